@@ -1,0 +1,1 @@
+"""Floor 3: applying, packaging and evaluating models."""

@@ -1,0 +1,1 @@
+"""Floor 1: separation metrics and their aggregates."""

@@ -1,0 +1,269 @@
+"""Everything this project writes to disk and reads back, as dataclasses.
+
+Numbers are never read from log text: a run leaves `RunCard` and `history.json` (a list of `EpochRecord`), an evaluation
+leaves an `Evaluation`, an export leaves a `ReleaseCard` inside the model file and beside it. Each carries a version, and
+reading refuses a version it does not know instead of guessing.
+
+`history.json` stays the plain list that Dora's link requires, in the layout of published Demucs, so that its readers and
+ours can read each other's files; `EpochRecord` converts to and from it.
+
+This module imports the standard library only: the graphing scripts read records without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import typing as tp
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import DemucsError
+
+Metrics = tp.Dict[str, float]
+
+RUN_CARD_VERSION = 1
+EVALUATION_VERSION = 1
+RELEASE_VERSION = 1
+HISTORY_VERSION = 1
+
+
+class SchemaError(DemucsError):
+    """A record on disk is not what it should be: not JSON, another version, a missing or unknown field."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One stay of a run on a machine, from start to stop. A run that was continued has several."""
+    started: str                       # ISO 8601, UTC
+    ended: str                         # ISO 8601, UTC; time of the last finished epoch
+    seconds: float                     # wall clock, start-up included
+    first_epoch: int                   # 1-based
+    last_epoch: int                    # 1-based, inclusive
+    world_size: int
+    device: str                        # e.g. "cuda: NVIDIA A100", "cpu"
+    job: tp.Optional[str] = None       # Slurm job id
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What a training run was: enough to repeat it and to judge what its numbers mean."""
+    signature: str
+    name: str                          # Dora's readable name of the difference from the base configuration
+    argv: tp.List[str]                 # the overrides as typed
+    model: str                         # name in the zoo
+    model_settings: tp.Dict[str, tp.Any]
+    sources: tp.List[str]
+    samplerate: int                    # Hz
+    audio_channels: int
+    parameters: int
+    seed: int
+    epochs: int                        # planned
+    epochs_done: int
+    batch_size: int                    # global, over all ranks
+    train_tracks: int
+    valid_tracks: int
+    commit: str
+    versions: tp.Dict[str, str]
+    sessions: tp.List[Session]
+    continued_from: tp.Optional[str] = None
+    version: int = RUN_CARD_VERSION
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of `history.json`.
+
+    `candidates` has the validation metrics of each set of weights tried ("main", "ema_batch_0", ...), `chosen` the name
+    of the best of them by the selection metric, `best` the best value of that metric so far. `test` holds flattened
+    aggregates, named as published Demucs names them: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks,
+    `sdr` the mean over tracks of medians over frames, `sdr_med` the median over tracks of medians over frames.
+    """
+    train: Metrics
+    candidates: tp.Dict[str, Metrics]
+    chosen: str
+    best: float
+    penalty: tp.Optional[float] = None
+    test: tp.Optional[Metrics] = None
+    seconds: tp.Optional[Metrics] = None   # wall clock of "train", "valid", "test"; absent in others' histories
+
+    @property
+    def valid(self) -> Metrics:
+        """Validation metrics of the chosen weights."""
+        return self.candidates[self.chosen]
+
+    def to_history(self) -> tp.Dict[str, tp.Any]:
+        valid: tp.Dict[str, tp.Any] = dict(self.candidates)
+        valid.update(self.valid)
+        valid["bname"] = self.chosen
+        valid["best"] = self.best
+        if self.penalty is not None:
+            valid["penalty"] = self.penalty
+        entry: tp.Dict[str, tp.Any] = {"train": dict(self.train), "valid": valid}
+        if self.test is not None:
+            entry["test"] = dict(self.test)
+        if self.seconds is not None:
+            entry["seconds"] = dict(self.seconds)
+        return entry
+
+    @classmethod
+    def from_history(cls, entry: tp.Mapping[str, tp.Any]) -> "EpochRecord":
+        """Raises SchemaError where `entry` does not have the layout of published Demucs."""
+        try:
+            valid = dict(entry["valid"])
+            candidates = {key: dict(value) for key, value in valid.items() if isinstance(value, dict)}
+            chosen = valid.get("bname", "main")
+            if not candidates:   # histories from before EMAs were validated
+                candidates = {chosen: {k: v for k, v in valid.items() if isinstance(v, (int, float))
+                                       and k not in ("best", "penalty")}}
+            return cls(train=dict(entry["train"]), candidates=candidates, chosen=chosen, best=valid["best"],
+                       penalty=valid.get("penalty"), test=entry.get("test"), seconds=entry.get("seconds"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SchemaError(f"not an epoch of a Demucs history: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """Scores of one track. `scores[source][metric]`, in dB.
+
+    Metrics: "nsdr" (whole track, MDX 2021) and, where museval's were asked for, "SDR", "ISR", "SIR", "SAR": each the
+    median over one-second frames that are defined. A value that is undefined (a source silent all through) is None.
+    """
+    name: str
+    duration: float                    # seconds of audio
+    seconds: float                     # wall clock spent on separation and scoring
+    scores: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every track x source x metric of one model on one test set, with what is needed to repeat it."""
+    name: str                          # signature, or a name such as "silence"
+    model: str                         # name in the zoo, or of a fixed separator
+    dataset: str                       # e.g. "MUSDB18-HQ test", "synthetic (seed 7) test"
+    sources: tp.List[str]
+    tracks: tp.List[TrackScores]
+    settings: tp.Dict[str, tp.Any]     # shifts, overlap, split, segment, seed, ...
+    model_hash: str                    # sha256 of the weights, first 16 hex digits; "" where there are none
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str                       # ISO 8601, UTC
+    version: int = EVALUATION_VERSION
+
+
+@dataclass(frozen=True)
+class ReleaseCard:
+    """What an exported model is. Stored inside the `.th` file and as JSON beside it."""
+    signature: str
+    model: str
+    sources: tp.List[str]
+    samplerate: int
+    audio_channels: int
+    segment: float                     # seconds
+    precision: str                     # "float32" or "float16"
+    parameters: int
+    model_hash: str
+    epochs_done: int
+    epochs: int
+    valid: Metrics                     # of the exported weights, as logged
+    argv: tp.List[str]
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str
+    version: int = RELEASE_VERSION
+
+
+Record = tp.TypeVar("Record", RunCard, Evaluation, ReleaseCard)
+
+
+def to_plain(record: tp.Any) -> tp.Dict[str, tp.Any]:
+    """Plain dicts, lists and scalars of a record. Non-finite numbers become None: JSON has no word for them."""
+    def clean(value: tp.Any) -> tp.Any:
+        if isinstance(value, dict):
+            return {str(key): clean(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(item) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value
+    return clean(dataclasses.asdict(record))
+
+
+def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str = "record") -> Record:
+    """The record of class `kind` that `plain` describes. Raises SchemaError naming `where` and the field at fault."""
+    expected = {f.name: f for f in dataclasses.fields(kind)}
+    if not isinstance(plain, dict):
+        raise SchemaError(f"{where}: expected an object with the fields of {kind.__name__}, "
+                          f"found {type(plain).__name__}")
+    known = expected["version"].default
+    if plain.get("version") != known:
+        raise SchemaError(f"{where}: {kind.__name__} has version {plain.get('version')!r}, this code reads version "
+                          f"{known}; write it anew with this code, or read it with the code that wrote it")
+    unknown = sorted(set(plain) - set(expected))
+    required = {n for n, f in expected.items()
+                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    missing = sorted(required - set(plain))
+    if unknown or missing:
+        raise SchemaError(f"{where}: {kind.__name__} has unknown fields {unknown} and lacks {missing}")
+    values = dict(plain)
+    try:
+        if kind is RunCard:
+            values["sessions"] = [Session(**item) for item in values["sessions"]]
+        if kind is Evaluation:
+            values["tracks"] = [TrackScores(**item) for item in values["tracks"]]
+        return kind(**values)
+    except TypeError as error:
+        raise SchemaError(f"{where}: {kind.__name__}: {error}") from error
+
+
+def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(plain, file, indent=1, allow_nan=False)
+            file.write("\n")
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)   # mkstemp makes files that nobody else in the group could read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_json(path: tp.Union[str, Path]) -> tp.Any:
+    """Raises SchemaError where the file is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SchemaError(f"{path}: no such file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: not a JSON file ({error})") from error
+
+
+def save(record: tp.Any, path: tp.Union[str, Path]) -> None:
+    write_json(to_plain(record), path)
+
+
+def load(kind: tp.Type[Record], path: tp.Union[str, Path]) -> Record:
+    return from_plain(kind, read_json(path), where=str(path))
+
+
+def load_history(path: tp.Union[str, Path]) -> tp.List[EpochRecord]:
+    """Epochs of a `history.json`, ours or published Demucs's. Raises SchemaError naming file and epoch."""
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise SchemaError(f"{path}: a history is a list of epochs, found {type(entries).__name__}")
+    records = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            records.append(EpochRecord.from_history(entry))
+        except SchemaError as error:
+            raise SchemaError(f"{path}, epoch {number}: {error}") from error
+    return records
