@@ -1,0 +1,37 @@
+"""What several tests share: where reference data lies, and how a missing program is treated."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REFERENCE = REPOSITORY.parent / "shared" / "reference"
+
+torch.set_num_threads(2)   # more threads than cores make the tests slower, and CI has two
+
+
+def require_program(name: str) -> str:
+    """Path of an external program. Without it a test is skipped, except in CI, where it must be there."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{name} is not installed (`make setup` installs it)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def reference() -> Path:
+    """Folder of real reference data beside the repository."""
+    if not REFERENCE.is_dir():
+        pytest.skip("the reference data (../shared/reference) is not beside this checkout")
+    return REFERENCE
+
+
+@pytest.fixture
+def repository() -> Path:
+    return REPOSITORY
