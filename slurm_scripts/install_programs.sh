@@ -1,0 +1,62 @@
+#!/bin/bash
+# The programs outside Python that this repository uses. What is missing is installed with apt where we are root;
+# otherwise it is named, with the command that installs it. Slurm is optional: without it the same scripts run here.
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=${PYTHON:-python3}
+PATH=$PATH:/usr/sbin:/sbin   # daemons lie there, and not in the PATH of ordinary users
+
+# Whether the distribution's Python lacks a part; other Pythons are not apt's business.
+python_lacks() {
+    [[ $(command -v "$python") == /usr/bin/* ]] && ! "$python" -c "$1" >/dev/null 2>&1
+}
+
+# Packages (Debian's names) whose command is absent.
+missing() {
+    [[ -x $repository/soundtouch/build/soundstretch || -x ${SOUNDSTRETCH:-} ]] || command -v soundstretch >/dev/null \
+        || echo soundstretch
+    command -v ffmpeg >/dev/null || echo ffmpeg
+    command -v slurmctld >/dev/null || echo slurmctld
+    command -v slurmd >/dev/null || echo slurmd
+    command -v sbatch >/dev/null || echo slurm-client
+    command -v gcc >/dev/null || echo gcc
+    if python_lacks 'import venv, ensurepip'; then echo python3-venv; fi
+    if python_lacks 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))'; then
+        echo python3-dev
+    fi
+}
+
+# Debian starts what it installs. Ours is a private Slurm that starts and stops by itself, so nothing else may start.
+install() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' > $policy
+        chmod +x $policy
+    fi
+    apt-get update
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+mapfile -t packages < <(missing)
+[[ ${#packages[@]} -gt 0 ]] || exit 0
+
+if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    echo "Installing ${packages[*]}"
+    install "${packages[@]}" || echo "apt-get failed; its reason stands above" >&2
+    mapfile -t packages < <(missing)
+    [[ ${#packages[@]} -gt 0 ]] || exit 0
+fi
+
+echo "Not installed: ${packages[*]}"
+echo "    sudo apt-get install -y ${packages[*]}"
+for package in "${packages[@]}"; do
+    case $package in
+        soundstretch) echo "  $package (pitch and tempo augmentation): or soundtouch/build.sh, or conda, environment-cuda.yml" ;;
+        ffmpeg) echo "  $package (reading mp3, m4a): or conda, environment-cuda.yml" ;;
+        slurm*) echo "  $package (private cluster of the demo): without it the same scripts run without Slurm" ;;
+        gcc | python3-dev) echo "  $package: only for the extra 'quantize'" ;;
+        python3-venv) echo "  $package: without it no environment can be made" ;;
+    esac
+done

@@ -1,0 +1,54 @@
+#!/bin/bash
+# A Python environment with pinned packages, made once brought up to date after that:
+#   make_venv.sh FOLDER PIP_ARGUMENT...      (run by make in the root of the repository)
+# $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer (and older than $PYTHON_BELOW where that is set).
+set -euo pipefail
+
+folder=$1
+shift
+below=${PYTHON_BELOW:-4}
+
+fail() { printf 'make_venv.sh: %s\n' "$*" >&2; exit 1; }
+
+suits() {
+    "$1" - "$below" 2>/dev/null <<'END'
+import sys
+below = tuple(int(part) for part in sys.argv[1].split("."))
+sys.exit(not (3, 10) <= sys.version_info[:2] < below)
+END
+}
+
+find_python() {
+    local candidate
+    if [[ -n ${PYTHON:-} ]]; then
+        suits "$PYTHON" || fail "PYTHON=$PYTHON is not a Python from 3.10 to below $below"
+        echo "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if suits "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python from 3.10 to below $below found (python3 is $(python3 --version 2>&1 || true));" \
+         "name one: make setup PYTHON=/path/to/python3.11"
+}
+
+if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    "$python" -c 'import venv, ensurepip' 2>/dev/null \
+        || fail "$python cannot make environments: apt-get install python3-venv (or python3.x-venv of its version)," \
+                "or use conda: conda env create -f environment-cuda.yml"
+    "$python" -m venv --clear "$folder"
+fi
+
+rm -f "$folder/.ready"
+if ! "$folder/bin/python" -m pip install --disable-pip-version-check "$@"; then
+    case "$*" in
+        *quantize* | *oracle*) fail "if diffq failed to build: it has no wheels and needs gcc and Python's headers" \
+                                    "(apt-get install gcc python3-dev); without it, leave out the extra 'quantize'" ;;
+        *) fail "pip could not install the packages into $folder; its reason stands above" ;;
+    esac
+fi
+touch "$folder/.ready"
