@@ -1,0 +1,38 @@
+"""Short-time Fourier transforms as the Demucs family uses them, and the paddings around them.
+
+Hann window, hop of a quarter window, centred frames, and 1/sqrt(n_fft) normalisation ("normalized" in torch), so that
+the level of a spectrogram does not depend on the window length.
+"""
+
+import torch
+from torch.nn import functional as F
+
+
+def stft(x: torch.Tensor, *, n_fft: int, hop: int) -> torch.Tensor:
+    """Complex spectrogram [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop."""
+    z = torch.stft(x.reshape(-1, x.shape[-1]), n_fft, hop, window=torch.hann_window(n_fft).to(x), win_length=n_fft,
+                   normalized=True, center=True, return_complex=True, pad_mode="reflect")
+    return z.view(*x.shape[:-1], *z.shape[-2:])
+
+
+def istft(z: torch.Tensor, *, hop: int, length: int) -> torch.Tensor:
+    """Signals [..., length] of complex spectrograms [..., F, T]: the inverse of `stft` by overlap-add."""
+    n_fft = 2 * (z.shape[-2] - 1)
+    x = torch.istft(z.reshape(-1, *z.shape[-2:]), n_fft, hop, window=torch.hann_window(n_fft).to(z.real),
+                    win_length=n_fft, normalized=True, length=length, center=True)
+    return x.view(*z.shape[:-2], length)
+
+
+def pad_reflect(x: torch.Tensor, left: int, right: int) -> torch.Tensor:
+    """Mirror padding of [..., L] by `left` and `right` samples, for any L >= 1.
+
+    A signal can only be mirrored over as many samples as it has. A shorter one is first lengthened with zeros, to its
+    right as far as padding is wanted there, then to its left.
+    """
+    missing = max(left, right) - x.shape[-1] + 1
+    if missing > 0:
+        zeros_right = min(right, missing)
+        zeros_left = missing - zeros_right
+        x = F.pad(x, (zeros_left, zeros_right))
+        left, right = left - zeros_left, right - zeros_right
+    return F.pad(x, (left, right), mode="reflect")

@@ -1,0 +1,52 @@
+"""Multichannel Wiener filtering of source spectrograms by expectation-maximisation.
+
+The local Gaussian model of Duong, Vincent and Gribonval (2010) in the weighted, simplified form of Nugraha, Liutkus and
+Vincent (2016), as used by Open-Unmix (Stöter et al. 2019) and by HDemucs without complex-as-channels: each source has a
+power spectrum v and a spatial covariance R per bin, and its estimate is v R (sum v R)^-1 x.
+"""
+
+import torch
+
+REGULARISATION = 1e-10   # power of the white noise assumed in every bin
+
+
+def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, residual: bool = False,
+           window: int = 300) -> torch.Tensor:
+    """Complex source spectrograms [B, S, A, F, T] from magnitude estimates and the mixture.
+
+    Args:
+        magnitudes: estimated magnitudes [B, S, A, F, T]; they start with the mixture's phase.
+        mix: complex mixture [B, A, F, T].
+        iterations: EM rounds; with 0 the magnitudes and the mixture's phase are the answer.
+        residual: let a further source take what the others leave over. It takes part in the filtering and is dropped.
+        window: frames filtered together, since statistics are taken over them.
+
+    Unlike Open-Unmix's implementation, a bin where the mixture is exactly zero stays zero.
+    """
+    phase = torch.polar(torch.ones_like(mix.real), mix.angle())
+    estimates = magnitudes * phase[:, None]
+    if iterations == 0:
+        return estimates
+    if residual:
+        estimates = torch.cat([estimates, mix[:, None] - estimates.sum(1, keepdim=True)], dim=1)
+    parts = [_filter(y, x, iterations) for y, x in zip(estimates.split(window, dim=-1), mix.split(window, dim=-1))]
+    out = torch.cat(parts, dim=-1)
+    return out[:, :-1] if residual else out
+
+
+def _filter(y: torch.Tensor, x: torch.Tensor, iterations: int) -> torch.Tensor:
+    """EM on one window: y [B, S, A, F, T] estimates, x [B, A, F, T] mixture."""
+    # Loud mixtures are brought down to 10 so that the regularisation keeps its relative size.
+    scale = (x.abs().amax(dim=(1, 2, 3)) / 10).clamp(min=1)
+    x = x / scale[:, None, None, None]
+    y = y / scale[:, None, None, None, None]
+    noise = REGULARISATION ** 0.5 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    mixture = x.permute(0, 2, 3, 1)                                                # [B, F, T, A]
+    for _ in range(iterations):
+        power = y.abs().square().mean(2)                                           # v: [B, S, F, T]
+        covariance = torch.einsum("bsaft,bscft->bsfac", y, y.conj())
+        covariance = covariance / (REGULARISATION + power.sum(-1))[..., None, None]   # R: [B, S, F, A, A]
+        total = noise + torch.einsum("bsft,bsfac->bftac", power.to(x.dtype), covariance)
+        whitened = torch.linalg.solve(total, mixture[..., None])[..., 0]           # (sum v R)^-1 x: [B, F, T, A]
+        y = power[:, :, None] * torch.einsum("bsfac,bftc->bsaft", covariance, whitened)
+    return y * scale[:, None, None, None, None]

@@ -1,0 +1,80 @@
+"""A frequency block with own weights per band: `multi_freqs` of the published configuration.
+
+Convolutions over frequency assume that all frequencies look alike. Here the axis is cut at given fractions and each band
+gets its copy of the block. The cuts fall between strides and the bands overlap by the kernel, so that with equal weights
+in all copies the result is that of the one block over the whole axis.
+"""
+
+import copy
+import typing as tp
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .blocks import DecoderBlock, EncoderBlock
+
+
+def _redrawn(template: nn.Module) -> nn.Module:
+    """A copy of a block with fresh initial weights, drawn module by module in the order of the tree."""
+    block = copy.deepcopy(template)
+    for module in block.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return block
+
+
+class _BandSplit(nn.Module):
+    def __init__(self, template: nn.Module):
+        super().__init__()
+        spec = template.spec
+        assert spec.bands and spec.axis == "frequency" and spec.padding and not spec.norm_groups, spec
+        self.spec = spec
+        self.layers = nn.ModuleList(_redrawn(template) for _ in range(len(spec.bands) + 1))
+
+
+class BandSplitEncoder(_BandSplit):
+    """`EncoderBlock` per band: [B, outer, F, T] -> [B, inner, F / stride, T]."""
+
+    def __init__(self, template: EncoderBlock):
+        super().__init__(template)
+        for layer in self.layers:
+            layer.conv.padding = (0, 0)          # only the two outer ends are padded, in forward
+
+    def forward(self, x: torch.Tensor, inject: None = None) -> torch.Tensor:
+        assert inject is None, "branches do not meet inside split bands"
+        kernel, stride, padding = self.spec.kernel, self.spec.stride, self.spec.padding
+        bins = x.shape[2]
+        x = F.pad(x, (0, 0, padding, padding))
+        starts = [0]
+        for ratio in self.spec.bands:
+            # Positions in the padded axis. A band ends with the last whole kernel before its cut.
+            reach = round(bins * ratio) + padding - starts[-1]
+            rows = round((reach - kernel) / stride + 1)
+            starts.append(starts[-1] + rows * stride)
+        ends = [start - stride + kernel for start in starts[1:]] + [x.shape[2]]
+        return torch.cat([layer(x[:, :, start:end]) for layer, start, end in zip(self.layers, starts, ends)], dim=2)
+
+
+class BandSplitDecoder(_BandSplit):
+    """`DecoderBlock` per band: [B, inner, F, T] -> [B, outer, F * stride, T]."""
+
+    def __init__(self, template: DecoderBlock):
+        super().__init__(template)
+        self.last = template.last
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor, length: int) -> tp.Tuple[torch.Tensor, None]:
+        stride, padding = self.spec.stride, self.spec.padding
+        cuts = [0] + [round(x.shape[2] * ratio) for ratio in self.spec.bands] + [x.shape[2]]
+        whole: tp.Optional[torch.Tensor] = None
+        for layer, start, end in zip(self.layers, cuts, cuts[1:]):
+            band, _ = layer.expand(x[:, :, start:end], skip[:, :, start:end])
+            if whole is None:
+                whole = band
+                continue
+            # Neighbouring bands overlap by kernel - stride rows, which both carry the bias.
+            overlap = self.spec.kernel - stride
+            seam = whole[:, :, -overlap:] + band[:, :, :overlap] - layer.conv_tr.bias[:, None, None]
+            whole = torch.cat([whole[:, :, :-overlap], seam, band[:, :, overlap:]], dim=2)
+        whole = whole[:, :, padding:-padding]
+        return (whole if self.last else F.gelu(whole)), None

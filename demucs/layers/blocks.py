@@ -1,0 +1,135 @@
+"""The convolution blocks that Demucs towers are stacked from: one down, one up, over time or over frequency.
+
+Down: strided convolution, norm, GELU, residual branch, 1x1 convolution with GLU. Up is the mirror image. A block over
+frequency works on [B, C, F, T] and convolves along F; a block over time works on [B, C, T].
+(Défossez et al. 2019, "Music Source Separation in the Waveform Domain"; Défossez 2021 for the two axes.)
+"""
+
+import dataclasses
+import typing as tp
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .dconv import DConv, DConvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSpec:
+    """One row of a tower: what a block on the way down and its mirror on the way up have in common.
+
+    `outer` are the channels on the side of the signal, `inner` those on the side of the bottom. `merge` makes a bare
+    convolution, which brings the time branch to the shape of the frequency branch at the level where they meet.
+    """
+    outer: int
+    inner: int
+    kernel: int
+    stride: int
+    axis: str                                   # "time" or "frequency"
+    padding: int                                # samples or bins at each end
+    norm_groups: int = 0                        # 0: no normalisation
+    rewrite: bool = True
+    merge: bool = False
+    bands: tp.Tuple[float, ...] = ()            # split points for BandSplit, as fractions of the frequency axis
+
+
+def _norm(groups: int, channels: int) -> nn.Module:
+    return nn.GroupNorm(groups, channels) if groups else nn.Identity()
+
+
+def _along_time(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Apply a module for [B, C, T] to each frequency of [B, C, F, T] on its own (or to [B, C, T] as it is)."""
+    if x.dim() == 3:
+        return module(x)
+    batch, channels, bins, frames = x.shape
+    y = module(x.permute(0, 2, 1, 3).reshape(-1, channels, frames))
+    return y.view(batch, bins, channels, frames).permute(0, 2, 1, 3)
+
+
+class EncoderBlock(nn.Module):
+    """One level down: [B, outer, F, T] -> [B, inner, F / stride, T], or [B, outer, T] -> [B, inner, T / stride]."""
+
+    def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec]):
+        super().__init__()
+        self.spec = spec
+        frequency = spec.axis == "frequency"
+        conv = nn.Conv2d if frequency else nn.Conv1d
+        shape = ((spec.kernel, 1), (spec.stride, 1), (spec.padding, 0)) if frequency else \
+            (spec.kernel, spec.stride, spec.padding)
+        self.conv = conv(spec.outer, spec.inner, *shape)
+        if spec.merge:
+            return
+        self.norm1 = _norm(spec.norm_groups, spec.inner)
+        self.rewrite = None
+        if spec.rewrite:
+            self.rewrite = conv(spec.inner, 2 * spec.inner, 1 + 2 * context, 1, context)
+            self.norm2 = _norm(spec.norm_groups, 2 * spec.inner)
+        self.dconv = DConv(spec.inner, dconv) if dconv else None
+
+    def forward(self, x: torch.Tensor, inject: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
+        """`inject` [B, inner, T] is the time branch, added where the two branches meet."""
+        if self.spec.axis == "time":
+            if x.dim() == 4:
+                x = x.flatten(1, 2)              # the level after the meeting: one frequency is left
+            x = F.pad(x, (0, -x.shape[-1] % self.spec.stride))
+        y = self.conv(x)
+        if self.spec.merge:
+            return y
+        if inject is not None:
+            y = y + (inject[:, :, None] if y.dim() == 4 else inject)
+        y = F.gelu(self.norm1(y))
+        if self.dconv is not None:
+            y = _along_time(self.dconv, y)
+        if self.rewrite is not None:
+            y = F.glu(self.norm2(self.rewrite(y)), dim=1)
+        return y
+
+
+class DecoderBlock(nn.Module):
+    """One level up, the mirror of `EncoderBlock`. The outermost one (`last`) has no activation."""
+
+    def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec], last: bool,
+                 context_over_frequency: bool = True):
+        super().__init__()
+        self.spec = spec
+        self.last = last
+        frequency = spec.axis == "frequency"
+        conv, transposed = (nn.Conv2d, nn.ConvTranspose2d) if frequency else (nn.Conv1d, nn.ConvTranspose1d)
+        shape = ((spec.kernel, 1), (spec.stride, 1)) if frequency else (spec.kernel, spec.stride)
+        self.conv_tr = transposed(spec.inner, spec.outer, *shape)
+        self.norm2 = _norm(spec.norm_groups, spec.outer)
+        if spec.merge:
+            return
+        self.rewrite = None
+        if spec.rewrite:
+            size: tp.Any = (1 + 2 * context, context)
+            if not context_over_frequency:
+                size = ((1, 1 + 2 * context), (0, context))
+            self.rewrite = conv(spec.inner, 2 * spec.inner, size[0], 1, size[1])
+            self.norm1 = _norm(spec.norm_groups, 2 * spec.inner)
+        self.dconv = DConv(spec.inner, dconv) if dconv else None
+
+    def expand(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor]) -> tp.Tuple[torch.Tensor, torch.Tensor]:
+        """The transposed convolution's output with its padding still on, and its input."""
+        if self.spec.axis == "frequency" and x.dim() == 3:
+            x = x.view(x.shape[0], self.spec.inner, -1, x.shape[-1])   # just above the meeting: one frequency
+        if not self.spec.merge:
+            x = x + skip
+            if self.rewrite is not None:
+                x = F.glu(self.norm1(self.rewrite(x)), dim=1)
+            if self.dconv is not None:
+                x = _along_time(self.dconv, x)
+        return self.norm2(self.conv_tr(x)), x
+
+    def forward(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor], length: int
+                ) -> tp.Tuple[torch.Tensor, torch.Tensor]:
+        """Returns the block's output, over time cut to `length`, and what entered the transposed convolution: the
+        branches part there."""
+        y, before = self.expand(x, skip)
+        padding = self.spec.padding
+        if self.spec.axis == "time":
+            y = y[..., padding:padding + length]
+        elif padding:
+            y = y[..., padding:-padding, :]
+        return (y if self.last else F.gelu(y)), before

@@ -1,0 +1,58 @@
+"""The residual branch inside Demucs layers: dilated convolutions in a narrow space (Défossez 2021, section 3.3)."""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from .attention import LocalAttention
+from .recurrent import BLSTM
+
+
+@dataclasses.dataclass(frozen=True)
+class DConvSpec:
+    """Numbers of one residual branch. A negative `depth` means that many layers without dilation."""
+    depth: int = 2
+    compress: float = 4
+    init: float = 1e-4
+    attention: bool = False
+    lstm: bool = False
+
+
+class LayerScale(nn.Module):
+    """A learnt gain per channel that starts near zero, so that a deep residual stack starts near the identity
+    (Touvron et al. 2021, "Going deeper with image transformers")."""
+
+    def __init__(self, channels: int, init: float):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), float(init)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale[:, None] * x
+
+
+class DConv(nn.Module):
+    """[B, C, T] -> [B, C, T]: x + f_1(x) + f_2(...), each f compressing to C / compress channels and back.
+
+    The optional LSTM and attention sit in the compressed space, between the two convolutions.
+    """
+
+    def __init__(self, channels: int, spec: DConvSpec, *, kernel: int = 3):
+        super().__init__()
+        hidden = int(channels / spec.compress)
+        self.layers = nn.ModuleList()
+        for index in range(abs(spec.depth)):
+            dilation = 2 ** index if spec.depth > 0 else 1
+            compress = nn.Conv1d(channels, hidden, kernel, dilation=dilation, padding=dilation * (kernel // 2))
+            expand = nn.Conv1d(hidden, 2 * channels, 1)
+            # Drawing order of initial weights is the published one: both convolutions, attention, LSTM.
+            attention = [LocalAttention(hidden)] if spec.attention else []
+            lstm = [BLSTM(hidden, layers=2, max_steps=200, skip=True)] if spec.lstm else []
+            self.layers.append(nn.Sequential(
+                compress, nn.GroupNorm(1, hidden), nn.GELU(), *lstm, *attention,
+                expand, nn.GroupNorm(1, 2 * channels), nn.GLU(1), LayerScale(channels, spec.init)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = x + layer(x)
+        return x

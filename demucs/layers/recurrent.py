@@ -1,0 +1,48 @@
+"""Bidirectional LSTM over time, in overlapping chunks where the sequence is long (Défossez et al. 2021, section 3.2)."""
+
+import math
+import typing as tp
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class BLSTM(nn.Module):
+    """Residual BiLSTM with as many hidden units as channels: [B, C, T] -> [B, C, T].
+
+    Sequences longer than `max_steps` are cut in chunks of that length with half overlap, run side by side, and only the
+    middle half of each chunk is kept: an LSTM over thousands of steps is slow and forgets.
+    """
+
+    def __init__(self, channels: int, *, layers: int = 1, max_steps: tp.Optional[int] = None, skip: bool = False):
+        super().__init__()
+        assert max_steps is None or max_steps % 4 == 0, max_steps
+        self.max_steps = max_steps
+        self.skip = skip
+        self.lstm = nn.LSTM(input_size=channels, hidden_size=channels, num_layers=layers, bidirectional=True)
+        self.linear = nn.Linear(2 * channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = x.shape[-1]
+        if self.max_steps is None or steps <= self.max_steps:
+            y = self._run(x)
+        else:
+            y = self._run_chunks(x, self.max_steps)
+        return x + y if self.skip else y
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.lstm(x.permute(2, 0, 1))
+        return self.linear(y).permute(1, 2, 0)
+
+    def _run_chunks(self, x: torch.Tensor, width: int) -> torch.Tensor:
+        batch, channels, steps = x.shape
+        stride, margin = width // 2, width // 4
+        chunks = math.ceil(steps / stride)
+        padded = F.pad(x, (0, (chunks - 1) * stride + width - steps))
+        framed = padded.unfold(-1, width, stride)                                # [B, C, chunks, width]
+        y = self._run(framed.permute(0, 2, 1, 3).reshape(-1, channels, width))
+        y = y.view(batch, chunks, channels, width).transpose(1, 2)               # [B, C, chunks, width]
+        middles = y[..., margin:margin + stride].reshape(batch, channels, -1)
+        whole = torch.cat([y[:, :, 0, :margin], middles, y[:, :, -1, margin + stride:]], dim=-1)
+        return whole[..., :steps]
