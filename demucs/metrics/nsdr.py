@@ -1,0 +1,43 @@
+"""nSDR: signal-to-distortion ratio over a whole track, as the Music Demixing Challenge 2021 defined it.
+
+Y. Mitsufuji et al., "Music Demixing Challenge 2021", Frontiers in Signal Processing 1, 2022 (arXiv:2108.13559).
+For one source with reference s and estimate e, summed over all channels and samples of the track,
+
+    nSDR = 10 log10( (sum s^2 + delta) / (sum (s - e)^2 + delta) ),   delta = 1e-7.
+
+It needs no frames, no filters and no permutation, so it costs next to nothing. An estimate of silence scores 0 dB.
+Delta keeps the ratio finite: a perfect estimate scores about 10 log10(sum s^2) + 70 dB, and a silent reference scores
+0 dB for a silent estimate and far below 0 dB for any other.
+"""
+
+import torch
+
+from ..errors import AudioError
+
+DELTA = 1e-7
+
+
+def nsdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
+    """nSDR of every source, in dB.
+
+    Args:
+        references: true sources, shape [..., S, A, L].
+        estimates: their estimates, the same shape.
+
+    Returns:
+        Shape [..., S]. The sums are taken in the type that is given: pass float64 where the last digits matter, since
+        float32 loses some over millions of samples. A NaN sample gives NaN.
+
+    Raises:
+        AudioError: the shapes differ, have fewer than the three dimensions S, A, L, or hold no sample.
+    """
+    if references.shape != estimates.shape:
+        raise AudioError(f"nSDR compares signals of one shape: references are {tuple(references.shape)}, estimates "
+                         f"{tuple(estimates.shape)}; trim or convert the estimates first")
+    if references.dim() < 3:
+        raise AudioError(f"nSDR takes [..., sources, channels, samples], got the shape {tuple(references.shape)}")
+    if references.shape[-1] * references.shape[-2] == 0:
+        raise AudioError(f"nSDR of no samples is undefined: the shape is {tuple(references.shape)}")
+    signal = references.square().sum(dim=(-2, -1))
+    error = (references - estimates).square().sum(dim=(-2, -1))
+    return 10 * torch.log10((signal + DELTA) / (error + DELTA))
