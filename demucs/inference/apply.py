@@ -1,0 +1,194 @@
+"""Separation of whole songs: plan -> run -> merge.
+
+The plan (`dsp.chunks`) says which pieces a model sees; each runs by itself; the answers are added up in place, so that
+besides the mixture and the result only the activations of one piece (of `workers` pieces) exist at a time.
+
+Same numbers as published Demucs for the same settings. The delays of the shift trick come from a keyed generator
+instead of a global one, so a separation can be repeated.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import threading
+import typing as tp
+from collections import deque
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..dsp.chunks import Chunk, OverlapAdd, widened
+from ..dsp.randomness import generator
+from ..errors import AudioError, ConfigError
+
+MAX_SHIFT_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkEvent:
+    """A piece was begun or finished.
+
+    `shift` counts the rounds of the shift trick, `offset` is where the piece starts within its round (samples), `done`
+    of `total` samples are separated, over all rounds.
+    """
+    state: str                 # "start" or "end"
+    shift: int
+    offset: int
+    done: int
+    total: int
+    samplerate: int
+
+
+Progress = tp.Callable[[ChunkEvent], None]
+
+
+class _Piece(tp.NamedTuple):
+    """One call of the model: piece `index` of the plan of one round of the shift trick."""
+    shift: int
+    index: int
+    chunk: Chunk
+
+
+def shift_leads(shifts: int, samplerate: int, seed: int) -> tp.List[int]:
+    """By how many samples each round of the shift trick delays the song, each in [0, samplerate / 2]."""
+    longest = int(MAX_SHIFT_SECONDS * samplerate)
+    return [longest - int(generator(seed, "shift-trick", index).integers(longest + 1)) for index in range(shifts)]
+
+
+def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: bool = True, overlap: float = 0.25,
+             transition_power: float = 1., segment: tp.Optional[float] = None,
+             device: tp.Union[None, str, torch.device] = None, seed: int = 0,
+             progress: tp.Optional[Progress] = None, workers: int = 0) -> torch.Tensor:
+    """Estimates [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`.
+
+    The model comes back as it was: in its training mode, on its device.
+
+    Args:
+        model: with `sources`, `samplerate` and `segment`, and optionally `valid_length(samples) -> samples`.
+        mix: at the model's rate and number of channels, normalised as in training.
+        shifts: rounds of the shift trick; 0 for none.
+        split: cut the song into segments; otherwise the model sees all of it at once.
+        overlap: part of a segment that the next one covers again, in [0, 1).
+        transition_power: >= 1; larger values make the cross-fades steeper.
+        segment: seconds, instead of the model's own.
+        device: where to compute; default: where the model is.
+        seed: of the shift trick.
+        progress: called at the start and at the end of each piece, from one thread at a time.
+        workers: threads, on a CPU; each takes the memory of one piece.
+
+    Raises:
+        AudioError: for a mixture without samples or of another number of channels.
+        ConfigError: for an impossible setting.
+    """
+    if mix.dim() != 3 or mix.shape[1] != model.audio_channels or mix.shape[-1] == 0:
+        raise AudioError(f"the model separates [batch, {model.audio_channels} channels, samples], "
+                         f"got a mixture of shape {tuple(mix.shape)}")
+    if shifts < 0:
+        raise ConfigError(f"shifts={shifts}: the number of shifts must be 0 or more")
+    leads = shift_leads(shifts, model.samplerate, seed) or [0]
+    leads = shift_leads(shifts, model.samplerate, seed) or [0]
+    plans = [_plan(mix.shape[-1], lead, model=model, split=split, overlap=overlap, transition_power=transition_power,
+                   segment=segment) for lead in leads]
+    with _ready(model, device) as where:
+        return _run(model, mix, plans, device=where, progress=progress, workers=workers if where.type == "cpu" else 0)
+
+
+def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: float, transition_power: float,
+          segment: tp.Optional[float]) -> OverlapAdd:
+    if not split:
+        return OverlapAdd(length, segment=length + lead, stride=length + lead, lead=lead)
+    seconds = model.segment if segment is None else segment
+    size = int(model.samplerate * seconds)
+    if size < 1:
+        raise ConfigError(f"segment={seconds}: a segment is in seconds and must be longer than one sample")
+    if not 0 <= overlap < 1:
+        raise ConfigError(f"overlap={overlap}: the overlap must be at least 0 and less than 1")
+    stride = int((1 - overlap) * size)
+    if stride < 1:
+        raise ConfigError(f"overlap={overlap} of a segment of {size} samples leaves no step forward")
+    if not (transition_power >= 1 and math.isfinite(transition_power)):
+        raise ConfigError(f"transition_power={transition_power}: it must be 1 or more")
+    return OverlapAdd(length, segment=size, stride=stride, transition_power=transition_power, lead=lead)
+
+
+def _run(model: nn.Module, mix: torch.Tensor, plans: tp.Sequence[OverlapAdd], *, device: torch.device,
+         progress: tp.Optional[Progress], workers: int) -> torch.Tensor:
+    pieces = [_Piece(shift, index, chunk) for shift, plan in enumerate(plans)
+              for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]   # not those of mere silence before the song
+    out = torch.zeros(len(mix), len(model.sources), *mix.shape[1:], device=mix.device)
+    total = sum(piece.chunk.length for piece in pieces)
+    done = 0
+    lock = threading.Lock()
+
+    def report(state: str, piece: _Piece) -> None:
+        nonlocal done
+        with lock:
+            done += piece.chunk.length if state == "end" else 0
+            if progress is not None:
+                offset = piece.chunk.start - plans[piece.shift].chunks[0].start
+                progress(ChunkEvent(state, piece.shift, offset, done, total, model.samplerate))
+
+    def answer(piece: _Piece) -> torch.Tensor:
+        report("start", piece)
+        gain = torch.from_numpy(plans[piece.shift].gain(piece.index)).to(device)
+        with torch.no_grad():                # here, because each thread has its own
+            estimate = (_answer(model, mix, piece.chunk, device) * gain).to(mix.device)
+        report("end", piece)
+        return estimate
+
+    for piece, estimate in zip(pieces, _in_order(answer, pieces, workers)):
+        inside = max(0, piece.chunk.start)   # what came out for the silence before the song is dropped
+        out[..., inside:piece.chunk.stop] += estimate[..., inside - piece.chunk.start:]
+        del estimate
+    out /= len(plans)
+    return out
+
+
+def _answer(model: nn.Module, mix: torch.Tensor, chunk: Chunk, device: torch.device) -> torch.Tensor:
+    """The model's estimates [B, S, A, chunk.length] for one piece, given as much of the song as it wants to see."""
+    wanted = model.valid_length(chunk.length) if hasattr(model, "valid_length") else chunk.length
+    wide, before = widened(chunk, wanted)
+    length = mix.shape[-1]
+    inside = mix[..., max(0, wide.start):min(length, wide.stop)].to(device)
+    padded = F.pad(inside, (max(0, -wide.start), max(0, wide.stop - length)))
+    return model(padded)[..., before:before + chunk.length]
+
+
+def _in_order(function: tp.Callable[[_Piece], torch.Tensor], pieces: tp.Sequence[_Piece], workers: int
+              ) -> tp.Iterator[torch.Tensor]:
+    """Results in the order of `pieces`, never more than `workers` of them begun ahead: their memory is the limit."""
+    if workers < 2:
+        yield from map(function, pieces)
+        return
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        pending: tp.Deque[concurrent.futures.Future] = deque()
+        try:
+            for piece in pieces:
+                if len(pending) == workers:
+                    yield pending.popleft().result()
+                pending.append(pool.submit(function, piece))
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextlib.contextmanager
+def _ready(model: nn.Module, device: tp.Union[None, str, torch.device]) -> tp.Iterator[torch.device]:
+    """The model in evaluation mode on `device`; afterwards as it was."""
+    home = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    where = home if device is None else torch.device(device)
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        if where != home:
+            model.to(where)
+        yield where
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        if where != home:
+            model.to(home)
