@@ -15,13 +15,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DemucsError
+from .files import atomic
 
 Metrics = tp.Dict[str, float]
 
@@ -179,17 +178,20 @@ class ReleaseCard:
 Record = tp.TypeVar("Record", RunCard, Evaluation, ReleaseCard)
 
 
+def finite(value: tp.Any) -> tp.Any:
+    """Plain dicts, lists and scalars, with None for numbers that are not finite: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
 def to_plain(record: tp.Any) -> tp.Dict[str, tp.Any]:
-    """Plain dicts, lists and scalars of a record. Non-finite numbers become None: JSON has no word for them."""
-    def clean(value: tp.Any) -> tp.Any:
-        if isinstance(value, dict):
-            return {str(key): clean(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(item) for item in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        return value
-    return clean(dataclasses.asdict(record))
+    """Plain dicts, lists and scalars of a record."""
+    return finite(dataclasses.asdict(record))
 
 
 def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str = "record") -> Record:
@@ -221,20 +223,9 @@ def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str
 
 def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plain, file, indent=1, allow_nan=False)
-            file.write("\n")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)   # mkstemp makes files that nobody else in the group could read
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
+    with atomic(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def read_json(path: tp.Union[str, Path]) -> tp.Any:
@@ -253,6 +244,10 @@ def save(record: tp.Any, path: tp.Union[str, Path]) -> None:
 
 def load(kind: tp.Type[Record], path: tp.Union[str, Path]) -> Record:
     return from_plain(kind, read_json(path), where=str(path))
+
+
+def save_history(history: tp.Sequence[EpochRecord], path: tp.Union[str, Path]) -> None:
+    write_json([finite(record.to_history()) for record in history], path)
 
 
 def load_history(path: tp.Union[str, Path]) -> tp.List[EpochRecord]:

@@ -1,0 +1,246 @@
+"""The configuration as frozen dataclasses, read once from Hydra's.
+
+The YAML files under `conf/` are the only place with defaults; these classes have none, and reading fails where the two
+disagree. Below this floor nobody sees a DictConfig: builders take plain numbers from here.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing as tp
+
+from .errors import ConfigError
+from .training.svd import SvdSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    musdb: str
+    musdb_samplerate: int
+    use_musdb: bool
+    wav: tp.Optional[str]
+    wav2: tp.Optional[str]
+    wav2_weight: tp.Optional[float]
+    wav2_valid: bool
+    segment: float
+    shift: float
+    train_valid: bool
+    full_cv: bool
+    samplerate: int
+    channels: int
+    normalize: bool
+    metadata: str
+    sources: tp.List[str]
+    valid_samples: tp.Optional[int]
+    backend: tp.Optional[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class TestConfig:
+    save: bool
+    best: bool
+    workers: int
+    every: int
+    split: bool
+    shifts: int
+    overlap: float
+    sdr: bool
+    metric: str
+    nonhq: tp.Optional[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    lr: float
+    momentum: float
+    beta2: float
+    loss: str
+    optim: str
+    weight_decay: float
+    clip_grad: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RepitchConfig:
+    proba: float
+    max_tempo: float
+    max_pitch: int
+    tempo_std: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RemixConfig:
+    proba: float
+    group_size: tp.Optional[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleConfig:
+    proba: float
+    min: float
+    max: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    shift_same: bool
+    repitch: RepitchConfig
+    remix: RemixConfig
+    scale: ScaleConfig
+    flip: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class MiscConfig:
+    num_workers: int
+    num_prints: int
+    show: bool
+    verbose: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EmaConfig:
+    epoch: tp.List[float]
+    batch: tp.List[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantConfig:
+    diffq: tp.Optional[float]
+    qat: tp.Optional[int]
+    min_size: float
+    group_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All of `conf/config.yaml`. `model_settings` is the section of the chosen model; the other sections stay out."""
+    dummy: tp.Any
+    dset: DatasetConfig
+    test: TestConfig
+    epochs: int
+    batch_size: int
+    max_batches: tp.Optional[int]
+    optim: OptimConfig
+    seed: int
+    debug: bool
+    valid_apply: bool
+    flag: tp.Any
+    save_every: tp.Optional[int]
+    weights: tp.List[float]
+    augment: AugmentConfig
+    continue_from: tp.Optional[str]
+    continue_pretrained: tp.Optional[str]
+    pretrained_repo: tp.Optional[str]
+    continue_best: bool
+    continue_opt: bool
+    misc: MiscConfig
+    ema: EmaConfig
+    use_train_segment: bool
+    model_segment: tp.Optional[float]
+    model: str
+    svd: SvdSettings
+    quant: QuantConfig
+    model_settings: tp.Dict[str, tp.Any]
+
+    @property
+    def segment(self) -> float:
+        """Seconds of audio per piece when separating."""
+        return self.model_segment or 4 * self.dset.segment
+
+    @property
+    def training_length(self) -> int:
+        """Samples per training example that reach the model: repitching trims to what the fastest tempo leaves, then
+        the random shift takes its range."""
+        length = int(self.dset.segment * self.dset.samplerate)
+        if self.augment.repitch.proba:
+            length = int((1 - 0.01 * self.augment.repitch.max_tempo) * length)
+        return length - int(self.dset.samplerate * self.dset.shift)
+
+
+MODEL_SECTIONS = ("demucs", "hdemucs", "torch_hdemucs", "htdemucs")
+FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of the tools around us
+
+
+def read(plain: tp.Mapping[str, tp.Any]) -> Config:
+    """The configuration in a plain, resolved mapping (`OmegaConf.to_container(cfg, resolve=True)`).
+
+    Raises:
+        ConfigError: for unknown, missing or impossible values, naming the key and the nearest valid one.
+    """
+    values = {key: value for key, value in plain.items() if key not in MODEL_SECTIONS + FOREIGN_SECTIONS}
+    model = values.get("model")
+    if model not in MODEL_SECTIONS:
+        raise ConfigError(f"model={model!r} is unknown; there are: {', '.join(MODEL_SECTIONS)}."
+                          f"{_nearest(str(model), MODEL_SECTIONS)}")
+    values["model_settings"] = dict(plain[model])
+    config = _build(Config, values, "")
+    _check(config)
+    return config
+
+
+def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
+    """" Did you mean ...?" for a misspelt dotted key, or nothing. A valid key inside the same section comes first."""
+    valid = list(valid)
+    section = key.rpartition(".")[0]
+    return _nearest(key, [k for k in valid if k.rpartition(".")[0] == section]) or _nearest(key, valid) or \
+        _nearest(key, {k.rpartition(".")[2]: k for k in valid})
+
+
+def _nearest(word: str, known: tp.Union[tp.Iterable[str], tp.Mapping[str, str]]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    if not close:
+        return ""
+    return f" Did you mean {(known[close[0]] if isinstance(known, tp.Mapping) else close[0])!r}?"
+
+
+def _build(kind: tp.Any, values: tp.Mapping[str, tp.Any], where: str) -> tp.Any:
+    hints = tp.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"unknown key {where + key!r}.{_nearest(key, hints)}")
+    missing = [where + key for key in hints if key not in values]
+    if missing:
+        raise ConfigError(f"the configuration lacks {', '.join(missing)}")
+    return kind(**{key: _convert(hint, values[key], where + key) for key, hint in hints.items()})
+
+
+def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
+    """`value` as `hint` says: integers pass as floats, nothing else is bent."""
+    if hint is tp.Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key} is a section, got {value!r}")
+        return _build(hint, value, key + ".")
+    origin, arguments = tp.get_origin(hint), tp.get_args(hint)
+    if origin in (tp.Union, types.UnionType):
+        return None if value is None else _convert(arguments[0], value, key)
+    if origin is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{key} is a list, got {value!r}; write {key}=[...]")
+        return [_convert(arguments[0], item, key) for item in value]
+    if origin is dict:
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise ConfigError(f"{key}={value!r} must be of type {hint.__name__}")
+    return value
+
+
+def _check(config: Config) -> None:
+    """Settings that no single type can rule out."""
+    if config.test.metric != "loss" and not config.test.metric.startswith("nsdr"):
+        raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use loss or nsdr")
+    if len(config.weights) != len(config.dset.sources):
+        raise ConfigError(f"weights={config.weights} has {len(config.weights)} entries for "
+                          f"{len(config.dset.sources)} sources ({', '.join(config.dset.sources)}); give one per source")
+    if min(config.weights) < 0 or sum(config.weights) <= 0:
+        raise ConfigError(f"weights={config.weights} must be >= 0, and one of them positive")
+    if config.training_length <= 0:
+        raise ConfigError(f"dset.segment={config.dset.segment} s leaves no audio after trimming for tempo and a shift "
+                          f"of {config.dset.shift} s; make it longer")
+    for key, value in (("epochs", config.epochs), ("batch_size", config.batch_size), ("test.every", config.test.every)):
+        if value < 1:
+            raise ConfigError(f"{key}={value} must be at least 1")

@@ -1,0 +1,234 @@
+"""Dora's entry point: `dora run [-d] [overrides]` comes here.
+
+Reads the configuration once, builds the parts from plain numbers, and hands them to the solver.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+import sys
+import typing as tp
+from pathlib import Path
+
+import torch
+from dora import get_xp
+from dora.distrib import set_distrib_env
+from dora.hydra import HydraMain
+from omegaconf import OmegaConf
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from .config import Config, nearest_key, read
+from .data import build as data
+from .data.augment import Augment
+from .data.repitch import RepitchDataset
+from .data.sampler import EpochSampler, KeyedDataset
+from .data.segments import describe
+from .dsp import soundstretch
+from .errors import ConfigError, DemucsError, SignatureError
+from .inference import repository
+from .models import zoo
+from .schema import EpochRecord
+from .training.best import Selection
+from .training.distributed import Group, join_group, leave_group
+from .training.ema import ModelEMA, State
+from .training.optim import build_optimizer
+from .training.records import RunRecorder
+from .training.solver import CHECKPOINT, Solver
+from .training.stages import TrainStage, ValidStage
+from .training.testing import TestStage
+
+logger = logging.getLogger(__name__)
+
+
+class ExperimentMain(HydraMain):
+    """Dora's Hydra entry point with errors that name the key or signature at fault."""
+
+    def get_xp(self, argv: tp.Sequence[str]) -> tp.Any:
+        for argument in argv:
+            if "=" not in argument:
+                raise SystemExit(f"error: {argument!r} is not an override; write key=value")
+        keys = [argument.split("=", 1)[0].strip() for argument in argv]
+        groups = tuple(argument for key, argument in zip(keys, argv) if key in self._config_groups)
+        with _hydra_errors_in_one_line():
+            valid = self._valid_keys(groups)
+        for key in keys:
+            if key not in valid and not key.startswith(("+", "~")):
+                raise SystemExit(f"error: unknown key {key!r}.{nearest_key(key, valid)} "
+                                 f"All keys and their values are in conf/.")
+        with _hydra_errors_in_one_line():
+            return super().get_xp(argv)
+
+    def get_argv_from_sig(self, sig: str) -> tp.Sequence[str]:
+        folder = self.dora.dir / self.dora.xps
+        try:
+            return super().get_argv_from_sig(sig)
+        except RuntimeError as error:
+            known = sorted(path.parent.name for path in folder.glob("*/.argv.json"))
+            raise SystemExit(f"error: no experiment {sig!r} in {folder}.{nearest_key(sig, known)} There are: "
+                             f"{', '.join(known) or 'none yet'}.") from error
+
+    @functools.lru_cache(maxsize=None)
+    def _valid_keys(self, groups: tp.Tuple[str, ...]) -> tp.FrozenSet[str]:
+        """Dotted names of all keys and groups that can be overridden with these group choices."""
+        config = OmegaConf.to_container(self._get_base_config(list(groups))[0], resolve=False)
+
+        def flatten(section: tp.Mapping[str, tp.Any], prefix: str) -> tp.Iterator[str]:
+            for key, value in section.items():
+                yield prefix + key
+                if isinstance(value, dict):
+                    yield from flatten(value, f"{prefix}{key}.")
+        return frozenset(self._config_groups) | frozenset(flatten(config, ""))
+
+
+@contextlib.contextmanager
+def _hydra_errors_in_one_line() -> tp.Iterator[None]:
+    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read; all of them end here."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
+            raise
+        raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+
+
+def build_model(config: Config) -> nn.Module:
+    """The model of an experiment with its seeded initial weights, on the CPU."""
+    if config.quant.diffq or config.quant.qat:
+        raise ConfigError("quantisation-aware training (quant.diffq, quant.qat) is not built yet; leave both empty")
+    torch.manual_seed(config.seed)
+    return zoo.build(config.model, sources=config.dset.sources, audio_channels=config.dset.channels,
+                     samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
+
+
+def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
+    """Loaders of training and validation batches of this rank, and the training set for the names of its tracks."""
+    d = config.dset
+    if config.augment.repitch.proba:
+        soundstretch.find()   # before an hour is spent on anything else
+    kwargs: tp.Dict[str, tp.Any] = dict(
+        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
+        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
+        samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
+        train_valid=d.train_valid, cache_dir=d.metadata)
+    if not group.is_first:
+        group.barrier()       # the first rank scans, the others find its cache
+    train_set, valid_set = data.training_sets(**kwargs)
+    if group.is_first:
+        group.barrier()
+    examples = len(train_set)
+    repitch = config.augment.repitch
+    keyed: Dataset = KeyedDataset(train_set)
+    if repitch.proba:
+        keyed = RepitchDataset(train_set, seed=config.seed, proba=repitch.proba, max_pitch=repitch.max_pitch,
+                               max_tempo=repitch.max_tempo, tempo_std=repitch.tempo_std,
+                               vocals=[i for i, name in enumerate(d.sources) if name == "vocals"])
+    sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
+                           seed=config.seed)
+    workers = config.misc.num_workers
+    common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
+    train_loader = DataLoader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
+                              **common)
+    mine = torch.utils.data.Subset(valid_set, range(group.rank, len(valid_set), group.world_size))
+    valid_loader = DataLoader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
+                              num_workers=min(workers, len(mine)), **common)
+    logger.info("%d training examples, %d for validation", examples, len(valid_set))
+    return train_loader, sampler, valid_loader, train_set
+
+
+def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
+                 argv: tp.Sequence[str] = ()) -> Solver:
+    """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
+    model = build_model(config)
+    if not (config.batch_size % group.world_size == 0):
+        raise ConfigError(f"batch_size={config.batch_size} cannot be shared by {group.world_size} processes; choose a "
+                          f"multiple of {group.world_size}")
+    remix = config.augment.remix
+    if remix.proba and remix.group_size and (config.batch_size // group.world_size) % remix.group_size:
+        raise ConfigError(f"batch_size={config.batch_size} over {group.world_size} processes gives "
+                          f"{config.batch_size // group.world_size} examples each, which is not a multiple of "
+                          f"augment.remix.group_size={remix.group_size}; choose batch_size as a multiple of "
+                          f"{remix.group_size * group.world_size}, or a smaller group")
+    test = TestStage.prepare(config, group, folder)
+    train_loader, sampler, valid_loader, train_set = build_loaders(config, group)
+    model.to(group.device)
+    optim = config.optim
+    optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
+                                weight_decay=optim.weight_decay)
+    averages: tp.Dict[str, ModelEMA] = {}
+    for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
+        for index, decay in enumerate(decays):
+            averages[f"ema_{kind}_{index}"] = ModelEMA(model, decay, device=device)
+    per_batch = [average for key, average in averages.items() if key.startswith("ema_batch")]
+    per_epoch = [average for key, average in averages.items() if key.startswith("ema_epoch")]
+
+    scale = config.augment.scale
+    augment = Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
+                      shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
+                      scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size)
+    max_batches = 1 if config.debug else config.max_batches
+    shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, loss=optim.loss,
+                                        weights=config.weights, prints=config.misc.num_prints)
+    train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
+                       augment=augment, averages=per_batch, svd=config.svd, clip_grad=optim.clip_grad,
+                       max_batches=max_batches, track_name=functools.partial(describe, train_set), **shared)
+    valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
+                       max_batches=config.max_batches, **shared)
+    recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
+                           epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
+                           train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
+                           continued_from=config.continue_from)
+    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.bind(model),
+                    averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
+                    always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
+                    epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
+                    save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config))
+    if solver.restore():
+        recorder.resume(len(solver.history))
+    elif config.continue_pretrained:
+        repo = Path(config.pretrained_repo or "release_models")
+        pretrained = repository.get_model(config.continue_pretrained, repo)
+        model.load_state_dict(pretrained.state_dict())
+        logger.info("Starting from the weights of %s in %s", config.continue_pretrained, repo)
+    elif config.continue_from:
+        parent = folder.parent / config.continue_from / CHECKPOINT
+        if not parent.exists():
+            raise SignatureError(f"continue_from={config.continue_from}: there is no {parent}; train that experiment "
+                                 f"first, or correct the signature")
+        solver.start_from(parent, best=config.continue_best, optimizer=config.continue_opt)
+    return solver
+
+
+def run(cfg: tp.Any) -> None:
+    """One experiment from its Hydra configuration, inside Dora."""
+    xp = get_xp()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        set_distrib_env()     # a port for processes that `dora run -d` started
+    rank = int(os.environ.get("RANK", 0))
+    logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
+    try:
+        config = read(OmegaConf.to_container(cfg, resolve=True))
+        if config.misc.show:
+            model = build_model(config)
+            logger.info("%s\n%.1f MB", model, sum(p.numel() for p in model.parameters()) * 4 / 2 ** 20)
+            return
+        group = join_group()
+        logger.info("Experiment %s, in %s", xp.sig, xp.folder)
+        solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv)
+        solver.run()
+        leave_group()
+    except DemucsError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+
+
+run.__module__ = __name__
+main = ExperimentMain(run, config_name="config", config_path="../conf", version_base="1.3")
+
+if "_DORA_TEST_PATH" in os.environ:
+    main.dora.dir = Path(os.environ["_DORA_TEST_PATH"])
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One process per GPU (or per group of CPU cores), and what they have to tell each other.
+
+The launcher sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; a process without them is alone.
+"""
+
+import dataclasses
+import logging
+import os
+import typing as tp
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """This process among those that train together."""
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """A model whose gradients are averaged over the group after each backward pass."""
+        if self.world_size == 1:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices)
+
+    def sum(self, values: tp.Sequence[float]) -> tp.List[float]:
+        """Elementwise sums over the group, in float64."""
+        if self.world_size == 1:
+            return [float(value) for value in values]
+        tensor = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor)
+        return tensor.tolist()
+
+    def gather(self, value: tp.Any) -> tp.List[tp.Any]:
+        """The values of all ranks, in their order, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: tp.List[tp.Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            distributed.barrier()
+
+
+def join_group() -> Group:
+    """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs.
+
+    Raises:
+        ConfigError: where the environment is incomplete.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    cuda = torch.cuda.is_available()
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
+    index = local_rank if cuda and torch.cuda.device_count() > 1 else 0
+    if cuda and index >= torch.cuda.device_count():
+        raise ConfigError(f"LOCAL_RANK={local_rank}, but only {torch.cuda.device_count()} GPUs are visible; start as "
+                          f"many tasks per node as there are GPUs")
+    device = torch.device("cuda", index) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if world_size == 1:
+        return Group(0, 1, device)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; start through the batch "
+                          f"scripts or `dora run -d`")
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if cuda else "gloo", init_method="env://")
+    group = Group(distributed.get_rank(), distributed.get_world_size(), device)
+    logger.info("Process %d of %d, on %s", group.rank + 1, group.world_size, device)
+    return group
+
+
+def leave_group() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,58 @@
+"""Exponential moving averages of a model's weights, over batches or over epochs."""
+
+import contextlib
+import typing as tp
+
+import torch
+from torch import nn
+
+State = tp.Dict[str, torch.Tensor]
+
+
+def copy_state(state: tp.Mapping[str, torch.Tensor]) -> State:
+    """An independent copy on the CPU."""
+    return {key: value.detach().to("cpu", copy=True) for key, value in state.items()}
+
+
+@contextlib.contextmanager
+def swapped(model: nn.Module, state: tp.Mapping[str, torch.Tensor]) -> tp.Iterator[None]:
+    """The model has the weights `state` inside the block, and its own again afterwards."""
+    own = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(dict(state), strict=False)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+class ModelEMA:
+    """Average of a model's float32 weights with decay `decay` per update.
+
+    The weight of an update is 1 / count with count -> decay * count + 1, so that the first updates are not drowned by
+    the initial weights: after n updates it is a plain weighted mean of those n, and 1 - decay in the limit.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, *, device: tp.Union[str, torch.device]):
+        self.model = model
+        self.decay = decay
+        self.count = 0.
+        self.state: State = {key: value.detach().to(device, copy=True)
+                             for key, value in model.state_dict().items() if value.dtype == torch.float32}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.count = self.count * self.decay + 1
+        weight = 1 / self.count
+        own = self.model.state_dict()
+        averages = list(self.state.values())
+        current = [own[key].detach().to(average.device) for key, average in self.state.items()]
+        torch._foreach_mul_(averages, 1 - weight)
+        torch._foreach_add_(averages, current, alpha=weight)
+
+    def state_dict(self) -> tp.Dict[str, tp.Any]:
+        return {"state": self.state, "count": self.count}
+
+    def load_state_dict(self, saved: tp.Mapping[str, tp.Any]) -> None:
+        self.count = saved["count"]
+        for key, value in saved["state"].items():
+            self.state[key].copy_(value)

@@ -1,0 +1,34 @@
+"""Optimisers, built from plain numbers."""
+
+import typing as tp
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+
+
+def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, beta2: float, weight_decay: float
+                    ) -> torch.optim.Optimizer:
+    """Adam or AdamW over all parameters, in the published order of groups.
+
+    A module with a method `make_optim_group() -> dict` has its parameters in a group of its own.
+    """
+    groups: tp.List[tp.Dict[str, tp.Any]] = []
+    grouped: tp.Set[nn.Parameter] = set()
+    for module in model.modules():
+        if hasattr(module, "make_optim_group"):
+            group = module.make_optim_group()
+            grouped |= set(group["params"])
+            groups.append(group)
+    rest = [parameter for parameter in model.parameters() if parameter not in grouped]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if kind not in kinds:
+        raise ConfigError(f"optim.optim={kind!r} is unknown; use one of {', '.join(kinds)}")
+    return kinds[kind]([{"params": rest}, *groups], lr=lr, betas=(momentum, beta2), weight_decay=weight_decay)
+
+
+def gradient_norm(model: nn.Module) -> torch.Tensor:
+    """Euclidean norm of all gradients together."""
+    norms = [parameter.grad.norm() for parameter in model.parameters() if parameter.grad is not None]
+    return torch.stack(norms).norm()

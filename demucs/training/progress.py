@@ -1,0 +1,47 @@
+"""Progress lines that read well in a log file: a few per pass, each with position, speed, time left and metrics."""
+
+import logging
+import time
+import typing as tp
+
+Item = tp.TypeVar("Item")
+
+
+def duration(seconds: float) -> str:
+    """"47 s", "12 min 05 s" or "3 h 20 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class Progress(tp.Generic[Item]):
+    """Iterate over `items`, logging `prints` times. Call `update` with the metrics to show with the next line."""
+
+    def __init__(self, logger: logging.Logger, items: tp.Iterable[Item], *, name: str, total: int, prints: int):
+        self.logger = logger
+        self.items = items
+        self.name = name
+        self.total = total
+        self.prints = prints
+        self.metrics = ""
+
+    def update(self, metrics: str) -> None:
+        self.metrics = metrics
+
+    def __iter__(self) -> tp.Iterator[Item]:
+        begin = time.monotonic()
+        every = max(1, self.total // self.prints) if self.prints else self.total + 1
+        for done, item in enumerate(self.items):
+            if done and done % every == 0:
+                self._log(done, time.monotonic() - begin)
+            yield item
+
+    def _log(self, done: int, elapsed: float) -> None:
+        speed = done / elapsed
+        rate = f"{speed:.2f} it/s" if speed >= 1 else f"{1 / speed:.2f} s/it"
+        left = duration((self.total - done) / speed)
+        self.logger.info("%s", " | ".join(filter(None, [
+            self.name, f"{done}/{self.total}", rate, f"{left} left", self.metrics])))

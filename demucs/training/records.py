@@ -1,0 +1,74 @@
+"""What a run writes about itself while it trains: history, run card, and the best weights as a package."""
+
+import os
+import platform
+import time
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..inference import package
+from ..inference.provenance import commit, now, versions
+from ..schema import EpochRecord, RunCard, Session, load, save, save_history
+from .distributed import Group
+from .ema import State, swapped
+
+BEST = "best.th"
+CARD = "run_card.json"
+HISTORY = "history.json"
+
+
+class RunRecorder:
+    """Keeps `history.json`, `run_card.json` and `best.th` of a run folder up to date. Only rank 0 calls `publish`.
+
+    Args:
+        model: as built by the zoo.
+        signature, name, argv: what Dora calls the experiment, and how it was asked for.
+        epochs, batch_size, seed: as planned.
+        train_tracks, valid_tracks: numbers of tracks.
+        continued_from: signature of the experiment whose weights were the start, if any.
+    """
+
+    def __init__(self, model: nn.Module, *, folder: Path, group: Group, signature: str, name: str,
+                 argv: tp.Sequence[str], epochs: int, batch_size: int, seed: int, train_tracks: int,
+                 valid_tracks: int, continued_from: tp.Optional[str]):
+        self.model = model
+        self.folder = folder
+        self.first_epoch = 1
+        self.begin = time.monotonic()
+        self.started = now()
+        self.earlier: tp.List[Session] = []
+        self.world_size = group.world_size
+        self.device = f"cuda: {torch.cuda.get_device_name(group.device)}" if group.device.type == "cuda" else \
+            f"cpu: {platform.machine()}"
+        self.constant: tp.Dict[str, tp.Any] = dict(
+            signature=signature, name=name, argv=list(argv), model=model.zoo_name,
+            model_settings={key: value for key, value in model.zoo_kwargs.items()
+                            if key not in ("sources", "audio_channels", "samplerate")},
+            sources=list(model.sources), samplerate=model.samplerate, audio_channels=model.audio_channels,
+            parameters=sum(parameter.numel() for parameter in model.parameters()), seed=seed, epochs=epochs,
+            batch_size=batch_size, train_tracks=train_tracks, valid_tracks=valid_tracks,
+            continued_from=continued_from, commit=commit(), versions=versions())
+
+    def resume(self, epochs_done: int) -> None:
+        """This is a further session of a run that has `epochs_done` epochs behind it."""
+        self.first_epoch = epochs_done + 1
+        if (self.folder / CARD).exists():
+            self.earlier = load(RunCard, self.folder / CARD).sessions
+
+    def publish(self, history: tp.Sequence[EpochRecord], best_state: tp.Optional[State]) -> None:
+        """Write the records after an epoch, and the best weights where they changed."""
+        save_history(history, self.folder / HISTORY)
+        session = Session(started=self.started, ended=now(), seconds=time.monotonic() - self.begin,
+                          first_epoch=self.first_epoch, last_epoch=len(history), world_size=self.world_size,
+                          device=self.device, job=os.environ.get("SLURM_JOB_ID"))
+        card = RunCard(**self.constant, epochs_done=len(history), sessions=[*self.earlier, session])
+        save(card, self.folder / CARD)
+        if best_state is not None:
+            with swapped(self.model, best_state):
+                card = package.new_card(self.model, signature=self.constant["signature"], epochs_done=len(history),
+                                        epochs=self.constant["epochs"], valid=history[-1].valid,
+                                        argv=self.constant["argv"])
+                package.save(self.model, self.folder / BEST, card=card)

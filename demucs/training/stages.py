@@ -1,0 +1,203 @@
+"""The passes of an epoch: over the training batches, and over the validation set with given weights."""
+
+import dataclasses
+import logging
+import typing as tp
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..data.augment import Augment
+from ..data.sampler import EpochSampler
+from ..dsp.randomness import generator, seeded_torch
+from ..errors import TrainingError
+from ..inference.apply import separate
+from ..metrics.nsdr import nsdr
+from ..schema import Metrics
+from .distributed import Group
+from .ema import ModelEMA
+from .losses import reconstruction, weighted_mean
+from .optim import gradient_norm
+from .progress import Progress
+from .svd import SvdSettings, svd_penalty
+
+logger = logging.getLogger(__name__)
+
+
+class Average:
+    """Mean of metrics over examples, of this process or of all."""
+
+    def __init__(self) -> None:
+        self.totals: tp.Dict[str, float] = {}
+        self.count = 0
+
+    def add(self, metrics: Metrics, count: int) -> None:
+        for key, value in metrics.items():
+            self.totals[key] = self.totals.get(key, 0.) + value * count
+        self.count += count
+
+    def here(self) -> Metrics:
+        return {key: total / self.count for key, total in self.totals.items()}
+
+    def everywhere(self, group: Group) -> Metrics:
+        """Over all ranks. A rank that saw nothing takes part with no weight."""
+        keys: tp.List[str] = sorted(set().union(*group.gather(list(self.totals))))
+        *totals, count = group.sum([*(self.totals.get(key, 0.) for key in keys), self.count])
+        return {key: total / count for key, total in zip(keys, totals)}
+
+
+def describe(metrics: Metrics) -> str:
+    """The metrics worth a line: "Loss 0.1234 | Nsdr 5.678"."""
+    formats = {"loss": ".4f", "reco": ".4f", "nsdr": ".3f", "grad": ".4f", "penalty": ".2f"}
+    return " | ".join(f"{key.capitalize()} {metrics[key]:{form}}" for key, form in formats.items() if key in metrics)
+
+
+@dataclasses.dataclass
+class TrainStage:
+    """One pass over the training set.
+
+    `loader` yields batches [b, S, A, L] of this rank, drawn by `sampler`. `wrapped` is `model` with gradients averaged
+    over the group. `track_name(index)` says which track an example comes from.
+    """
+    model: nn.Module
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    loader: DataLoader
+    sampler: EpochSampler
+    augment: Augment
+    averages: tp.Sequence[ModelEMA]
+    group: Group
+    seed: int
+    loss: str
+    weights: tp.Sequence[float]
+    svd: SvdSettings
+    clip_grad: float
+    max_batches: tp.Optional[int]
+    prints: int
+    track_name: tp.Callable[[int], str]
+
+    def run(self, epoch: int) -> Metrics:
+        """Train for one epoch (counted from 0).
+
+        Raises:
+            TrainingError: before the step in which a loss or gradient is not finite.
+        """
+        self.model.train()
+        self.sampler.set_epoch(epoch)
+        keys = list(self.sampler)
+        total = min(len(keys), self.max_batches or len(keys))
+        progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Train | Epoch {epoch + 1}",
+                                                    total=total, prints=self.prints)
+        average = Average()
+        for step, sources in enumerate(progress):
+            if step == total:
+                break
+            sources = sources.to(self.group.device, non_blocking=True)
+            sources = self.augment(sources, epoch=epoch, step=step, first=keys[step][0].position)
+            metrics = self.step(sources, epoch=epoch, step=step,
+                                names=sorted({self.track_name(key.index) for key in keys[step]}))
+            average.add(metrics, len(sources))
+            progress.update(describe(average.here()))
+        return average.everywhere(self.group)
+
+    def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str]) -> Metrics:
+        """One optimiser step on sources [b, S, A, L], whose sum is the mixture."""
+        estimates = self.wrapped(sources.sum(dim=1))
+        losses, reported = reconstruction(estimates, sources, self.loss)
+        loss = weighted_mean(losses, self.weights)
+        metrics = {"reco": weighted_mean(reported.detach(), self.weights)}
+        for name, value in zip(self.model.sources, reported.detach()):
+            metrics[f"reco_{name}"] = value
+        penalty = self._penalty(epoch, step)
+        if penalty is not None:
+            metrics["penalty"] = penalty.detach()
+            loss = loss + self.svd.penalty * penalty
+        metrics["loss"] = loss.detach()
+
+        self._require_finite(loss.detach(), "loss", epoch, step, names)
+        loss.backward()
+        norm = gradient_norm(self.model)
+        # Gradients are the same on all ranks by now, so all of them stop here.
+        self._require_finite(norm, "gradient norm", epoch, step, names)
+        metrics["grad"] = norm
+        if self.clip_grad:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        for average in self.averages:
+            average.update()
+        return {key: float(value) for key, value in metrics.items()}
+
+    def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:
+        """The SVD penalty of this step, equal on all ranks; None without one."""
+        if not self.svd.penalty:
+            return None
+        if generator(self.seed, "svd proba", epoch, step).random() >= self.svd.proba:
+            return torch.zeros((), device=self.group.device)
+        with seeded_torch(self.seed, "svd", epoch, step, device=self.group.device):
+            return svd_penalty(self.model, self.svd)
+
+    def _require_finite(self, value: torch.Tensor, what: str, epoch: int, step: int, names: tp.Sequence[str]) -> None:
+        finite = bool(torch.isfinite(value))
+        failed = self.group.gather(None if finite else list(names)) if self._any(not finite) else []
+        if any(tracks is not None for tracks in failed):
+            tracks = sorted({name for names in failed if names for name in names})
+            raise TrainingError(
+                f"the {what} is {float(value)} in epoch {epoch + 1}, step {step + 1}, before the weights were changed. "
+                f"The batch came from: {'; '.join(tracks)}. Check these files for non-finite samples; if they are "
+                f"sound, lower optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
+
+    def _any(self, condition: bool) -> bool:
+        return self.group.sum([condition])[0] > 0
+
+
+@dataclasses.dataclass
+class ValidStage:
+    """A pass over the validation set with the model's current weights.
+
+    `loader` yields batches [b, 1 + S, A, L] of this rank: the mixture, then the sources. With `apply`, mixtures are cut
+    in segments as when separating; otherwise they go through the model whole.
+    """
+    model: nn.Module
+    loader: DataLoader
+    group: Group
+    seed: int
+    loss: str
+    weights: tp.Sequence[float]
+    apply: bool
+    split: bool
+    max_batches: tp.Optional[int]
+    prints: int
+
+    @torch.no_grad()
+    def run(self, epoch: int, name: str) -> Metrics:
+        """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source."""
+        was_training = self.model.training
+        self.model.eval()
+        total = min(len(self.loader), self.max_batches or len(self.loader))
+        progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Valid | Epoch {epoch + 1} | {name}",
+                                                    total=total, prints=self.prints)
+        average = Average()
+        for index, batch in enumerate(progress):
+            if index == total:
+                break
+            batch = batch.to(self.group.device, non_blocking=True)
+            average.add(self._score(batch[:, 0], batch[:, 1:]), len(batch))
+            progress.update(describe(average.here()))
+        self.model.train(was_training)
+        return average.everywhere(self.group)
+
+    def _score(self, mix: torch.Tensor, sources: torch.Tensor) -> Metrics:
+        if self.apply:
+            estimates = separate(self.model, mix, split=self.split, overlap=0, shifts=1, seed=self.seed)
+        else:
+            estimates = self.model(mix)
+        losses, reported = reconstruction(estimates, sources, self.loss)
+        scores = nsdr(sources, estimates).mean(0)
+        metrics = {"loss": weighted_mean(losses, self.weights), "reco": weighted_mean(reported, self.weights),
+                   "nsdr": weighted_mean(scores, self.weights)}
+        for name, value, score in zip(self.model.sources, reported, scores):
+            metrics[f"reco_{name}"] = value
+            metrics[f"nsdr_{name}"] = score
+        return {key: float(value) for key, value in metrics.items()}

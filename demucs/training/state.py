@@ -1,0 +1,90 @@
+"""What must survive a restart, registered once, saved atomically, and read back without unpickling classes.
+
+A checkpoint is one file of plain containers and tensors with the entries of published Demucs (`state`, `optimizer`,
+`history`, `best_state`, `ema_batch_0`, ...) and a few more.
+"""
+
+import pickle
+import typing as tp
+from pathlib import Path
+
+import torch
+
+from ..errors import PackageError, TrainingError
+from ..files import atomic
+
+class StateRegistry:
+    """Named parts of a run, each with a way to read its state and a way to set it."""
+
+    def __init__(self) -> None:
+        self._parts: tp.Dict[str, tp.Tuple[tp.Callable[[], tp.Any], tp.Callable[[tp.Any], None]]] = {}
+
+    def add(self, name: str, read: tp.Callable[[], tp.Any], write: tp.Callable[[tp.Any], None]) -> None:
+        assert name not in self._parts, name
+        self._parts[name] = (read, write)
+
+    def add_object(self, name: str, part: tp.Any) -> None:
+        """A part with `state_dict` and `load_state_dict`."""
+        self.add(name, part.state_dict, part.load_state_dict)
+
+    def collect(self) -> tp.Dict[str, tp.Any]:
+        return {name: read() for name, (read, _) in self._parts.items()}
+
+    def restore(self, package: tp.Mapping[str, tp.Any], where: str) -> None:
+        """Set every registered part from a checkpoint.
+
+        Raises:
+            PackageError: naming the part that is absent or does not fit.
+        """
+        absent = sorted(set(self._parts) - set(package))
+        if absent:
+            raise PackageError(f"{where}: the checkpoint lacks {', '.join(absent)}. It belongs to other settings or was "
+                               f"cut short; continue from an older one, or start anew with --clear.")
+        for name in self._parts:
+            self.restore_part(name, package, where)
+
+    def restore_part(self, name: str, package: tp.Mapping[str, tp.Any], where: str) -> None:
+        """Set one part. Raises PackageError where it does not fit."""
+        try:
+            self._parts[name][1](package[name])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise PackageError(f"{where}: part {name!r} does not fit this run: {error}") from error
+
+
+def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
+    """Write a checkpoint; the previous one stays until the new one is whole.
+
+    Raises:
+        TrainingError: where the disk is full or the folder not writable.
+    """
+    try:
+        with atomic(path) as file:
+            torch.save(dict(package), file)
+    except (OSError, RuntimeError) as error:   # torch wraps a failed write in a RuntimeError
+        raise TrainingError(f"cannot write {path}: {error}. The previous checkpoint is untouched; free some space and "
+                            f"start the run again, it continues from there.") from error
+
+
+def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
+    """Raises PackageError where the file is cut short or holds anything but plain containers and tensors."""
+    try:
+        package = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise PackageError(f"{path}: not a checkpoint of ours, or cut short ({str(error).splitlines()[0]})") from error
+    if not isinstance(package, dict):
+        raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
+    return package
+
+
+def random_states() -> tp.Dict[str, torch.Tensor]:
+    """States of this process's global generators. Draws are keyed and do not use them; libraries might."""
+    states = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: tp.Mapping[str, torch.Tensor]) -> None:
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
