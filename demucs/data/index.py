@@ -1,0 +1,242 @@
+"""What a folder of tracks holds: names, lengths, rates, and the level of every mixture.
+
+A track is a folder with one file per source; a dataset is a folder of those, nested as you like. Scanning reads the
+headers of all files and the samples of all mixtures, on all cores. The result is cached in a folder of its own, never
+in the dataset, and each track's entry holds as long as its files keep their sizes and modification times, so a changed
+dataset is scanned anew by itself, and only where it changed.
+
+A track without mixture file has the sum of its sources as mixture, computed when needed and never written.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import time
+import typing as tp
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import schema
+from ..dsp.convert import convert_channels
+from ..errors import AudioError, DatasetError
+from . import audio
+
+logger = logging.getLogger(__name__)
+
+MIXTURE = "mixture"
+CACHE_VERSION = 1
+CHUNK = 1 << 19          # samples read at once while measuring a mixture
+# Below one step of 24-bit audio a mixture is silent (or constant) for every purpose: its deviation is taken as 1 so that
+# normalising leaves it silent; published Demucs divides by zero there.
+SILENT_STD = 1e-7
+
+
+@dataclass(frozen=True)
+class TrackMeta:
+    """One track. `mean` and `std` (over samples, unbiased) are those of the mono mixture; 0 and 1 where not measured."""
+    length: int              # samples, the same in every file
+    samplerate: int          # Hz
+    mean: float
+    std: float
+    has_mixture: bool        # False: the mixture is the sum of the sources
+
+    @property
+    def seconds(self) -> float:
+        return self.length / self.samplerate
+
+
+@dataclass(frozen=True)
+class TrackIndex:
+    """The tracks of a dataset by name (path relative to `root`), in sorted order."""
+    root: Path
+    sources: tp.Tuple[str, ...]
+    tracks: tp.Dict[str, TrackMeta]
+    ext: str = ".wav"
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def select(self, keep: tp.Callable[[str], bool]) -> "TrackIndex":
+        """The tracks whose name `keep` accepts."""
+        tracks = {name: meta for name, meta in self.tracks.items() if keep(name)}
+        return TrackIndex(self.root, self.sources, tracks, self.ext)
+
+    def file(self, name: str, source: str) -> Path:
+        return self.root / name / f"{source}{self.ext}"
+
+    def read(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
+        """Samples [A, L] of `source` (or "mixture") of the track `name`. Raises AudioError as `audio.read` does."""
+        if source == MIXTURE and not self.tracks[name].has_mixture:
+            return _sum(self.root / name, self.sources, self.ext, start, frames)
+        return audio.read(self.file(name, source), start, frames)[0]
+
+
+def _sum(folder: Path, sources: tp.Sequence[str], ext: str, start: int, frames: tp.Optional[int]) -> torch.Tensor:
+    wavs = [audio.read(folder / f"{source}{ext}", start, frames)[0] for source in sources]
+    channels = max(len(wav) for wav in wavs)
+    return torch.stack([convert_channels(wav, channels) for wav in wavs]).sum(dim=0)
+
+
+def _track_folders(root: Path) -> tp.List[Path]:
+    """Folders below `root` without folders of their own, sorted. Hidden ones are not looked at, links are followed."""
+    found: tp.List[Path] = []
+
+    def walk(folder: Path, ancestors: tp.FrozenSet[str]) -> None:
+        real = os.path.realpath(folder)
+        if real in ancestors:
+            raise DatasetError(f"{folder}: a link to a folder that contains it; remove the link")
+        inner = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        if not inner and folder != root:
+            found.append(folder)
+        for path in inner:
+            walk(Path(path), ancestors | {real})
+
+    walk(root, frozenset())
+    return found
+
+
+def _stamp(folder: Path, sources: tp.Sequence[str], ext: str) -> tp.Dict[str, tp.List[int]]:
+    """Size and modification time (ns) of each file of a track. Raises DatasetError where a source is missing."""
+    stamps = {}
+    for name in (*sources, MIXTURE):
+        path = folder / f"{name}{ext}"
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            if name == MIXTURE:
+                continue
+            raise DatasetError(f"track {folder.name}: {path} is missing; every track folder needs "
+                               f"{', '.join(source + ext for source in sources)} (and may have {MIXTURE}{ext})")
+        stamps[name] = [status.st_size, status.st_mtime_ns]
+    return stamps
+
+
+def _level(read: tp.Callable[[int, int], torch.Tensor], length: int, path: Path) -> tp.Tuple[float, float]:
+    """Mean and unbiased standard deviation of the channel mean of `length` samples, in float64, chunk by chunk."""
+    count, mean, squares = 0, 0., 0.
+    for start in range(0, length, CHUNK):
+        wav = read(start, CHUNK).mean(dim=0).double()
+        if not len(wav):   # mp3: the length was an estimate
+            break
+        here, delta = float(wav.mean()), float(wav.mean()) - mean
+        total = count + len(wav)
+        squares += float((wav - here).square().sum()) + delta ** 2 * count * len(wav) / total
+        mean += delta * len(wav) / total
+        count = total
+    if not math.isfinite(mean) or not math.isfinite(squares):
+        raise DatasetError(f"{path}: has samples that are not finite numbers (NaN or infinity); render the file again")
+    std = math.sqrt(squares / max(count - 1, 1))
+    return mean, std if std >= SILENT_STD else 1.
+
+
+def _measure(folder: Path, sources: tp.Sequence[str], normalize: bool, ext: str) -> TrackMeta:
+    """Raises DatasetError naming the file that is unreadable, truncated, empty, or differs from the track's first."""
+    has_mixture = (folder / f"{MIXTURE}{ext}").exists()
+    first = None
+    for source in (*sources, *([MIXTURE] if has_mixture else [])):
+        path = folder / f"{source}{ext}"
+        try:
+            info = audio.probe(path)
+        except AudioError as error:
+            raise DatasetError(f"track {folder.name}: {error}") from error
+        first = first or info
+        if info.samplerate != first.samplerate:
+            raise DatasetError(f"track {folder.name}: {path} has {info.samplerate} Hz, {sources[0]}{ext} has "
+                               f"{first.samplerate} Hz; all files of a track must have the same rate")
+        if info.frames != first.frames:
+            raise DatasetError(f"track {folder.name}: {path} has {info.frames} samples, {sources[0]}{ext} has "
+                               f"{first.frames}; all files of a track must have the same length")
+    assert first is not None
+    mean, std = 0., 1.
+    if normalize:
+        mixture = folder / f"{MIXTURE}{ext}"
+
+        def read(start: int, frames: int) -> torch.Tensor:
+            return audio.read(mixture, start, frames)[0] if has_mixture else _sum(folder, sources, ext, start, frames)
+
+        try:
+            mean, std = _level(read, first.frames, mixture if has_mixture else folder)
+        except AudioError as error:
+            raise DatasetError(f"track {folder.name}: {error}") from error
+    return TrackMeta(first.frames, first.samplerate, mean, std, has_mixture)
+
+
+def cache_file(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normalize: bool, cache_dir: tp.Union[str, Path],
+               ext: str = ".wav") -> Path:
+    """Where the metadata of this dataset, seen in this way, is cached."""
+    key = json.dumps([os.path.realpath(root), list(sources), bool(normalize), ext])
+    return Path(cache_dir) / f"tracks-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _load_cache(path: Path) -> tp.Dict[str, tp.Any]:
+    if not path.exists():
+        return {}
+    try:
+        plain = schema.read_json(path)
+        if plain["version"] == CACHE_VERSION:
+            return plain["tracks"]
+    except (schema.SchemaError, KeyError, TypeError):
+        logger.warning("%s cannot be read: the dataset is scanned again", path)
+    return {}
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def scan(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normalize: bool = True,
+         cache_dir: tp.Union[str, Path], ext: str = ".wav", workers: tp.Optional[int] = None) -> TrackIndex:
+    """The index of the dataset in `root`, from the cache as far as its files have not changed.
+
+    `sources`: names of the files (without `ext`) every track must have; `normalize`: measure the mixtures' level;
+    `workers`: threads, one per usable core by default. Several processes may scan at once: the cache file is replaced
+    as a whole. With several ranks let one scan first, the others then find the cache.
+    Raises DatasetError where the folder is missing or empty, or a track is incomplete, inconsistent or unreadable.
+    """
+    given, root = root, Path(root).absolute()
+    if not root.is_dir():
+        raise DatasetError(f"dataset folder {given} does not exist (looked at {root}); check dset.musdb or dset.wav, "
+                           f"or the environment variable DEMUCS_MUSDB")
+    folders = _track_folders(root)
+    if not folders:
+        raise DatasetError(f"dataset folder {root} has no track folders in it; expected TRACK/{sources[0]}{ext}, ...")
+    stamps = {str(folder.relative_to(root)): _stamp(folder, sources, ext) for folder in folders}
+    path = cache_file(root, sources=sources, normalize=normalize, cache_dir=cache_dir, ext=ext)
+    cached = _load_cache(path)
+    entries = {name: cached[name] for name, stamp in stamps.items() if cached.get(name, {}).get("files") == stamp}
+    missing = [name for name in stamps if name not in entries]
+    if missing:
+        entries.update(_scan_tracks(root, missing, stamps, sources, normalize, ext, workers or _usable_cores()))
+    if missing or len(cached) != len(entries):
+        schema.write_json({"version": CACHE_VERSION, "root": str(root), "sources": list(sources),
+                           "normalize": normalize, "tracks": entries}, path)
+    tracks = {name: TrackMeta(entry["length"], entry["samplerate"], entry["mean"], entry["std"],
+                              MIXTURE in entry["files"]) for name, entry in sorted(entries.items())}
+    return TrackIndex(root, tuple(sources), tracks, ext)
+
+
+def _scan_tracks(root: Path, names: tp.List[str], stamps: tp.Dict[str, tp.Any], sources: tp.Sequence[str],
+                 normalize: bool, ext: str, workers: int) -> tp.Dict[str, tp.Any]:
+    """Measure tracks in threads (libsndfile and torch work outside Python's lock), with progress in the log."""
+    logger.info("Scanning %d tracks in %s", len(names), root)
+    begin, entries = time.monotonic(), {}
+    with ThreadPoolExecutor(workers) as pool:
+        pending = {pool.submit(_measure, root / name, sources, normalize, ext): name for name in names}
+        try:
+            for done, future in enumerate(as_completed(pending), start=1):
+                name, meta = pending[future], future.result()
+                entries[name] = {"files": stamps[name], "length": meta.length, "samplerate": meta.samplerate,
+                                 "mean": meta.mean, "std": meta.std}
+                if done * 10 // len(names) > (done - 1) * 10 // len(names):
+                    elapsed = time.monotonic() - begin
+                    logger.info("Scanned %d/%d tracks, %.1f s, %.1f tracks/s", done, len(names), elapsed,
+                                done / max(elapsed, 1e-9))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return entries

@@ -1,0 +1,205 @@
+import json
+import logging
+import os
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from demucs.data import audio, index
+from demucs.data.index import MIXTURE, cache_file, scan
+from demucs.errors import DatasetError
+
+RATE = 8000
+SOURCES = ("drums", "vocals")
+
+
+def make_track(folder, *, seconds=1., rate=RATE, scale=0.1, seed=0, mixture=True):
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(seed)
+    stems = {source: scale * draw.standard_normal((int(seconds * rate), 2)) + 0.01 for source in SOURCES}
+    if mixture:
+        stems[MIXTURE] = sum(stems.values())
+    for name, samples in stems.items():
+        soundfile.write(folder / f"{name}.wav", samples, rate, subtype="FLOAT")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    for seed, name in enumerate(("one", "group/two", "group/three")):
+        make_track(tmp_path / "set" / name, seconds=1 + seed, seed=seed)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Names of the tracks whose files are read, in order."""
+    names = []
+    plain = index._measure
+
+    def measure(folder, *args):
+        names.append(folder.name)
+        return plain(folder, *args)
+    monkeypatch.setattr(index, "_measure", measure)
+    return names
+
+
+def scanned(dataset, **settings):
+    return scan(dataset, **{**dict(sources=SOURCES, normalize=True, cache_dir=dataset.parent / "cache"), **settings})
+
+
+def test_what_is_found(dataset):
+    found = scanned(dataset)
+    assert list(found.tracks) == ["group/three", "group/two", "one"] and len(found) == 3
+    for name, meta in found.tracks.items():
+        wav = torch.from_numpy(soundfile.read(dataset / name / "mixture.wav")[0]).mean(1)
+        assert (meta.length, meta.samplerate) == (len(wav), RATE)
+        assert meta.mean == pytest.approx(float(wav.mean()), abs=1e-9)   # channel means are float32
+        assert meta.std == pytest.approx(float(wav.std()), rel=1e-8)
+    plain = scanned(dataset, normalize=False).tracks["one"]
+    assert (plain.mean, plain.std, plain.length) == (0, 1, RATE)
+    assert list(found.select(lambda name: "group" in name).tracks) == ["group/three", "group/two"]
+
+
+def test_long_mixtures_are_measured_in_parts(dataset, monkeypatch):
+    whole = scanned(dataset)
+    monkeypatch.setattr(index, "CHUNK", 777)
+    parts = scanned(dataset, cache_dir=dataset.parent / "other")
+    for name, meta in whole.tracks.items():
+        assert parts.tracks[name].mean == pytest.approx(meta.mean, abs=1e-9)   # channel means are float32
+        assert parts.tracks[name].std == pytest.approx(meta.std, rel=1e-9)
+
+
+def test_second_scan_reads_nothing_and_changes_nothing(dataset, measured):
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in dataset.rglob("*"))
+    first = scanned(dataset)
+    assert sorted(measured) == ["one", "three", "two"]
+    cache = cache_file(dataset, sources=SOURCES, normalize=True, cache_dir=dataset.parent / "cache")
+    stamp = cache.stat().st_mtime_ns
+    assert scanned(dataset) == first and len(measured) == 3
+    assert cache.stat().st_mtime_ns == stamp
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in dataset.rglob("*")) == before
+
+
+def test_only_what_changed_is_scanned_again(dataset, measured):
+    scanned(dataset)
+    measured.clear()
+    make_track(dataset / "new")
+    samples = soundfile.read(dataset / "one" / "mixture.wav")[0]
+    soundfile.write(dataset / "one" / "mixture.wav", samples * 0.5, RATE, subtype="FLOAT")   # same size, new time
+    old = scanned(dataset.parent / "set").tracks["one"]
+    assert sorted(measured) == ["new", "one"]
+    assert old.std == pytest.approx(float(torch.from_numpy(samples).mean(1).std()) * 0.5, rel=1e-6)
+    measured.clear()
+    for file in (dataset / "new").iterdir():
+        file.unlink()
+    (dataset / "new").rmdir()
+    assert list(scanned(dataset).tracks) == ["group/three", "group/two", "one"] and not measured
+    (dataset / "one" / "mixture.wav").unlink()
+    assert not scanned(dataset).tracks["one"].has_mixture and measured == ["one"]
+
+
+def test_sources_and_normalisation_have_their_own_caches(dataset, measured):
+    scanned(dataset)
+    scanned(dataset, sources=["drums"])
+    scanned(dataset, normalize=False)
+    assert len(measured) == 9
+    assert len(list((dataset.parent / "cache").iterdir())) == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 0, "tracks": {}}', '{"tracks": 3}'])
+def test_unreadable_cache_is_replaced(dataset, measured, content):
+    first = scanned(dataset)
+    cache = cache_file(dataset, sources=SOURCES, normalize=True, cache_dir=dataset.parent / "cache")
+    cache.write_text(content)
+    assert scanned(dataset) == first and len(measured) == 6
+    assert json.loads(cache.read_text())["version"] == index.CACHE_VERSION
+
+
+def test_scans_at_the_same_time(dataset):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(scanned(dataset, workers=2))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6 and all(each == found[0] for each in found)
+    assert [path.suffix for path in (dataset.parent / "cache").iterdir()] == [".json"]
+
+
+def test_progress_can_be_read_in_a_file(dataset, caplog):
+    for number in range(37):
+        os.symlink(dataset / "one", dataset / f"link {number}")   # links to folders are followed
+    with caplog.at_level(logging.INFO):
+        assert len(scanned(dataset)) == 40
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 11 and "40 tracks" in lines[0] and "Scanned 40/40" in lines[-1]
+
+
+def test_hidden_folders_and_loops(dataset):
+    make_track(dataset / ".trash" / "old")
+    make_track(dataset / "one" / ".backup")
+    (dataset / "README.txt").write_text("x")
+    assert len(scanned(dataset)) == 3
+    os.symlink(dataset, dataset / "group" / "up")
+    with pytest.raises(DatasetError, match="up.*link"):
+        scanned(dataset)
+
+
+def test_silent_mixture_stays_finite(tmp_path):
+    make_track(tmp_path / "set" / "silent", scale=0)
+    meta = scanned(tmp_path / "set").tracks["silent"]
+    assert meta.std == 1 and meta.mean == pytest.approx(0.02, abs=1e-6)
+
+
+def test_mixture_is_summed_when_missing(dataset):
+    with_file = scanned(dataset)
+    for file in dataset.rglob("mixture.wav"):
+        file.unlink()
+    mono = soundfile.read(dataset / "one" / "drums.wav")[0][:, :1]
+    soundfile.write(dataset / "one" / "drums.wav", mono, RATE, subtype="FLOAT")
+    summed = scanned(dataset)
+    for name in ("group/two", "group/three"):
+        assert summed.tracks[name].std == pytest.approx(with_file.tracks[name].std, rel=1e-6)
+        assert summed.tracks[name].mean == pytest.approx(with_file.tracks[name].mean, abs=1e-6)
+    expected = torch.from_numpy(mono.T).float() + audio.read(dataset / "one" / "vocals.wav")[0]
+    torch.testing.assert_close(summed.read("one", MIXTURE, 100, 50), expected[:, 100:150])
+    assert not list(dataset.rglob("mixture.wav"))
+
+
+def test_missing_or_empty_dataset(tmp_path):
+    with pytest.raises(DatasetError, match="nowhere does not exist"):
+        scanned(tmp_path / "nowhere")
+    make_track(tmp_path / "set")   # stems lie in the root itself
+    with pytest.raises(DatasetError, match="set has no track folders.*drums.wav"):
+        scanned(tmp_path / "set")
+
+
+def test_track_without_a_stem(dataset):
+    (dataset / "group" / "two" / "vocals.wav").unlink()
+    with pytest.raises(DatasetError, match="track two: .*vocals.wav is missing"):
+        scanned(dataset)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda path: soundfile.write(path, np.zeros((50, 2)), RATE), "vocals.wav has 50 samples, drums.wav has 8000"),
+    (lambda path: soundfile.write(path, np.zeros((RATE, 2)), 16000), "vocals.wav has 16000 Hz, drums.wav has 8000"),
+    (lambda path: soundfile.write(path, np.zeros((0, 2)), RATE), "vocals.wav.*zero length"),
+    (lambda path: path.write_bytes(path.read_bytes()[:-9]), "vocals.wav.*truncated"),
+    (lambda path: path.write_bytes(b""), "vocals.wav.*empty"),
+    (lambda path: path.write_bytes(b"no sound at all"), "vocals.wav.*not audio"),
+])
+def test_bad_stem(dataset, change, words):
+    change(dataset / "one" / "vocals.wav")
+    with pytest.raises(DatasetError, match=f"track one: .*{words}"):
+        scanned(dataset)
+
+
+def test_mixture_that_is_not_finite(dataset):
+    samples = np.zeros((RATE, 2), np.float32)
+    samples[5] = np.nan
+    soundfile.write(dataset / "one" / "mixture.wav", samples, RATE, subtype="FLOAT")
+    with pytest.raises(DatasetError, match="one/mixture.wav.*not finite"):
+        scanned(dataset)
