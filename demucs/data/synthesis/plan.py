@@ -1,0 +1,96 @@
+"""What the stems of one song agree on before any of them is played: tempo, swing, key, chords, form and levels.
+
+A stem is rendered from the plan and from a random stream of its own, so a change in how drums are drawn leaves the
+voice of the same song as it was.
+"""
+
+import math
+import typing as tp
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..musdb import SOURCES
+
+SAMPLERATE = 44100                      # Hz, that of MUSDB18-HQ
+STEPS = 16                              # sixteenth notes of a 4/4 bar
+SECTION_BARS = 4
+
+_SCALES = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+}
+_PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 4), (0, 0, 3, 4), (1, 4, 0, 0), (0, 6, 5, 4),
+                 (0, 2, 3, 4), (3, 0, 4, 5), (0, 3, 0, 4), (0, 6, 3, 0), (5, 4, 3, 4))
+
+
+@dataclass(frozen=True)
+class SongPlan:
+    """One song on paper. Times are in samples, pitches in MIDI numbers (60 is middle C, 69 is 440 Hz)."""
+    frames: int
+    tempo: float                        # beats (quarter notes) per minute
+    swing: float                        # delay of every second sixteenth, in sixteenths
+    key: int                            # pitch class of the tonic, 0 is C
+    mode: str
+    progressions: tp.Tuple[tp.Tuple[int, ...], ...]   # scale degree of the chord of each bar, per kind of section
+    levels: tp.Mapping[str, float]      # dB of each stem about the song's mean stem level
+
+    @property
+    def step_frames(self) -> float:
+        """Length of a sixteenth note in samples."""
+        return 60 / self.tempo / 4 * SAMPLERATE
+
+    @property
+    def bars(self) -> int:
+        """Bars begun before the song ends; the last one may be cut."""
+        return math.ceil(self.frames / (STEPS * self.step_frames))
+
+    def at(self, bar: int, step: float) -> int:
+        """Sample at which `step` (sixteenths, fractions allowed) of `bar` begins; odd sixteenths swing."""
+        late = self.swing if step % 2 == 1 else 0.
+        return round((bar * STEPS + step + late) * self.step_frames)
+
+    def section(self, bar: int) -> int:
+        """Kind of section (0 verse, 1 chorus) that `bar` belongs to."""
+        return bar // SECTION_BARS % 2
+
+    def degree(self, bar: int) -> int:
+        """Scale degree (0 is the tonic) of the chord of `bar`."""
+        progression = self.progressions[self.section(bar)]
+        return progression[bar % len(progression)]
+
+    def pitch(self, degree: int) -> int:
+        """MIDI number of a scale degree counted from the tonic in the octave of MIDI 0; degrees go on past 6."""
+        scale = _SCALES[self.mode]
+        return self.key + 12 * (degree // len(scale)) + scale[degree % len(scale)]
+
+    def scale(self, low: float, high: float) -> tp.List[int]:
+        """All pitches of the key from `low` to `high`, ascending."""
+        pitches = (self.pitch(degree) for degree in range(80))
+        return [pitch for pitch in pitches if low <= pitch <= high]
+
+    def chord(self, bar: int, center: float, notes: int = 3) -> tp.List[int]:
+        """`notes` chord tones of `bar` (triad, then seventh, ninth), each in the octave nearest to `center`."""
+        tones = (self.pitch(self.degree(bar) + 2 * third) for third in range(notes))
+        return sorted(tone + 12 * round((center - tone) / 12) for tone in tones)
+
+    def root(self, bar: int, low: float) -> int:
+        """The chord's root in the octave that begins at `low`."""
+        root = self.pitch(self.degree(bar))
+        return root + 12 * math.ceil((low - root) / 12)
+
+
+def draw_plan(rng: np.random.Generator, seconds: float) -> SongPlan:
+    """A song of `seconds` drawn from `rng`. Stem levels lie within +-4 dB."""
+    first, second = rng.choice(len(_PROGRESSIONS), 2, replace=False)
+    levels = rng.uniform(-4, 4, len(SOURCES))
+    return SongPlan(
+        frames=round(seconds * SAMPLERATE),
+        tempo=float(rng.uniform(78, 148)),
+        swing=float(rng.choice([0., rng.uniform(0.08, 0.33)])),
+        key=int(rng.integers(12)),
+        mode=str(rng.choice(list(_SCALES))),
+        progressions=(_PROGRESSIONS[first], _PROGRESSIONS[second]),
+        levels={source: float(level) for source, level in zip(SOURCES, levels)})

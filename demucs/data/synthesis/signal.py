@@ -1,0 +1,148 @@
+"""Building blocks of the instruments: oscillators, envelopes, plucked strings, stereo placement, room and equaliser.
+
+Everything is float32 and vectorised over samples. A signal is [L] where mono and [2, L] where stereo, at 44.1 kHz.
+"""
+
+import typing as tp
+
+import numpy as np
+from scipy import fft, signal
+
+from .plan import SAMPLERATE
+
+_TABLE = 2048
+_EQ_TAPS = 512
+
+
+def hertz(midi: tp.Any) -> tp.Any:
+    """Frequency in Hz of a MIDI number (scalar or array)."""
+    return 440. * 2. ** ((midi - 69.) / 12.)
+
+
+def noise(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """White Gaussian noise [L] of unit variance."""
+    return rng.standard_normal(frames, dtype=np.float32)
+
+
+def harmonics_below(frequency: float, cutoff: float, most: int = 200) -> int:
+    """How many harmonics of `frequency` lie below `cutoff` (Hz): at least one, at most `most`."""
+    return int(np.clip(cutoff / frequency, 1, most))
+
+
+def wavetable(amplitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One period with the given harmonic amplitudes [H] and random phases, of unit RMS; see `oscillate`."""
+    spectrum = np.zeros(_TABLE // 2 + 1, np.complex64)
+    spectrum[1:len(amplitudes) + 1] = amplitudes * np.exp(2j * np.pi * rng.random(len(amplitudes)))
+    table = fft.irfft(spectrum)
+    table /= np.sqrt(np.mean(table ** 2)) + 1e-12
+    return np.append(table, table[0]).astype(np.float32)
+
+
+def oscillate(phase: np.ndarray, *tables: np.ndarray) -> tp.Tuple[np.ndarray, ...]:
+    """Each table read at `phase` [L] (cycles, float64), linearly interpolated."""
+    position = ((phase % 1.) * _TABLE).astype(np.float32)
+    index = position.astype(np.int32)
+    fraction = position - index
+    return tuple(np.take(table, index) + fraction * np.take(np.diff(table), index, mode="clip") for table in tables)
+
+
+def steady_phase(frequency: float, frames: int, start: float = 0.) -> np.ndarray:
+    """Phase [L] in cycles of a constant frequency in Hz."""
+    return start + np.arange(frames) * (frequency / SAMPLERATE)
+
+
+def decay(frames: int, seconds: float) -> np.ndarray:
+    """Exponential [L] from 1, at 1/e after `seconds`."""
+    return np.exp(np.arange(frames, dtype=np.float32) * np.float32(-1 / (seconds * SAMPLERATE)))
+
+
+def gate(frames: int, attack: float, release: float) -> np.ndarray:
+    """Envelope [L] that rises over `attack` seconds from the start and falls over `release` seconds to the end."""
+    up, down = (max(2, min(round(t * SAMPLERATE), frames // 2)) for t in (attack, release))
+    envelope = np.ones(frames, np.float32)
+    if frames >= 4:
+        envelope[:up] = np.sin(np.linspace(0, np.pi / 2, up, dtype=np.float32)) ** 2
+        envelope[-down:] *= np.cos(np.linspace(0, np.pi / 2, down, dtype=np.float32)) ** 2
+    return envelope
+
+
+def band(x: np.ndarray, low: tp.Optional[float] = None, high: tp.Optional[float] = None, order: int = 2) -> np.ndarray:
+    """Butterworth filter of `x` [..., L] that keeps `low` to `high` Hz; None leaves that side open."""
+    if low is not None and high is not None:
+        sos = signal.butter(order, (low, high), "bandpass", fs=SAMPLERATE, output="sos")
+    elif low is not None:
+        sos = signal.butter(order, low, "highpass", fs=SAMPLERATE, output="sos")
+    else:
+        sos = signal.butter(order, high, "lowpass", fs=SAMPLERATE, output="sos")
+    return signal.sosfilt(sos, x).astype(np.float32)
+
+
+def pluck(rng: np.random.Generator, frequency: float, frames: int, *, ring: float, corner: float, damp: float,
+          place: float) -> np.ndarray:
+    """A plucked string [L] after Karplus and Strong (1983), of unit peak.
+
+    Their loop filters one period again and again, so harmonic h fades geometrically from period to period. Here all
+    periods come from one inverse FFT with each harmonic's fading raised to the period's number: no loop over samples,
+    a pitch that is exact after resampling the integer period, and losses stated in Hz and seconds.
+
+    Args:
+        ring: seconds until the fundamental has fallen to 1/e.
+        corner: Hz at which the spectrum of the pick has fallen to 1/e.
+        damp: Hz at which friction alone makes a harmonic fade with a time constant of a quarter of a second.
+        place: where the string is plucked, as a fraction of its length (0 to 0.5).
+    """
+    period = max(8, int(SAMPLERATE / frequency))
+    stretch = frequency * period / SAMPLERATE           # positions advance by this much per output sample, <= 1
+    rounds = int(np.ceil(frames * stretch / period)) + 2
+    h = np.arange(period // 2 + 1)
+    spectrum = np.sin(np.pi * h * place) * np.exp(-h * frequency / corner) * np.exp(2j * np.pi * rng.random(len(h)))
+    spectrum[0] = 0
+    loss = np.exp(-(1 / ring + 4 * (h * frequency / damp) ** 1.5) / frequency)
+    rows = fft.irfft((spectrum * loss ** np.arange(rounds)[:, None]).astype(np.complex64), n=period, axis=1)
+    string = rows.reshape(-1)
+    position = np.arange(frames) * stretch
+    index = position.astype(np.int64)
+    fraction = (position - index).astype(np.float32)
+    out = string[index] + fraction * (string[index + 1] - string[index])
+    return (out / (np.abs(out).max() + 1e-9) * gate(frames, 0.001, 0.02)).astype(np.float32)
+
+
+def add(buffer: np.ndarray, start: int, sound: np.ndarray, pan: float = 0., gain: float = 1.) -> None:
+    """Add `sound` ([L] or [2, L]) into `buffer` [2, frames] from sample `start`, cut where it leaves the buffer.
+
+    `pan` goes from -1 (left) to 1 (right) with constant power.
+    """
+    first, last = max(0, -start), min(sound.shape[-1], buffer.shape[-1] - start)
+    if last <= first:
+        return
+    sides = gain * np.sqrt(2) * np.array([np.cos((pan + 1) * np.pi / 4), np.sin((pan + 1) * np.pi / 4)], np.float32)
+    target = buffer[:, start + first:start + last]
+    target += sides[:, None].astype(np.float32) * sound[..., first:last]
+
+
+def equaliser(rng: np.random.Generator, spread: float) -> np.ndarray:
+    """A random smooth filter [taps] (linear phase, centred): normal gains with `spread` dB, one per octave or so."""
+    points = np.geomspace(40, 16000, 9)
+    bins = np.fft.rfftfreq(_EQ_TAPS, 1 / SAMPLERATE)
+    gains = np.interp(np.log(bins + 20), np.log(points), rng.normal(0, spread, len(points)))
+    taps = fft.fftshift(fft.irfft(10 ** (gains / 20), n=_EQ_TAPS))
+    return (taps * signal.windows.hann(_EQ_TAPS, sym=False)).astype(np.float32)
+
+
+def room(rng: np.random.Generator, seconds: float, wet: float) -> np.ndarray:
+    """A stereo impulse response [2, N]: the direct sound, then an exponentially decaying tail `wet` times as strong."""
+    frames = max(64, round(seconds * SAMPLERATE))
+    tail = rng.standard_normal((2, frames), dtype=np.float32) * decay(frames, seconds / 4)
+    tail[:, :round(0.008 * SAMPLERATE)] *= 0.1
+    tail = band(tail, 150, float(rng.uniform(3000, 9000)), order=1)
+    tail *= wet / np.sqrt(np.sum(tail ** 2, axis=1, keepdims=True))
+    tail[:, 0] += 1
+    return tail
+
+
+def bus(x: np.ndarray, rng: np.random.Generator, *, spread: float, reverb: float, wet: float) -> np.ndarray:
+    """`x` [2, L] through one random equaliser and room, as a mixing desk would treat a whole stem. Keeps the length."""
+    equal = equaliser(rng, spread)
+    response = signal.oaconvolve(room(rng, reverb, wet), equal[None], axes=-1)
+    y = signal.oaconvolve(x, response.astype(np.float32), axes=-1)
+    return y[:, _EQ_TAPS // 2:_EQ_TAPS // 2 + x.shape[-1]].astype(np.float32)

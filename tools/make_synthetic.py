@@ -1,0 +1,34 @@
+"""Make a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test 6`."""
+
+import argparse
+import logging
+import sys
+
+from demucs.data.synthetic import generate
+from demucs.errors import DemucsError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.make_synthetic", description=__doc__,
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("out", help="folder of the dataset; made where absent, completed where interrupted")
+    parser.add_argument("--train", type=int, default=24, help="number of training songs")
+    parser.add_argument("--test", type=int, default=6, help="number of test songs")
+    parser.add_argument("--seconds", type=float, default=20., help="length of every song")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes")
+    parser.add_argument("--valid", type=int, default=None, help="training songs named like MUSDB's validation split "
+                        "(default: a sixth, at least 1, at most 14)")
+    parser.add_argument("--processes", type=int, default=None, help="default: one per core")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        generate(args.out, train=args.train, test=args.test, seconds=args.seconds, seed=args.seed, valid=args.valid,
+                 processes=args.processes)
+    except DemucsError as error:
+        print(f"make_synthetic: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
