@@ -57,6 +57,17 @@ def shift_leads(shifts: int, samplerate: int, seed: int) -> tp.List[int]:
     return [longest - int(generator(seed, "shift-trick", index).integers(longest + 1)) for index in range(shifts)]
 
 
+def usable_device(name: str) -> torch.device:
+    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {name!r} cannot be used on this machine ({str(error).splitlines()[0]}); use cpu"
+                          ) from error
+    return device
+
+
 def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: bool = True, overlap: float = 0.25,
              transition_power: float = 1., segment: tp.Optional[float] = None,
              device: tp.Union[None, str, torch.device] = None, seed: int = 0,

@@ -1,0 +1,51 @@
+"""How far a separation has come: a bar on a terminal, a few lines in a log file."""
+
+import logging
+import sys
+import time
+import typing as tp
+
+import tqdm
+
+from .apply import ChunkEvent, Progress
+
+
+class LoggedProgress:
+    """Logs a line at every tenth of a separation: part done, speed, time left."""
+
+    def __init__(self, logger: logging.Logger, name: str):
+        self.logger = logger
+        self.name = name
+        self._begin = time.monotonic()
+        self._tenths = 0
+
+    def __call__(self, event: ChunkEvent) -> None:
+        tenths = 10 * event.done // event.total
+        if tenths == self._tenths:
+            return
+        self._tenths = tenths
+        elapsed = max(time.monotonic() - self._begin, 1e-9)
+        left = elapsed * (event.total - event.done) / event.done
+        self.logger.info("%s | %3d %% | %.1f times real time | %.0f s left", self.name, 10 * tenths,
+                         event.done / event.samplerate / elapsed, left)
+
+
+class BarProgress:
+    """A bar in seconds of audio on the terminal, which stays when it is full."""
+
+    def __init__(self, name: str):
+        self._bar = tqdm.tqdm(desc=name, unit=" s", dynamic_ncols=True, bar_format="{desc} {percentage:3.0f}% |{bar}| "
+                              "{n:.0f}/{total:.0f} s [{elapsed}<{remaining}]", total=1)
+
+    def __call__(self, event: ChunkEvent) -> None:
+        self._bar.total = event.total / event.samplerate
+        self._bar.n = event.done / event.samplerate
+        self._bar.refresh()
+        if event.done == event.total:
+            self._bar.close()
+
+
+def reporter(logger: logging.Logger, name: str, stream: tp.Optional[tp.TextIO] = None) -> Progress:
+    """What to pass as `progress` for one song: a bar where `stream` (default: stderr) is a terminal, else log lines."""
+    stream = sys.stderr if stream is None else stream
+    return BarProgress(name) if stream.isatty() else LoggedProgress(logger, name)

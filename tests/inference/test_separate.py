@@ -1,0 +1,260 @@
+"""The command line: any audio file in, stems out, and one clear line for what cannot be separated."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import require_program
+
+from demucs import separate
+from demucs.data import audio
+from demucs.dsp.convert import convert_audio
+from demucs.errors import AudioError, ConfigError
+from demucs.inference import package
+from demucs.inference.outputs import OutputFolder, two_stems
+from demucs.inference.song import separate_song
+from demucs.models import zoo
+
+SOURCES = ["drums", "bass", "other", "vocals"]
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=2., channels=4, depth=2,
+                     nfft=64).eval()
+
+
+@pytest.fixture
+def repo(model, tmp_path):
+    card = package.new_card(model, signature="cafe0001", epochs_done=1, epochs=1, valid={}, argv=[])
+    package.save(model, tmp_path / "repo" / "cafe0001.th", card=card)
+    return tmp_path / "repo"
+
+
+@pytest.fixture
+def run(repo, tmp_path, monkeypatch):
+    """Runs the command in a fresh folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: separate.main(["--repo", str(repo), "-n", "cafe0001", "-d", "cpu", *map(str, arguments)])
+
+
+def song(seconds=1., rate=RATE, channels=2, seed=0):
+    """Noise that is not too loud, [A, L]."""
+    generator = np.random.default_rng(seed)
+    return torch.from_numpy(generator.normal(size=(channels, round(seconds * rate)))).float() * 0.1
+
+
+def stems(tmp_path, track):
+    return {path.stem: audio.read(path) for path in (tmp_path / "separated" / "cafe0001" / track).iterdir()}
+
+
+def test_wav_to_four_stems(run, model, tmp_path):
+    audio.write(tmp_path / "my song.v2.wav", song(5.3), RATE, as_float=True)
+    assert run("my song.v2.wav", "--float32", "--seed", 3, "--clip-mode", "none") == 0
+    found = stems(tmp_path, "my song.v2")
+    expected = separate_song(model, song(5.3), seed=3)
+    assert sorted(found) == sorted(SOURCES)
+    for name, estimate in zip(SOURCES, expected):
+        wav, rate = found[name]
+        assert rate == RATE
+        torch.testing.assert_close(wav, estimate, atol=1e-6, rtol=0)
+
+
+def test_settings_reach_the_separation(run, model, tmp_path):
+    audio.write(tmp_path / "a.wav", song(5.3), RATE, as_float=True)
+    assert run("a.wav", "--float32", "--clip-mode", "none", "--shifts", 0, "--overlap", 0.5, "--segment", 1, "-j", 2,
+               "-o", "elsewhere") == 0
+    wav, _ = audio.read(tmp_path / "elsewhere" / "cafe0001" / "a" / "bass.wav")
+    expected = separate_song(model, song(5.3), shifts=0, overlap=0.5, segment=1.)[1]
+    torch.testing.assert_close(wav, expected, atol=1e-6, rtol=0)
+    assert not torch.allclose(wav, separate_song(model, song(5.3), shifts=0)[1], atol=1e-6)
+    assert run("a.wav", "--float32", "--clip-mode", "none", "--shifts", 0, "--no-split") == 0
+    torch.testing.assert_close(stems(tmp_path, "a")["bass"][0],
+                               separate_song(model, song(5.3), shifts=0, split=False)[1], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "b.ogg", "c.mp3", "d.m4a"])
+def test_compressed_formats(run, name, tmp_path):
+    wav = song(2., 44100)
+    if name.endswith("m4a"):
+        audio.write(tmp_path / "in.wav", wav, 44100)
+        subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-i", "in.wav", name], check=True, cwd=tmp_path)
+    elif name.endswith("ogg"):
+        soundfile.write(tmp_path / name, wav.T.numpy(), 44100)
+    else:
+        audio.write(tmp_path / name, wav, 44100)
+    assert run(name) == 0
+    for wav, rate in stems(tmp_path, name[0]).values():
+        assert rate == RATE
+        assert abs(wav.shape[-1] - 2 * RATE) < 0.1 * RATE   # mp3 and aac add silence at the ends
+        assert wav.shape[0] == 2
+
+
+@pytest.mark.parametrize("rate", [8000, 96000])
+def test_other_rates_come_out_at_the_models_rate(run, model, rate, tmp_path):
+    audio.write(tmp_path / "a.wav", song(2., rate), rate, as_float=True)
+    assert run("a.wav", "--float32", "--clip-mode", "none") == 0
+    expected = separate_song(model, convert_audio(song(2., rate), rate, RATE, 2))
+    for name, estimate in zip(SOURCES, expected):
+        torch.testing.assert_close(stems(tmp_path, "a")[name][0], estimate, atol=1e-6, rtol=0)
+
+
+def test_mono_becomes_both_channels(run, model, tmp_path):
+    wav = song(channels=1)
+    audio.write(tmp_path / "a.wav", wav, RATE, as_float=True)
+    assert run("a.wav", "--float32", "--clip-mode", "none") == 0
+    expected = separate_song(model, wav.expand(2, -1))
+    torch.testing.assert_close(stems(tmp_path, "a")["vocals"][0], expected[3], atol=1e-6, rtol=0)
+
+
+def test_of_six_channels_the_first_two_with_a_warning(run, model, tmp_path, caplog):
+    wav = song(channels=6)
+    audio.write(tmp_path / "a.wav", wav, RATE, as_float=True)
+    with caplog.at_level(logging.WARNING):
+        assert run("a.wav", "--float32", "--clip-mode", "none") == 0
+    assert "6 channels: only the first 2" in caplog.text
+    torch.testing.assert_close(stems(tmp_path, "a")["vocals"][0], separate_song(model, wav[:2])[3], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("wav", [torch.zeros(2, RATE), torch.full((2, RATE), 0.25), torch.full((2, 1), 0.25)],
+                         ids=["silence", "constant", "one sample"])
+def test_songs_without_deviation(run, wav, tmp_path):
+    audio.write(tmp_path / "a.wav", wav, RATE)
+    assert run("a.wav", "--float32") == 0
+    for estimate, _ in stems(tmp_path, "a").values():
+        assert torch.isfinite(estimate).all() and estimate.shape == wav.shape
+
+
+def test_bad_files_do_not_stop_the_others(run, tmp_path, capsys):
+    audio.write(tmp_path / "good.wav", song(), RATE)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "nosamples.wav", np.zeros((0, 2)), RATE)
+    (tmp_path / "text.mp3").write_text("this is not audio " * 100)
+    (tmp_path / "folder.wav").mkdir()
+    wav = song().T.numpy()
+    wav[500] = np.nan
+    soundfile.write(tmp_path / "nan.wav", wav, RATE, subtype="FLOAT")
+    bad = ["missing.wav", "empty.wav", "nosamples.wav", "text.mp3", "folder.wav", "nan.wav"]
+    assert run(*bad, "good.wav") == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == len(bad)
+    for line, name in zip(errors, bad):
+        assert name in line
+    assert [path.name for path in (tmp_path / "separated" / "cafe0001").iterdir()] == ["good"]
+    assert sorted(stems(tmp_path, "good")) == sorted(SOURCES)
+
+
+def test_output_that_is_not_finite_is_not_written(model):
+    broken = zoo.build(model.zoo_name, **model.zoo_kwargs)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(AudioError, match="not finite"):
+        separate_song(broken, song())
+
+
+@pytest.mark.parametrize("arguments,subtype,extension", [
+    ([], "PCM_16", "wav"), (["--int24"], "PCM_24", "wav"), (["--float32"], "FLOAT", "wav"),
+    (["--flac"], "PCM_16", "flac"), (["--flac", "--int24"], "PCM_24", "flac"),
+    (["--mp3", "--mp3-bitrate", "128", "--mp3-preset", "7"], "MPEG_LAYER_III", "mp3"),
+])
+def test_output_formats(run, arguments, subtype, extension, tmp_path):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", *arguments) == 0
+    files = list((tmp_path / "separated" / "cafe0001" / "a").iterdir())
+    assert sorted(path.name for path in files) == sorted(f"{name}.{extension}" for name in SOURCES)
+    assert {soundfile.info(path).subtype for path in files} == {subtype}
+
+
+@pytest.mark.parametrize("method,names", [
+    ("add", ["no_vocals", "vocals"]), ("minus", ["minus_vocals", "vocals"]), ("none", ["vocals"])])
+def test_two_stems(run, method, names, tmp_path):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", "--two-stems", "vocals", "--other-method", method) == 0
+    assert sorted(stems(tmp_path, "a")) == names
+
+
+def test_the_other_stem_is_what_its_name_says():
+    mix, estimates = torch.ones(2, 3) * 10, {"a": torch.ones(2, 3), "b": torch.ones(2, 3) * 2, "c": torch.ones(2, 3) * 4}
+    assert torch.equal(two_stems(mix, estimates, "a", "add")["no_a"], torch.ones(2, 3) * 6)
+    assert torch.equal(two_stems(mix, estimates, "a", "minus")["minus_a"], torch.ones(2, 3) * 9)
+
+
+def test_tracks_of_the_same_name_do_not_overwrite_each_other(run, tmp_path):
+    for folder, channels in (("one", 1), ("two", 2)):
+        (tmp_path / folder).mkdir()
+        audio.write(tmp_path / folder / "song.wav", song(seed=channels), RATE)
+    assert run("one/song.wav", "two/song.wav", "--filename", "{track}_{stem}.{ext}") == 0
+    names = {path.name for path in (tmp_path / "separated" / "cafe0001").iterdir()}
+    assert names == {f"{track}_{stem}.wav" for track in ("song", "song (2)") for stem in SOURCES}
+
+
+def test_template_that_cannot_tell_tracks_apart(tmp_path):
+    outputs = OutputFolder(tmp_path, template="{stem}.{ext}")
+    assert outputs.paths(tmp_path / "a.wav", ["drums"]) == {"drums": tmp_path / "drums.wav"}
+    with pytest.raises(ConfigError, match="b.wav: its stems would overwrite"):
+        outputs.paths(tmp_path / "b.wav", ["drums"])
+    told_apart = OutputFolder(tmp_path, template="{trackext}/{stem}.{ext}")
+    assert told_apart.paths(tmp_path / "a.wav", ["x"]) != told_apart.paths(tmp_path / "a.mp3", ["x"])
+
+
+@pytest.mark.parametrize("template,message", [
+    ("{track}/{stm}.{ext}", "cannot be filled in"), ("{track}.{ext}", "same name"), ("../{stem}.{ext}", "leads out"),
+    ("/tmp/{stem}.{ext}", "leads out"), ("{stem}.ogg", "ends in none of"), ("{stem", "cannot be filled in"),
+])
+def test_impossible_templates(run, template, message, tmp_path, capsys):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", "--filename", template) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["..wav", "...wav", ".wav", "noextension"])
+def test_strange_file_names_stay_inside(name, tmp_path):
+    path, = OutputFolder(tmp_path / "out").paths(tmp_path / name, ["drums"]).values()
+    assert path.resolve().parent.parent == (tmp_path / "out").resolve()
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["a.wav", "--two-stems", "piano"], "drums, bass, other, vocals"), (["a.wav", "--overlap", "1"], "overlap=1.0"),
+    (["a.wav", "--segment", "0"], "segment=0.0"), (["a.wav", "-n", "cafe0002"], "Did you mean 'cafe0001'"),
+    (["a.wav", "-n", "../repo/cafe0001"], "is a path"), (["a.wav", "-d", "abacus"], "'abacus' cannot be used"),
+    ([], "no audio file given"), (["a.wav", "--repo", "nowhere"], "nowhere: no such folder"),
+])
+def test_impossible_calls(run, arguments, message, tmp_path, capsys):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run(*arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("separated/**/*.wav"))
+
+
+def test_list_models(run, capsys):
+    assert run("--list-models") == 0
+    assert capsys.readouterr().out == "cafe0001\n"
+
+
+def test_progress_in_a_log_file(run, tmp_path, caplog):
+    audio.write(tmp_path / "a.wav", song(8.), RATE)
+    with caplog.at_level(logging.INFO):
+        assert run("a.wav", "--segment", 0.5) == 0
+    lines = [record.getMessage() for record in caplog.records if "a.wav | " in record.getMessage()]
+    assert 9 <= len(lines) <= 11
+    assert "100 %" in lines[-1] and "times real time" in lines[-1]
+
+
+def test_as_a_module_and_without_training_packages(repo, tmp_path, repository):
+    code = ("import sys; import demucs.separate, demucs.apply, demucs.pretrained, demucs.audio; "
+            "print(sorted({'dora', 'hydra', 'omegaconf', 'submitit', 'museval', 'musdb', 'pandas'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
+    assert done.stdout == "[]\n", done.stderr
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    done = subprocess.run([sys.executable, "-m", "demucs", "--repo", repo, "-n", "cafe0001", "-o", tmp_path / "out",
+                           "-d", "cpu", tmp_path / "a.wav", tmp_path / "b.wav"], capture_output=True, text=True,
+                          cwd=repository)
+    assert done.returncode == 1
+    assert f"error: {tmp_path / 'b.wav'}: no such file" in done.stderr and "Traceback" not in done.stderr
+    assert len(list((tmp_path / "out" / "cafe0001" / "a").iterdir())) == 4
