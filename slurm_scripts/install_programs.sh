@@ -53,8 +53,8 @@ echo "Not installed: ${packages[*]}"
 echo "    sudo apt-get install -y ${packages[*]}"
 for package in "${packages[@]}"; do
     case $package in
-        soundstretch) echo "  $package (pitch and tempo augmentation): or soundtouch/build.sh, or conda, environment-cuda.yml" ;;
-        ffmpeg) echo "  $package (reading mp3, m4a): or conda, environment-cuda.yml" ;;
+        soundstretch) echo "  $package (augmentation by repitching): or soundtouch/build.sh, or environment-cuda.yml" ;;
+        ffmpeg) echo "  $package (reading mp3, m4a): or environment-cuda.yml" ;;
         slurm*) echo "  $package (private cluster of the demo): without it the same scripts run without Slurm" ;;
         gcc | python3-dev) echo "  $package: only for the extra 'quantize'" ;;
         python3-venv) echo "  $package: without it no environment can be made" ;;

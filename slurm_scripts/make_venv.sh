@@ -1,7 +1,7 @@
 #!/bin/bash
 # A Python environment with pinned packages, made once brought up to date after that:
 #   make_venv.sh FOLDER PIP_ARGUMENT...      (run by make in the root of the repository)
-# $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer (and older than $PYTHON_BELOW where that is set).
+# $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer (and older than $PYTHON_BELOW, if set).
 set -euo pipefail
 
 folder=$1

@@ -1,0 +1,304 @@
+#!/bin/bash
+# What the batch scripts share. Each of them sources this file with the root of the repository as argument, then calls
+#   begin "$@"              options, cluster file; sets `mode` (job, submit, here) and `arguments`
+#   ... its own checks ...
+#   hand_over ARGUMENT...   in mode "submit": sbatch, and the script ends
+#   run_tasks or run_one    Python on every task, or once
+# Modes: "job" is the batch script inside its job, "submit" is `bash x.sh` where sbatch exists, "here" is without Slurm.
+
+repository=$(cd "$1" && pwd)
+scripts=$repository/slurm_scripts
+script=$(readlink -f "${BASH_SOURCE[1]}")
+name=${script##*/}
+[[ -f $scripts/$name ]] || name=${SLURM_JOB_NAME:-$name}   # inside a job the script is a copy called slurm_script
+
+say()  { printf '[%s] %s\n' "$(date '+%F %T')" "$*"; }
+fail() { printf '%s: %s\n' "$name" "$*" >&2; exit 2; }
+
+# A command line as one would type it.
+quoted() {
+    local word line=''
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word=${word@Q}
+        line+=" $word"
+    done
+    printf '%s' "${line# }"
+}
+
+# Options of ours may stand anywhere; everything else is left in `arguments`.
+begin() {
+    local argument forced='' in_job=''
+    arguments=() dry_run=''
+    for argument in "$@"; do
+        case $argument in
+            --local)   forced=1 ;;
+            --dry-run) dry_run=1 ;;
+            --help)    printf '%s\n' "${usage:?}"; exit 0 ;;
+            *)         arguments+=("$argument") ;;
+        esac
+    done
+    # Slurm runs a copy of the script, which lies in no repository.
+    [[ -z ${SLURM_JOB_ID:-} || -f $(dirname "$script")/common.sh ]] || in_job=1
+    if [[ -n $forced ]]; then mode=here
+    elif [[ -n $in_job ]]; then mode=job
+    elif command -v sbatch >/dev/null; then mode=submit
+    else mode=here
+    fi
+    read_cluster_file
+}
+
+# The one place where a cluster is described: a file of exports, and a function cluster_setup for modules.
+read_cluster_file() {
+    local file=$scripts/cluster.env
+    if [[ -n ${DEMUCS_CLUSTER:-} ]]; then
+        file=$(realpath -m "$DEMUCS_CLUSTER")
+        [[ -f $file ]] || fail "DEMUCS_CLUSTER names no file: $DEMUCS_CLUSTER"
+        export DEMUCS_CLUSTER=$file
+    fi
+    [[ -f $file ]] || return 0
+    set +eu   # files of others, and the modules and conda they call, are not written for these
+    # shellcheck source=/dev/null
+    source "$file"
+    set -eu
+}
+
+# ------------------------------------------------------------------------------------------------ checks of arguments
+
+check_overrides() {
+    local override
+    for override in "$@"; do
+        case $override in
+            -*)     fail "$override is not an override; these scripts pass key=value on, and no options of Dora" ;;
+            *=* | '~'*) ;;
+            *)      fail "$override is not an override of the form key=value" ;;
+        esac
+    done
+    [[ -d ${DEMUCS_MUSDB:-$repository/datasets/musdbhq} ]] \
+        || say "Note: no folder ${DEMUCS_MUSDB:-datasets/musdbhq} here; DEMUCS_MUSDB says where MUSDB18-HQ is"
+}
+
+is_experiment() { [[ -n $1 && $1 != */* && -f $repository/outputs/xps/$1/.argv.json ]]; }
+
+has_weights() { [[ -f $repository/outputs/xps/$1/best.th || -f $repository/outputs/xps/$1/checkpoint.th ]]; }
+
+is_released() {
+    local models=$repository/release_models
+    [[ -n $1 && $1 != */* ]] || return 1
+    [[ -f $models/$1.th || -f $models/$1.yaml ]] || compgen -G "$models/$1-*.th" >/dev/null
+}
+
+check_experiment() {
+    is_experiment "$1" || fail "no experiment $1: $repository/outputs/xps/$1/.argv.json does not exist"
+}
+
+# A model can be used when it is exported, or can be exported first.
+check_model() {
+    if ! is_released "$1"; then
+        is_experiment "$1" || fail "no model $1: neither release_models/$1.th nor outputs/xps/$1 exists in $repository"
+        has_weights "$1" || fail "experiment $1 has no weights yet (outputs/xps/$1 holds no best.th or checkpoint.th)"
+    fi
+}
+
+release_if_needed() {
+    is_released "$1" && return
+    say "release_models/$1.th does not exist: exporting experiment $1 first"
+    run_one -m tools.export "$1"
+}
+
+# ------------------------------------------------------------------------------------------------------- handing over
+
+# In mode "submit": sbatch, with what the cluster file adds and nothing of a job we may be in ourselves.
+hand_over() {
+    [[ $mode == submit ]] || return 0
+    local variable clean=(-u RANK -u LOCAL_RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT)
+    local command=(sbatch)
+    for variable in "${!SLURM_@}"; do
+        [[ $variable == SLURM_CONF || $variable == SLURM_CLUSTERS ]] || clean+=(-u "$variable")
+    done
+    read -ra extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}"
+    command+=("${extra[@]}" "$script" "$@")
+    cd "$repository"   # SLURM_SUBMIT_DIR and the relative log folder follow from it
+    if [[ -n $dry_run ]]; then
+        echo "Would submit, in $repository:"
+        echo "    $(quoted "${command[@]}")"
+        echo "The job would run:"
+        return
+    fi
+    mkdir -p slurm_out
+    env "${clean[@]}" DEMUCS_REPO="$repository" "${command[@]}" \
+        || fail "sbatch refused the job; its reason stands above (without a cluster: --local runs on this machine)"
+    exit 0
+}
+
+# Modules, conda and Python: only where something runs, never on the way to sbatch.
+prepare_python() {
+    [[ -z ${python:-} ]] || return 0
+    if [[ $mode != submit ]]; then
+        set +eu
+        if declare -F cluster_setup >/dev/null; then cluster_setup; fi
+        if [[ -n ${DEMUCS_CONDA_ENV:-} ]]; then
+            # shellcheck source=/dev/null
+            source "$(conda info --base)/etc/profile.d/conda.sh"
+            conda activate "$DEMUCS_CONDA_ENV" || fail "conda cannot activate DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV"
+        fi
+        set -eu
+    fi
+    if   [[ -n ${DEMUCS_PYTHON:-} ]]; then python=$DEMUCS_PYTHON
+    elif [[ -n ${DEMUCS_CONDA_ENV:-} ]]; then python=python
+    elif [[ -x $repository/.venv/bin/python ]]; then python=$repository/.venv/bin/python
+    else python=python3
+    fi
+    [[ $python != */* ]] || python=$(realpath --no-symlinks "$python")   # an environment is found by the link
+    command -v "$python" >/dev/null || fail "no Python at $python: run make setup, or set DEMUCS_PYTHON"
+    cd "$repository"
+    export DEMUCS_REPO=$repository PYTHONUNBUFFERED=1 NCCL_DEBUG=${NCCL_DEBUG:-WARN}
+    unset RANK LOCAL_RANK WORLD_SIZE MASTER_ADDR MASTER_PORT
+    unset SLURM_EXPORT_ENV                                  # --export=NONE would leave the tasks without environment
+    export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}     # Slurm 22.05 to 23.02 do not pass it on to srun
+    [[ $mode == submit || -n $dry_run ]] || describe
+}
+
+describe() {
+    [[ $mode == job ]] || log_here
+    say "$name on $(hostname), job ${SLURM_JOB_ID:-none}, nodes ${SLURM_JOB_NODELIST:-this one}," \
+        "commit $(git -C "$repository" rev-parse --short HEAD 2>/dev/null || echo unknown)"
+}
+
+# A log of its own for a run without Slurm, named like those of jobs.
+log_here() {
+    local log
+    log=$repository/slurm_out/${name%.sh}-local-$(date +%Y%m%d-%H%M%S)-$$.out
+    mkdir -p "$repository/slurm_out"
+    exec 3>&1 4>&2 > >(tee -ia "$log") 2>&1
+    tee_pid=$!
+    trap 'exec 1>&3 2>&4; wait "$tee_pid" || true' EXIT
+    say "log: $log"
+}
+
+# ------------------------------------------------------------------------------------------------------------ running
+
+# Every task runs Python with these arguments and finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+run_tasks() {
+    local count
+    prepare_python
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}   # the CPUs of a task are its loader workers'
+    if [[ $mode == here ]]; then
+        export MASTER_ADDR=127.0.0.1 MASTER_PORT
+        MASTER_PORT=$(free_port $$)
+        count=$(local_tasks)
+        run_here "$count" "$@"
+        return
+    fi
+    # Expanded by each task: only there are the ranks known. exec leaves no shell between Slurm's signals and Python.
+    # shellcheck disable=SC2016
+    local step_options=() task='export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS; exec "$@"'
+    if [[ $mode == job && -z $dry_run ]]; then
+        spread_tasks
+        export MASTER_ADDR MASTER_PORT
+        MASTER_ADDR=$(first_node)
+        MASTER_PORT=$(free_port "$SLURM_JOB_ID")
+        say "$SLURM_NTASKS tasks, rendezvous at $MASTER_ADDR:$MASTER_PORT"
+    fi
+    run srun --kill-on-bad-exit=1 "${step_options[@]}" bash -c "$task" task "$python" "$@"
+}
+
+# Python once, on one task and one GPU.
+run_one() {
+    prepare_python
+    if [[ $mode == here ]]; then
+        run_here 1 "$@"
+    else
+        run srun --nodes=1 --ntasks=1 --kill-on-bad-exit=1 "$python" "$@"
+    fi
+}
+
+run() {
+    if [[ -n $dry_run ]]; then
+        echo "    $(quoted "$@")"
+    else
+        say "$(quoted "$@")"
+        "$@"
+    fi
+}
+
+# COUNT processes on this machine. When one fails, the others are stopped and its status is ours.
+run_here() {
+    local count=$1 rank status=0
+    shift
+    if [[ -n $dry_run ]]; then
+        echo "Would run here, in $count process(es):"
+        echo "    $(quoted "$python" "$@")"
+        return
+    fi
+    say "$count process(es): $(quoted "$python" "$@")"
+    children=()
+    trap 'stop_children; exit 143' TERM
+    trap 'stop_children; exit 130' INT
+    for ((rank = 0; rank < count; rank++)); do
+        RANK=$rank LOCAL_RANK=$rank WORLD_SIZE=$count "$python" "$@" &
+        children+=($!)
+    done
+    for ((rank = 0; rank < count; rank++)); do
+        wait -n || { status=$?; break; }
+    done
+    [[ $status == 0 ]] || stop_children
+    trap - TERM INT
+    return $status
+}
+
+stop_children() {
+    kill "${children[@]}" 2>/dev/null || true
+    wait "${children[@]}" 2>/dev/null || true
+}
+
+# Processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one for each visible GPU, else one.
+local_tasks() {
+    local devices count
+    if [[ -n ${DEMUCS_LOCAL_TASKS:-} ]]; then
+        [[ $DEMUCS_LOCAL_TASKS =~ ^[1-9][0-9]*$ ]] || fail "DEMUCS_LOCAL_TASKS must be a whole number from 1 on"
+        echo "$DEMUCS_LOCAL_TASKS"
+    elif [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        IFS=, read -ra devices <<< "${CUDA_VISIBLE_DEVICES/#-1*/}"
+        echo $(( ${#devices[@]} > 0 ? ${#devices[@]} : 1 ))
+    else
+        count=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
+        echo $(( count > 0 ? count : 1 ))
+    fi
+}
+
+# Address of the node of rank 0: the one Slurm itself uses, which need not be a name that resolves.
+first_node() {
+    local node=${SLURMD_NODENAME:-$(hostname)} address=''   # the batch script runs on the first node
+    if command -v scontrol >/dev/null; then
+        node=$(timeout 60 scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n1)
+        address=$(timeout 60 scontrol show node --oneliner "$node" | grep -o ' NodeAddr=[^ ]*' | cut -d= -f2) || true
+    fi
+    echo "${address:-$node}"
+}
+
+# A port that follows from the number given, below the range from which systems lend ports to clients. Two jobs on one
+# node get different ones; one that somebody else listens on is passed over. Runs on the node of rank 0.
+free_port() {
+    local port=$(( 10000 + $1 % 22000 ))
+    while (exec 5<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+        port=$(( 10000 + (port - 10000 + 7919) % 22000 ))
+    done
+    echo "$port"
+}
+
+# With fewer tasks than CPUs Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. Tasks are
+# evened out here; their CPUs stay where Slurm put them. More tasks than GPUs would share GPUs without a word.
+spread_tasks() {
+    local entry most=0 even=$(( (SLURM_NTASKS + SLURM_NNODES - 1) / SLURM_NNODES ))
+    for entry in ${SLURM_TASKS_PER_NODE//,/ }; do   # "4(x2)" or "3,1"
+        entry=${entry%%(*}
+        most=$(( entry > most ? entry : most ))
+    done
+    if [[ $most -gt $even ]]; then
+        step_options=(--overcommit "--ntasks-per-node=$even")
+        say "Slurm put $SLURM_TASKS_PER_NODE tasks and $SLURM_JOB_CPUS_PER_NODE CPUs on the nodes; $even run on each" \
+            "(with --ntasks-per-node=$even their CPUs are even too)"
+    fi
+    [[ $even -le ${SLURM_GPUS_ON_NODE:-$even} ]] \
+        || fail "$even tasks on a node with $SLURM_GPUS_ON_NODE GPUs: --ntasks, --nodes and --gres do not fit together"
+}

@@ -1,0 +1,1 @@
+continue_run_slurm.sh

@@ -1,0 +1,185 @@
+#!/bin/bash
+# A private Slurm on this machine: two emulated nodes (n1, n2) with eight emulated GPUs each, as any user,
+# without munge, cgroups or systemd. For tests and the demo.
+#   local_cluster.sh start | stop | status
+#   eval "$(local_cluster.sh env)"        after that sbatch, squeue and scancel of this shell mean this cluster
+# Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs each node claims, 96), DEMUCS_SLURM_GPUS (8).
+# It has no authentication: every user of this machine can run jobs as you while it is up. Loopback and tests only.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+
+folder=${DEMUCS_SLURM_DIR:-${XDG_RUNTIME_DIR:-/tmp}/demucs-slurm-$UID}
+export SLURM_CONF=$folder/slurm.conf
+host=$(uname -n)
+host=${host%%.*}
+
+say()  { printf 'local_cluster.sh: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# Commands hang for minutes when their controller is gone.
+ask() { timeout 10 "$@" 2>/dev/null; }
+
+# Pids of our daemons that are alive. The command line shows that a pid is still theirs.
+daemons() {
+    local file pid
+    for file in "$folder"/*.pid; do
+        pid=$(cat "$file" 2>/dev/null) || continue
+        tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$SLURM_CONF" && echo "$pid"
+    done
+    return 0
+}
+
+# slurmstepd processes of our jobs, and what they started: they outlive the daemons.
+steps() {
+    local file pid
+    for file in /proc/[0-9]*/comm; do
+        [[ $(cat "$file" 2>/dev/null) == slurmstepd ]] || continue
+        pid=${file#/proc/}
+        pid=${pid%/comm}
+        if tr '\0' '\n' < "/proc/$pid/environ" 2>/dev/null | grep -qxF "SLURM_CONF=$SLURM_CONF"; then
+            family "$pid"
+        fi
+    done
+}
+
+family() {
+    local child
+    echo "$1"
+    # shellcheck disable=SC2013
+    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do family "$child"; done
+}
+
+# Idle or busy nodes that answer.
+nodes_up() { ask sinfo --noheader --Node --format=%T | grep -cE '^(idle|mixed|allocated|completing)$' || true; }
+
+free_base_port() {
+    local base tried
+    base=$(( 7000 + $(cksum <<< "$folder" | cut -d' ' -f1) % 900 * 3 ))   # folders differ, so clusters do
+    for ((tried = 0; tried < 900; tried++)); do
+        if ! in_use "$base" && ! in_use $((base + 1)) && ! in_use $((base + 2)); then
+            echo "$base"
+            return
+        fi
+        base=$(( 7000 + (base - 7000 + 3) % 2700 ))
+    done
+    fail "no free ports between 7000 and 9700"
+}
+
+in_use() { (exec 5<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Ids go on after those used before, so that no two runs share the name of a log file.
+first_job_id() {
+    local minutes last
+    minutes=$(( ($(date +%s) - 1577836800) / 60 ))   # since 2020
+    last=$(grep -o '^JobId=[0-9]*' "$folder/jobs.log" 2>/dev/null | cut -d= -f2 | sort -n | tail -n1 || true)
+    echo $(( ${last:-0} >= minutes ? last + 1 : minutes ))
+}
+
+write_configuration() {
+    local port=$1 user memory count=${DEMUCS_SLURM_GPUS:-8} gpu
+    user=$(id -un)
+    memory=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
+    # A GPU must be a character device, or CUDA_VISIBLE_DEVICES stays unset; which one does not matter.
+    for ((gpu = 0; gpu < count; gpu++)); do ln -sf /dev/null "$folder/gpu$gpu"; done
+    echo "Name=gpu File=$folder/gpu[0-$((count - 1))]" > "$folder/gres.conf"
+    cat > "$SLURM_CONF" <<END
+ClusterName=demucs
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$port
+SlurmUser=$user
+SlurmdUser=$user
+AuthType=auth/none
+CredType=cred/none
+AuthInfo=cred_expire=5
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+GresTypes=gpu
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
+ReturnToService=2
+KillWait=5
+FirstJobId=$(first_job_id)
+MailProg=/bin/true
+JobCompType=jobcomp/filetxt
+JobCompLoc=$folder/jobs.log
+SlurmctldPidFile=$folder/slurmctld.pid
+SlurmdPidFile=$folder/slurmd.%n.pid
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/spool.%n
+SlurmctldLogFile=$folder/slurmctld.log
+SlurmdLogFile=$folder/slurmd.%n.log
+NodeName=DEFAULT CPUs=${DEMUCS_SLURM_CPUS:-96} RealMemory=$memory Gres=gpu:$count
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1))
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2))
+PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+END
+}
+
+start() {
+    local program waited
+    for program in slurmctld slurmd sbatch; do
+        command -v "$program" >/dev/null || fail "$program is missing: apt-get install slurmctld slurmd slurm-client"
+    done
+    [[ $folder != *[[:space:]]* ]] || fail "Slurm takes no spaces in its paths: not DEMUCS_SLURM_DIR='$folder'"
+    (umask 077 && mkdir -p "$folder")
+    [[ -O $folder ]] || fail "$folder belongs to somebody else: choose another DEMUCS_SLURM_DIR"
+    if [[ $(daemons | wc -l) == 3 && $(nodes_up) == 2 ]]; then
+        say "already running in $folder"
+        return
+    fi
+    stop
+    mkdir -p "$folder"/{state,spool.n1,spool.n2}
+    rm -f "$folder"/*.log.old "$folder"/slurm*.log
+    write_configuration "$(free_base_port)"
+    slurmctld -c -f "$SLURM_CONF"
+    slurmd -N n1 -f "$SLURM_CONF"
+    slurmd -N n2 -f "$SLURM_CONF"
+    for ((waited = 0; waited < 150; waited++)); do
+        if [[ $(nodes_up) == 2 ]]; then
+            say "two nodes are up; state and logs in $folder"
+            say "there is no authentication: every user of this machine can run jobs as you until you stop it"
+            return
+        fi
+        sleep 0.2
+    done
+    tail -n 15 "$folder"/slurm*.log >&2
+    stop
+    fail "the nodes did not come up within 30 s; the ends of the logs stand above"
+}
+
+stop() {
+    local waited pids
+    [[ -f $SLURM_CONF ]] || return 0
+    if [[ -n $(daemons) ]]; then
+        ask squeue --noheader --format=%A | xargs -r timeout 10 scancel || true
+        for ((waited = 0; waited < 75; waited++)); do
+            [[ -n $(ask squeue --noheader || true) || -n $(steps) ]] || break
+            sleep 0.2
+        done
+    fi
+    for signal in TERM KILL; do
+        for ((waited = 0; waited < 25; waited++)); do
+            pids=$(daemons; steps)
+            [[ -n $pids ]] || return 0
+            # shellcheck disable=SC2086
+            kill -s $signal $pids 2>/dev/null || true
+            sleep 0.2
+        done
+    done
+    fail "these processes do not end: $pids"
+}
+
+case ${1:-} in
+    start)  start ;;
+    stop)   stop ;;
+    status)
+        [[ -f $SLURM_CONF && $(daemons | wc -l) == 3 ]] || { echo "not running"; exit 1; }
+        ask sinfo --Node --format='%N %T %c CPUs %G' || fail "the controller does not answer"
+        ask squeue --format='%.9A %.20j %.8T %.10M %R'
+        ;;
+    # Gloo looks for the address of this machine's name, which need not have one; all tasks are here.
+    env)    printf 'export SLURM_CONF=%q GLOO_SOCKET_IFNAME=lo\n' "$SLURM_CONF" ;;
+    *)      echo "usage: local_cluster.sh start | stop | status | env" >&2; exit 2 ;;
+esac
