@@ -1,7 +1,7 @@
 """Audio files in and out, as float32 tensors [A, L].
 
 libsndfile (through soundfile) reads wav, flac, ogg and mp3 and seeks in them; ffmpeg, through a pipe, reads the rest
-(m4a, wma, the sound of videos...). No shell is involved, and paths are made absolute first, so that any file name works.
+(m4a, wma, the sound of videos...). No shell is involved, and paths are made absolute first: any file name works.
 """
 
 import functools
@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 import torch
 
+from ..dsp.convert import to_int16
 from ..errors import AudioError, ToolError
 
 CLIP_MODES = ("rescale", "clamp", "tanh", "none")
@@ -26,8 +27,8 @@ _UNKNOWN_SIZE = 0xFFFFFFFF    # what writers to a pipe put where they do not kno
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """`frames` is exact for wav, flac and ogg; for mp3 and what ffmpeg reads, it is what the header promises or suggests,
-    and may be off by a few frames of the codec (some 1152 samples each)."""
+    """`frames` is exact for wav, flac and ogg; for mp3 and what ffmpeg reads, it is what the header promises or
+    suggests, and may be off by a few frames of the codec (some 1152 samples each)."""
     frames: int
     samplerate: int       # Hz
     channels: int
@@ -38,7 +39,7 @@ class AudioInfo:
 
 
 def _promised_bytes(path: Path) -> tp.Optional[tp.Tuple[int, int]]:
-    """(bytes of samples promised, bytes of samples there) of a RIFF wav file; None for other files or unknown lengths.
+    """(bytes of samples promised, bytes there) of a RIFF wav file; None for other files and for unknown lengths.
 
     libsndfile silently shortens a wav file whose end is missing. A dataset with such a file in it should not pass.
     """
@@ -80,7 +81,7 @@ def _check(path: Path, info: AudioInfo) -> AudioInfo:
 
 
 def _open(path: Path) -> tp.Optional[soundfile.SoundFile]:
-    """The file opened by libsndfile, None where it does not know the format. Raises AudioError where it is truncated."""
+    """The file opened by libsndfile, None where it does not know the format. Raises AudioError if truncated."""
     try:
         file = soundfile.SoundFile(str(path))
     except (soundfile.LibsndfileError, TypeError):   # TypeError: a suffix that means headerless samples
@@ -105,8 +106,8 @@ def _program(name: str) -> str:
 def _run(command: tp.List[str], path: Path) -> bytes:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise AudioError(f"{path}: not audio that ffmpeg or libsndfile can read ({reason[-1] if reason else 'no reason'})")
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise AudioError(f"{path}: not audio that ffmpeg or libsndfile can read ({reason[-1]})")
     return done.stdout
 
 
@@ -211,11 +212,6 @@ def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
     raise AudioError(f"unknown way to prevent clipping {mode!r}: one of {', '.join(CLIP_MODES)}")
 
 
-def to_int16(wav: torch.Tensor) -> torch.Tensor:
-    """16-bit PCM of `wav` in [-1, 1]: the nearest step of 1/32768, limited to [-32768, 32767]."""
-    return (wav.to(torch.float32) * 32768).round_().clamp_(-32768, 32767).to(torch.int16)
-
-
 def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, preset: int) -> None:
     channels = wav.shape[0]
     if channels > 2:
@@ -231,7 +227,7 @@ def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, pre
     try:
         data = encoder.encode(samples.tobytes()) + encoder.flush()
     except (RuntimeError, ValueError) as error:
-        raise AudioError(f"{path}: LAME refuses {samplerate} Hz, {bitrate} kbit/s, preset {preset} ({error})") from error
+        raise AudioError(f"{path}: LAME refuses {samplerate} Hz, {bitrate} kbit/s, preset {preset}: {error}") from error
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -9,8 +9,8 @@ The distributions and their order are those of published Demucs (Défossez et al
   one permutation of the group per source.
 
 Draws are made on the CPU, keyed by seed, epoch, step and the place of an example or group in the GLOBAL batch, so the
-result does not depend on how that batch is split over ranks. All five steps are one selection of rows and one product:
-an output source is a row of the batch (remix), its channels in an order (flip), a window (shift), a factor (sign, scale).
+result does not depend on how that batch is split over ranks. All five steps are one selection and one product: an
+output source is a row of the batch (remix), its channels in an order (flip), a window (shift), a factor (sign, scale).
 """
 
 import typing as tp

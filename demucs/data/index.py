@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 MIXTURE = "mixture"
 CACHE_VERSION = 1
 CHUNK = 1 << 19          # samples read at once while measuring a mixture
-# Below one step of 24-bit audio a mixture is silent (or constant) for every purpose: its deviation is taken as 1 so that
-# normalising leaves it silent; published Demucs divides by zero there.
+# Below one step of 24-bit audio a mixture is silent (or constant) for every purpose: its deviation is taken as 1, so
+# that normalising leaves it silent; published Demucs divides by zero there.
 SILENT_STD = 1e-7
 
 
 @dataclass(frozen=True)
 class TrackMeta:
-    """One track. `mean` and `std` (over samples, unbiased) are those of the mono mixture; 0 and 1 where not measured."""
+    """One track. `mean` and `std` (unbiased, over samples) are those of the mono mixture; 0 and 1 if not measured."""
     length: int              # samples, the same in every file
     samplerate: int          # Hz
     mean: float

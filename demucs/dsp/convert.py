@@ -1,7 +1,8 @@
-"""Channel and sample rate conversion of waveforms.
+"""Channel, sample rate and sample format conversion of waveforms.
 
-Resampling is julius's windowed sinc interpolation for rational rates (J. O. Smith's algorithm, https://ccrma.stanford.edu/~jos/resample/).
-Its filter bank depends on the two rates only, so it is built once per pair and process.
+Resampling is julius's windowed sinc interpolation for rational rates (J. O. Smith's algorithm,
+https://ccrma.stanford.edu/~jos/resample/). Its filter bank depends on the two rates only, so it is built once per pair
+and process.
 """
 
 from functools import lru_cache
@@ -53,3 +54,8 @@ def resample(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
 def convert_audio(wav: torch.Tensor, from_rate: int, to_rate: int, channels: int) -> torch.Tensor:
     """`wav` [..., A, L] at `from_rate` Hz as [..., channels, L'] at `to_rate` Hz. See the two functions above."""
     return resample(convert_channels(wav, channels), from_rate, to_rate)
+
+
+def to_int16(wav: torch.Tensor) -> torch.Tensor:
+    """16-bit PCM of `wav` in [-1, 1]: the nearest step of 1/32768, limited to [-32768, 32767]."""
+    return (wav.to(torch.float32) * 32768).round_().clamp_(-32768, 32767).to(torch.int16)

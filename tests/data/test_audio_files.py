@@ -22,7 +22,8 @@ def tone(seconds=0.5, channels=2, rate=RATE):
 
 
 def convert(source, target, *options):
-    subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-i", str(source), *options, str(target)], check=True)
+    command = [require_program("ffmpeg"), "-loglevel", "error", "-i", str(source), *options, str(target)]
+    subprocess.run(command, check=True)
 
 
 @pytest.mark.parametrize("options, step", [(dict(bits=16), 2 ** -15), (dict(bits=24), 2 ** -23),
@@ -75,7 +76,8 @@ def test_part_of_a_file(tmp_path, suffix):
         convert(tmp_path / "a.wav", f"file:{path}")
     whole, rate = audio.read(path)
     assert rate == RATE and whole.shape[0] == 2 and (whole.abs().max() - 0.5).abs() < 0.05
-    assert abs(audio.probe(path).frames - whole.shape[1]) <= {"m4a": 1024, "mp3": 1152}.get(suffix, 0)   # a codec's frame
+    codec_frame = {"m4a": 1024, "mp3": 1152}.get(suffix, 0)
+    assert abs(audio.probe(path).frames - whole.shape[1]) <= codec_frame
     for start, frames in ((0, 100), (30000, 5000), (whole.shape[1] - 10, 500)):
         part, _ = audio.read(path, start, frames)
         expected = whole[:, start:start + frames]
@@ -125,8 +127,8 @@ def test_files_that_are_not_audio(tmp_path):
 
 
 def test_video_without_sound(tmp_path):
-    subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-f", "lavfi", "-i", "color=size=32x32:duration=0.2",
-                    str(tmp_path / "v.mp4")], check=True)
+    subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-f", "lavfi", "-i",
+                    "color=size=32x32:duration=0.2", str(tmp_path / "v.mp4")], check=True)
     for function in (audio.read, audio.probe):
         with pytest.raises(AudioError, match="v.mp4.*no audio stream"):
             function(tmp_path / "v.mp4")
