@@ -3,8 +3,8 @@
 F.-R. Stöter, A. Liutkus, N. Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018 (arXiv:1804.06267);
 the decomposition is that of E. Vincent, R. Gribonval, C. Févotte, IEEE TASLP 14(4), 2006. The settings are those of
 the published Demucs results: windows of one second without overlap, one set of 512-tap distortion filters for the
-whole track, no permutation of sources. The last second, where it is not whole, is dropped; a track shorter than one second is
-one frame.
+whole track, no permutation of sources. The last second, where it is not whole, is dropped; a track shorter than one
+second is one frame.
 
 A frame in which any reference or any estimate is silent (its channels sum to zero at every sample) is NaN for all
 sources. Where that holds for a whole track, museval refuses it and here every frame is NaN.

@@ -1,0 +1,97 @@
+"""The pieces of an HTML page that needs nothing but itself: tables, pictures in two themes, sections.
+
+Everything that comes from a record passes through `escape`. Style and script lie beside this file and are put into the
+page; no address outside it occurs.
+"""
+
+import base64
+import html
+import typing as tp
+from pathlib import Path
+
+from style import DARK, LIGHT, Theme, svg, themed
+
+HERE = Path(__file__).resolve().parent
+escape = html.escape
+
+Cell = tp.Union[str, float, None]
+
+
+def number(value: tp.Optional[float], digits: int = 2) -> str:
+    """A number with a true minus sign; a dash where there is none."""
+    return "\u2013" if value is None else f"{value:.{digits}f}".replace("-", "\u2212")
+
+
+def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, caption: str, sortable: bool = False,
+          kinds: tp.Optional[tp.Sequence[str]] = None) -> str:
+    """A table whose first column names the rows. Numbers are shown with two digits; a string is a cell of text, and
+    one that is given as a row alone is a heading within the table. `kinds` are classes of the rows."""
+    rows = list(rows)
+    text = [all(isinstance(row[column], str) for row in rows if len(row) > 1) for column in range(len(head))]
+    cells = "".join(f'<th scope="col"{" class=text" if left else ""}>{_sorter(name) if sortable else escape(name)}</th>'
+                    for name, left in zip(head, text))
+    body = []
+    for place, row in enumerate(rows):
+        kind = f' class="{escape(kinds[place])}"' if kinds else ""
+        if len(row) == 1:
+            body.append(f'<tr class="group"><th scope="colgroup" colspan="{len(head)}">{escape(str(row[0]))}</th></tr>')
+            continue
+        body.append(f'<tr{kind}><th scope="row">{escape(str(row[0]))}</th>' + "".join(map(_cell, row[1:])) + "</tr>")
+    return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(caption)}">'
+            f'<table{" class=sortable" if sortable else ""}><caption>{escape(caption)}</caption>'
+            f"<thead><tr>{cells}</tr></thead><tbody>{''.join(body)}</tbody></table></div>")
+
+
+def _sorter(name: str) -> str:
+    return f'<button type="button">{escape(name)}</button>'
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, str):
+        return f'<td class="text">{escape(value)}</td>'
+    exact = "" if value is None else f' data-value="{value:.6f}"'
+    return f"<td{exact}>{number(value)}</td>"
+
+
+def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
+    """What `draw(theme)` draws, in both themes; the style sheet shows one: the reader's choice on a screen, the light
+    one on paper. "" where it draws nothing."""
+    images = []
+    for theme in (LIGHT, DARK):
+        with themed(theme):
+            figure = draw(theme)
+            if figure is None:
+                return ""
+            data = base64.b64encode(svg(figure).encode("utf-8")).decode("ascii")
+            width = figure.get_size_inches()[0] * 5.5   # rem: text comes out alike in all pictures
+        images.append(f'<img class="{theme.name}" style="max-width:{width:.1f}rem" alt="{escape(alt)}" '
+                      f'src="data:image/svg+xml;base64,{data}">')
+    return f'<div class="wide">{"".join(images)}</div>'
+
+
+def section(title: str, *parts: str) -> str:
+    """A section with a heading; "" where it would be empty."""
+    content = "".join(parts)
+    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph of plain text; "" where there is none."""
+    return f"<p{f' class={kind}' if kind else ''}>{escape(text)}</p>" if text else ""
+
+
+def facts(pairs: tp.Iterable[tp.Tuple[str, str]]) -> str:
+    """A list of names and values; pairs without a value are left out."""
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs if value)
+    return f"<dl>{items}</dl>"
+
+
+def page(title: str, body: str) -> str:
+    """The whole document."""
+    css = (HERE / "report.css").read_text(encoding="utf-8")
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<meta name="color-scheme" content="light dark">'
+            f"<title>{escape(title)}</title><style>\n{css}</style></head>\n"
+            f"<body><main>{body}</main><script>\n{script}</script></body></html>\n")

@@ -1,0 +1,92 @@
+"""How everything is drawn: one colour per source, two themes, and how a figure becomes files.
+
+Colours of the sources follow Okabe and Ito's palette for all kinds of colour vision ("Color Universal Design", 2008),
+its blue a little lighter, so that each has a contrast of at least 3 on white and on near-black. What is not a source is
+drawn in greys.
+"""
+
+import io
+import typing as tp
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from demucs.metrics.aggregates import ALL
+
+_SOURCE_COLORS = {"drums": "#D55E00", "bass": "#1E82C8", "other": "#009E73", "vocals": "#CC79A7",
+                  "guitar": "#8C7B00", "piano": "#7A52A3"}
+_MORE_COLORS = ("#8C5A4A", "#3D9AA8", "#8C7B00", "#7A52A3")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of what is not a source."""
+    name: str
+    background: str
+    text: str
+    muted: str
+    grid: str
+
+
+LIGHT = Theme(name="light", background="#ffffff", text="#1b1f24", muted="#767d86", grid="#e3e6ea")
+DARK = Theme(name="dark", background="#14171b", text="#e8eaed", muted="#98a1ab", grid="#30363d")
+
+
+def source_color(source: str, sources: tp.Sequence[str], theme: Theme) -> str:
+    """The colour of a source; of the mean over sources the colour of text. The same in every picture of a run."""
+    if source == ALL:
+        return theme.text
+    unnamed = [name for name in sources if name not in _SOURCE_COLORS]
+    return _SOURCE_COLORS.get(source) or _MORE_COLORS[unnamed.index(source) % len(_MORE_COLORS)]
+
+
+@contextmanager
+def themed(theme: Theme) -> tp.Iterator[None]:
+    """Draw within this. Text becomes paths in SVG, so that a picture looks the same everywhere."""
+    settings = {
+        "figure.facecolor": theme.background, "axes.facecolor": "none", "savefig.facecolor": theme.background,
+        "text.color": theme.text, "axes.labelcolor": theme.text, "axes.titlecolor": theme.text,
+        "xtick.color": theme.muted, "ytick.color": theme.muted, "xtick.labelcolor": theme.text,
+        "ytick.labelcolor": theme.text, "axes.edgecolor": theme.muted, "grid.color": theme.grid,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": 11,
+        "axes.titleweight": "bold", "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
+        "legend.fontsize": 9, "legend.frameon": False, "font.size": 10, "lines.linewidth": 1.6,
+        "font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "demucs", "hatch.linewidth": 0.6,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, which lays itself out."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heading(figure: Figure, title: str, subtitle: str, theme: Theme) -> None:
+    """Title over the whole figure, and a quieter line under it that says what is shown."""
+    height = figure.get_size_inches()[1]
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.62 / height))
+    figure.text(0.012, 1 - 0.10 / height, title, fontsize=13, fontweight="bold", va="top", ha="left")
+    figure.text(0.012, 1 - 0.36 / height, subtitle, fontsize=10, color=theme.muted, va="top", ha="left")
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text; the same figure gives the same text."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str) -> tp.List[Path]:
+    """Write NAME.png and NAME.svg to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    png, vector = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=150, metadata={"Software": None})
+    vector.write_text(svg(figure), encoding="utf-8")
+    return [png, vector]

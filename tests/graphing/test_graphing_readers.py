@@ -1,0 +1,116 @@
+"""Finding and reading runs: signatures, folders, files, museval's folders, and what is wrong with them."""
+
+import json
+import os
+import re
+
+import pytest
+import readers
+from conftest import REPOSITORY
+
+from demucs import schema
+from demucs.errors import DemucsError
+from demucs.metrics.aggregates import SDR_MEDIAN_OF_MEDIANS, aggregate
+
+
+def test_a_signature_brings_every_record_of_its_folder(results):
+    run = readers.find_run("1a2b3c4d", results)
+    assert run.card is not None and run.card.signature == run.name == "1a2b3c4d"
+    assert len(run.history) == 4 and run.evaluation is not None and len(run.evaluation.tracks) == 6
+    assert sorted(run.references) == ["average_filter", "mixture", "silence"] and run.notes == []
+    assert run.sources == ["drums", "bass", "other", "vocals"]
+
+
+def test_the_newest_run_is_the_one_whose_records_say_so(results):
+    old = results / "runs" / "759c9a58"
+    os.utime(old / "evaluation.json")   # a fresh clone has arbitrary file times
+    os.utime(old)
+    assert readers.find_run(None, results).name == "1a2b3c4d"
+
+
+@pytest.mark.parametrize("file, attribute", [
+    ("run_card.json", "card"), ("history.json", "history"), ("evaluation.json", "evaluation")])
+def test_a_single_file_is_recognised_by_its_content(results, file, attribute):
+    run = readers.find_run(str(results / "runs" / "1a2b3c4d" / file), results)
+    assert getattr(run, attribute) and run.name == "1a2b3c4d"
+    assert [bool(run.card), bool(run.history), bool(run.evaluation)].count(True) == 1
+
+
+def test_a_reference_on_other_tracks_is_left_out_and_named(results):
+    path = results / "runs" / "1a2b3c4d" / "evaluation_mixture.json"
+    other = json.loads(path.read_text())
+    other["tracks"] = other["tracks"][:3]
+    path.write_text(json.dumps(other))
+    run = readers.find_run("1a2b3c4d", results)
+    assert sorted(run.references) == ["average_filter", "silence"]
+    assert len(run.notes) == 1 and "evaluation_mixture.json" in run.notes[0] and "3 tracks" in run.notes[0]
+
+
+def test_published_history_is_read_with_its_sources(reference):
+    run = readers.find_run(str(reference / "runs" / "history_759c9a58_epochs_1_to_127.json"), reference)
+    assert len(run.history) == 127 and sorted(run.sources) == ["bass", "drums", "other", "vocals"]
+    assert run.name == "history_759c9a58_epochs_1_to_127"
+
+
+def test_a_museval_folder_is_an_evaluation(reference):
+    run = readers.find_run(str(reference / "museval" / "open-unmix"), reference)
+    assert run.evaluation is not None and run.evaluation.dataset == "MUSDB18 test"
+    values = aggregate(run.evaluation, SDR_MEDIAN_OF_MEDIANS).values
+    published = {"drums": 5.73, "bass": 5.23, "other": 4.02, "vocals": 6.32, "all": 5.33}
+    assert values == pytest.approx(published, abs=0.0051)   # printed with two decimals
+    first = run.evaluation.tracks[0]
+    assert not first.name.endswith(".json") and 30 < first.duration < 600
+    assert set(first.scores["bass"]) == {"SDR", "ISR", "SIR", "SAR"}
+
+
+def test_museval_frames_without_a_number_are_left_out(tmp_path):
+    frames = [{"time": float(t), "duration": 1., "metrics": dict.fromkeys(("SDR", "ISR", "SIR", "SAR"), value)}
+              for t, value in enumerate([1., float("nan"), 3.])]
+    silent = [{**frame, "metrics": dict.fromkeys(frame["metrics"], float("nan"))} for frame in frames]
+    (tmp_path / "A.B song.json").write_text(json.dumps({"targets": [{"name": "bass", "frames": frames},
+                                                                    {"name": "other", "frames": silent}]}))
+    track = readers.read_museval(tmp_path).tracks[0]
+    assert track.scores["bass"]["SDR"] == 2. and track.scores["other"]["SDR"] is None and track.duration == 3.
+    assert track.name == "A.B song"
+
+
+def broken(results, name, text):
+    path = results / "runs" / "1a2b3c4d" / name
+    path.write_text(text)
+    return "1a2b3c4d", name
+
+
+def changed_version(results):
+    path = results / "runs" / "1a2b3c4d" / "evaluation.json"
+    return broken(results, "evaluation.json", json.dumps({**json.loads(path.read_text()), "version": 99}))
+
+
+@pytest.mark.parametrize("prepare", [
+    lambda results: ("1a2b3c44", "did you mean 1a2b3c4d"),
+    lambda results: ("nothing/like/this.json", "759c9a58"),
+    lambda results: broken(results, "evaluation.json", '{"tracks": [{'),
+    lambda results: broken(results, "run_card.json", "[1, 2]"),
+    lambda results: broken(results, "history.json", '[{"train": {}}]'),
+    lambda results: broken(results, "evaluation_silence.json", "\x00"),
+    lambda results: (changed_version(results)[0], "version 99"),
+])
+def test_what_cannot_be_read_is_named(results, prepare):
+    argument, named = prepare(results)
+    with pytest.raises(DemucsError, match=re.escape(named)):
+        readers.find_run(argument, results)
+
+
+def test_files_that_are_no_record_are_refused(tmp_path):
+    for name, plain in (("a.json", {"x": 1}), ("b.json", []), ("c.json", 3)):
+        schema.write_json(plain, tmp_path / name)
+        with pytest.raises(DemucsError, match=name):
+            readers.find_run(str(tmp_path / name), tmp_path)
+    with pytest.raises(DemucsError, match="a.json"):
+        readers.find_run(str(tmp_path), tmp_path)   # taken for museval's folder, which a.json does not fit
+    with pytest.raises(DemucsError, match="no run in"):
+        readers.find_run(None, tmp_path)
+
+
+def test_the_scripts_lie_where_the_documents_say():
+    assert {path.name for path in (REPOSITORY / "graphing_scripts").glob("*.py")} >= {
+        "plot_results.py", "plot_scores.py", "report.py", "score_table.py"}
