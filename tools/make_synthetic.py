@@ -3,12 +3,13 @@
 import argparse
 import logging
 import sys
+import typing as tp
 
 from demucs.data.synthetic import generate
 from demucs.errors import DemucsError
 
 
-def main() -> int:
+def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.make_synthetic", description=__doc__,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("out", help="folder of the dataset; made where absent, completed where interrupted")
@@ -19,7 +20,7 @@ def main() -> int:
     parser.add_argument("--valid", type=int, default=None, help="training songs named like MUSDB's validation split "
                         "(default: a sixth, at least 1, at most 14)")
     parser.add_argument("--processes", type=int, default=None, help="default: one per core")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         generate(args.out, train=args.train, test=args.test, seconds=args.seconds, seed=args.seed, valid=args.valid,

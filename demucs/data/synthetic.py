@@ -33,6 +33,7 @@ VERSION = 1                     # of the sound: raise it whenever the same recip
 MANIFEST = "synthetic.json"     # in the root of a finished dataset: the recipe it was made from
 SPLITS = ("train", "test")
 SHORTEST = 1.                   # seconds
+WORTHWHILE = 60.                # seconds of songs per process; starting one takes as long as rendering those
 _RENDER = {"drums": render_drums, "bass": render_bass, "other": render_accompaniment, "vocals": render_voice}
 
 
@@ -88,7 +89,7 @@ def generate(root: tp.Union[str, Path], *, train: int = 24, test: int = 6, secon
         seconds: length of every track, at least one second.
         valid: how many training tracks bear names of the official validation split (at most 14); by default a sixth
             of the training tracks, at least one.
-        processes: default: as many as there are cores.
+        processes: default: one per core, fewer for a small dataset.
 
     Raises:
         ConfigError: a number that makes no dataset.
@@ -114,7 +115,8 @@ def generate(root: tp.Union[str, Path], *, train: int = 24, test: int = 6, secon
             for split in SPLITS for index, name in enumerate(names[split])]
     missing = [job for job in jobs if not job[0].is_dir()]
     if missing:
-        _run(missing, processes or len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0))
+        _run(missing, processes or max(1, min(cores, int(len(missing) * seconds / WORTHWHILE))))
     logger.info("synthetic dataset in %s: %d training tracks (%d of them for validation), %d test tracks, %.0f s each",
                 root, train, valid, test, seconds)
     return root
@@ -146,14 +148,15 @@ def _run(jobs: tp.Sequence[tuple], processes: int) -> None:
         done += 1
         logger.info("synthetic song %d/%d: %s/%s", done, len(jobs), folder.parent.name, folder.name)
 
-    if min(processes, len(jobs)) == 1:
+    processes = min(processes, len(jobs))
+    if processes == 1:
         for job in jobs:
             _write_song(*job)
             report(job[0])
         return
     # spawn: a forked child of a process that has run torch's thread pool may hang
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
         futures = {pool.submit(_write_song, *job): job[0] for job in jobs}
         for future in as_completed(futures):
             future.result()
