@@ -1,8 +1,9 @@
 """The overlap-add plan of separation: which pieces of a song a model sees, and how its answers are joined.
 
-A song is cut into segments that start `stride` samples apart. Each piece carries a triangular weight (linear cross-fades
-when the overlap is at most one half), raised to `transition_power`; where pieces overlap, their weighted sum is divided
-by the sum of the weights. The method and its numbers are those of published Demucs (Défossez et al. 2019).
+A song is cut into segments that start `stride` samples apart. Each piece carries a triangular weight (which makes
+linear cross-fades where the overlap is at most one half), raised to `transition_power`; where pieces overlap, their
+weighted sum is divided by the sum of the weights. Method and numbers are those of published Demucs (Défossez et al.
+2019, arXiv:1911.13254).
 
 A piece that a model wants longer than it is (its valid length) is extended on both sides with the real song around it,
 and with zeros only beyond the song's ends.

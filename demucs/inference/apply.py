@@ -127,7 +127,7 @@ def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: flo
 def _run(model: nn.Module, mix: torch.Tensor, plans: tp.Sequence[OverlapAdd], *, device: torch.device,
          progress: tp.Optional[Progress], workers: int) -> torch.Tensor:
     pieces = [_Piece(shift, index, chunk) for shift, plan in enumerate(plans)
-              for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]   # not those of mere silence before the song
+              for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]    # not what is silence only
     out = torch.zeros(len(mix), len(model.sources), *mix.shape[1:], device=mix.device)
     total = sum(piece.chunk.length for piece in pieces)
     done = 0

@@ -31,7 +31,7 @@ class OutputFolder:
         self._taken: tp.Set[Path] = set()
         self._path("track", "wav", "stem")
         if self._path("track", "wav", "stem") == self._path("track", "wav", "other"):
-            raise ConfigError(f"--filename {template!r}: all stems of a song would get the same name; use {{stem}} in it")
+            raise ConfigError(f"--filename {template!r}: all stems of a song would get the same name; use {{stem}}")
 
     def _path(self, track: str, trackext: str, stem: str) -> Path:
         try:

@@ -20,7 +20,7 @@ def list_models(repo: tp.Union[str, Path]) -> tp.Dict[str, Path]:
     """Name -> file of every model in the folder `repo`, sorted by name. Raises SignatureError where it is no folder."""
     repo = Path(repo)
     if not repo.is_dir():
-        raise SignatureError(f"{repo}: no such folder of models; export one with `python3 -m tools.export SIG -o {repo}`")
+        raise SignatureError(f"{repo}: no such folder of models; `python3 -m tools.export SIG -o {repo}` makes one")
     return {path.stem: path for path in sorted(repo.iterdir())
             if path.suffix == SUFFIX and path.is_file() and not path.name.startswith(".")}
 

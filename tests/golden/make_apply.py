@@ -1,8 +1,8 @@
 """Golden separations of a toy model by published Demucs (4.1.0).
 
-    ORACLE/bin/python tests/golden/make_apply.py     # ORACLE: an environment with benchmarks/oracle-requirements.txt
+    ORACLE/bin/python tests/golden/make_apply.py
 
-writes apply.npz beside this file.
+with ORACLE an environment of benchmarks/oracle-requirements.txt writes apply.npz beside this file.
 """
 
 from pathlib import Path

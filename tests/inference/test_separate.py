@@ -84,7 +84,8 @@ def test_compressed_formats(run, name, tmp_path):
     wav = song(2., 44100)
     if name.endswith("m4a"):
         audio.write(tmp_path / "in.wav", wav, 44100)
-        subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-i", "in.wav", name], check=True, cwd=tmp_path)
+        subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-i", tmp_path / "in.wav", tmp_path / name],
+                       check=True)
     elif name.endswith("ogg"):
         soundfile.write(tmp_path / name, wav.T.numpy(), 44100)
     else:
@@ -180,7 +181,8 @@ def test_two_stems(run, method, names, tmp_path):
 
 
 def test_the_other_stem_is_what_its_name_says():
-    mix, estimates = torch.ones(2, 3) * 10, {"a": torch.ones(2, 3), "b": torch.ones(2, 3) * 2, "c": torch.ones(2, 3) * 4}
+    mix = torch.full((2, 3), 10.)
+    estimates = {name: torch.full((2, 3), value) for name, value in (("a", 1.), ("b", 2.), ("c", 4.))}
     assert torch.equal(two_stems(mix, estimates, "a", "add")["no_a"], torch.ones(2, 3) * 6)
     assert torch.equal(two_stems(mix, estimates, "a", "minus")["minus_a"], torch.ones(2, 3) * 9)
 
@@ -247,8 +249,9 @@ def test_progress_in_a_log_file(run, tmp_path, caplog):
 
 
 def test_as_a_module_and_without_training_packages(repo, tmp_path, repository):
-    code = ("import sys; import demucs.separate, demucs.apply, demucs.pretrained, demucs.audio; "
-            "print(sorted({'dora', 'hydra', 'omegaconf', 'submitit', 'museval', 'musdb', 'pandas'} & set(sys.modules)))")
+    code = ("import sys; import demucs.separate, demucs.apply, demucs.pretrained, demucs.audio; unwanted = "
+            "{'dora', 'hydra', 'omegaconf', 'submitit', 'museval', 'musdb', 'pandas'}; "
+            "print(sorted(unwanted & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
     assert done.stdout == "[]\n", done.stderr
     audio.write(tmp_path / "a.wav", song(), RATE)

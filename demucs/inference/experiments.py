@@ -1,0 +1,73 @@
+"""What training leaves behind in `outputs/xps/SIG`, found, exported and collected without Dora.
+
+`best.th` there is a release file already (the best weights so far); exporting completes its card with how far the run
+has come and puts it under its signature into a folder of models.
+"""
+
+import dataclasses
+import difflib
+import logging
+import typing as tp
+from pathlib import Path
+
+from .. import schema
+from ..errors import SignatureError
+from ..schema import ReleaseCard, RunCard
+from . import package
+from .provenance import now
+
+logger = logging.getLogger(__name__)
+
+EXPERIMENTS = Path("outputs") / "xps"
+RESULTS = Path("demucs_results")
+BEST, RUN_CARD, HISTORY = "best.th", "run_card.json", "history.json"
+
+
+def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
+    """Folder of an experiment. Raises SignatureError naming the nearest signature and all others."""
+    if signature in ("", ".", "..") or signature != Path(signature).name:
+        raise SignatureError(f"{signature!r} is not a signature; give the name of a folder in {experiments}")
+    folder = experiments / signature
+    if not folder.is_dir():
+        known = sorted(item.name for item in experiments.iterdir() if item.is_dir()) if experiments.is_dir() else []
+        close = difflib.get_close_matches(signature, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SignatureError(f"no experiment {signature!r} in {experiments}.{hint} There are: "
+                             f"{', '.join(known) or 'none yet'}.")
+    return folder
+
+
+def export(signature: str, out: Path, *, half: bool = False, experiments: Path = EXPERIMENTS) -> ReleaseCard:
+    """Write the best weights of an experiment to OUT/SIGNATURE.th, with its card beside it.
+
+    Raises:
+        SignatureError: where there is no such experiment, or no epoch of it has finished.
+        PackageError: where its weights are damaged, or the file cannot be written.
+    """
+    folder = experiment_folder(signature, experiments)
+    if not (folder / BEST).exists():
+        raise SignatureError(f"experiment {signature} has no weights to export: no epoch has finished ({folder / BEST} "
+                             f"is not there). Train it first, or wait for its first epoch.")
+    model = package.load(folder / BEST)
+    card = dataclasses.replace(model.card, signature=signature, created=now())
+    if (folder / RUN_CARD).exists():
+        run = schema.load(RunCard, folder / RUN_CARD)
+        card = dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
+    if card.epochs_done < card.epochs:
+        logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
+                       card.epochs)
+    return package.save(model, out / f"{signature}.th", card=card, half=half)
+
+
+def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:
+    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE; what is not there is left out.
+
+    Returns the files written: none for a model that was not trained here.
+    """
+    copies = []
+    for name in (RUN_CARD, HISTORY):
+        source = experiments / signature / name
+        if source.exists():
+            copies.append(results / "runs" / signature / name)
+            schema.write_json(schema.read_json(source), copies[-1])
+    return copies

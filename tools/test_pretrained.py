@@ -1,0 +1,105 @@
+"""Score an exported model on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
+
+Writes demucs_results/runs/SIG/evaluation.json, collects run card, history and example separations of the run beside it,
+and prints the scores with the name of each way of averaging.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from demucs import pretrained, schema
+from demucs.errors import ConfigError, DemucsError
+from demucs.inference import collect, experiments, tracks
+from demucs.inference.apply import usable_device
+from demucs.inference.evaluate import evaluate_tracks
+from demucs.inference.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
+from demucs.schema import Evaluation
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.test_pretrained", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("-n", "--name", required=True, help="signature or name of the model")
+    add("--repo", type=Path, help="folder with the models (default: ./release_models)")
+    add("--musdb", type=Path, default=Path(os.environ.get("DEMUCS_MUSDB", "datasets/musdbhq")),
+        help="MUSDB18-HQ or a folder like it (default: $DEMUCS_MUSDB, here %(default)s)")
+    add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
+    add("--dataset-name", help="what to call the test set in the records (default: found out)")
+    add("--no-sdr", action="store_true", help="only nSDR: leave out museval's SDR, ISR, SIR and SAR, which are slow")
+    add("--shifts", type=int, default=1, help="rounds of the shift trick (default: %(default)s)")
+    add("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
+    add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
+    add("--segment", type=float, help="seconds per segment (default: the model's)")
+    add("--seed", type=int, default=0, help="of the shift trick (default: %(default)s)")
+    add("-d", "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(here by default: %(default)s)")
+    add("-j", "--workers", type=int, default=min(8, os.cpu_count() or 1),
+        help="processes for museval (default: %(default)s)")
+    add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
+    add("--examples", type=int, default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
+    add("--reference-separators", action="store_true",
+        help="also score silence, the mixture, and a fixed filter fitted on the training songs")
+    add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
+    add("--experiments", type=Path, default=experiments.EXPERIMENTS, help="where runs lie (default: %(default)s)")
+    return parser
+
+
+def reference_separators(model: nn.Module, args: argparse.Namespace) -> tp.Dict[str, nn.Module]:
+    """What a model is compared with, by the name that its record gets."""
+    sources = list(model.sources)
+    sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
+                                       segment=float(model.segment))
+    train = [args.musdb / "train" / track.name
+             for track in tracks.track_folders(args.musdb, sources=sources, split="train")]
+    return {"silence": Silence(sources, **sound), "mixture": MixtureAsEstimate(sources, **sound),
+            "average_filter": AverageSpectrumFilter.fit(train, sources, **sound)}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Raises DemucsError where model, data or settings are not usable."""
+    if args.nonhq and args.reference_separators:
+        raise ConfigError("--reference-separators needs training songs as folders of wav files: leave --nonhq out")
+    model = pretrained.get_model(args.name, args.repo).to(usable_device(args.device))
+    root = args.nonhq or args.musdb
+    test = (tracks.musdb_stem_tracks if args.nonhq else tracks.track_folders)(root, sources=model.sources)
+    dataset = args.dataset_name or ("MUSDB18 test" if args.nonhq else tracks.dataset_name(root))
+    settings = {key: getattr(args, key) for key in ("shifts", "overlap", "split", "segment", "seed")}
+    folder = args.results / "runs" / args.name
+    separators = {args.name: model, **(reference_separators(model, args) if args.reference_separators else {})}
+
+    experiments.collect_run(args.name, experiments=args.experiments, results=args.results)
+    evaluations: tp.List[Evaluation] = []
+    for name, separator in separators.items():
+        own = separator is model
+        logging.info("Scoring %s on %s (%d tracks)", name, dataset, len(test))
+        scores = evaluate_tracks(
+            separator, test, metrics=("nsdr",) if args.no_sdr else ("nsdr", "bsseval"), **settings,
+            workers=0 if args.no_sdr else args.workers, save_to=args.save if own else None,
+            keep=collect.ExampleWriter(args.results / "examples" / name, model, count=args.examples) if own else None)
+        record = collect.evaluation_record(separator, scores, name=name, dataset=dataset, settings=settings)
+        schema.save(record, folder / ("evaluation.json" if own else f"evaluation_{name}.json"))
+        evaluations.append(record)
+    print(collect.score_tables(evaluations))
+    print(f"\nrecords in {folder}")
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        run(args)
+    except DemucsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
