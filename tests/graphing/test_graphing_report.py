@@ -218,8 +218,7 @@ def test_help_shows_an_example_and_errors_are_one_line(results, without_torch, s
     shown = typed(script, "--help", folder=results, without_torch=without_torch)
     assert shown.returncode == 0 and f"python graphing_scripts/{script} 162f67a7" in shown.stdout
     (results / "runs" / "1a2b3c4d" / "history.json").write_text("{")
-    for argument in ("1a2b3c4d", "ffffffff"):
-        failed = typed(script, argument, "--results", results, folder=results, without_torch=without_torch)
-        assert failed.returncode == 1 and failed.stdout == ""
-        assert failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
-        assert ("history.json" if argument == "1a2b3c4d" else "ffffffff") in failed.stderr
+    failed = typed(script, "1a2b3c4d", "--results", results, folder=results, without_torch=without_torch)
+    assert failed.returncode == 1 and failed.stdout == ""
+    assert failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
+    assert "history.json" in failed.stderr
