@@ -25,15 +25,15 @@ from .data import build as data
 from .data.augment import Augment
 from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
-from .data.segments import describe
+from .data.segments import count_tracks, describe
 from .dsp import soundstretch
 from .errors import ConfigError, DemucsError, SignatureError
 from .inference import repository
+from .inference.tracks import Track, musdb_stem_tracks, track_folders
 from .models import zoo
-from .schema import EpochRecord
 from .training.best import Selection
 from .training.distributed import Group, join_group, leave_group
-from .training.ema import ModelEMA, State
+from .training.ema import ModelEMA
 from .training.optim import build_optimizer
 from .training.records import RunRecorder
 from .training.solver import CHECKPOINT, Solver
@@ -138,11 +138,18 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     return train_loader, sampler, valid_loader, train_set
 
 
+def test_tracks(config: Config) -> tp.Sequence[Track]:
+    """The songs to test on. They are looked for before training, so that a missing one costs no training."""
+    if config.test.nonhq:
+        return musdb_stem_tracks(config.test.nonhq, sources=config.dset.sources)
+    return track_folders(config.dset.musdb, sources=config.dset.sources)
+
+
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = ()) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     model = build_model(config)
-    if not (config.batch_size % group.world_size == 0):
+    if config.batch_size % group.world_size:
         raise ConfigError(f"batch_size={config.batch_size} cannot be shared by {group.world_size} processes; choose a "
                           f"multiple of {group.world_size}")
     remix = config.augment.remix
@@ -151,7 +158,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                           f"{config.batch_size // group.world_size} examples each, which is not a multiple of "
                           f"augment.remix.group_size={remix.group_size}; choose batch_size as a multiple of "
                           f"{remix.group_size * group.world_size}, or a smaller group")
-    test = TestStage.prepare(config, group, folder)
+    tracks = test_tracks(config)
     train_loader, sampler, valid_loader, train_set = build_loaders(config, group)
     model.to(group.device)
     optim = config.optim
@@ -176,11 +183,14 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                        max_batches=max_batches, track_name=functools.partial(describe, train_set), **shared)
     valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
                        max_batches=config.max_batches, **shared)
+    test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,
+                     overlap=config.test.overlap, split=config.test.split, sdr=config.test.sdr,
+                     workers=config.test.workers, save_to=folder / "wav" if config.test.save else None)
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
                            continued_from=config.continue_from)
-    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.bind(model),
+    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.run,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,

@@ -80,3 +80,10 @@ def describe(dataset: tp.Any, index: int) -> str:
         name, number = dataset.locate(index)
         return f"{name} at {number * (dataset.shift or 0):.1f} s"
     return describe(dataset.dataset, index) if hasattr(dataset, "dataset") else f"example {index}"
+
+
+def count_tracks(dataset: tp.Any) -> int:
+    """Number of tracks in a (nested) dataset."""
+    if isinstance(dataset, ConcatDataset):
+        return sum(map(count_tracks, dataset.datasets))
+    return len(dataset.names) if isinstance(dataset, SegmentDataset) else count_tracks(dataset.dataset)
