@@ -1,0 +1,107 @@
+"""Exporting runs, from what training leaves behind, without Dora."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from demucs import schema
+from demucs.errors import PackageError, SignatureError
+from demucs.inference import experiments, package
+from demucs.models import zoo
+from demucs.schema import ReleaseCard, RunCard, Session
+from tools import export
+
+TINY = {"sources": ["drums", "vocals"], "audio_channels": 2, "samplerate": 8000, "segment": 2., "channels": 4,
+        "depth": 2, "nfft": 64}
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with the experiments 162f67a7 (3 of 180 epochs), 955717e8 (no epoch yet)."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "outputs" / "xps" / "162f67a7"
+    (tmp_path / "outputs" / "xps" / "955717e8").mkdir(parents=True)
+    torch.manual_seed(0)
+    model = zoo.build("hdemucs", **TINY)
+    card = package.new_card(model, signature="162f67a7", epochs_done=2, epochs=180, valid={"nsdr": 4.5}, argv=["a=1"])
+    package.save(model, folder / "best.th", card=card)
+    run = RunCard(
+        signature="162f67a7", name="epochs=180", argv=["epochs=180"], model="hdemucs", model_settings={}, seed=42,
+        sources=TINY["sources"], samplerate=8000, audio_channels=2, parameters=1, epochs=180, epochs_done=3,
+        batch_size=4, train_tracks=3, valid_tracks=1, commit="", versions={},
+        sessions=[Session("2024-01-01", "2024-01-02", 1., 1, 3, 1, "cpu")])
+    schema.save(run, folder / "run_card.json")
+    schema.write_json([{"train": {"loss": 1.}, "valid": {"main": {"loss": 1.}, "bname": "main", "best": 1.}}],
+                      folder / "history.json")
+    return tmp_path
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["export", *arguments])
+    return export.main()
+
+
+def test_export(workplace, monkeypatch, capsys, caplog):
+    assert call(monkeypatch, "162f67a7") == 0
+    assert "release_models/162f67a7.th: hdemucs" in capsys.readouterr().out
+    assert "3 of 180 epochs" in caplog.text
+    trained = package.load("outputs/xps/162f67a7/best.th")
+    model = package.load("release_models/162f67a7.th")
+    mix = torch.randn(1, 2, 4000)
+    assert torch.equal(model(mix), trained(mix))
+    assert (model.card.epochs_done, model.card.epochs) == (3, 180)
+    assert (model.card.argv, model.card.valid) == (["epochs=180"], {"nsdr": 4.5})
+    assert schema.load(ReleaseCard, "release_models/162f67a7.json") == model.card
+
+
+def test_half_into_another_folder(workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "162f67a7", "--half", "-o", "else where/models") == 0
+    assert "float16" in capsys.readouterr().out
+    assert package.load("else where/models/162f67a7.th").card.precision == "float16"
+
+
+def test_one_bad_signature_does_not_stop_the_others(workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "162f67a8", "955717e8", "162f67a7") == 1
+    first, second = capsys.readouterr().err.strip().splitlines()[:2]
+    assert first.startswith("error: no experiment '162f67a8'") and "Did you mean '162f67a7'?" in first
+    assert "955717e8 has no weights to export: no epoch has finished" in second
+    assert (workplace / "release_models" / "162f67a7.th").exists()
+
+
+@pytest.mark.parametrize("signature", ["../162f67a7", "..", ".", "", "a/b"])
+def test_signatures_are_not_paths(workplace, signature):
+    with pytest.raises(SignatureError, match="is not a signature"):
+        experiments.experiment_folder(signature)
+
+
+def test_nothing_trained_yet(tmp_path):
+    with pytest.raises(SignatureError, match="There are: none yet"):
+        experiments.experiment_folder("162f67a7", tmp_path / "xps")
+
+
+def test_damaged_weights(workplace):
+    path = workplace / "outputs" / "xps" / "162f67a7" / "best.th"
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(PackageError, match=r"best\.th"):
+        experiments.export("162f67a7", workplace / "out")
+    assert not (workplace / "out").exists()
+
+
+def test_collecting_a_run(workplace):
+    written = experiments.collect_run("162f67a7")
+    assert [path.as_posix() for path in written] == [
+        "demucs_results/runs/162f67a7/run_card.json", "demucs_results/runs/162f67a7/history.json"]
+    for path in written:
+        assert schema.read_json(path) == schema.read_json(workplace / "outputs" / "xps" / "162f67a7" / path.name)
+    assert experiments.collect_run("from_elsewhere") == []
+    assert not (workplace / "demucs_results" / "runs" / "from_elsewhere").exists()
+
+
+def test_tools_need_no_training_packages(repository):
+    code = ("import sys; import tools.export, tools.test_pretrained; unwanted = "
+            "{'dora', 'hydra', 'omegaconf', 'submitit', 'museval', 'musdb', 'pandas', 'matplotlib'}; "
+            "print(sorted(unwanted & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
+    assert done.stdout == "[]\n", done.stderr
