@@ -8,7 +8,7 @@
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
-folder=${DEMUCS_SLURM_DIR:-${XDG_RUNTIME_DIR:-/tmp}/demucs-slurm-$UID}
+folder=$(realpath -m "${DEMUCS_SLURM_DIR:-${XDG_RUNTIME_DIR:-/tmp}/demucs-slurm-$UID}")
 export SLURM_CONF=$folder/slurm.conf
 host=$(uname -n)
 host=${host%%.*}
@@ -19,34 +19,26 @@ fail() { say "$*"; exit 1; }
 # Commands hang for minutes when their controller is gone.
 ask() { timeout 10 "$@" 2>/dev/null; }
 
-# Pids of our daemons that are alive. The command line shows that a pid is still theirs.
+# Pids of processes whose file /proc/PID/$1 has the line $2. Pid files are not enough: a daemon removes its own before it
+# has ended, and what jobs start can outlive everything else.
+processes_with() { grep -lzxF -- "$2" /proc/[0-9]*/"$1" 2>/dev/null | cut -d/ -f3 || true; }
+
 daemons() {
-    local file pid
-    for file in "$folder"/*.pid; do
-        pid=$(cat "$file" 2>/dev/null) || continue
-        tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$SLURM_CONF" && echo "$pid"
+    local pid
+    for pid in $(processes_with cmdline "$SLURM_CONF"); do
+        case $(cat "/proc/$pid/comm" 2>/dev/null) in slurmctld | slurmd) echo "$pid" ;; esac
     done
-    return 0
 }
 
-# slurmstepd processes of our jobs, and what they started: they outlive the daemons.
+# Processes of jobs. Not the shells that only talk to this cluster: they have SLURM_CONF, but not the cluster's name.
 steps() {
-    local file pid
-    for file in /proc/[0-9]*/comm; do
-        [[ $(cat "$file" 2>/dev/null) == slurmstepd ]] || continue
-        pid=${file#/proc/}
-        pid=${pid%/comm}
-        if tr '\0' '\n' < "/proc/$pid/environ" 2>/dev/null | grep -qxF "SLURM_CONF=$SLURM_CONF"; then
-            family "$pid"
+    local pid
+    for pid in $(processes_with environ "SLURM_CONF=$SLURM_CONF"); do
+        if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == slurmstepd ]] \
+                || grep -qzx 'SLURM_CLUSTER_NAME=demucs' "/proc/$pid/environ" 2>/dev/null; then
+            echo "$pid"
         fi
     done
-}
-
-family() {
-    local child
-    echo "$1"
-    # shellcheck disable=SC2013
-    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do family "$child"; done
 }
 
 # Idle or busy nodes that answer.
@@ -150,23 +142,22 @@ start() {
 }
 
 stop() {
-    local waited pids
+    local waited pids signal=TERM
     [[ -f $SLURM_CONF ]] || return 0
     if [[ -n $(daemons) ]]; then
         ask squeue --noheader --format=%A | xargs -r timeout 10 scancel || true
-        for ((waited = 0; waited < 75; waited++)); do
+        for ((waited = 0; waited < 40; waited++)); do   # 8 s: KillWait and a little more
             [[ -n $(ask squeue --noheader || true) || -n $(steps) ]] || break
             sleep 0.2
         done
     fi
-    for signal in TERM KILL; do
-        for ((waited = 0; waited < 25; waited++)); do
-            pids=$(daemons; steps)
-            [[ -n $pids ]] || return 0
-            # shellcheck disable=SC2086
-            kill -s $signal $pids 2>/dev/null || true
-            sleep 0.2
-        done
+    for ((waited = 0; waited < 50; waited++)); do
+        daemons | xargs -r kill -s "$signal" 2>/dev/null || true
+        steps | xargs -r kill -s KILL 2>/dev/null || true
+        pids=$(daemons; steps)
+        [[ -n $pids ]] || return 0
+        [[ $waited -lt 25 ]] || signal=KILL
+        sleep 0.2
     done
     fail "these processes do not end: $pids"
 }

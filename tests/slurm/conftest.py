@@ -1,0 +1,115 @@
+"""A small checkout with the real batch scripts, and a Python that only writes down how it was called."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, require_program
+
+RECORDER = """#!{python} -S
+import json, os, signal, sys, time
+record = dict(argv=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ))
+name = "-".join(os.environ.get(key, "x") for key in ("SLURM_JOB_ID", "RANK")) + f"-{{os.getpid()}}"
+with open(os.path.join({folder!r}, name + ".tmp"), "w") as file:
+    json.dump(record, file)
+os.rename(file.name, os.path.join({folder!r}, name + ".json"))
+if os.environ.get("TEST_FAIL_RANK", "none") == os.environ.get("RANK"):
+    sys.exit(3)
+time.sleep(float(os.environ.get("TEST_SLEEP", "0")))
+"""
+
+
+class Checkout:
+    """The scripts in a folder of their own, with experiments 11111111 (trained) and 22222222 (without weights)."""
+
+    # Dora signature 162f67a7 with epochs=180: the settings of 759c9a58 in ../shared/reference/signatures.json, with
+    # other epochs and test.every.
+    SETTINGS = ("test.every=100", "batch_size=32", "hdemucs.norm_starts=100", "hdemucs.cac=False", "test.split=True",
+                "valid_apply=True", "model=hdemucs", "hdemucs.dconv_lstm=4", "ema.epoch=[0.9,0.95]",
+                "ema.batch=[0.9995,0.9999]", "seed=42", "hdemucs.hybrid_old=True", "svd=base", "svd.penalty=1e-05",
+                "svd.dim=80", "svd.convtr=True", "optim.lr=0.0003")
+
+    def __init__(self, root: Path):
+        self.root = root / "dir with space" / "it's a repository"
+        self.records_folder = root / "records"
+        self.records_folder.mkdir()
+        self.root.mkdir(parents=True)
+        shutil.copytree(REPOSITORY / "slurm_scripts", self.root / "slurm_scripts", symlinks=True,
+                        ignore=shutil.ignore_patterns("*.out", "cluster.env"))
+        (self.root / "slurm_out").mkdir()
+        self.add_experiment("11111111", "best.th", "checkpoint.th")
+        self.add_experiment("22222222")
+        self.python = root / "recorder"
+        self.python.write_text(RECORDER.format(python=sys.executable, folder=str(self.records_folder)))
+        self.python.chmod(0o755)
+        self.environment = {key: value for key, value in os.environ.items()
+                            if not key.startswith(("SLURM_", "SBATCH_", "DEMUCS_", "CUDA_VISIBLE"))
+                            and key not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+        self.environment["DEMUCS_PYTHON"] = str(self.python)
+
+    def add_experiment(self, signature: str, *weights: str) -> Path:
+        folder = self.root / "outputs" / "xps" / signature
+        folder.mkdir(parents=True)
+        (folder / ".argv.json").write_text("[]")
+        for name in weights:
+            (folder / name).write_bytes(b"weights")
+        return folder
+
+    def run(self, *command, cwd=None, **environment) -> subprocess.CompletedProcess:
+        return subprocess.run([str(part) for part in command], cwd=cwd or self.root, text=True, timeout=60,
+                              env={**self.environment, **environment}, capture_output=True)
+
+    def script(self, name: str, *arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+        return self.run("bash", self.root / "slurm_scripts" / name, *arguments, cwd=cwd, **environment)
+
+    def training(self, epochs: int, *overrides: str) -> list[str]:
+        """What Python is to be called with by train_slurm.sh."""
+        return ["-m", "dora", "run", "-d", f"epochs={epochs}", *self.SETTINGS, *overrides]
+
+    def records(self, job: str = "") -> list[dict]:
+        """What each Python process saw, ordered by rank."""
+        found = [json.loads(path.read_text()) for path in self.records_folder.glob(f"{job}*.json")]
+        return sorted(found, key=lambda record: int(record["env"].get("RANK", -1)))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+# What the scripts call, apart from Slurm. A PATH of these only is a machine without it.
+PROGRAMS = ("bash", "cat", "cut", "date", "dirname", "env", "git", "grep", "head", "hostname", "mkdir", "readlink",
+            "realpath", "sleep", "sort", "stat", "tail", "tee", "timeout")
+
+
+@pytest.fixture
+def no_slurm(checkout, tmp_path):
+    """The same checkout on a machine without Slurm."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for program in PROGRAMS:
+        (folder / program).symlink_to(require_program(program))
+    checkout.environment["PATH"] = str(folder)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Environment of a private Slurm of these tests, in a folder of its own."""
+    os.environ["PATH"] += ":/usr/sbin"   # where the daemons are, and ordinary users do not look
+    for program in ("slurmctld", "slurmd", "sbatch"):
+        require_program(program)
+    folder = tempfile.mkdtemp(prefix="slurm-tests-", dir="/tmp")   # sockets need a short path
+    environment = {**os.environ, "DEMUCS_SLURM_DIR": folder, "DEMUCS_SLURM_CPUS": "96"}
+    command = [str(REPOSITORY / "slurm_scripts" / "local_cluster.sh")]
+    subprocess.run(command + ["start"], env=environment, check=True, timeout=60)
+    try:
+        yield {"SLURM_CONF": f"{folder}/slurm.conf", "DEMUCS_SLURM_DIR": folder}
+    finally:
+        subprocess.run(command + ["stop"], env=environment, check=True, timeout=60)
+        shutil.rmtree(folder)

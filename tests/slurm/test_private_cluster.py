@@ -1,0 +1,206 @@
+"""The batch scripts on a real Slurm: a private one, two emulated nodes with eight emulated GPUs each."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+pytestmark = pytest.mark.slurm
+
+PATIENCE = 40   # seconds; each of these jobs takes about one
+
+
+@pytest.fixture
+def slurm(checkout, cluster):
+    checkout.environment.update(cluster)
+    (checkout.root / "slurm_scripts" / "slurm_out").mkdir(exist_ok=True)
+    return checkout
+
+
+def job_id(result: subprocess.CompletedProcess) -> str:
+    found = re.search(r"Submitted batch job (\d+)", result.stdout)
+    assert found, result.stdout + result.stderr
+    return found[1]
+
+
+def wait(checkout, *jobs: str) -> list[str]:
+    """Final states, such as COMPLETED 0:0."""
+    deadline = time.monotonic() + PATIENCE
+    states = {}
+    while len(states) < len(jobs):
+        assert time.monotonic() < deadline, checkout.run("squeue").stdout
+        for job in jobs:
+            text = checkout.run("timeout", "10", "scontrol", "show", "job", "--oneliner", job).stdout
+            state, code = (re.search(rf" {key}=(\S+)", text)[1] for key in ("JobState", "ExitCode"))
+            if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
+                states[job] = f"{state} {code}"
+        time.sleep(0.1)
+    return [states[job] for job in jobs]
+
+
+def log_of(checkout, job: str, folder="slurm_out") -> str:
+    logs = list((checkout.root / folder).glob(f"*-{job}.out"))
+    assert len(logs) == 1
+    return logs[0].read_text()
+
+
+def test_eight_tasks_on_two_nodes(slurm):
+    override = "dset.name='two  words' $HOME \"x\""
+    job = job_id(slurm.run("sbatch", "--nodes=2", "--ntasks-per-node=4", "--gres=gpu:4", "slurm_scripts/train_slurm.sh",
+                           "180", override))
+    assert wait(slurm, job) == ["COMPLETED 0:0"]
+    records = slurm.records(job)
+    assert [record["argv"] for record in records] == [slurm.training(180, override)] * 8
+    environments = [record["env"] for record in records]
+    assert [env["RANK"] for env in environments] == [str(rank) for rank in range(8)]
+    assert [env["LOCAL_RANK"] for env in environments] == ["0", "1", "2", "3"] * 2
+    assert [env["SLURMD_NODENAME"] for env in environments] == ["n1"] * 4 + ["n2"] * 4
+    assert {env["WORLD_SIZE"] for env in environments} == {"8"}
+    assert {env["CUDA_VISIBLE_DEVICES"] for env in environments} == {"0,1,2,3"}   # Slurm's, for all tasks of a node
+    assert {env["MASTER_ADDR"] for env in environments} == {"127.0.0.1"}
+    assert {env["MASTER_PORT"] for env in environments} == {str(10000 + int(job) % 22000)}
+    assert {record["cwd"] for record in records} == {str(slurm.root)}
+    assert "8 tasks, rendezvous at 127.0.0.1:" in log_of(slurm, job)
+
+
+def test_jobs_of_both_folders_at_once_share_neither_log_nor_port_nor_gpu(slurm):
+    jobs = [job_id(slurm.run("sbatch", "--ntasks=2", "--gres=gpu:2", f"{prefix}train_slurm.sh", str(epochs),
+                             cwd=slurm.root / folder, TEST_SLEEP="1"))
+            for epochs, folder, prefix in [(1, ".", "slurm_scripts/"), (2, "slurm_scripts", ""),
+                                           (3, ".", "slurm_scripts/")]]
+    assert wait(slurm, *jobs) == ["COMPLETED 0:0"] * 3
+    assert "epochs=1" in log_of(slurm, jobs[0]) and "epochs=3" in log_of(slurm, jobs[2])
+    assert "epochs=2" in log_of(slurm, jobs[1], "slurm_scripts/slurm_out")
+    environments = [slurm.records(job)[0]["env"] for job in jobs]
+    assert len({env["MASTER_PORT"] for env in environments}) == 3
+    gpus = [env["SLURMD_NODENAME"] + " " + gpu for env in environments for gpu in
+            env["CUDA_VISIBLE_DEVICES"].split(",")]
+    assert len(set(gpus)) == 6
+
+
+def test_tasks_are_even_where_only_their_number_was_given(slurm):
+    job = job_id(slurm.run("sbatch", "--nodes=2", "--ntasks=4", "--gres=gpu:2", "slurm_scripts/train_slurm.sh", "5"))
+    assert wait(slurm, job) == ["COMPLETED 0:0"]
+    places = [(record["env"]["SLURMD_NODENAME"], record["env"]["LOCAL_RANK"]) for record in slurm.records(job)]
+    assert places == [("n1", "0"), ("n1", "1"), ("n2", "0"), ("n2", "1")]
+
+
+def test_more_tasks_than_gpus_is_an_error(slurm):
+    job = job_id(slurm.run("sbatch", "--ntasks=4", "--gres=gpu:2", "slurm_scripts/train_slurm.sh", "5"))
+    assert wait(slurm, job) == ["FAILED 2:0"]
+    assert "4 tasks on a node with 2 GPUs" in log_of(slurm, job)
+    assert slurm.records(job) == []
+
+
+def test_a_dead_rank_ends_the_job(slurm):
+    job = job_id(slurm.run("sbatch", "--ntasks=3", "--gres=gpu:3", "slurm_scripts/train_slurm.sh", "5",
+                           TEST_FAIL_RANK="1", TEST_SLEEP="100"))
+    assert wait(slurm, job)[0].startswith("FAILED")
+    assert len(slurm.records(job)) == 3
+
+
+def test_bash_checks_then_submits_from_anywhere_as_the_cluster_file_says(slurm, tmp_path):
+    (slurm.root / "slurm_scripts" / "cluster.env").write_text(
+        "export SBATCH_JOB_NAME=mine\nDEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:1'\n"
+        "cluster_setup() { export TEST_FROM_SETUP=$SLURM_JOB_ID; }\n")
+    inside = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "5", "SLURM_SUBMIT_DIR": "/", "RANK": "7", "WORLD_SIZE": "9"}
+    dry = slurm.script("train_slurm.sh", "5", "--dry-run", cwd=tmp_path, **inside)
+    assert "sbatch --nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:1 " in dry.stdout and "srun" in dry.stdout
+    job = job_id(slurm.script("train_slurm.sh", "5", cwd=tmp_path, **inside))
+    assert wait(slurm, job) == ["COMPLETED 0:0"]
+    environments = [record["env"] for record in slurm.records(job)]
+    assert [(env["SLURMD_NODENAME"], env["RANK"], env["LOCAL_RANK"], env["WORLD_SIZE"]) for env in environments] == [
+        ("n1", "0", "0", "2"), ("n2", "1", "0", "2")]
+    assert {env["TEST_FROM_SETUP"] for env in environments} == {job}
+    assert (slurm.root / "slurm_out" / f"mine-{job}.out").exists()
+
+
+def test_wrong_arguments_are_not_submitted_and_end_a_job_in_its_first_second(slurm):
+    refused = slurm.script("continue_run_slurm.sh", "deadbeef")
+    assert refused.returncode == 2 and "no experiment deadbeef" in refused.stderr and "Submitted" not in refused.stdout
+    commands = [("continue_run_slurm.sh", "deadbeef"), ("slurm_separate.sh", "absent.wav", "11111111"),
+                ("train_slurm.sh", "ten")]
+    jobs = [job_id(slurm.run("sbatch", "--ntasks=1", "--gres=gpu:1", f"slurm_scripts/{script}", *arguments))
+            for script, *arguments in commands]
+    assert wait(slurm, *jobs) == ["FAILED 2:0"] * 3
+    for job, message in zip(jobs, ("no experiment deadbeef", "no such file", "not 'ten'")):
+        assert message in log_of(slurm, job)
+        assert slurm.records(job) == []
+
+
+def test_the_one_gpu_scripts(slurm, tmp_path):
+    song = "a b's \"song\" $HOME.wav"
+    (slurm.root / song).write_bytes(b"audio")
+    (tmp_path / song).write_bytes(b"audio")
+    (slurm.root / "release_models").mkdir()
+    (slurm.root / "release_models" / "11111111.th").touch()
+    jobs = [job_id(result) for result in (
+        slurm.run("sbatch", "slurm_scripts/slurm_separate.sh", song, "11111111"),
+        slurm.script("slurm_separate.sh", song, "11111111", cwd=tmp_path),
+        slurm.run("sbatch", "evaluate_slurm.sh", "11111111", cwd=slurm.root / "slurm_scripts"),
+        slurm.script("slurm_release.sh"),
+        slurm.run("sbatch", "--ntasks=2", "slurm_scripts/continue_train_slurm.sh", "11111111"))]
+    assert wait(slurm, *jobs) == ["COMPLETED 0:0"] * 5
+    argvs = [[record["argv"] for record in slurm.records(job)] for job in jobs]
+    separate = ["-m", "demucs", "--repo", "./release_models", "-n", "11111111"]
+    assert argvs == [
+        [separate + [str(slurm.root / song)]], [separate + [str(tmp_path / song)]],
+        [["-m", "tools.test_pretrained", "--repo", "./release_models", "-n", "11111111"]],
+        [["-m", "tools.export", "11111111"]],
+        [["-m", "dora", "run", "-d", "-f", "11111111"]] * 2]
+    assert all("," not in slurm.records(job)[0]["env"]["CUDA_VISIBLE_DEVICES"] for job in jobs[:4])
+    assert "RANK" not in slurm.records(jobs[2])[0]["env"]   # one process: nothing to rendezvous with
+
+
+def test_cluster_starts_twice_stops_twice_and_leaves_no_process(checkout):
+    folder = Path(tempfile.mkdtemp(prefix="slurm-tests-", dir="/tmp"))
+    environment = {"DEMUCS_SLURM_DIR": str(folder), "DEMUCS_SLURM_CPUS": "2", "PATH": os.environ["PATH"]}
+    command = (REPOSITORY / "slurm_scripts" / "local_cluster.sh",)
+    try:
+        assert checkout.run(*command, "status", **environment).returncode == 1
+        first = checkout.run(*command, "start", **environment)
+        assert first.returncode == 0 and "there is no authentication" in first.stderr
+        assert "already running" in checkout.run(*command, "start", **environment).stderr
+        status = checkout.run(*command, "status", **environment)
+        assert status.returncode == 0 and status.stdout.count("idle 2 CPUs gpu:8") == 2
+        exports = checkout.run(*command, "env", **environment).stdout
+        assert f"SLURM_CONF={folder}/slurm.conf" in exports
+
+        # A job that does not care for signals, and a program with a space in its name, which Slurm does not find.
+        (checkout.root / "odd name").symlink_to(shutil.which("sleep"))
+        script = checkout.root / "stubborn.sh"
+        script.write_text("#!/bin/bash\ntrap '' TERM\nsrun bash -c 'trap \"\" TERM; \"./odd name\" 300'\nsleep 300\n")
+        job = job_id(checkout.run("sbatch", script, SLURM_CONF=f"{folder}/slurm.conf"))
+        deadline = time.monotonic() + PATIENCE
+        while not any("./odd name" in line for line in processes_of(folder)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert checkout.run(*command, "stop", **environment).returncode == 0
+        assert processes_of(folder) == []
+        assert checkout.run(*command, "stop", **environment).returncode == 0
+
+        checkout.run(*command, "start", **environment)   # the ids of jobs, and so the names of logs, go on
+        assert int(job_id(checkout.run("sbatch", "--wrap=true", SLURM_CONF=f"{folder}/slurm.conf"))) > int(job)
+    finally:
+        checkout.run(*command, "stop", **environment)
+        shutil.rmtree(folder)
+    assert processes_of(folder) == []
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that belong to the cluster in `folder`: daemons, and whatever its jobs started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes()
+            if str(folder).encode() in line or str(folder).encode() in (process / "environ").read_bytes():
+                found.append(line.replace(b"\0", b" ").decode())
+        except OSError:
+            continue   # it has ended meanwhile
+    return found

@@ -1,0 +1,210 @@
+"""The batch scripts on a machine without Slurm: what they refuse, what they would run, and what they run here."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import REPOSITORY
+
+
+def test_settings_are_those_of_the_retrained_run(reference, checkout):
+    runs = json.loads((reference / "signatures.json").read_text())["retrained_hdemucs_runs"]
+    assert ["epochs=360", "test.every=180", *checkout.SETTINGS[1:]] == runs["759c9a58"]
+
+
+def test_training_runs_here(no_slurm):
+    strange = "comment='two  words' $HOME \"x\""
+    result = no_slurm.script("train_slurm.sh", 180, f"dset.name={strange}", DEMUCS_LOCAL_TASKS="3")
+    assert result.returncode == 0, result.stderr
+    records = no_slurm.records()
+    assert [record["argv"] for record in records] == [no_slurm.training(180, f"dset.name={strange}")] * 3
+    assert [record["env"]["RANK"] for record in records] == ["0", "1", "2"]
+    assert [record["env"]["LOCAL_RANK"] for record in records] == ["0", "1", "2"]
+    assert {record["env"]["WORLD_SIZE"] for record in records} == {"3"}
+    assert {record["env"]["MASTER_ADDR"] for record in records} == {"127.0.0.1"}
+    assert len({record["env"]["MASTER_PORT"] for record in records}) == 1
+    assert {record["cwd"] for record in records} == {str(no_slurm.root)}
+    logs = list((no_slurm.root / "slurm_out").glob("*.out"))
+    assert len(logs) == 1 and "3 process(es)" in logs[0].read_text()
+
+
+def test_epochs_default_and_one_process_without_gpu(no_slurm):
+    assert no_slurm.script("train_slurm.sh", CUDA_VISIBLE_DEVICES="").returncode == 0
+    assert no_slurm.script("train_slurm.sh", "seed=1", CUDA_VISIBLE_DEVICES="4,6").returncode == 0
+    records = no_slurm.records()
+    assert sorted(record["env"]["WORLD_SIZE"] for record in records) == ["1", "2", "2"]
+    assert {tuple(record["argv"]) for record in records} == {tuple(no_slurm.training(390)), tuple(no_slurm.training(390, "seed=1"))}
+
+
+@pytest.mark.parametrize("script, arguments, message", [
+    ("train_slurm.sh", ["ten"], "EPOCHS must be a whole number from 1 on, not 'ten'"),
+    ("train_slurm.sh", ["0"], "not '0'"),
+    ("train_slurm.sh", ["-5"], "not '-5'"),
+    ("train_slurm.sh", [""], "not ''"),
+    ("train_slurm.sh", ["5", "--clear"], "--clear is not an override"),
+    ("train_slurm.sh", ["5", "seed"], "seed is not an override of the form key=value"),
+    ("continue_run_slurm.sh", [], "which experiment?"),
+    ("continue_run_slurm.sh", ["deadbeef"], "outputs/xps/deadbeef/.argv.json does not exist"),
+    ("continue_train_slurm.sh", ["../xps/11111111"], "no experiment ../xps/11111111"),
+    ("continue_run_slurm.sh", ["11111111", "5"], "5 is not an override"),
+    ("slurm_release.sh", ["deadbeef"], "no experiment deadbeef"),
+    ("slurm_release.sh", ["11111111", "22222222"], "experiment 22222222 has no weights yet"),
+    ("evaluate_slurm.sh", [], "which model?"),
+    ("evaluate_slurm.sh", ["deadbeef"], "no model deadbeef"),
+    ("evaluate_slurm.sh", ["22222222"], "experiment 22222222 has no weights yet"),
+    ("slurm_separate.sh", ["11111111"], "a file and a model are needed"),
+    ("slurm_separate.sh", ["absent.wav", "11111111"], "no such file"),
+    ("slurm_separate.sh", ["empty.wav", "11111111"], "the file is empty"),
+    ("slurm_separate.sh", ["song.wav", "deadbeef"], "no model deadbeef"),
+])
+def test_refuses_at_once(no_slurm, script, arguments, message):
+    (no_slurm.root / "empty.wav").touch()
+    (no_slurm.root / "song.wav").write_bytes(b"audio")
+    result = no_slurm.script(script, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert no_slurm.records() == []
+
+
+def test_continuing_is_the_same_experiment_or_says_that_it_is_not(no_slurm):
+    same = no_slurm.script("continue_run_slurm.sh", "11111111")
+    other = no_slurm.script("continue_train_slurm.sh", "11111111", "optim.lr=1e-4")
+    assert "The same experiment goes on" in same.stdout
+    assert "A new experiment" in other.stdout
+    argvs = [record["argv"] for record in no_slurm.records()]
+    base = ["-m", "dora", "run", "-d", "-f", "11111111"]
+    assert sorted(argvs) == [base, base + ["optim.lr=1e-4", 'continue_from="11111111"']]
+
+
+def test_release_takes_the_newest_experiment_with_weights(no_slurm):
+    newest = no_slurm.add_experiment("33333333", "checkpoint.th")
+    later = time.time() + 100
+    os.utime(newest / "checkpoint.th", (later, later))
+    result = no_slurm.script("slurm_release.sh", "--half")
+    assert "The newest experiment with weights is 33333333" in result.stdout
+    assert [record["argv"] for record in no_slurm.records()] == [["-m", "tools.export", "33333333", "--half"]]
+
+
+def test_release_of_several_and_of_none(no_slurm):
+    no_slurm.add_experiment("33333333", "best.th")
+    assert no_slurm.script("slurm_release.sh", "11111111", "33333333").returncode == 0
+    assert no_slurm.records()[0]["argv"] == ["-m", "tools.export", "11111111", "33333333"]
+    for name in ("11111111", "33333333"):
+        (no_slurm.root / "outputs" / "xps" / name / "best.th").unlink()
+    (no_slurm.root / "outputs" / "xps" / "11111111" / "checkpoint.th").unlink()
+    result = no_slurm.script("slurm_release.sh")
+    assert result.returncode == 2 and "has weights" in result.stderr
+
+
+def test_evaluation_exports_only_what_is_not_exported(no_slurm):
+    export = ["-m", "tools.export", "11111111"]
+    evaluate = ["-m", "tools.test_pretrained", "--repo", "./release_models", "-n", "11111111", "--shifts", "2"]
+    no_slurm.script("evaluate_slurm.sh", "11111111", "--shifts", "2")
+    assert sorted(record["argv"] for record in no_slurm.records()) == [export, evaluate]
+    (no_slurm.root / "release_models").mkdir()
+    (no_slurm.root / "release_models" / "11111111.th").touch()
+    no_slurm.script("evaluate_slurm.sh", "11111111", "--shifts", "2")
+    assert sorted(record["argv"] for record in no_slurm.records()) == [export, evaluate, evaluate]
+
+
+def test_separation_of_files_with_strange_names(no_slurm, tmp_path):
+    folder = tmp_path / "my music"
+    folder.mkdir()
+    names = ["a b's \"song\" $HOME.wav", "-x.flac", "tab\there.mp3"]
+    for name in names:
+        (folder / name).write_bytes(b"audio")
+    (no_slurm.root / "release_models").mkdir()
+    (no_slurm.root / "release_models" / "mybag.yaml").touch()
+    result = no_slurm.script("slurm_separate.sh", names[0], "./-x.flac", names[2], "mybag", "-o", "stems", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert [record["argv"] for record in no_slurm.records()] == [
+        ["-m", "demucs", "--repo", "./release_models", "-n", "mybag", "-o", str(folder / "stems"),
+         *(str(folder / name) for name in names)]]
+
+
+def test_dry_run_prints_and_runs_nothing(no_slurm):
+    result = no_slurm.script("train_slurm.sh", "--dry-run", "180", "a=b c")
+    assert result.returncode == 0
+    assert "dora run -d epochs=180 test.every=100" in result.stdout and "'a=b c'" in result.stdout
+    assert no_slurm.records() == []
+    assert list((no_slurm.root / "slurm_out").iterdir()) == []
+
+
+def test_a_failing_process_stops_the_others(no_slurm):
+    started = time.monotonic()
+    result = no_slurm.script("train_slurm.sh", "5", DEMUCS_LOCAL_TASKS="3", TEST_FAIL_RANK="1", TEST_SLEEP="50")
+    assert result.returncode == 3
+    assert time.monotonic() - started < 20
+
+
+def test_a_terminated_script_leaves_no_process(no_slurm):
+    process = subprocess.Popen(["bash", str(no_slurm.root / "slurm_scripts" / "train_slurm.sh"), "5"],
+                               env={**no_slurm.environment, "DEMUCS_LOCAL_TASKS": "2", "TEST_SLEEP": "50"},
+                               stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while len(list(no_slurm.records_folder.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(path.stem.rsplit("-", 1)[1]) for path in no_slurm.records_folder.glob("*.json")]
+    assert len(pids) == 2
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 143
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_cluster_file(no_slurm, tmp_path):
+    (no_slurm.root / "slurm_scripts" / "cluster.env").write_text(
+        'false; echo $undefined_variable\nexport TEST_FROM_FILE="with space"\n'
+        'cluster_setup() { export TEST_FROM_SETUP=called; }\n')
+    assert no_slurm.script("train_slurm.sh", "5").returncode == 0
+    environment = no_slurm.records()[0]["env"]
+    assert environment["TEST_FROM_FILE"] == "with space" and environment["TEST_FROM_SETUP"] == "called"
+
+    other = tmp_path / "other cluster"
+    other.write_text("export TEST_FROM_FILE=other\n")
+    no_slurm.script("train_slurm.sh", "6", DEMUCS_CLUSTER=str(other))
+    assert "other" in {record["env"]["TEST_FROM_FILE"] for record in no_slurm.records()}
+    missing = no_slurm.script("train_slurm.sh", "6", DEMUCS_CLUSTER="nowhere")
+    assert missing.returncode == 2 and "DEMUCS_CLUSTER names no file: nowhere" in missing.stderr
+
+
+def test_python_of_the_repository_is_preferred_over_the_one_in_path(no_slurm):
+    del no_slurm.environment["DEMUCS_PYTHON"]
+    assert "no Python at python3" in no_slurm.script("train_slurm.sh", "5").stderr
+    (no_slurm.root / ".venv" / "bin").mkdir(parents=True)
+    (no_slurm.root / ".venv" / "bin" / "python").symlink_to(no_slurm.python)
+    assert no_slurm.script("train_slurm.sh", "5").returncode == 0
+    assert len(no_slurm.records()) == 1
+
+
+def test_help(no_slurm):
+    for script in ("train_slurm.sh", "continue_run_slurm.sh", "continue_train_slurm.sh", "slurm_release.sh",
+                   "evaluate_slurm.sh", "slurm_separate.sh"):
+        result = no_slurm.script(script, "--help")
+        assert result.returncode == 0 and "sbatch slurm_scripts/" in result.stdout
+
+
+def test_a_port_somebody_listens_on_is_passed_over():
+    command = ["bash", "-c", 'source "$0" "$1"; free_port "$2"',
+               str(REPOSITORY / "slurm_scripts" / "common.sh"), str(REPOSITORY)]
+    with socket.socket() as listener:
+        port = next(port for port in range(20000, 20100) if listener.connect_ex(("127.0.0.1", port)))
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        free = subprocess.run(command + [str(port - 10000)], capture_output=True, text=True).stdout.strip()
+        assert free == str(port)
+        listener.listen()
+        other = subprocess.run(command + [str(port - 10000)], capture_output=True, text=True).stdout.strip()
+    assert other != str(port) and 10000 <= int(other) < 32000
+
+
+def test_log_folders_exist_in_a_clone():
+    for folder in ("slurm_out", "slurm_scripts/slurm_out"):
+        assert subprocess.run(["git", "ls-files", "--error-unmatch", f"{folder}/.gitkeep"], cwd=REPOSITORY,
+                              capture_output=True).returncode == 0
