@@ -19,8 +19,8 @@ fail() { say "$*"; exit 1; }
 # Commands hang for minutes when their controller is gone.
 ask() { timeout 10 "$@" 2>/dev/null; }
 
-# Pids of processes whose file /proc/PID/$1 has the line $2. Pid files are not enough: a daemon removes its own before it
-# has ended, and what jobs start can outlive everything else.
+# Pids of processes whose file /proc/PID/$1 has the line $2. Pid files are not enough: a daemon removes its own before
+# it has ended, and what jobs start can outlive everything else.
 processes_with() { grep -lzxF -- "$2" /proc/[0-9]*/"$1" 2>/dev/null | cut -d/ -f3 || true; }
 
 daemons() {

@@ -107,7 +107,8 @@ def test_a_dead_rank_ends_the_job(slurm):
 
 def test_bash_checks_then_submits_from_anywhere_as_the_cluster_file_says(slurm, tmp_path):
     (slurm.root / "slurm_scripts" / "cluster.env").write_text(
-        "export SBATCH_JOB_NAME=mine\nDEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:1'\n"
+        "export SBATCH_JOB_NAME=mine\n"
+        "DEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:1'\n"
         "cluster_setup() { export TEST_FROM_SETUP=$SLURM_JOB_ID; }\n")
     inside = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "5", "SLURM_SUBMIT_DIR": "/", "RANK": "7", "WORLD_SIZE": "9"}
     dry = slurm.script("train_slurm.sh", "5", "--dry-run", cwd=tmp_path, **inside)
