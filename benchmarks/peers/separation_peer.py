@@ -1,0 +1,52 @@
+"""One separation in a process of its own: seconds and peak memory, by published Demucs or by ours.
+
+    PYTHON benchmarks/peers/separation_peer.py published|ours INPUT.npy OUTPUT.npy
+
+Run by bench_separation.py, with the Python of the environment that has the code in question. Both build HDemucs with
+its default arguments from the same seed and raise the layer scales from 1e-4 to 0.5, at which every part of the model
+matters to the output. The last line is JSON.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+import torch
+
+SOURCES = ["drums", "bass", "other", "vocals"]
+
+
+def build(which: str) -> tuple:
+    """The model, and a function from (model, mixture [1, A, L]) to estimates [1, S, A, L]."""
+    torch.manual_seed(0)
+    if which == "published":
+        from demucs.apply import apply_model
+        from demucs.hdemucs import HDemucs
+        return HDemucs(SOURCES), lambda model, mix: apply_model(model, mix, shifts=0)
+    from demucs.inference.apply import separate
+    from demucs.models import zoo
+    model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=44100, segment=40.)
+    return model, lambda model, mix: separate(model, mix, shifts=0)
+
+
+def main() -> None:
+    which, source, target = sys.argv[1:]
+    model, separate = build(which)
+    raised = 0
+    for name, parameter in model.named_parameters():
+        if name.endswith(".scale"):
+            parameter.data.fill_(0.5)
+            raised += 1
+    mix = torch.from_numpy(np.load(source))[None]
+    begin = time.perf_counter()
+    estimates = separate(model.eval(), mix)
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    np.save(target, estimates[0].numpy())
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "torch": torch.__version__, "raised_scales": raised}))
+
+
+if __name__ == "__main__":
+    main()
