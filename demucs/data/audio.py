@@ -216,8 +216,7 @@ def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, pre
     channels = wav.shape[0]
     if channels > 2:
         raise AudioError(f"{path}: mp3 holds one or two channels, not {channels}; write wav or flac")
-    # LAME wants 32767 for full scale, and published Demucs cuts the fraction off.
-    samples = (wav.clamp(-1, 1) * 32767).to(torch.int16).T.contiguous().numpy()
+    samples = to_int16(wav).T.contiguous().numpy()
     encoder = lameenc.Encoder()
     encoder.silence()
     encoder.set_bit_rate(bitrate)
@@ -258,7 +257,7 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     if suffix == ".wav" and as_float:
         samples, subtype = wav, "FLOAT"
     elif bits == 16:
-        samples, subtype = to_int16(wav), "PCM_16"   # libsndfile would scale by 32767
+        samples, subtype = to_int16(wav), "PCM_16"   # libsndfile would round downwards
     else:
         samples, subtype = wav, f"PCM_{bits}"
     try:

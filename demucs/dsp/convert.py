@@ -57,5 +57,9 @@ def convert_audio(wav: torch.Tensor, from_rate: int, to_rate: int, channels: int
 
 
 def to_int16(wav: torch.Tensor) -> torch.Tensor:
-    """16-bit PCM of `wav` in [-1, 1]: the nearest step of 1/32768, limited to [-32768, 32767]."""
-    return (wav.to(torch.float32) * 32768).round_().clamp_(-32768, 32767).to(torch.int16)
+    """16-bit PCM of `wav`: the nearest of 32767 steps per unit, limited to [-32767, 32767].
+
+    Published Demucs 4.1.0 cuts off the fraction of the same product, its predecessors took (through torchaudio) the
+    nearest of 32768 steps: this is one step away from either at most.
+    """
+    return (wav.to(torch.float32).clamp(-1, 1) * 32767).round_().to(torch.int16)

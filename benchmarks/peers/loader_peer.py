@@ -1,0 +1,47 @@
+"""The loader of published Demucs 4.1.0, measured in its own environment: called by bench_loader.py, prints JSON.
+
+    python loader_peer.py ROOT EXAMPLES.npz WORKERS
+"""
+
+import json
+import random
+import sys
+import time
+
+import numpy as np
+import torch
+from demucs.repitch import RepitchedWrapper, repitch
+from demucs.wav import Wavset, build_metadata
+from torch.utils.data import DataLoader, Subset
+
+SOURCES = ["drums", "bass", "other", "vocals"]
+
+
+def rate(dataset, workers):
+    """Segments per second of a second pass: workers, and the system's file cache, are warm by then."""
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers, persistent_workers=workers > 0, shuffle=True)
+    for _ in range(2):
+        begin = time.perf_counter()
+        count = sum(len(batch) for batch in loader)
+        seconds = time.perf_counter() - begin
+    return count / seconds
+
+
+def main():
+    root, output, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    torch.set_num_threads(1)
+    random.seed(0)
+    metadata = dict(sorted(build_metadata(root, SOURCES).items()))
+    dataset = Wavset(root, metadata, SOURCES, segment=11, shift=1)
+    places = np.linspace(0, len(dataset) - 1, 6).astype(int)
+    examples = {f"plain {place}": dataset[place].numpy() for place in places}
+    for source, (pitch, tempo) in enumerate([(0, 0.), (2, 12.), (-2, -12.), (1, 3.2)]):
+        examples[f"stretched {source}"] = repitch(dataset[0][source], pitch, tempo, voice=source == 3).numpy()
+    np.savez(output, **examples)
+    plain = Subset(dataset, range(0, len(dataset), 2))
+    stretched = RepitchedWrapper(Subset(dataset, range(0, len(dataset), 5)), proba=1)
+    print(json.dumps({"plain": rate(plain, workers), "repitch": rate(stretched, workers)}))
+
+
+if __name__ == "__main__":
+    main()
