@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .. import schema
@@ -117,15 +118,18 @@ def _stamp(folder: Path, sources: tp.Sequence[str], ext: str) -> tp.Dict[str, tp
 
 
 def _level(read: tp.Callable[[int, int], torch.Tensor], length: int, path: Path) -> tp.Tuple[float, float]:
-    """Mean and unbiased standard deviation of the channel mean of `length` samples, in float64, chunk by chunk."""
+    """Mean and unbiased standard deviation of the channel mean of `length` samples, in float64, chunk by chunk.
+
+    In numpy, which stays on its thread: torch would start a team of threads under every thread of the scan.
+    """
     count, mean, squares = 0, 0., 0.
     for start in range(0, length, CHUNK):
-        wav = read(start, CHUNK).mean(dim=0).double()
+        wav = read(start, CHUNK).numpy().mean(axis=0).astype(np.float64)
         if not len(wav):   # mp3: the length was an estimate
             break
-        here, delta = float(wav.mean()), float(wav.mean()) - mean
-        total = count + len(wav)
-        squares += float((wav - here).square().sum()) + delta ** 2 * count * len(wav) / total
+        here, total = float(wav.mean()), count + len(wav)
+        delta = here - mean
+        squares += float(np.square(wav - here).sum()) + delta ** 2 * count * len(wav) / total
         mean += delta * len(wav) / total
         count = total
     if not math.isfinite(mean) or not math.isfinite(squares):
@@ -222,7 +226,7 @@ def scan(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normalize: boo
 
 def _scan_tracks(root: Path, names: tp.List[str], stamps: tp.Dict[str, tp.Any], sources: tp.Sequence[str],
                  normalize: bool, ext: str, workers: int) -> tp.Dict[str, tp.Any]:
-    """Measure tracks in threads (libsndfile and torch work outside Python's lock), with progress in the log."""
+    """Measure tracks in threads (libsndfile and numpy work outside Python's lock), with progress in the log."""
     logger.info("Scanning %d tracks in %s", len(names), root)
     begin, entries = time.monotonic(), {}
     with ThreadPoolExecutor(workers) as pool:

@@ -153,4 +153,4 @@ def test_file_like_output_is_understood_too(tmp_path):
     """A version that knows the length when it writes the header: here, what it was given."""
     program = soundstretch.Soundstretch(str(fake(tmp_path, "cat")), (2, 3, 2))
     wav = music().clamp(-.9, .9)
-    assert (program.stretch(wav, RATE, pitch=1, tempo=2) - wav).abs().max() <= 1.5 / 32768   # half a step, and 32767/32768 in level
+    assert (program.stretch(wav, RATE, pitch=1, tempo=2) - wav).abs().max() <= 1.5 / 32768   # half a step, and in level
