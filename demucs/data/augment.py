@@ -59,8 +59,9 @@ class Augment:
             self._check_groups(batch_size // world_size, 0)
 
     def _check_groups(self, examples: int, first: int) -> None:
-        if self.remix_proba and self.remix_group and (examples % self.remix_group or first % self.remix_group):
-            raise ConfigError(f"{examples} examples per rank cannot be remixed in groups of {self.remix_group}: make "
+        group = self.remix_group or first + examples    # of an unknown whole, at least this much belongs to the group
+        if self.remix_proba and (examples % group or first % group):
+            raise ConfigError(f"{examples} examples per rank cannot be remixed in groups of {group}: make "
                               f"batch_size a multiple of (number of ranks) x augment.remix.group_size, use fewer "
                               f"ranks, or lower augment.remix.group_size")
 

@@ -138,6 +138,8 @@ def test_bad_numbers():
         make(batch_size=16, world_size=8)
     with pytest.raises(ConfigError, match="4 examples per rank.*groups of 8"):
         make(remix_group=0, batch_size=8, world_size=2)   # the whole batch is spread over two ranks
+    with pytest.raises(ConfigError, match="4 examples per rank.*groups of 8"):
+        make(remix_group=0)(batch(examples=4), epoch=0, step=0, first=4)
     make(batch_size=16, world_size=4), make(remix_group=0, batch_size=8), make(remix_proba=0, batch_size=3)
     with pytest.raises(ConfigError, match="200 samples.*shift of 200"):
         make(shift=200)(batch(), epoch=0, step=0)
