@@ -33,9 +33,9 @@ class LoggedProgress:
 class BarProgress:
     """A bar in seconds of audio on the terminal, which stays when it is full."""
 
-    def __init__(self, name: str):
-        self._bar = tqdm.tqdm(desc=name, unit=" s", dynamic_ncols=True, bar_format="{desc} {percentage:3.0f}% |{bar}| "
-                              "{n:.0f}/{total:.0f} s [{elapsed}<{remaining}]", total=1)
+    def __init__(self, name: str, stream: tp.TextIO):
+        self._bar = tqdm.tqdm(desc=name, total=1, file=stream, dynamic_ncols=True, bar_format="{desc} {percentage:3.0f}"
+                              "% |{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]")
 
     def __call__(self, event: ChunkEvent) -> None:
         self._bar.total = event.total / event.samplerate
@@ -48,4 +48,4 @@ class BarProgress:
 def reporter(logger: logging.Logger, name: str, stream: tp.Optional[tp.TextIO] = None) -> Progress:
     """What to pass as `progress` for one song: a bar where `stream` (default: stderr) is a terminal, else log lines."""
     stream = sys.stderr if stream is None else stream
-    return BarProgress(name) if stream.isatty() else LoggedProgress(logger, name)
+    return BarProgress(name, stream) if stream.isatty() else LoggedProgress(logger, name)
