@@ -49,7 +49,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
                        help="folder for the results, which go to OUT/NAME (default: %(default)s)")
     group.add_argument("--filename", default=DEFAULT_TEMPLATE,
-                       help="names below that, with the fields {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
+                       help="names below that; fields are {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
                        help="the other one of two stems: nothing, the sum of the other sources (no_STEM), or the song "
@@ -85,7 +85,7 @@ def separate_file(track: Path, args: argparse.Namespace, model: nn.Module, outpu
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 1 where any of the files could not be separated. Raises DemucsError for what concerns all of them."""
+    """Exit status: 1 where any file could not be separated. Raises DemucsError for what concerns all of them."""
     if args.list_models:
         print("\n".join(repository.list_models(args.repo or repository.DEFAULT_FOLDER)))
         return 0
