@@ -120,7 +120,7 @@ def test_shortest_song_has_all_stems():
 
 
 def novelty(wav, hop=441):
-    """Rise of the level per hundredth of a second."""
+    """Rise of the level from one stretch of `hop` samples to the next."""
     frames = wav.astype(np.float64).mean(0)[:wav.shape[1] // hop * hop].reshape(-1, hop)
     level = np.log(np.mean(frames ** 2, axis=1) + 1e2)
     return np.maximum(np.diff(level), 0)

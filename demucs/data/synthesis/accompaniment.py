@@ -132,7 +132,7 @@ def _strummed(player: _Player, buffer: np.ndarray, center: float, notes: int) ->
 
 
 def _arpeggio(player: _Player, buffer: np.ndarray, center: float, notes: int) -> None:
-    pace = int(player.rng.choice([1, 2, 2, 3]))
+    pace = int(player.rng.choice([1, 2, 3, 3]))
     order = player.rng.permutation(2 * notes)
     for bar in range(player.plan.bars):
         chord = player.plan.chord(bar, center, notes)
@@ -150,9 +150,9 @@ _PLAYERS = ((_pad, _sustained, 0.7), (_organ, _sustained, 0.6), (_electric_piano
 def render_accompaniment(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
     """The accompaniment stem [2, L] of `plan`."""
     buffer = np.zeros((2, plan.frames), np.float32)
-    for choice in rng.choice(len(_PLAYERS), int(rng.choice([1, 2, 2, 3])), replace=False):
+    for choice in rng.choice(len(_PLAYERS), int(rng.choice([1, 2, 3, 3])), replace=False):
         instrument, style, loudness = _PLAYERS[choice]
         player = _Player(plan, rng, instrument(rng), loudness * float(rng.uniform(0.6, 1.2)))
         notes = 2 if instrument is _distorted else int(rng.choice([3, 3, 4]))
-        style(player, buffer, float(rng.uniform(46, 72)), notes)
+        style(player, buffer, float(np.clip(plan.register + rng.normal(5, 10), 40, 79)), notes)
     return bus(buffer, rng, spread=4, reverb=rng.uniform(0.2, 1.), wet=rng.uniform(0.05, 0.35))

@@ -14,7 +14,8 @@ from .signal import add, bus, decay, gate, harmonics_below, hertz, oscillate, pl
 # Per sixteenth: 0 the root, 7 the fifth, 12 the octave, . nothing; a note lasts until the next or until its length ends
 _RHYTHMS = (
     "0.......0.......", "0.0.0.0.0.0.0.0.", "0...0...0...0...", "0..0..0.0..0..0.", "0.....0.0.....7.",
-    "..0...0...0...0.", "0..0..7...0.0.7.", "0...7...0...7...", "0.0.c...0.0.c.7.", "0...............", "0.c.0.c.0.c.0.c.",
+    "..0...0...0...0.", "0..0..7...0.0.7.", "0...7...0...7...", "0.0.c...0.0.c.7.", "0...............",
+    "0.c.0.c.0.c.0.c.",
 )
 _INTERVALS = {"0": 0, "7": 7, "c": 12}
 
@@ -25,8 +26,8 @@ def _analogue(rng: np.random.Generator) -> Voice:
     """Saw or pulse through a low-pass filter that closes: a dark and a bright table, cross-faded by the envelope."""
     width = rng.uniform(0.1, 0.5)
     saw = rng.random() < 0.5
-    dark, bright = np.exp(rng.uniform(np.log([150, 700]), np.log([1200, 6000])))
-    sweep, slope, sub = rng.uniform(0.05, 0.4), rng.uniform(1.5, 4), rng.uniform(0, 0.6)
+    dark, bright = np.exp(rng.uniform(np.log([200, 900]), np.log([1600, 7000])))
+    sweep, slope, sub = rng.uniform(0.05, 0.4), rng.uniform(1., 3.5), rng.uniform(0, 0.6)
 
     def play(frequency: float, frames: int, strength: float) -> np.ndarray:
         h = np.arange(1, harmonics_below(frequency, 12000) + 1)
@@ -54,7 +55,7 @@ def _modulated(rng: np.random.Generator) -> Voice:
 
 def _string(rng: np.random.Generator) -> Voice:
     ring, place = rng.uniform(0.4, 1.2), rng.uniform(0.1, 0.35)
-    corner, damp = rng.uniform(200, 900), rng.uniform(300, 1200)
+    corner, damp = rng.uniform(300, 1600), rng.uniform(500, 1600)
 
     def play(frequency: float, frames: int, strength: float) -> np.ndarray:
         return 2.5 * pluck(rng, frequency, frames, ring=ring, corner=corner * strength, damp=damp, place=place)
@@ -66,7 +67,7 @@ def render_bass(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
     voice = (_analogue, _analogue, _modulated, _string, _string)[rng.integers(5)](rng)
     low = float(rng.choice([28, 30, 33, 36, 40, 45]))
     rhythms = rng.choice(len(_RHYTHMS), 2, replace=False)
-    legato, drive = rng.uniform(0.45, 1.), rng.uniform(0.3, 1.5)
+    legato, drive = rng.uniform(0.45, 1.), rng.uniform(0.3, 4.)
     buffer = np.zeros((2, plan.frames), np.float32)
     for bar in range(plan.bars):
         rhythm = _RHYTHMS[rhythms[plan.section(bar)]]

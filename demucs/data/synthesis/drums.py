@@ -24,6 +24,8 @@ _STYLES = (
     {"kick": "x---------x-x---", "snare": "----x-------x---", "hat": "xxxxxxxxxxxxxxxx"},
     {"kick": "x--x----x--x--x-", "snare": "----x-----x--x--", "hat": "x-x-x-x-x-x-x-x-"},
 )
+_PERCUSSION = (("x--x--x---x-x---", "----x-----x---x-"), ("x-ox-ox-x-ox-oxo", "--x---x---x---xx"),
+               ("--o---x---o---xo", "x---x---x---x---"), ("x---x-x---x-x-x-", "--xo--xo--xo--xo"))
 _STROKES = {"x": 1., "o": 0.4}
 
 
@@ -56,8 +58,8 @@ def _kick(rng: np.random.Generator) -> tp.Callable[[], np.ndarray]:
 
 
 def _snare(rng: np.random.Generator) -> tp.Callable[[], np.ndarray]:
-    tone, wires, ring = rng.uniform(150, 260), rng.uniform(0.06, 0.2), rng.uniform(0.04, 0.12)
-    low, high, rattle = rng.uniform(400, 2500), rng.uniform(7000, 14000), rng.uniform(0.5, 1.1)
+    tone, wires, ring = rng.uniform(160, 340), rng.uniform(0.06, 0.2), rng.uniform(0.04, 0.12)
+    low, high, rattle = rng.uniform(400, 2500), rng.uniform(5000, 12000), rng.uniform(0.4, 0.9)
 
     def strike() -> np.ndarray:
         head = _swept(rng, tone, tone * 1.4, 0.01, ring)
@@ -102,6 +104,19 @@ def _tom(rng: np.random.Generator, pitch: float) -> tp.Callable[[], np.ndarray]:
     return strike
 
 
+def _percussion(rng: np.random.Generator, pitch: float) -> tp.Callable[[], np.ndarray]:
+    """A conga or a wood block, as its pitch has it: two short inharmonic modes and the knock of the hand."""
+    length = rng.uniform(0.03, 0.09)
+
+    def strike() -> np.ndarray:
+        x = _swept(rng, pitch, pitch * 1.1, 0.01, length)
+        overtone = _swept(rng, pitch * 2.3, pitch * 2.4, 0.01, length / 3)
+        x[:len(overtone)] += 0.5 * overtone
+        x[:800] += 0.4 * band(noise(rng, 800), pitch, 6000) * decay(800, 0.004)
+        return x
+    return strike
+
+
 def _kit(rng: np.random.Generator) -> tp.Dict[str, tp.List[np.ndarray]]:
     """Samples [L] of each drum, several of each."""
     tom = rng.uniform(75, 110)
@@ -114,6 +129,8 @@ def _kit(rng: np.random.Generator) -> tp.Dict[str, tp.List[np.ndarray]]:
         "crash": _cymbal(rng, rng.uniform(0.3, 0.6), rng.uniform(1500, 3500), rng.uniform(0, 0.3)),
         "low tom": _tom(rng, tom), "mid tom": _tom(rng, tom * 1.35), "high tom": _tom(rng, tom * 1.8),
     }
+    pitch = rng.uniform(180, 700)
+    strikes.update({"low hand": _percussion(rng, pitch), "high hand": _percussion(rng, pitch * rng.uniform(1.3, 1.6))})
     return {name: [strike() for _ in range(_VARIANTS)] for name, strike in strikes.items()}
 
 
@@ -132,19 +149,22 @@ def _fill(rng: np.random.Generator) -> tp.List[tp.Tuple[int, str, float]]:
 def render_drums(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
     """The drum stem [2, L] of `plan`."""
     kit = _kit(rng)
-    gains = {"kick": rng.uniform(0.6, 1.0), "snare": rng.uniform(0.8, 1.2), "hat": rng.uniform(0.3, 0.8)}
-    pans = {"kick": 0., "snare": rng.uniform(-0.15, 0.15), "hat": rng.uniform(-0.5, 0.5), "ride": rng.uniform(-0.6, 0.6),
-            "crash": rng.uniform(-0.6, 0.6), "low tom": 0.5, "mid tom": 0., "high tom": -0.5}
+    gains = {"kick": rng.uniform(0.6, 1.0), "snare": rng.uniform(0.8, 1.2), "hat": rng.uniform(0.2, 0.6)}
+    pans = {"kick": 0., "snare": rng.uniform(-0.15, 0.15), "hat": rng.uniform(-0.5, 0.5),
+            "ride": rng.uniform(-0.6, 0.6), "crash": rng.uniform(-0.6, 0.6), "low tom": 0.5, "mid tom": 0.,
+            "high tom": -0.5, "low hand": rng.uniform(-0.7, 0.7), "high hand": rng.uniform(-0.7, 0.7)}
     pans["open"] = pans["hat"]
     styles = rng.choice(len(_STYLES), 2, replace=False)
     timekeepers = ["hat", "ride" if rng.random() < 0.5 else "hat"]   # verse, chorus
+    hands = _PERCUSSION[rng.integers(len(_PERCUSSION))] if rng.random() < 0.6 else ()
+    gains["hand"] = rng.uniform(0.4, 1.)
     loose = rng.uniform(0.0005, 0.004) * SAMPLERATE
     buffer = np.zeros((2, plan.frames), np.float32)
 
     def play(bar: int, step: int, drum: str, strength: float) -> None:
         start = plan.at(bar, step) + round(rng.normal(0, loose))
         sample = kit[drum][rng.integers(_VARIANTS)]
-        group = "hat" if drum in ("open", "ride", "crash") else drum
+        group = "hat" if drum in ("open", "ride", "crash") else "hand" if drum.endswith("hand") else drum
         gain = strength * rng.uniform(0.85, 1.1) * gains.get(group, 0.8)
         add(buffer, max(0, start), sample, float(pans[drum]), float(gain))
 
@@ -161,6 +181,10 @@ def render_drums(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
                     drum = timekeepers[section] if part == "hat" else part
                     if drum == "hat" and step % 4 == 2 and rng.random() < 0.2:
                         drum = "open"
+                    play(bar, step, drum, _STROKES[mark])
+        for drum, pattern in zip(("low hand", "high hand"), hands):
+            for step, mark in enumerate(pattern):
+                if mark in _STROKES:
                     play(bar, step, drum, _STROKES[mark])
         for step, drum, strength in fill:
             play(bar, step, drum, strength)

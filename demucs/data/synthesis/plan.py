@@ -35,6 +35,7 @@ class SongPlan:
     key: int                            # pitch class of the tonic, 0 is C
     mode: str
     progressions: tp.Tuple[tp.Tuple[int, ...], ...]   # scale degree of the chord of each bar, per kind of section
+    register: float                     # lowest note of the singer; players accompany in the same region
     levels: tp.Mapping[str, float]      # dB of each stem about the song's mean stem level
 
     @property
@@ -83,14 +84,15 @@ class SongPlan:
 
 
 def draw_plan(rng: np.random.Generator, seconds: float) -> SongPlan:
-    """A song of `seconds` drawn from `rng`. Stem levels lie within +-4 dB."""
+    """A song of `seconds` drawn from `rng`. Stem levels lie within +-3 dB."""
     first, second = rng.choice(len(_PROGRESSIONS), 2, replace=False)
-    levels = rng.uniform(-4, 4, len(SOURCES))
+    levels = rng.uniform(-3, 3, len(SOURCES))
     return SongPlan(
         frames=round(seconds * SAMPLERATE),
         tempo=float(rng.uniform(78, 148)),
         swing=float(rng.choice([0., rng.uniform(0.08, 0.33)])),
         key=int(rng.integers(12)),
         mode=str(rng.choice(list(_SCALES))),
+        register=float(rng.uniform(43, 64)),
         progressions=(_PROGRESSIONS[first], _PROGRESSIONS[second]),
         levels={source: float(level) for source, level in zip(SOURCES, levels)})

@@ -121,11 +121,12 @@ def add(buffer: np.ndarray, start: int, sound: np.ndarray, pan: float = 0., gain
 
 
 def equaliser(rng: np.random.Generator, spread: float) -> np.ndarray:
-    """A random smooth filter [taps] (linear phase, centred): normal gains with `spread` dB, one per octave or so."""
+    """A random smooth filter [taps] (linear phase, centred): one normal gain of `spread` dB per octave, and a tilt."""
     points = np.geomspace(40, 16000, 9)
     bins = np.fft.rfftfreq(_EQ_TAPS, 1 / SAMPLERATE)
-    gains = np.interp(np.log(bins + 20), np.log(points), rng.normal(0, spread, len(points)))
-    taps = fft.fftshift(fft.irfft(10 ** (gains / 20), n=_EQ_TAPS))
+    gains = rng.normal(0, spread, len(points)) + rng.normal(0, spread / 3) * np.log2(points / 800)
+    response = np.interp(np.log(bins + 20), np.log(points), gains)
+    taps = fft.fftshift(fft.irfft(10 ** (response / 20), n=_EQ_TAPS))
     return (taps * signal.windows.hann(_EQ_TAPS, sym=False)).astype(np.float32)
 
 

@@ -66,7 +66,8 @@ def _controls(notes: tp.List[_Note], rng: np.random.Generator, frames: int) -> t
     count = frames // _HOP + 2
     pitch, voiced = np.full(count, notes[0].pitch, np.float32), np.zeros(count, np.float32)
     formants = np.tile(_VOWELS[5], (count, 1))
-    hiss, center, width = np.zeros(count, np.float32), np.full(count, 3000., np.float32), np.full(count, 2000., np.float32)
+    hiss = np.zeros(count, np.float32)
+    center, width = np.full(count, 3000., np.float32), np.full(count, 2000., np.float32)
     rate, depth, onset = rng.uniform(4.6, 6.6), rng.uniform(0.25, 0.9), rng.uniform(0.1, 0.35)
     scoop = rng.uniform(0, 1.5)
     vibrato = np.zeros(count, np.float32)
@@ -99,7 +100,7 @@ def _controls(notes: tp.List[_Note], rng: np.random.Generator, frames: int) -> t
 
 
 def _resonances(formants: np.ndarray, bins: np.ndarray, tract: float, fall: float) -> np.ndarray:
-    """Gain [T, F] of a vocal tract: two-pole resonances at the formants, scaled to a tract of relative size 1/`tract`."""
+    """Gain [T, F] of a vocal tract: resonances at the formants, scaled to a tract of relative size 1/`tract`."""
     gain = np.ones((len(formants), len(bins)), np.float32)
     for number, bandwidth in enumerate(_BANDWIDTHS):
         center = formants[:, number, None] * np.float32(tract)
@@ -148,11 +149,11 @@ def _sing(notes: tp.List[_Note], rng: np.random.Generator, frames: int, characte
 
 def render_voice(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
     """The vocal stem [2, L] of `plan`: a lead, sometimes doubled, sometimes with a second voice above."""
-    low = float(rng.uniform(43, 64))
+    low = plan.register
     # a high voice comes, as a rule, from a short vocal tract
     tract = 1 + 0.009 * (low - 46) + rng.uniform(-0.06, 0.08)
     character = {"tract": tract, "tilt": rng.uniform(0.5, 1.2), "fall": rng.uniform(-0.4, 0.3),
-                 "breath": rng.uniform(0.02, 0.25), "hiss": rng.uniform(0.25, 0.8), "shift": 0.}
+                 "breath": rng.uniform(0.02, 0.25), "hiss": rng.uniform(0.4, 1.2), "shift": 0.}
     notes = _melody(plan, rng, low)
     lead = _sing(notes, rng, plan.frames, character)
     buffer = np.stack([lead, lead])
