@@ -16,6 +16,7 @@ from .plan import SAMPLERATE, STEPS, SongPlan
 from .signal import bus, harmonics_below, hertz, noise, oscillate, wavetable
 
 _HOP, _WINDOW = 256, 1024
+_BLOCK = 512                           # control frames filtered at once; bounds the memory of long songs
 _RATE = SAMPLERATE / _HOP              # control frames per second
 
 # Formants in Hz of a, e, i, o, u, schwa by an adult male (first three: Peterson and Barney 1952, rounded)
@@ -114,8 +115,8 @@ def _resonances(formants: np.ndarray, bins: np.ndarray, tract: float, fall: floa
 def _sing(notes: tp.List[_Note], rng: np.random.Generator, frames: int, character: tp.Dict[str, float]) -> np.ndarray:
     """One mono take [frames] of the melody."""
     controls = _controls(notes, rng, frames)
-    samples = np.arange(frames, dtype=np.float32)
-    ticks = np.arange(len(controls["pitch"]), dtype=np.float32) * _HOP
+    samples = np.arange(frames)
+    ticks = np.arange(len(controls["pitch"]), dtype=np.float64) * _HOP
     pitch = np.interp(samples, ticks, controls["pitch"]) + character["shift"]
     top = float(hertz(pitch.max()))
     h = np.arange(1, harmonics_below(top, 15000) + 1)
@@ -125,25 +126,29 @@ def _sing(notes: tp.List[_Note], rng: np.random.Generator, frames: int, characte
     breath = noise(rng, frames) * np.abs(voiced)   # aspiration is let through by the open glottis only
     voiced += character["breath"] * breath
     hiss = noise(rng, frames) * np.interp(samples, ticks, controls["noise"]).astype(np.float32)
+    return _filtered(voiced, hiss, controls, character)
 
+
+def _filtered(voiced: np.ndarray, hiss: np.ndarray, controls: tp.Dict[str, np.ndarray],
+              character: tp.Dict[str, float]) -> np.ndarray:
+    """`voiced` [frames] through the vocal tract plus `hiss` [frames] through the consonants' filters, frame by frame."""
+    frames = len(voiced)
     window = np.sqrt(np.hanning(_WINDOW + 1)[:-1]).astype(np.float32)
-    count = frames // _HOP + 1
     bins = np.fft.rfftfreq(_WINDOW, 1 / SAMPLERATE).astype(np.float32)
-    center, width = controls["center"][:count, None], controls["width"][:count, None]
-    shape = np.exp(-0.5 * ((bins[None] - center) / (0.5 * width)) ** 2)
-    shape /= np.sqrt(np.mean(shape ** 2, axis=1, keepdims=True))
-
-    def spectra(x: np.ndarray) -> np.ndarray:
-        padded = np.pad(x, (_WINDOW // 2, _WINDOW))
-        return fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP][:count] * window, axis=1)
-
-    tract = _resonances(controls["formants"][:count], bins, character["tract"], character["fall"])
-    mixed = spectra(voiced) * tract + character["hiss"] * spectra(hiss) * shape
-    blocks = fft.irfft(mixed, axis=1)
-    blocks *= window * (2 * _HOP / _WINDOW)
-    out = np.zeros((count + _WINDOW // _HOP, _HOP), np.float32)
-    for part in range(_WINDOW // _HOP):
-        out[part:part + count] += blocks[:, part * _HOP:(part + 1) * _HOP]
+    count, overlap = frames // _HOP + 1, _WINDOW // _HOP
+    voiced, hiss = (np.lib.stride_tricks.sliding_window_view(np.pad(x, (_WINDOW // 2, _WINDOW)), _WINDOW)[::_HOP]
+                    for x in (voiced, hiss))
+    out = np.zeros((count + overlap, _HOP), np.float32)
+    for first in range(0, count, _BLOCK):
+        part = slice(first, min(first + _BLOCK, count))
+        tract = _resonances(controls["formants"][part], bins, character["tract"], character["fall"])
+        distance = (bins - controls["center"][part, None]) / (0.5 * controls["width"][part, None])
+        shape = np.exp(-0.5 * distance ** 2)
+        shape *= character["hiss"] / np.sqrt(np.mean(shape ** 2, axis=1, keepdims=True))
+        spectra = fft.rfft(voiced[part] * window, axis=1) * tract + fft.rfft(hiss[part] * window, axis=1) * shape
+        grains = fft.irfft(spectra, axis=1) * (window * np.float32(2 / overlap))
+        for step in range(overlap):
+            out[first + step:first + step + len(grains)] += grains[:, step * _HOP:(step + 1) * _HOP]
     return out.reshape(-1)[_WINDOW // 2:_WINDOW // 2 + frames]
 
 
