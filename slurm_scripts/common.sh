@@ -286,16 +286,20 @@ free_port() {
     echo "$port"
 }
 
-# With fewer tasks than CPUs Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. Tasks are
-# evened out here; their CPUs stay where Slurm put them. More tasks than GPUs would share GPUs without a word.
+# Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. They are evened out here, by naming the
+# node of each task; the CPUs stay where Slurm put them. More tasks than GPUs would share GPUs without a word.
 spread_tasks() {
-    local entry most=0 even=$(( (SLURM_NTASKS + SLURM_NNODES - 1) / SLURM_NNODES ))
+    local entry node places='' most=0 even=$(( (SLURM_NTASKS + SLURM_NNODES - 1) / SLURM_NNODES ))
     for entry in ${SLURM_TASKS_PER_NODE//,/ }; do   # "4(x2)" or "3,1"
         entry=${entry%%(*}
         most=$(( entry > most ? entry : most ))
     done
     if [[ $most -gt $even ]]; then
-        step_options=(--overcommit "--ntasks-per-node=$even")
+        for node in $(timeout 60 scontrol show hostnames "$SLURM_JOB_NODELIST"); do
+            for ((entry = 0; entry < even; entry++)); do places+=,$node; done
+        done
+        places=$(cut -d, -f "2-$((SLURM_NTASKS + 1))" <<< "$places")
+        step_options=(--overcommit --distribution=arbitrary "--nodelist=$places")
         say "Slurm put $SLURM_TASKS_PER_NODE tasks and $SLURM_JOB_CPUS_PER_NODE CPUs on the nodes; $even run on each" \
             "(with --ntasks-per-node=$even their CPUs are even too)"
     fi

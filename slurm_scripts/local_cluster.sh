@@ -68,12 +68,16 @@ first_job_id() {
 }
 
 write_configuration() {
-    local port=$1 user memory count=${DEMUCS_SLURM_GPUS:-8} gpu
+    local port=$1 user memory count=${DEMUCS_SLURM_GPUS:-8} gpu plugin=cgroup/v1
     user=$(id -un)
     memory=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
     # A GPU must be a character device, or CUDA_VISIBLE_DEVICES stays unset; which one does not matter.
     for ((gpu = 0; gpu < count; gpu++)); do ln -sf /dev/null "$folder/gpu$gpu"; done
     echo "Name=gpu File=$folder/gpu[0-$((count - 1))]" > "$folder/gres.conf"
+    # slurmd opens a cgroup plugin even where nothing uses it. "disabled" is understood from 24.05 on; before that, the
+    # plugin of version 1 is the one that asks neither for a cgroup file system nor for systemd.
+    if [[ $(slurmd -V | grep -o '[0-9]*' | head -n1) -ge 24 ]]; then plugin=disabled; fi
+    echo "CgroupPlugin=$plugin" > "$folder/cgroup.conf"
     cat > "$SLURM_CONF" <<END
 ClusterName=demucs
 SlurmctldHost=$host(127.0.0.1)
@@ -110,7 +114,7 @@ END
 }
 
 start() {
-    local program waited
+    local program
     for program in slurmctld slurmd sbatch; do
         command -v "$program" >/dev/null || fail "$program is missing: apt-get install slurmctld slurmd slurm-client"
     done
@@ -125,10 +129,17 @@ start() {
     mkdir -p "$folder"/{state,spool.n1,spool.n2}
     rm -f "$folder"/*.log.old "$folder"/slurm*.log
     write_configuration "$(free_base_port)"
-    slurmctld -c -f "$SLURM_CONF"
-    slurmd -N n1 -f "$SLURM_CONF"
-    slurmd -N n2 -f "$SLURM_CONF"
-    for ((waited = 0; waited < 150; waited++)); do
+    if slurmctld -c -f "$SLURM_CONF" && slurmd -N n1 -f "$SLURM_CONF" && slurmd -N n2 -f "$SLURM_CONF"; then
+        wait_for_nodes && return
+    fi
+    tail -n 15 "$folder"/slurm*.log >&2
+    stop
+    fail "the nodes did not come up; the ends of their logs stand above"
+}
+
+wait_for_nodes() {
+    local waited
+    for ((waited = 0; waited < 150; waited++)); do   # 30 s
         if [[ $(nodes_up) == 2 ]]; then
             say "two nodes are up; state and logs in $folder"
             say "there is no authentication: every user of this machine can run jobs as you until you stop it"
@@ -136,9 +147,7 @@ start() {
         fi
         sleep 0.2
     done
-    tail -n 15 "$folder"/slurm*.log >&2
-    stop
-    fail "the nodes did not come up within 30 s; the ends of the logs stand above"
+    return 1
 }
 
 stop() {
