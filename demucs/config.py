@@ -183,8 +183,9 @@ def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
     """" Did you mean ...?" for a misspelt dotted key, or nothing. A valid key inside the same section comes first."""
     valid = list(valid)
     section = key.rpartition(".")[0]
+    last_words = {k.rpartition(".")[2]: k for k in reversed(valid)}
     return _nearest(key, [k for k in valid if k.rpartition(".")[0] == section]) or _nearest(key, valid) or \
-        _nearest(key, {k.rpartition(".")[2]: k for k in valid})
+        _nearest(key.rpartition(".")[2], last_words)
 
 
 def _nearest(word: str, known: tp.Union[tp.Iterable[str], tp.Mapping[str, str]]) -> str:
@@ -198,7 +199,7 @@ def _build(kind: tp.Any, values: tp.Mapping[str, tp.Any], where: str) -> tp.Any:
     hints = tp.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            raise ConfigError(f"unknown key {where + key!r}.{_nearest(key, hints)}")
+            raise ConfigError(f"unknown key {where + key!r}.{_nearest(key, list(hints))}")
     missing = [where + key for key in hints if key not in values]
     if missing:
         raise ConfigError(f"the configuration lacks {', '.join(missing)}")

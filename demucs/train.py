@@ -70,10 +70,19 @@ class ExperimentMain(HydraMain):
             raise SystemExit(f"error: no experiment {sig!r} in {folder}.{nearest_key(sig, known)} There are: "
                              f"{', '.join(known) or 'none yet'}.") from error
 
+    def _get_base_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
+        """Composing takes a second, and depends on the choice of groups only."""
+        config, delta = self._composed(tuple(a for a in overrides if a.split("=", 1)[0] in self._config_groups))
+        return config, list(delta)
+
+    @functools.lru_cache(maxsize=None)
+    def _composed(self, groups: tp.Tuple[str, ...]) -> tp.Any:
+        return super()._get_base_config(list(groups))
+
     @functools.lru_cache(maxsize=None)
     def _valid_keys(self, groups: tp.Tuple[str, ...]) -> tp.FrozenSet[str]:
         """Dotted names of all keys and groups that can be overridden with these group choices."""
-        config = OmegaConf.to_container(self._get_base_config(list(groups))[0], resolve=False)
+        config = OmegaConf.to_container(self._composed(groups)[0], resolve=False)
 
         def flatten(section: tp.Mapping[str, tp.Any], prefix: str) -> tp.Iterator[str]:
             for key, value in section.items():
@@ -113,11 +122,7 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
         wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
         samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
         train_valid=d.train_valid, cache_dir=d.metadata)
-    if not group.is_first:
-        group.barrier()       # the first rank scans, the others find its cache
-    train_set, valid_set = data.training_sets(**kwargs)
-    if group.is_first:
-        group.barrier()
+    train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
     repitch = config.augment.repitch
     keyed: Dataset = KeyedDataset(train_set)
@@ -148,16 +153,13 @@ def test_tracks(config: Config) -> tp.Sequence[Track]:
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = ()) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
+    # What can be refused is refused before anything is scanned.
     model = build_model(config)
-    if config.batch_size % group.world_size:
-        raise ConfigError(f"batch_size={config.batch_size} cannot be shared by {group.world_size} processes; choose a "
-                          f"multiple of {group.world_size}")
-    remix = config.augment.remix
-    if remix.proba and remix.group_size and (config.batch_size // group.world_size) % remix.group_size:
-        raise ConfigError(f"batch_size={config.batch_size} over {group.world_size} processes gives "
-                          f"{config.batch_size // group.world_size} examples each, which is not a multiple of "
-                          f"augment.remix.group_size={remix.group_size}; choose batch_size as a multiple of "
-                          f"{remix.group_size * group.world_size}, or a smaller group")
+    remix, scale = config.augment.remix, config.augment.scale
+    augment = Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
+                      shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
+                      scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
+                      batch_size=config.batch_size, world_size=group.world_size)
     tracks = test_tracks(config)
     train_loader, sampler, valid_loader, train_set = build_loaders(config, group)
     model.to(group.device)
@@ -171,10 +173,6 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     per_batch = [average for key, average in averages.items() if key.startswith("ema_batch")]
     per_epoch = [average for key, average in averages.items() if key.startswith("ema_epoch")]
 
-    scale = config.augment.scale
-    augment = Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
-                      shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
-                      scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size)
     max_batches = 1 if config.debug else config.max_batches
     shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, loss=optim.loss,
                                         weights=config.weights, prints=config.misc.num_prints)

@@ -10,7 +10,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 REFERENCE = REPOSITORY.parent / "shared" / "reference"
 
-torch.set_num_threads(2)   # more threads than cores make the tests slower, and CI has two
+torch.set_num_threads(1)   # the models in tests are too small to share, and waiting threads are slow on a busy machine
 
 
 def require_program(name: str) -> str:

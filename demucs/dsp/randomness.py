@@ -25,6 +25,10 @@ def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
 def seeded_torch(seed: int, purpose: str, *key: int, device: tp.Optional[torch.device] = None) -> tp.Iterator[None]:
     """Run code that draws from torch's global state (svd_lowrank, dropout) under a keyed one, then restore it."""
     devices = [device] if device is not None and torch.device(device).type == "cuda" else []
+    number = int(generator(seed, purpose, *key).integers(2 ** 63))
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(generator(seed, purpose, *key).integers(2 ** 63)))
+        # Not torch.manual_seed, which would seed devices whose state is not restored.
+        torch.default_generator.manual_seed(number)
+        for cuda in devices:
+            torch.cuda.default_generators[torch.device(cuda).index or 0].manual_seed(number)
         yield

@@ -12,7 +12,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DemucsError
+
+Result = tp.TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,20 @@ class Group:
         values: tp.List[tp.Any] = [None] * self.world_size
         distributed.all_gather_object(values, value)
         return values
+
+    def first_then_all(self, work: tp.Callable[[], Result]) -> Result:
+        """`work()` on the first rank, then on all others, which find what it has cached. Where it fails on the first,
+        it fails on all, so that nobody waits for ever."""
+        error: tp.Optional[DemucsError] = None
+        if self.is_first:
+            try:
+                result = work()
+            except DemucsError as caught:
+                error = caught
+        error = self.gather(error)[0]
+        if error is not None:
+            raise error
+        return result if self.is_first else work()
 
     def barrier(self) -> None:
         if self.world_size > 1:

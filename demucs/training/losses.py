@@ -7,13 +7,14 @@ import torch
 from ..errors import ConfigError
 
 KINDS = ("l1", "mse")
+SUMMED = ("mse",)   # added up over the batch
 
 
 def reconstruction(estimates: torch.Tensor, targets: torch.Tensor, kind: str) -> tp.Tuple[torch.Tensor, torch.Tensor]:
     """Per-source losses of estimates against targets [B, S, A, L]: (loss to minimise, value to report), each [S].
 
-    "l1" is the mean absolute error, for both. "mse" minimises the mean squared error and reports its root, taken per
-    example before the mean over the batch.
+    "l1" is the mean absolute error, for both. "mse" minimises the mean squared error, which published Demucs adds up
+    over the batch rather than averaging it, and reports its root, taken per example before the mean over the batch.
     """
     error = estimates - targets
     if kind == "l1":
@@ -21,7 +22,7 @@ def reconstruction(estimates: torch.Tensor, targets: torch.Tensor, kind: str) ->
         return loss, loss
     if kind == "mse":
         per_example = error.square().mean(dim=(2, 3))
-        return per_example.mean(0), per_example.sqrt().mean(0)
+        return per_example.sum(0), per_example.sqrt().mean(0)
     raise ConfigError(f"optim.loss={kind!r} is unknown; use one of {', '.join(KINDS)}")
 
 

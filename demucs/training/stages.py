@@ -17,7 +17,7 @@ from ..metrics.nsdr import nsdr
 from ..schema import Metrics
 from .distributed import Group
 from .ema import ModelEMA
-from .losses import reconstruction, weighted_mean
+from .losses import SUMMED, reconstruction, weighted_mean
 from .optim import gradient_norm
 from .progress import Progress
 from .svd import SvdSettings, svd_penalty
@@ -105,7 +105,8 @@ class TrainStage:
         """One optimiser step on sources [b, S, A, L], whose sum is the mixture."""
         estimates = self.wrapped(sources.sum(dim=1))
         losses, reported = reconstruction(estimates, sources, self.loss)
-        loss = weighted_mean(losses, self.weights)
+        # Gradients are averaged over ranks, so a sum over the batch needs their number to be one over all of it.
+        loss = weighted_mean(losses, self.weights) * (self.group.world_size if self.loss in SUMMED else 1)
         metrics = {"reco": weighted_mean(reported.detach(), self.weights)}
         for name, value in zip(self.model.sources, reported.detach()):
             metrics[f"reco_{name}"] = value

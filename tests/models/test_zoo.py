@@ -9,7 +9,7 @@ from demucs.errors import ConfigError
 from demucs.models import zoo
 
 SMALL = {"hdemucs": {"channels": 8, "depth": 5, "nfft": 1024}}
-PARAMETERS = {"hdemucs": 1_132_156}
+PARAMETERS = {"hdemucs": 568_576}
 SOURCES = ["drums", "bass", "other", "vocals"]
 
 

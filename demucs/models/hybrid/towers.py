@@ -50,6 +50,9 @@ def hybrid_levels(*, bins: int, hop: int, channels: int, channels_time: tp.Optio
             raise ValueError(f"multi_freqs cannot split level {index}, which is "
                              f"{'normalised' if groups else 'where the branches meet'}; lower multi_freqs_depth "
                              f"(now {multi_freqs_depth})")
+        if groups and (inner % groups or inner_time % groups):
+            raise ValueError(f"level {index} has {inner} and {inner_time} channels, which norm_groups={groups} does not "
+                             f"divide; choose another, or a higher norm_starts (now {norm_starts})")
         if meeting:
             # The branches are added, so they need the same width.
             inner = inner_time = max(inner, inner_time)

@@ -1,0 +1,63 @@
+"""The result of a step does not depend on how its global batch is split over processes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from training.conftest import TINY
+
+SCRIPT = """
+import sys
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from pathlib import Path
+from demucs.config import read
+from demucs.train import build_solver, main
+from demucs.training.distributed import join_group
+torch.set_num_threads(1)
+out, songs, *argv = sys.argv[1:]
+config = read(OmegaConf.to_container(main.get_xp([*argv, f"dset.musdb={songs}"]).cfg, resolve=True))
+folder = Path(out)
+folder.mkdir(exist_ok=True, parents=True)
+group = join_group()
+solver = build_solver(config, folder, group, signature="x")
+solver.run()
+flat = torch.cat([p.detach().flatten() for p in solver.model.parameters()]).numpy()
+np.save(folder / f"rank{group.rank}.npy", flat)
+if group.is_first:
+    record = solver.history[-1]
+    np.save(folder / "metrics.npy", [record.train["loss"], record.train["penalty"], record.valid["loss"],
+                                     record.valid["nsdr"], record.test["nsdr"]])
+"""
+
+
+def train(songs, out, world_size, *overrides):
+    """Weights of every rank and metrics after a small run over `world_size` processes."""
+    port = 20000 + os.getpid() % 10000
+    processes = []
+    for rank in range(world_size):
+        environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank),
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        argv = [*TINY, "batch_size=8", "augment.remix.group_size=2", f"dset.metadata={out.parent / 'cache'}",
+                "epochs=1", "max_batches=2", *overrides]
+        processes.append(subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), str(songs), *argv], env=environment,
+                                          cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [process.communicate()[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
+    return [np.load(out / f"rank{rank}.npy") for rank in range(world_size)], np.load(out / "metrics.npy")
+
+
+@pytest.mark.parametrize("overrides", [[], ["optim.loss=mse", "optim.lr=1e-4"]], ids=["l1", "mse"])
+def test_any_split_gives_the_same_step(songs, tmp_path, overrides):
+    (alone,), metrics = train(songs, tmp_path / "one", 1, *overrides)
+    for world_size in (2, 4):
+        ranks, others = train(songs, tmp_path / str(world_size), world_size, *overrides)
+        for weights in ranks:
+            assert np.array_equal(weights, ranks[0])
+        # Two Adam steps of 3e-4 on sums in another order.
+        assert np.abs(ranks[0] - alone).max() <= 1e-6
+        assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()

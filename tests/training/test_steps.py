@@ -1,0 +1,93 @@
+"""Five training steps against published Demucs's solver, from golden files (tests/golden/make_training.py)."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demucs.dsp.randomness import seeded_torch
+from demucs.layers.dconv import LayerScale
+from demucs.models import zoo
+from demucs.training import stages
+from demucs.training.distributed import Group
+from demucs.training.ema import ModelEMA
+from demucs.training.optim import build_optimizer
+from demucs.training.stages import TrainStage
+from demucs.training.svd import SvdSettings, exact_svd_penalty
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+SPEC = json.loads((GOLDEN / "training_cases.json").read_text())
+SOURCES = ["drums", "bass", "other", "vocals"]
+SVD_DEFAULTS = {"penalty": 0., "min_size": 0.1, "dim": 1, "niters": 2, "powm": False, "proba": 1., "conv_only": False,
+                "convtr": True, "bs": 1}       # of the published function
+TOLERANCE = 1e-5
+
+
+def flat(tensors):
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])[::SPEC["stride"]].numpy().copy()
+
+
+@pytest.mark.parametrize("name", SPEC["cases"])
+def test_five_steps_as_published(name, monkeypatch):
+    case = SPEC["cases"][name]
+    golden = np.load(GOLDEN / "training.npz")
+    torch.manual_seed(3)
+    model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=44100, segment=40, **SPEC["model"])
+    for module in model.modules():
+        if isinstance(module, LayerScale):
+            module.scale.data[:] = 0.5
+    svd = SvdSettings(**{**SVD_DEFAULTS, **case["svd"]})
+    optimizer = build_optimizer(model, kind=case["optim"], **{key: case[key] for key in (
+        "lr", "momentum", "beta2", "weight_decay")})
+    per_batch, per_epoch = ModelEMA(model, 0.9, device="cpu"), ModelEMA(model, 0.5, device="cpu")
+    parameters = list(model.parameters())
+    gradients = []
+    optimizer.register_step_pre_hook(lambda *_: gradients.append(flat([p.grad for p in parameters])))
+    stage = TrainStage(model=model, wrapped=model, optimizer=optimizer, loader=None, sampler=None, augment=None,
+                       averages=[per_batch], group=Group(0, 1, torch.device("cpu")), seed=0, loss=case["loss"],
+                       weights=case["weights"], svd=svd, clip_grad=case["clip_grad"], max_batches=None, prints=0,
+                       track_name=str)
+
+    @contextlib.contextmanager
+    def seeded_as_published(seed, purpose, epoch, step, device):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 + step)
+            yield
+    monkeypatch.setattr(stages, "seeded_torch", seeded_as_published)
+
+    model.train()
+    numbers = []
+    for step in range(SPEC["steps"]):
+        batch = torch.randn(SPEC["batch"], 4, 2, SPEC["length"], generator=torch.Generator().manual_seed(step))
+        metrics = stage.step(batch, epoch=0, step=step, names=[])
+        per_epoch.update()
+        numbers.append([metrics[key] for key in ("loss", "reco", "grad", "reco_drums", "reco_vocals")]
+                       + [metrics.get("penalty", 0.)])
+    expected = golden[name + "/numbers"]
+    assert np.abs(np.array(numbers) / np.maximum(expected, 1) - expected / np.maximum(expected, 1)).max() <= TOLERANCE
+    norms = np.array(numbers)[:, 2]
+    if case["clip_grad"]:
+        norms = np.minimum(norms, case["clip_grad"])
+    error = np.abs(np.stack(gradients) - golden[name + "/gradients"]).max(axis=1)
+    assert (error / norms).max() <= TOLERANCE
+    for key, value in (("weights", flat(parameters)),
+                       ("ema_batch", flat([per_batch.state[n] for n, _ in model.named_parameters()])),
+                       ("ema_epoch", flat([per_epoch.state[n] for n, _ in model.named_parameters()]))):
+        assert np.abs(value - golden[f"{name}/{key}"]).max() <= TOLERANCE, key
+    if svd.penalty:
+        expected = float(golden[name + "/exact_penalty"])
+        assert abs(exact_svd_penalty(model, svd) - expected) <= TOLERANCE * expected
+        assert expected > 1
+
+
+def test_svd_draws_are_keyed_and_leave_the_global_generator_alone():
+    before = torch.get_rng_state()
+    draws = []
+    for key in ((1, 2), (1, 2), (1, 3)):
+        with seeded_torch(0, "svd", *key):
+            draws.append(torch.randn(3))
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert torch.equal(torch.get_rng_state(), before)
