@@ -205,6 +205,24 @@ def test_a_port_somebody_listens_on_is_passed_over():
     assert other != str(port) and 10000 <= int(other) < 32000
 
 
+def test_a_script_that_finds_no_repository_says_so(no_slurm, tmp_path):
+    result = no_slurm.script("train_slurm.sh", "5", DEMUCS_REPO=str(tmp_path))
+    assert result.returncode == 2 and "submit in the repository or set DEMUCS_REPO" in result.stderr
+
+
+def test_missing_programs_are_named_to_who_cannot_install_them(no_slurm, tmp_path):
+    for name, body in (("id", "echo 1000"), ("apt-get", "exit 1"), ("gcc", "true"), ("slurmctld", "true"),
+                       ("slurmd", "true")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    no_slurm.environment.pop("SOUNDSTRETCH", None)
+    result = no_slurm.script("install_programs.sh", PYTHON="/no/python")
+    assert result.returncode == 0
+    missing = "soundstretch ffmpeg slurm-client"
+    assert f"Not installed: {missing}\n    sudo apt-get install -y {missing}\n" in result.stdout
+    assert "the same scripts run without Slurm" in result.stdout
+
+
 def test_log_folders_exist_in_a_clone():
     for folder in ("slurm_out", "slurm_scripts/slurm_out"):
         assert subprocess.run(["git", "ls-files", "--error-unmatch", f"{folder}/.gitkeep"], cwd=REPOSITORY,
