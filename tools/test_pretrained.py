@@ -45,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
     add("--examples", type=int, default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
     add("--reference-separators", action="store_true",
-        help="also score silence, the mixture, and a fixed filter fitted on the training songs")
+        help="also score silence, the mixture, and a fixed filter fitted on the training songs, by nSDR")
     add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
     add("--experiments", type=Path, default=experiments.EXPERIMENTS, help="where runs lie (default: %(default)s)")
     return parser
@@ -79,9 +79,10 @@ def run(args: argparse.Namespace) -> None:
     for name, separator in separators.items():
         own = separator is model
         logging.info("Scoring %s on %s (%d tracks)", name, dataset, len(test))
+        sdr = own and not args.no_sdr      # museval takes minutes per song, and nSDR is enough to compare with
         scores = evaluate_tracks(
-            separator, test, metrics=("nsdr",) if args.no_sdr else ("nsdr", "bsseval"), **settings,
-            workers=0 if args.no_sdr else args.workers, save_to=args.save if own else None,
+            separator, test, metrics=("nsdr", "bsseval") if sdr else ("nsdr",), **settings,
+            workers=args.workers if sdr else 0, save_to=args.save if own else None,
             keep=collect.ExampleWriter(args.results / "examples" / name, model, count=args.examples) if own else None)
         record = collect.evaluation_record(separator, scores, name=name, dataset=dataset, settings=settings)
         schema.save(record, folder / ("evaluation.json" if own else f"evaluation_{name}.json"))

@@ -7,6 +7,7 @@ has come and puts it under its signature into a folder of models.
 import dataclasses
 import difflib
 import logging
+import shutil
 import typing as tp
 from pathlib import Path
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENTS = Path("outputs") / "xps"
 RESULTS = Path("demucs_results")
-BEST, RUN_CARD, HISTORY = "best.th", "run_card.json", "history.json"
+BEST, RUN_CARD, HISTORY, LOG = "best.th", "run_card.json", "history.json", "train.log"
 
 
 def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
@@ -60,7 +61,8 @@ def export(signature: str, out: Path, *, half: bool = False, experiments: Path =
 
 
 def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:
-    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE; what is not there is left out.
+    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE and its log to RESULTS/logs/SIGNATURE; what is
+    not there is left out.
 
     Returns the files written: none for a model that was not trained here.
     """
@@ -70,4 +72,9 @@ def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Pat
         if source.exists():
             copies.append(results / "runs" / signature / name)
             schema.write_json(schema.read_json(source), copies[-1])
+    log = experiments / signature / LOG
+    if log.exists():
+        copies.append(results / "logs" / signature / LOG)
+        copies[-1].parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, copies[-1])
     return copies

@@ -73,13 +73,13 @@ class Group:
 
 
 def join_group() -> Group:
-    """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs.
+    """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs. DEMUCS_DEVICE=cpu leaves GPUs alone.
 
     Raises:
         ConfigError: where the environment is incomplete.
     """
     world_size = int(os.environ.get("WORLD_SIZE", 1))
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
     index = local_rank if cuda and torch.cuda.device_count() > 1 else 0

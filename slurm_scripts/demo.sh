@@ -1,0 +1,103 @@
+#!/bin/bash
+# The whole way in one command: `make demo`, or `make demo-long`.
+# A private Slurm comes up, songs are synthesised, a small HDemucs is trained over two nodes with train_slurm.sh, then
+# released, evaluated, heard on one song and reported; Slurm goes down. Without Slurm the same scripts run by themselves.
+# Typed again, it continues where it stopped.
+set -euo pipefail
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+scripts=$repository/slurm_scripts
+python=${DEMUCS_PYTHON:-$repository/.venv/bin/python}
+cd "$repository"
+
+marker=demo epochs=9
+[[ ${1:-} != --long ]] || { marker=demo-long epochs=60; }
+songs=$repository/demo/songs
+export DEMUCS_MUSDB=$songs DEMUCS_DEVICE=cpu PYTHONUNBUFFERED=1
+begin=$SECONDS
+
+# The published settings of train_slurm.sh, narrowed to what two CPU cores learn in minutes.
+overrides=(
+    "dummy=$marker" hdemucs.channels=16 hdemucs.dconv_mode=0 hdemucs.cac=True hdemucs.hybrid_old=False
+    hdemucs.norm_starts=4 svd.penalty=0 'ema.epoch=[]' 'ema.batch=[0.99]' optim.lr=0.003 batch_size=4
+    dset.segment=3 dset.shift=1 augment.remix.group_size=2 augment.repitch.proba=0.1 model_segment=6
+    test.sdr=False misc.num_workers=1
+)
+
+title() { printf '\n\033[1m[%d:%02d] %s\033[0m\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
+
+if command -v sbatch >/dev/null && command -v slurmctld >/dev/null; then
+    title "A private Slurm of two nodes"
+    "$scripts/local_cluster.sh" start
+    trap '"$scripts/local_cluster.sh" stop' EXIT
+    eval "$("$scripts/local_cluster.sh" env)"
+    slurm=1
+else
+    title "No Slurm here: the batch scripts run by themselves, as two processes"
+    export DEMUCS_LOCAL_TASKS=2
+    slurm=''
+fi
+
+# follow SBATCH_OPTIONS... -- SCRIPT ARGUMENTS...: submit, show the log while the job runs, fail if it does.
+follow() {
+    local options=() job log state
+    while [[ $1 != -- ]]; do options+=("$1"); shift; done
+    shift
+    if [[ -z $slurm ]]; then
+        bash "$scripts/$1" --local "${@:2}"
+        return
+    fi
+    job=$(timeout 60 sbatch --parsable "${options[@]}" "$scripts/$1" "${@:2}")
+    echo "sbatch $1: job $job"
+    until log=$(compgen -G "slurm_out/*-$job.out"); do sleep 0.2; done
+    tail -n +1 -f "$log" & local tail=$!
+    while state=$(timeout 60 scontrol show job --oneliner "$job" | grep -o 'JobState=[A-Z]*' | cut -d= -f2)
+          [[ $state == PENDING || $state == RUNNING || $state == COMPLETING || $state == CONFIGURING ]]; do sleep 1; done
+    sleep 0.5
+    kill $tail; wait $tail 2>/dev/null || true
+    [[ $state == COMPLETED ]] || { echo "job $job ended as $state; its log is $log" >&2; exit 1; }
+}
+
+experiment() {   # the signature of this demo's run, if it has begun
+    local file
+    for file in $(ls -t outputs/xps/*/.argv.json 2>/dev/null); do
+        if grep -q "\"dummy=$marker\"" "$file"; then basename "$(dirname "$file")"; return; fi
+    done
+}
+
+epochs_done() {  # of signature $1
+    [[ -f outputs/xps/$1/run_card.json ]] || { echo 0; return; }
+    "$python" -c "import sys; from demucs import schema; print(schema.load(schema.RunCard, sys.argv[1]).epochs_done)" \
+        "outputs/xps/$1/run_card.json"
+}
+
+title "Synthetic songs in the layout of MUSDB18-HQ, in demo/songs"
+"$python" -m tools.make_synthetic "$songs" --train 40 --test 6 --valid 3 --seconds 20 --seed 1
+
+signature=$(experiment)
+if [[ -z $signature || $(epochs_done "$signature") -lt $epochs ]]; then
+    title "Training: two tasks on two nodes, $epochs epochs (continues if it was interrupted)"
+    follow --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=2 --gres=gpu:1 -- \
+        train_slurm.sh "$epochs" "${overrides[@]}"
+    signature=$(experiment)
+fi
+model=$repository/release_models/$signature.th
+if [[ ! $model -nt outputs/xps/$signature/best.th ]]; then
+    title "Release: the best weights of experiment $signature"
+    follow -- slurm_release.sh "$signature"
+fi
+if [[ ! demucs_results/runs/$signature/evaluation_average_filter.json -nt $model ]]; then
+    title "Evaluation on test songs, beside silence, the mixture and a fixed filter"
+    follow -- evaluate_slurm.sh "$signature" --reference-separators
+fi
+song=$(find "$songs/test" -name mixture.wav | sort | head -n1)
+if [[ ! -d $repository/separated/$signature ]]; then
+    title "Separation of one song: $(basename "$(dirname "$song")")"
+    follow -- slurm_separate.sh "$song" "$signature"
+fi
+title "Figures and report"
+"$python" graphing_scripts/plot_results.py "$signature"
+"$python" graphing_scripts/plot_scores.py "$signature"
+"$python" graphing_scripts/report.py "$signature"
+
+title "Done. The report: demucs_results/report.html; the separated song: separated/$signature"
+"$python" graphing_scripts/score_table.py "$signature"
