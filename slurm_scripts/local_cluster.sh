@@ -30,12 +30,12 @@ daemons() {
     done
 }
 
-# Processes of jobs. Not the shells that only talk to this cluster: they have SLURM_CONF, but not the cluster's name.
+# Processes of jobs. Not the shells that only talk to this cluster: they have SLURM_CONF, but are on none of its nodes.
 steps() {
     local pid
     for pid in $(processes_with environ "SLURM_CONF=$SLURM_CONF"); do
         if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == slurmstepd ]] \
-                || grep -qzx 'SLURM_CLUSTER_NAME=demucs' "/proc/$pid/environ" 2>/dev/null; then
+                || grep -qzx 'SLURMD_NODENAME=n[12]' "/proc/$pid/environ" 2>/dev/null; then
             echo "$pid"
         fi
     done
