@@ -9,8 +9,8 @@ scripts=$repository/slurm_scripts
 python=${DEMUCS_PYTHON:-$repository/.venv/bin/python}
 cd "$repository"
 
-marker=demo epochs=9
-[[ ${1:-} != --long ]] || { marker=demo-long epochs=60; }
+marker=demo epochs=4
+[[ ${1:-} != --long ]] || { marker=demo-long epochs=24; }
 songs=$repository/demo/songs
 export DEMUCS_MUSDB=$songs DEMUCS_DEVICE=cpu PYTHONUNBUFFERED=1
 begin=$SECONDS
@@ -71,7 +71,7 @@ epochs_done() {  # of signature $1
 }
 
 title "Synthetic songs in the layout of MUSDB18-HQ, in demo/songs"
-"$python" -m tools.make_synthetic "$songs" --train 40 --test 6 --valid 3 --seconds 20 --seed 1
+"$python" -m tools.make_synthetic "$songs" --train 40 --test 5 --valid 3 --seconds 20 --seed 1
 
 signature=$(experiment)
 if [[ -z $signature || $(epochs_done "$signature") -lt $epochs ]]; then
