@@ -1,0 +1,67 @@
+"""The two environments that benchmarks compare: ours, and that of published Demucs (DEMUCS_ORACLE, else .oracle)."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import typing as tp
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIDES = ("ours", "published")
+
+
+def python(side: str) -> str:
+    """The interpreter of a side. Exits with the remedy where published Demucs is not installed."""
+    if side == "ours":
+        return sys.executable
+    oracle = os.environ.get("DEMUCS_ORACLE", str(REPOSITORY / ".oracle" / "bin" / "python"))
+    if not Path(oracle).exists():
+        sys.exit(f"error: no published Demucs at {oracle}: `make oracle` installs it, or set DEMUCS_ORACLE")
+    return oracle
+
+
+def variables(side: str) -> tp.Dict[str, str]:
+    """Environment variables in which `import demucs` finds the code of this side."""
+    found = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return {**found, "PYTHONPATH": str(REPOSITORY)} if side == "ours" else found
+
+
+class Peer:
+    """A process of one side that stays and answers requests, one line of JSON each way.
+
+    It waits while the other side is measured, so that both can take turns within one state of the machine.
+    `folder` is where it runs: not the repository, where published code would find ours instead.
+    """
+
+    def __init__(self, side: str, script: Path, folder: Path):
+        self.side = side
+        self.process = subprocess.Popen([python(side), str(script), side], cwd=folder, env=variables(side), text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def ask(self, **request: tp.Any) -> tp.Any:
+        """The answer to a request. Raises RuntimeError where the process is no more."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of {self.side!r} ended with status {self.process.wait()} at the request "
+                               f"{request}; its message is above")
+        return json.loads(answer)
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *_: tp.Any) -> None:
+        self.process.terminate()
+        self.process.communicate()
+
+
+def in_turns(rounds: int) -> tp.Iterator[tp.Tuple[int, str]]:
+    """(round, side): both sides in every round, in changing order, so that a drift of the machine hits both alike."""
+    for number in range(rounds):
+        for side in SIDES if number % 2 else reversed(SIDES):
+            yield number, side

@@ -1,0 +1,146 @@
+"""Training steps and validation passes of HDemucs by published Demucs's solver or by our stages, in a process that stays.
+
+    PYTHON benchmarks/peers/training_peer.py published|ours
+
+Run by bench_training.py and bench_validation.py. Each line of standard input is a request in JSON, each answered by one
+line. Both sides build the model from the same seed, raise its layer scales to 0.5, at which every part of the model
+matters to the output, and draw the same batches and the same directions for the randomised SVD.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from unittest import mock
+
+import numpy as np
+import torch
+
+SOURCES = ["drums", "bass", "other", "vocals"]
+RATE = 44100
+LR, BETAS, EMA_DECAYS = 3e-4, (0.9, 0.9998), (0.9995, 0.9999)
+
+
+def batch_of(step: int, batch: int, seconds: float) -> torch.Tensor:
+    """Sources [B, S, A, L] of step `step`: noise, whose level changes slowly."""
+    draw = torch.Generator().manual_seed(step)
+    length = int(seconds * RATE)
+    level = torch.rand(batch, 4, 2, 1 + length // 4410, generator=draw).repeat_interleave(4410, dim=-1)[..., :length]
+    return level * torch.randn(batch, 4, 2, length, generator=draw)
+
+
+class Published:
+    """The published solver without an experiment around it: what `_run_one_epoch` looks at, and nothing else."""
+
+    def __init__(self, settings: dict, svd: dict, segment: float):
+        from demucs.ema import ModelEMA
+        from demucs.hdemucs import HDemucs
+        from demucs.solver import Solver
+        from omegaconf import OmegaConf
+        self.model = HDemucs(SOURCES, samplerate=RATE, segment=segment, **settings)
+        self.solver = Solver.__new__(Solver)
+        self.solver.args = OmegaConf.create({
+            "max_batches": None, "misc": {"num_prints": 0}, "valid_apply": True, "debug": False, "flag": None,
+            "weights": [1., 1., 1., 1.], "quant": {"diffq": None, "qat": None}, "svd": svd,
+            "optim": {"loss": "l1", "clip_grad": 0}, "test": {"split": True}})
+        self.solver.model = self.solver.dmodel = self.model
+        self.solver.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR, betas=BETAS)
+        self.solver.quantizer = None
+        self.solver.device = "cpu"
+        self.solver.augment = torch.nn.Identity()
+        self.solver.emas = {"batch": [ModelEMA(self.model, decay) for decay in EMA_DECAYS], "epoch": []}
+
+    def step(self, sources: torch.Tensor, step: int) -> dict:
+        self.solver.loaders = {"train": [sources]}
+        torch.manual_seed(step)
+        return self.solver._run_one_epoch(0)
+
+    @torch.no_grad()
+    def validate(self, tracks: torch.Tensor) -> dict:
+        from demucs.apply import random
+        self.model.eval()
+        self.solver.loaders = {"valid": [tracks]}
+        # The shift trick draws where the song begins: here in the middle of what is possible, for both.
+        with mock.patch.object(random, "randint", lambda low, high: (low + high) // 2):
+            return self.solver._run_one_epoch(0, train=False)
+
+
+class Ours:
+    """Our stages of an epoch, without the experiment and the data around them."""
+
+    def __init__(self, settings: dict, svd: dict, segment: float):
+        from demucs.inference import apply
+        from demucs.models import zoo
+        from demucs.training import stages
+        from demucs.training.distributed import Group
+        from demucs.training.ema import ModelEMA
+        from demucs.training.optim import build_optimizer
+        from demucs.training.svd import SvdSettings
+        self.model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=segment,
+                               **settings)
+        self.stages, self.apply = stages, apply
+        self.group = Group(0, 1, torch.device("cpu"))
+        optimizer = build_optimizer(self.model, kind="adam", lr=LR, momentum=BETAS[0], beta2=BETAS[1], weight_decay=0)
+        self.train = stages.TrainStage(
+            model=self.model, wrapped=self.model, optimizer=optimizer, loader=None, sampler=None, augment=None,
+            averages=[ModelEMA(self.model, decay, device="cpu") for decay in EMA_DECAYS], group=self.group, seed=0,
+            loss="l1", weights=[1., 1., 1., 1.], svd=SvdSettings(**svd), clip_grad=0, max_batches=None, prints=0,
+            track_name=str)
+
+    def step(self, sources: torch.Tensor, step: int) -> dict:
+        @contextlib.contextmanager
+        def seeded_as_published(*_, **__):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(step)
+                yield
+        with mock.patch.object(self.stages, "seeded_torch", seeded_as_published):
+            return self.train.step(sources, epoch=0, step=step, names=[])
+
+    def validate(self, tracks: torch.Tensor) -> dict:
+        stage = self.stages.ValidStage(
+            model=self.model, loader=[tracks], group=self.group, seed=0, loss="l1", weights=[1., 1., 1., 1.],
+            apply=True, split=True, max_batches=None, prints=0)
+        with mock.patch.object(self.apply, "shift_leads", lambda shifts, rate, seed: [RATE // 2 - RATE // 2 // 2]):
+            return stage.run(0, "main")
+
+
+def build(which: str, model: dict, svd: dict, segment: float):
+    torch.manual_seed(0)
+    side = {"published": Published, "ours": Ours}[which](model, svd, segment)
+    for name, parameter in side.model.named_parameters():
+        if name.endswith(".scale"):
+            parameter.data.fill_(0.5)
+    return side
+
+
+def timed(function, *args) -> dict:
+    """{"seconds": float, "metrics": {name: float}} of a call that gives metrics."""
+    begin = time.perf_counter()
+    metrics = function(*args)
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "metrics": {key: float(value) for key, value in metrics.items()}}
+
+
+def main() -> None:
+    which, side = sys.argv[1], None
+    for line in sys.stdin:
+        request = json.loads(line)
+        task = request.pop("do")
+        if task == "build":
+            side = build(which, **request)
+            answer = {"torch": torch.__version__, "threads": torch.get_num_threads(),
+                      "parameters": sum(parameter.numel() for parameter in side.model.parameters())}
+        elif task == "train":
+            side.model.train()
+            answer = timed(side.step, batch_of(request["step"], request["batch"], request["seconds"]), request["step"])
+        elif task == "validate":
+            sources = batch_of(0, 1, request["seconds"])
+            answer = timed(side.validate, torch.cat([sources.sum(dim=1, keepdim=True), sources], dim=1))
+        else:
+            np.savez(request["path"], **{name: value.detach().numpy() for name, value in side.model.named_parameters()})
+            answer = {}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Runs every benchmark, one after the other, and writes docs/benchmarks.md from their results.
+
+    python -m benchmarks.run [--quick] [NAME ...]
+
+A benchmark is a script bench_NAME.py whose last line is a JSON list of `Result`s. Where all of them ran at full length,
+the page is written; with --quick or with names, it is printed instead.
+"""
+
+import argparse
+import ast
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import typing as tp
+from pathlib import Path
+
+from benchmarks.environments import REPOSITORY, python, variables
+from demucs.errors import DemucsError
+from demucs.files import atomic
+from demucs.inference.provenance import commit, now, versions
+
+HERE = Path(__file__).resolve().parent
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+QUICK = {"bench_separation.py": ["--seconds", "20"],
+         "bench_startup.py": ["--rounds", "1"],
+         "bench_training.py": ["--channels", "8", "--seconds", "1", "--rounds", "2", "--steps", "1", "--min-size", "0.2"],
+         "bench_validation.py": ["--channels", "8", "--seconds", "12", "--segment", "8", "--rounds", "1"]}
+PEER_VERSIONS = ("import json, platform; from importlib import metadata; print(json.dumps({'python': "
+                 "platform.python_version(), **{name: metadata.version(name) for name in "
+                 "('demucs', 'torch', 'torchaudio', 'numpy')}}))")
+ENOUGH = 0.95    # of the peer's speed: what lies between this and 1 is within the noise of a shared machine
+
+
+class BenchmarkError(DemucsError):
+    """A benchmark failed, or printed what is not a result."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One measurement: values of both sides in `unit`, how many times better ours is, and the largest difference of
+    what both computed (None where they compute nothing)."""
+    name: str
+    ours: float
+    peer: float
+    ratio: float
+    error: tp.Optional[float]
+    unit: str
+
+
+def parse(line: str, where: str) -> tp.List[Result]:
+    """The results in the last line that benchmark `where` printed. Raises BenchmarkError for anything else."""
+    try:
+        results = [Result(**entry) for entry in json.loads(line)]
+        wrong = [result.name for result in results if not (result.ours > 0 and result.peer > 0 and result.ratio > 0)]
+    except (ValueError, TypeError) as error:
+        raise BenchmarkError(f"{where}: the last line is no JSON list of results ({error}): {line[:200]!r}") from error
+    if wrong or not results:
+        raise BenchmarkError(f"{where}: no positive numbers for {', '.join(wrong) or 'anything'}")
+    return results
+
+
+def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
+    """Run one benchmark, showing what it prints. Raises BenchmarkError where it fails."""
+    print(f"== {script.name} {' '.join(arguments)}".rstrip(), flush=True)
+    last = ""
+    with subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line.strip() or last
+    if process.returncode:
+        raise BenchmarkError(f"{script.name} ended with status {process.returncode}; its message is above")
+    return parse(last, script.name)
+
+
+def table(results: tp.Iterable[Result]) -> str:
+    """A Markdown table, one line per result."""
+    lines = ["| | ours | published Demucs | unit | ratio | largest difference |", "| --- | ---: | ---: | --- | ---: | ---: |"]
+    for result in results:
+        name = result.name.replace("|", "\\|")
+        error = "" if result.error is None else f"{result.error:.1e}"
+        lines.append(f"| {name} | {result.ours:#.4g} | {result.peer:#.4g} | {result.unit} | {result.ratio:.2f} | {error} |")
+    return "\n".join(lines)
+
+
+def machine() -> tp.Dict[str, str]:
+    """What the numbers were measured on."""
+    def field(path: str, key: str) -> str:
+        try:
+            lines = Path(path).read_text().splitlines()
+        except OSError:
+            return ""
+        return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), "")
+    memory = field("/proc/meminfo", "MemTotal").split()
+    return {"processor": field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+            "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+            "memory": f"{int(memory[0]) / 2 ** 20:.1f} GiB" if memory else "unknown",
+            "system": platform.system() + " " + platform.release(),
+            "load before the start": "{:.2f}".format(os.getloadavg()[0])}
+
+
+def peer_versions() -> tp.Dict[str, str]:
+    done = subprocess.run([python("published"), "-c", PEER_VERSIONS], env=variables("published"), cwd=HERE, check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[str, str], ours: tp.Mapping[str, str],
+         peer: tp.Mapping[str, str], code: str, date: str, about: tp.Mapping[str, str], quick: bool) -> str:
+    """docs/benchmarks.md: `results` and `about`, what each measures, by the file name of the benchmark."""
+    def listed(pairs: tp.Mapping[str, str]) -> str:
+        return ", ".join(f"{key} {value}" for key, value in pairs.items())
+    return "\n".join([
+        "# Benchmarks", "",
+        "Written by `make bench`" + (" with **short settings (--quick): not for conclusions**." if quick else "."),
+        "Each number is measured beside that of published Demucs, in the same run, on the same machine and the same "
+        "input, in turns, each in its own environment.", "",
+        table(result for several in results.values() for result in several), "",
+        "The ratio says how many times better ours is: our speed by the peer's for what is counted per second, the "
+        "peer's time or memory by ours for all else. Above 1, ours is faster or smaller. The largest difference is that "
+        "between what both computed.", "",
+        "## Measured on", "",
+        *(f"- {key}: {value}" for key, value in machine.items()),
+        f"- date: {date}",
+        f"- our environment: {listed(ours)}" + (f", commit {code}" if code else ""),
+        f"- the peer's environment: {listed(peer)}", "",
+        "## What is measured", "",
+        *(f"- `benchmarks/{name}`: {text}" for name, text in about.items()), ""])
+
+
+def about(script: Path) -> str:
+    """The description at the top of a benchmark, without its command line."""
+    paragraphs = (ast.get_docstring(ast.parse(script.read_text())) or "").split("\n\n")
+    return " ".join(" ".join(each.split()) for each in paragraphs if not each.startswith(" "))
+
+
+def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
+    parser = argparse.ArgumentParser("benchmarks.run", description="Measure our code beside published Demucs.")
+    scripts = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(scripts)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="short settings, to see whether everything works")
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.names) - set(scripts))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(scripts)}")
+    chosen = [scripts[name] for name in args.names or scripts]
+    facts, peer = machine(), peer_versions()
+    try:
+        results = {path.name: run(path, QUICK.get(path.name, []) if args.quick else []) for path in chosen}
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    text = page(results, machine=facts, ours=versions(), peer=peer, code=commit(), date=now(),
+                about={path.name: about(path) for path in chosen}, quick=args.quick)
+    if args.quick or args.names:
+        print(f"\n{text}")
+    else:
+        with atomic(PAGE) as file:
+            file.write(text.encode())
+        print(f"wrote {PAGE.relative_to(REPOSITORY)}")
+    slower = [result for several in results.values() for result in several if result.ratio < ENOUGH]
+    for result in slower:
+        print(f"slower than published Demucs: {result.name}, ratio {result.ratio:.2f}", file=sys.stderr)
+    return 1 if slower and not args.quick else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

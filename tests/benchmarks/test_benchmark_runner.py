@@ -1,0 +1,112 @@
+"""`benchmarks.run`: from what the benchmarks print to the page, on made-up results."""
+
+import json
+import os
+
+import pytest
+from benchmarks import run
+from benchmarks.environments import SIDES, Peer, in_turns, python, variables
+
+FAST = {"name": "loader", "ours": 12.5, "peer": 10., "ratio": 1.25, "error": 3e-5, "unit": "segments/s"}
+SLOW = {"name": "start | import", "ours": 4., "peer": 2., "ratio": 0.5, "error": None, "unit": "s"}
+SCRIPT = '"""What it measures.\n\n    python x.py\n\nAnd how.\n"""\nimport sys\nprint("working", sys.argv[1:])\nprint({!r})\n'
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A repository with one benchmark and a stand-in for the environment of published Demucs."""
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(run, "HERE", folder)
+    monkeypatch.setattr(run, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(run, "PAGE", tmp_path / "docs" / "benchmarks.md")
+    monkeypatch.setattr(run, "peer_versions", lambda: {"demucs": "4.1.0", "torch": "2.8.0"})
+    (folder / "bench_loader.py").write_text(SCRIPT.format(json.dumps([FAST])))
+    return tmp_path
+
+
+def test_table():
+    lines = run.table([run.Result(**FAST), run.Result(**SLOW)]).splitlines()
+    assert lines[2] == "| loader | 12.50 | 10.00 | segments/s | 1.25 | 3.0e-05 |"
+    assert lines[3] == "| start \\| import | 4.000 | 2.000 | s | 0.50 |  |"
+    assert {line.replace("\\|", "").count("|") for line in lines} == {7}
+
+
+def test_page_has_results_machine_versions_and_descriptions(workplace, capfd):
+    assert run.main([]) == 0
+    page = (workplace / "docs" / "benchmarks.md").read_text()
+    assert "| loader | 12.50 |" in page and "--quick" not in page
+    assert "- `benchmarks/bench_loader.py`: What it measures. And how." in page
+    assert "demucs 4.1.0, torch 2.8.0" in page
+    for key in ("processor", "cores", "memory", "date", "our environment: python"):
+        assert f"- {key}" in page
+    assert str(workplace) not in page and os.path.expanduser("~") + "/" not in page
+    assert "working []" in capfd.readouterr().out
+
+
+def test_short_settings_and_single_benchmarks_leave_the_page_alone(workplace, monkeypatch, capfd):
+    monkeypatch.setitem(run.QUICK, "bench_loader.py", ["--seconds", "1"])
+    assert run.main(["--quick"]) == 0
+    shown = capfd.readouterr().out
+    assert "working ['--seconds', '1']" in shown and "short settings" in shown and "| loader |" in shown
+    assert run.main(["loader"]) == 0
+    assert not (workplace / "docs" / "benchmarks.md").exists()
+
+
+def test_slower_than_the_peer_is_written_and_fails(workplace, capfd):
+    (workplace / "benchmarks" / "bench_start.py").write_text(SCRIPT.format(json.dumps([SLOW])))
+    assert run.main([]) == 1
+    assert "start \\| import" in (workplace / "docs" / "benchmarks.md").read_text()
+    assert "slower than published Demucs: start | import, ratio 0.50" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("last", ["done", "[]", "[1]", json.dumps([{"name": "loader"}]), json.dumps([{**FAST, "ours": 0}])])
+def test_what_is_no_result_is_refused_with_the_name_of_the_benchmark(last):
+    with pytest.raises(run.BenchmarkError, match="bench_x.py"):
+        run.parse(last, "bench_x.py")
+
+
+def test_failing_benchmark_keeps_the_old_page(workplace, capfd):
+    page = workplace / "docs" / "benchmarks.md"
+    page.write_text("as it was")
+    (workplace / "benchmarks" / "bench_bad.py").write_text("import sys\nsys.exit('no such thing')")
+    assert run.main([]) == 1
+    assert "bench_bad.py ended with status 1" in capfd.readouterr().err
+    assert page.read_text() == "as it was"
+
+
+def test_unknown_name_is_refused(workplace, capfd):
+    with pytest.raises(SystemExit):
+        run.main(["speed"])
+    assert "no benchmark speed; there are loader" in capfd.readouterr().err
+
+
+def test_every_short_setting_belongs_to_a_benchmark(repository):
+    assert set(run.QUICK) <= {path.name for path in (repository / "benchmarks").glob("bench_*.py")}
+
+
+def test_published_environment_does_not_see_our_code(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", "somewhere")
+    assert "PYTHONPATH" not in variables("published")
+    assert variables("ours")["PYTHONPATH"] == str(run.REPOSITORY)
+    monkeypatch.setenv("DEMUCS_ORACLE", str(tmp_path / "missing"))
+    with pytest.raises(SystemExit, match="make oracle"):
+        python("published")
+
+
+def test_sides_take_turns_in_changing_order():
+    turns = list(in_turns(2))
+    assert sorted(turns) == [(number, side) for number in range(2) for side in SIDES]
+    assert turns[0][1] != turns[2][1]
+
+
+def test_peer_answers_and_says_why_it_stopped(tmp_path):
+    script = tmp_path / "peer.py"
+    script.write_text("import json, sys\nfor line in sys.stdin:\n    print(json.dumps([sys.argv[1], json.loads(line)['x']]),"
+                      " flush=True)\n    if 'stop' in line:\n        sys.exit(3)\n")
+    with Peer("ours", script, tmp_path) as peer:
+        assert peer.ask(x=1) == ["ours", 1]
+        assert peer.ask(x="stop") == ["ours", "stop"]
+        with pytest.raises(RuntimeError, match="'ours' ended with status 3"):
+            peer.ask(x=2)
