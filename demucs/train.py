@@ -12,8 +12,9 @@ import sys
 import typing as tp
 from pathlib import Path
 
+import hydra
 import torch
-from dora import get_xp
+from dora import get_xp, is_xp
 from dora.distrib import set_distrib_env
 from dora.hydra import HydraMain
 from omegaconf import OmegaConf
@@ -69,6 +70,21 @@ class ExperimentMain(HydraMain):
             known = sorted(path.parent.name for path in folder.glob("*/.argv.json"))
             raise SystemExit(f"error: no experiment {sig!r} in {folder}.{nearest_key(sig, known)} There are: "
                              f"{', '.join(known) or 'none yet'}.") from error
+
+    def _main(self) -> tp.Any:
+        """As Dora's, with the run folder quoted: it may lie in a folder with spaces or quotes in its name."""
+        arguments = []
+        if is_xp():
+            folder = str(get_xp().folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+            arguments.append(f"hydra.run.dir='{folder}'")
+            if int(os.environ.get("RANK", 0)):
+                arguments.append("hydra.output_subdir=null")
+        sys.argv += arguments
+        try:
+            return hydra.main(config_name=self.config_name, config_path=self.config_path, **self.hydra_kwargs)(
+                self.main)()
+        finally:
+            del sys.argv[len(sys.argv) - len(arguments):]
 
     def _get_base_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
         """Composing takes a second, and depends on the choice of groups only."""

@@ -1,0 +1,94 @@
+"""The whole chain on a real Slurm with the real programs: eight tasks over two nodes train, then release, evaluate,
+separate and draw."""
+
+import json
+import re
+import sys
+import time
+
+import pytest
+import soundfile
+from conftest import REPOSITORY
+from training.conftest import TINY, write_track
+
+from demucs import schema
+from demucs.data.musdb import SOURCES, VALIDATION_TRACKS
+
+pytestmark = pytest.mark.slurm
+
+PATIENCE = 300   # seconds; eight processes start on as few as two cores
+OVERRIDES = [*[item for item in TINY if not item.startswith("epochs=")], "batch_size=8",
+             "augment.remix.group_size=1", "ema.epoch=[]", "max_batches=1"]
+
+
+@pytest.fixture
+def real(checkout, cluster, tmp_path):
+    """The checkout with the real package behind its scripts, and five short songs."""
+    for name in ("demucs", "conf", "tools", "graphing_scripts"):
+        (checkout.root / name).symlink_to(REPOSITORY / name)
+    (checkout.root / "demucs_results").mkdir()
+    (checkout.root / "demucs_results" / "published_baselines.csv").symlink_to(
+        REPOSITORY / "demucs_results" / "published_baselines.csv")
+    for folder in (checkout.root / "outputs" / "xps").iterdir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    songs = tmp_path / "songs of mine"
+    for number in range(3):
+        write_track(songs / "train" / f"Song {number}", number)
+    write_track(songs / "train" / VALIDATION_TRACKS[0], 10)
+    write_track(songs / "test" / "The test", 20)
+    checkout.environment.update(cluster, DEMUCS_PYTHON=sys.executable, DEMUCS_MUSDB=str(songs), DEMUCS_DEVICE="cpu")
+    checkout.songs = songs
+    return checkout
+
+
+def submit(checkout, *command):
+    """Run a job to its end; returns its log."""
+    result = checkout.run("sbatch", "--parsable", *command)
+    assert result.returncode == 0, result.stderr
+    job = result.stdout.strip()
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        text = checkout.run("timeout", "10", "scontrol", "show", "job", "--oneliner", job).stdout
+        state = re.search(r" JobState=(\S+)", text)[1]
+        if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
+            break
+        assert time.monotonic() < deadline, text
+        time.sleep(0.3)
+    (log,) = (checkout.root / "slurm_out").glob(f"*-{job}.out")
+    assert state == "COMPLETED", log.read_text()
+    return log.read_text()
+
+
+def test_train_release_evaluate_separate_draw(real):
+    log = submit(real, "--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--gres=gpu:4", "--cpus-per-task=1",
+                 "slurm_scripts/train_slurm.sh", "1", *OVERRIDES)
+    assert "Process 1 of 8" in log and "Valid Summary | Epoch 1" in log
+    (experiment,) = (real.root / "outputs" / "xps").iterdir()
+    signature = experiment.name
+    from demucs.train import main
+    assert main.get_xp(json.loads((experiment / ".argv.json").read_text())).sig == signature
+    card = schema.load(schema.RunCard, experiment / "run_card.json")
+    assert (card.epochs_done, card.sessions[0].world_size) == (1, 8) and card.sessions[0].job is not None
+
+    assert "All 1 epochs are done" in submit(real, "slurm_scripts/continue_run_slurm.sh", signature)
+    assert signature in submit(real, "slurm_scripts/slurm_release.sh")
+    assert (real.root / "release_models" / f"{signature}.th").exists()
+
+    submit(real, "slurm_scripts/evaluate_slurm.sh", signature, "--reference-separators")
+    results = real.root / "demucs_results"
+    evaluation = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation.json")
+    assert [track.name for track in evaluation.tracks] == ["The test"]
+    assert set(evaluation.tracks[0].scores["bass"]) == {"nsdr", "SDR", "ISR", "SIR", "SAR"}
+    silence = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation_silence.json")
+    assert abs(silence.tracks[0].scores["drums"]["nsdr"]) < 0.01     # the mean of the mixture comes back
+    assert (results / "logs" / signature / "train.log").exists()
+
+    submit(real, "slurm_scripts/slurm_separate.sh", real.songs / "test" / "The test" / "mixture.wav", signature)
+    for name in SOURCES:
+        assert soundfile.info(real.root / "separated" / signature / "mixture" / f"{name}.wav").frames == 16000
+
+    drawn = real.run(sys.executable, "graphing_scripts/report.py", signature)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "average" in (results / "report.html").read_text()
