@@ -5,12 +5,9 @@ with `weights_only`, so reading one from an unknown place cannot run code; weigh
 card, since neither the container nor torch notices a flipped bit.
 """
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 import pickle
-import tempfile
 import typing as tp
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from torch import nn
 
 from .. import schema
 from ..errors import PackageError
+from ..files import atomic
 from ..models import zoo
 from ..schema import ReleaseCard
 from . import provenance
@@ -70,33 +68,13 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half
     package = {"format": FORMAT, "version": schema.RELEASE_VERSION, "model": model.zoo_name,
                "kwargs": dict(model.zoo_kwargs), "state": state, "card": schema.to_plain(card)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _atomically(path) as file:
+        with atomic(path) as file:
             torch.save(package, file)
         schema.save(card, path.with_suffix(".json"))
     except (OSError, RuntimeError) as error:   # torch turns a failed write into a RuntimeError
         raise PackageError(f"{path}: cannot be written ({error}). What was there before is unharmed; free some space "
                            f"or choose another folder") from error
     return card
-
-
-@contextlib.contextmanager
-def _atomically(path: Path) -> tp.Iterator[tp.IO[bytes]]:
-    """A file that takes the name `path` when it is complete and safely on disk, and vanishes otherwise."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)    # mkstemp keeps everybody else out
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def new_card(model: nn.Module, *, signature: str, epochs_done: int, epochs: int, valid: schema.Metrics,

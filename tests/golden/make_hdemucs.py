@@ -9,23 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from demucs.hdemucs import HDemucs
+from sharpen import sharpen
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ["drums", "bass", "other", "vocals"]
 STRIDE = 61     # of the stored samples
 SHORT = 30011    # samples of the training-mode check. With much fewer, Wiener EM is ill-conditioned in float32
-
-
-def sharpen(parameters):
-    """Give every part a say. At their initial values a model without its attention or LSTM gives nearly the same."""
-    gains = {"query": 5, "key": 5, "query_decay.weight": 50, "content": 3, "proj": 3, "lstm": 2, "linear": 4}
-    with torch.no_grad():
-        for key, parameter in parameters.items():
-            if key.endswith(".scale"):
-                parameter.fill_(0.5)
-            for part, gain in gains.items():
-                if "dconv" in key and (f".{part}." in key or key.endswith(part)):
-                    parameter *= gain
 
 
 def main():
@@ -37,7 +26,7 @@ def main():
         parameters = dict(model.named_parameters())
         facts[name] = {"parameters": [[key, list(p.shape), p.detach().double().sum().item()]
                                       for key, p in parameters.items()]}
-        sharpen(parameters)
+        sharpen(model)
         mix = torch.randn(1, case.get("audio_channels", 2), case["length"],
                           generator=torch.Generator().manual_seed(2))
         with torch.no_grad():

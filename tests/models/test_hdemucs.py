@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden.sharpen import sharpen
 from torch import nn
 
 from demucs.errors import ConfigError
@@ -28,18 +29,6 @@ def build(name, seed=1):
     torch.manual_seed(seed)
     return zoo.build("hdemucs", sources=case.get("sources", SOURCES), audio_channels=case.get("audio_channels", 2),
                      samplerate=44100, segment=40, **case["settings"])
-
-
-def sharpen(model):
-    """Give every part a say. At their initial values a model without its attention or LSTM gives nearly the same."""
-    gains = {"query": 5, "key": 5, "query_decay.weight": 50, "content": 3, "proj": 3, "lstm": 2, "linear": 4}
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if key.endswith(".scale"):
-                parameter.fill_(0.5)
-            for part, gain in gains.items():
-                if "dconv" in key and (f".{part}." in key or key.endswith(part)):
-                    parameter *= gain
 
 
 def mixture(name):
