@@ -225,7 +225,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     return solver
 
 
-def run(cfg: tp.Any) -> None:
+def main(cfg: tp.Any) -> None:
     """One experiment from its Hydra configuration, inside Dora."""
     xp = get_xp()
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -248,8 +248,8 @@ def run(cfg: tp.Any) -> None:
         sys.exit(1)
 
 
-run.__module__ = __name__
-main = ExperimentMain(run, config_name="config", config_path="../conf", version_base="1.3")
+# Under the same name, by which Dora's helper processes find it.
+main = ExperimentMain(main, config_name="config", config_path="../conf", version_base="1.3")
 
 if "_DORA_TEST_PATH" in os.environ:
     main.dora.dir = Path(os.environ["_DORA_TEST_PATH"])

@@ -1,0 +1,30 @@
+"""The table that `dora grid` shows while experiments run."""
+
+import typing as tp
+
+import treetable
+from dora import Explorer
+
+from ..schema import EpochRecord
+
+
+class TrainingExplorer(Explorer):
+    """One row per experiment: epochs, training and best validation scores, and the last test."""
+
+    def get_grid_metrics(self) -> tp.List[tp.Any]:
+        group, leaf = treetable.group, treetable.leaf
+        return [group("train", [leaf("epoch"), leaf("reco", ".3f")], align=">"),
+                group("valid", [leaf("penalty", ".1f"), leaf("reco", ".3f"), leaf("best_nsdr", ".2f")], align=">"),
+                group("test", [leaf("nsdr", ".2f"), leaf("sdr_med", ".2f")], align=">")]
+
+    def process_history(self, history: tp.List[tp.Dict[str, tp.Any]]) -> tp.Dict[str, tp.Dict[str, float]]:
+        records = [EpochRecord.from_history(entry) for entry in history]
+        if not records:
+            return {"train": {"epoch": 0}, "valid": {}, "test": {}}
+        last = records[-1]
+        valid = {"reco": last.valid["reco"], "best_nsdr": max(record.valid["nsdr"] for record in records)}
+        if last.penalty is not None:
+            valid["penalty"] = last.penalty
+        tests = [record.test for record in records if record.test]
+        return {"train": {"epoch": len(records), "reco": last.train["reco"]}, "valid": valid,
+                "test": dict(tests[-1]) if tests else {}}
