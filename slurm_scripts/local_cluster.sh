@@ -152,8 +152,7 @@ wait_for_nodes() {
 
 stop() {
     local waited pids signal=TERM
-    [[ -f $SLURM_CONF ]] || return 0
-    if [[ -n $(daemons) ]]; then
+    if [[ -f $SLURM_CONF && -n $(daemons) ]]; then
         ask squeue --noheader --format=%A | xargs -r timeout 10 scancel || true
         for ((waited = 0; waited < 40; waited++)); do   # 8 s: KillWait and a little more
             [[ -n $(ask squeue --noheader || true) || -n $(steps) ]] || break
