@@ -26,7 +26,7 @@ def score_table(run: Run, family: Family) -> str:
     for row in rows:
         numbers = (row.values.get(name) for name in columns)
         lines.append(f"{row.label:<{first}}" + "".join(
-            f"{'undefined' if value is None else format(value, '.2f'):>{width}}"
+            f"{'undefined' if value is None else format(round(value, 2) + 0., '.2f'):>{width}}"
             for value, width in zip(numbers, widths)))
     notes = [undefined(aggregate(run.evaluation, family)), *(f"note: {note}" for note in run.notes)]
     return "\n".join([*lines, *filter(None, notes)])
