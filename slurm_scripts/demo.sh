@@ -25,16 +25,24 @@ overrides=(
 
 title() { printf '\n\033[1m[%d:%02d] %s\033[0m\n' $(((SECONDS - begin) / 60)) $(((SECONDS - begin) % 60)) "$*"; }
 
+tail_pid=''
+finish() {
+    [[ -z $tail_pid ]] || kill "$tail_pid" 2>/dev/null || true
+    [[ -z $slurm ]] || "$scripts/local_cluster.sh" stop
+}
+slurm=''
+trap finish EXIT
+trap 'exit 130' INT TERM
+PATH=$PATH:/usr/sbin   # where Debian has the daemons, and ordinary users do not look
+
 if command -v sbatch >/dev/null && command -v slurmctld >/dev/null; then
     title "A private Slurm of two nodes"
-    "$scripts/local_cluster.sh" start
-    trap '"$scripts/local_cluster.sh" stop' EXIT
-    eval "$("$scripts/local_cluster.sh" env)"
     slurm=1
+    "$scripts/local_cluster.sh" start
+    eval "$("$scripts/local_cluster.sh" env)"
 else
     title "No Slurm here: the batch scripts run by themselves, as two processes"
     export DEMUCS_LOCAL_TASKS=2
-    slurm=''
 fi
 
 # follow SBATCH_OPTIONS... -- SCRIPT ARGUMENTS...: submit, show the log while the job runs, fail if it does.
@@ -49,11 +57,12 @@ follow() {
     job=$(timeout 60 sbatch --parsable "${options[@]}" "$scripts/$1" "${@:2}")
     echo "sbatch $1: job $job"
     until log=$(compgen -G "slurm_out/*-$job.out"); do sleep 0.2; done
-    tail -n +1 -f "$log" & local tail=$!
+    tail -n +1 -f "$log" & tail_pid=$!
     while state=$(timeout 60 scontrol show job --oneliner "$job" | grep -o 'JobState=[A-Z]*' | cut -d= -f2)
           [[ $state == PENDING || $state == RUNNING || $state == COMPLETING || $state == CONFIGURING ]]; do sleep 1; done
     sleep 0.5
-    kill $tail; wait $tail 2>/dev/null || true
+    kill "$tail_pid"; wait "$tail_pid" 2>/dev/null || true
+    tail_pid=''
     [[ $state == COMPLETED ]] || { echo "job $job ended as $state; its log is $log" >&2; exit 1; }
 }
 
