@@ -239,7 +239,7 @@ def main(cfg: tp.Any) -> None:
             logger.info("%s\n%.1f MB", model, sum(p.numel() for p in model.parameters()) * 4 / 2 ** 20)
             return
         group = join_group()
-        logger.info("Experiment %s, in %s", xp.sig, xp.folder)
+        logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
         solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv)
         solver.run()
         leave_group()

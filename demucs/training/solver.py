@@ -107,13 +107,15 @@ class Solver:
         """
         package = read_checkpoint(checkpoint)
         state = package["best_state"] if best else package["state"]
-        outcome = self.model.load_state_dict(state, strict=False)
-        if len(outcome.missing_keys) == len(self.model.state_dict()):
+        own = self.model.state_dict()
+        fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+        if not fitting:
             raise PackageError(f"{checkpoint}: holds none of this model's weights; it belongs to another model")
-        for what, keys in (("not in it", outcome.missing_keys), ("not ours", outcome.unexpected_keys)):
+        self.model.load_state_dict(fitting, strict=False)
+        for what, keys in (("keep their initial values", own.keys() - fitting.keys()),
+                           ("of it are left out", state.keys() - fitting.keys())):
             if keys:
-                logger.warning("%d weights of %s were not taken over (%s): %s", len(keys), checkpoint, what,
-                               ", ".join(keys[:5]))
+                logger.warning("%s: %d weights %s: %s", checkpoint, len(keys), what, ", ".join(sorted(keys)[:5]))
         if optimizer:
             self.registry.restore_part("optimizer", package, str(checkpoint))
         self.best_state = copy_state(package["best_state"])

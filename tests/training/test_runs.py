@@ -113,6 +113,14 @@ def test_continue_from(songs, tmp_path):
     assert last.train.optimizer.state_dict()["state"] and not best.train.optimizer.state_dict()["state"]
     assert not torch.equal(weights(fresh), weights(best))
     assert not best.history
+    # A model with another number of channels takes over what fits, which here are the biases of the outputs; another
+    # kind of checkpoint is refused.
+    wider = solver_in(tmp_path / "wider", settings(songs, "continue_from=parent", "hdemucs.channels=8"))
+    assert torch.equal(wider.model.decoder[-1].conv_tr.bias, parent.best_state["decoder.3.conv_tr.bias"])
+    saved = read_checkpoint(tmp_path / "parent" / "checkpoint.th")
+    torch.save({**saved, "best_state": {"other": torch.zeros(3)}}, tmp_path / "parent" / "checkpoint.th")
+    with pytest.raises(PackageError, match="another model"):
+        solver_in(tmp_path / "other", settings(songs, "continue_from=parent"))
 
 
 def test_continue_pretrained(songs, tmp_path):
