@@ -8,6 +8,8 @@ import dataclasses
 import torch
 from torch import nn
 
+from .lowrank import largest_singular_squared
+
 FLOATS_PER_MB = 2 ** 18
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -71,7 +73,7 @@ def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
         if settings.powm:
             total = total + _power_method(matrix, settings.niters, settings.bs)
         else:
-            total = total + torch.svd_lowrank(matrix, settings.dim, settings.niters)[1][0].square()
+            total = total + largest_singular_squared(matrix, columns=settings.dim, iterations=settings.niters)
     return total / settings.proba
 
 
