@@ -53,6 +53,11 @@ def describe(metrics: Metrics) -> str:
     return " | ".join(f"{key.capitalize()} {metrics[key]:{form}}" for key, form in formats.items() if key in metrics)
 
 
+def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
+    """Scalars on a device as Python numbers, in one transfer."""
+    return dict(zip(metrics, torch.stack(list(metrics.values())).tolist()))
+
+
 @dataclasses.dataclass
 class TrainStage:
     """One pass over the training set.
@@ -128,7 +133,7 @@ class TrainStage:
         self.optimizer.zero_grad()
         for average in self.averages:
             average.update()
-        return {key: float(value) for key, value in metrics.items()}
+        return to_numbers(metrics)
 
     def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:
         """The SVD penalty of this step, equal on all ranks; None without one."""
@@ -201,4 +206,4 @@ class ValidStage:
         for name, value, score in zip(self.model.sources, reported, scores):
             metrics[f"reco_{name}"] = value
             metrics[f"nsdr_{name}"] = score
-        return {key: float(value) for key, value in metrics.items()}
+        return to_numbers(metrics)
