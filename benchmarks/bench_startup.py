@@ -19,7 +19,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from benchmarks.environments import SIDES, in_turns, python, variables
 
-CASES = {"python -m demucs --help": ["-m", "demucs", "--help"], "import demucs.separate": ["-c", "import demucs.separate"]}
+CASES = {"python -m demucs --help": ["-m", "demucs", "--help"],
+         "import demucs.separate": ["-c", "import demucs.separate"]}
 
 
 def start(side: str, arguments: list, folder: str) -> float:
@@ -43,7 +44,8 @@ def main() -> None:
                 seconds[side].append(start(side, arguments, folder))
             best, other = (min(seconds[side]) for side in SIDES)
             print(f"{name}: {best:.2f} s, published {other:.2f} s, {other / best:.2f} times less", flush=True)
-            results.append({"name": name, "ours": best, "peer": other, "ratio": other / best, "error": None, "unit": "s"})
+            results.append({"name": name, "ours": best, "peer": other, "ratio": other / best, "error": None,
+                            "unit": "s"})
     print(json.dumps(results))
 
 

@@ -5,8 +5,8 @@
 A step is the forward pass, the L1 loss, the SVD penalty (svd=base2, svd.penalty=1e-5), the backward pass, Adam, two
 averages over batches, and the metrics; the settings are the published ones but for the number of channels. One process
 of each side stays and they take turns: after a step to warm up, some steps per round, in changing order; the fastest
-step counts. The last line is JSON; its error is the largest difference of the losses of all steps, and of any weight after
-them, from those of published Demucs.
+step counts. The last line is JSON; its error is the largest difference of the losses of all steps, and of any weight
+after them, from those of published Demucs.
 """
 
 import argparse

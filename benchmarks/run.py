@@ -26,7 +26,8 @@ HERE = Path(__file__).resolve().parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 QUICK = {"bench_separation.py": ["--seconds", "20"],
          "bench_startup.py": ["--rounds", "1"],
-         "bench_training.py": ["--channels", "8", "--seconds", "1", "--rounds", "2", "--steps", "1", "--min-size", "0.2"],
+         "bench_training.py": ["--channels", "8", "--seconds", "1", "--rounds", "2", "--steps", "1",
+                               "--min-size", "0.2"],
          "bench_validation.py": ["--channels", "8", "--seconds", "12", "--segment", "8", "--rounds", "1"]}
 PEER_VERSIONS = ("import json, platform; from importlib import metadata; print(json.dumps({'python': "
                  "platform.python_version(), **{name: metadata.version(name) for name in "
@@ -78,11 +79,13 @@ def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
 
 def table(results: tp.Iterable[Result]) -> str:
     """A Markdown table, one line per result."""
-    lines = ["| | ours | published Demucs | unit | ratio | largest difference |", "| --- | ---: | ---: | --- | ---: | ---: |"]
+    lines = ["| | ours | published Demucs | unit | ratio | largest difference |",
+             "| --- | ---: | ---: | --- | ---: | ---: |"]
     for result in results:
         name = result.name.replace("|", "\\|")
         error = "" if result.error is None else f"{result.error:.1e}"
-        lines.append(f"| {name} | {result.ours:#.4g} | {result.peer:#.4g} | {result.unit} | {result.ratio:.2f} | {error} |")
+        lines.append(f"| {name} | {result.ours:#.4g} | {result.peer:#.4g} | {result.unit} | {result.ratio:.2f} "
+                     f"| {error} |")
     return "\n".join(lines)
 
 
@@ -120,8 +123,8 @@ def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[s
         "input, in turns, each in its own environment.", "",
         table(result for several in results.values() for result in several), "",
         "The ratio says how many times better ours is: our speed by the peer's for what is counted per second, the "
-        "peer's time or memory by ours for all else. Above 1, ours is faster or smaller. The largest difference is that "
-        "between what both computed.", "",
+        "peer's time or memory by ours for all else. Above 1, ours is faster or smaller. The largest difference is "
+        "that between what both computed.", "",
         "## Measured on", "",
         *(f"- {key}: {value}" for key, value in machine.items()),
         f"- date: {date}",

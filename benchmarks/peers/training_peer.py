@@ -1,4 +1,4 @@
-"""Training steps and validation passes of HDemucs by published Demucs's solver or by our stages, in a process that stays.
+"""Training steps and validation passes of HDemucs in a process that stays, by published Demucs's solver or our stages.
 
     PYTHON benchmarks/peers/training_peer.py published|ours
 

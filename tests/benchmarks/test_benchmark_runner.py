@@ -9,7 +9,8 @@ from benchmarks.environments import SIDES, Peer, in_turns, python, variables
 
 FAST = {"name": "loader", "ours": 12.5, "peer": 10., "ratio": 1.25, "error": 3e-5, "unit": "segments/s"}
 SLOW = {"name": "start | import", "ours": 4., "peer": 2., "ratio": 0.5, "error": None, "unit": "s"}
-SCRIPT = '"""What it measures.\n\n    python x.py\n\nAnd how.\n"""\nimport sys\nprint("working", sys.argv[1:])\nprint({!r})\n'
+SCRIPT = '"""What it measures.\n\n    python x.py\n\nAnd how.\n"""\n' \
+    'import sys\nprint("working", sys.argv[1:])\nprint({!r})\n'
 
 
 @pytest.fixture
@@ -61,7 +62,8 @@ def test_slower_than_the_peer_is_written_and_fails(workplace, capfd):
     assert "slower than published Demucs: start | import, ratio 0.50" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("last", ["done", "[]", "[1]", json.dumps([{"name": "loader"}]), json.dumps([{**FAST, "ours": 0}])])
+@pytest.mark.parametrize("last", ["done", "[]", "[1]", json.dumps([{"name": "loader"}]),
+                                  json.dumps([{**FAST, "ours": 0}])])
 def test_what_is_no_result_is_refused_with_the_name_of_the_benchmark(last):
     with pytest.raises(run.BenchmarkError, match="bench_x.py"):
         run.parse(last, "bench_x.py")
@@ -103,8 +105,8 @@ def test_sides_take_turns_in_changing_order():
 
 def test_peer_answers_and_says_why_it_stopped(tmp_path):
     script = tmp_path / "peer.py"
-    script.write_text("import json, sys\nfor line in sys.stdin:\n    print(json.dumps([sys.argv[1], json.loads(line)['x']]),"
-                      " flush=True)\n    if 'stop' in line:\n        sys.exit(3)\n")
+    script.write_text("import json, sys\nfor line in sys.stdin:\n"
+                      "    print(json.dumps([sys.argv[1], json.loads(line)['x']]), flush=True)\n    if 'stop' in line:\n        sys.exit(3)\n")
     with Peer("ours", script, tmp_path) as peer:
         assert peer.ask(x=1) == ["ours", 1]
         assert peer.ask(x="stop") == ["ours", "stop"]
