@@ -22,7 +22,7 @@ setup: programs .venv/.ready  ## programs, and .venv with pinned packages (EXTRA
 	PYTHON_BELOW=3.14 slurm_scripts/make_venv.sh .oracle -r benchmarks/oracle-requirements.txt
 
 test: setup        ## all tests (ARGS="-k name" for some of them)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: setup        ## train, release, evaluate, separate and draw, on a private Slurm: 12 minutes on two cores
 	slurm_scripts/demo.sh

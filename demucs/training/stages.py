@@ -150,7 +150,7 @@ class TrainStage:
         if any(tracks is not None for tracks in failed):
             tracks = sorted({name for names in failed if names for name in names})
             raise TrainingError(
-                f"the {what} is {float(value)} in epoch {epoch + 1}, step {step + 1}, before the weights were changed. "
+                f"the {what} is not finite in epoch {epoch + 1}, step {step + 1}; the weights were not changed. "
                 f"The batch came from: {'; '.join(tracks)}. Check these files for non-finite samples; if they are "
                 f"sound, lower optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
 
