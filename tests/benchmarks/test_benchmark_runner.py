@@ -106,7 +106,8 @@ def test_sides_take_turns_in_changing_order():
 def test_peer_answers_and_says_why_it_stopped(tmp_path):
     script = tmp_path / "peer.py"
     script.write_text("import json, sys\nfor line in sys.stdin:\n"
-                      "    print(json.dumps([sys.argv[1], json.loads(line)['x']]), flush=True)\n    if 'stop' in line:\n        sys.exit(3)\n")
+                      "    print(json.dumps([sys.argv[1], json.loads(line)['x']]), flush=True)\n"
+                      "    if 'stop' in line:\n        sys.exit(3)\n")
     with Peer("ours", script, tmp_path) as peer:
         assert peer.ask(x=1) == ["ours", 1]
         assert peer.ask(x="stop") == ["ours", "stop"]
