@@ -99,7 +99,6 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
     if shifts < 0:
         raise ConfigError(f"shifts={shifts}: the number of shifts must be 0 or more")
     leads = shift_leads(shifts, model.samplerate, seed) or [0]
-    leads = shift_leads(shifts, model.samplerate, seed) or [0]
     plans = [_plan(mix.shape[-1], lead, model=model, split=split, overlap=overlap, transition_power=transition_power,
                    segment=segment) for lead in leads]
     with _ready(model, device) as where:
