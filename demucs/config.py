@@ -10,6 +10,7 @@ import types
 import typing as tp
 
 from .errors import ConfigError
+from .training.losses import KINDS
 from .training.svd import SvdSettings
 
 
@@ -225,6 +226,9 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is str and isinstance(value, (int, float)):
+        raise ConfigError(f"{key}={value!r} was read as a number; where that is a signature, quote it for Hydra: "
+                          f"'{key}=\"SIGNATURE\"'")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise ConfigError(f"{key}={value!r} must be of type {hint.__name__}")
     return value
@@ -232,8 +236,11 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
 
 def _check(config: Config) -> None:
     """Settings that no single type can rule out."""
-    if config.test.metric != "loss" and not config.test.metric.startswith("nsdr"):
-        raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use loss or nsdr")
+    metrics = ["loss", "nsdr", *(f"nsdr_{source}" for source in config.dset.sources)]
+    if config.test.metric not in metrics:
+        raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use one of {', '.join(metrics)}")
+    if config.optim.loss not in KINDS:
+        raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(KINDS)}")
     if len(config.weights) != len(config.dset.sources):
         raise ConfigError(f"weights={config.weights} has {len(config.weights)} entries for "
                           f"{len(config.dset.sources)} sources ({', '.join(config.dset.sources)}); give one per source")
@@ -242,6 +249,15 @@ def _check(config: Config) -> None:
     if config.training_length <= 0:
         raise ConfigError(f"dset.segment={config.dset.segment} s leaves no audio after trimming for tempo and a shift "
                           f"of {config.dset.shift} s; make it longer")
-    for key, value in (("epochs", config.epochs), ("batch_size", config.batch_size), ("test.every", config.test.every)):
-        if value < 1:
-            raise ConfigError(f"{key}={value} must be at least 1")
+    smallest = {"epochs": (config.epochs, 1), "batch_size": (config.batch_size, 1), "test.every": (config.test.every, 1),
+                "max_batches": (config.max_batches, 1), "save_every": (config.save_every, 1), "seed": (config.seed, 0),
+                "test.shifts": (config.test.shifts, 0), "test.workers": (config.test.workers, 0),
+                "misc.num_workers": (config.misc.num_workers, 0), "misc.num_prints": (config.misc.num_prints, 0),
+                "svd.niters": (config.svd.niters, 1), "svd.dim": (config.svd.dim, 1), "svd.bs": (config.svd.bs, 1)}
+    for key, (value, least) in smallest.items():
+        if value is not None and value < least:
+            raise ConfigError(f"{key}={value} must be at least {least}")
+    if not 0 <= config.test.overlap < 1:
+        raise ConfigError(f"test.overlap={config.test.overlap} must be at least 0 and less than 1")
+    if not 0 < config.svd.proba <= 1:
+        raise ConfigError(f"svd.proba={config.svd.proba} must be more than 0 and at most 1")

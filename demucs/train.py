@@ -28,7 +28,7 @@ from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
-from .errors import ConfigError, DemucsError, SignatureError
+from .errors import ConfigError, DemucsError, PackageError, SignatureError
 from .inference import repository
 from .inference.tracks import Track, musdb_stem_tracks, track_folders
 from .models import zoo
@@ -145,9 +145,10 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     if repitch.proba:
         keyed = RepitchDataset(train_set, seed=config.seed, proba=repitch.proba, max_pitch=repitch.max_pitch,
                                max_tempo=repitch.max_tempo, tempo_std=repitch.tempo_std,
-                               vocals=[i for i, name in enumerate(d.sources) if name == "vocals"])
+                               vocals=[i for i, name in enumerate(d.sources) if name == "vocals"],
+                               samplerate=d.samplerate)
     sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
-                           seed=config.seed)
+                           seed=config.seed, max_batches=1 if config.debug else config.max_batches)
     workers = config.misc.num_workers
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
     train_loader = DataLoader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
@@ -160,10 +161,17 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
 
 
 def test_tracks(config: Config) -> tp.Sequence[Track]:
-    """The songs to test on. They are looked for before training, so that a missing one costs no training."""
+    """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
+    They are looked for before training, so that a missing one costs no training."""
+    d = config.dset
     if config.test.nonhq:
-        return musdb_stem_tracks(config.test.nonhq, sources=config.dset.sources)
-    return track_folders(config.dset.musdb, sources=config.dset.sources)
+        return musdb_stem_tracks(config.test.nonhq, sources=d.sources)
+    if d.use_musdb and not data.replaces_musdb(d.wav, d.sources):
+        return track_folders(d.musdb, sources=d.sources)
+    if d.wav and (Path(d.wav) / "test").is_dir():
+        return track_folders(d.wav, sources=d.sources)
+    logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
+    return []
 
 
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
@@ -189,12 +197,11 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     per_batch = [average for key, average in averages.items() if key.startswith("ema_batch")]
     per_epoch = [average for key, average in averages.items() if key.startswith("ema_epoch")]
 
-    max_batches = 1 if config.debug else config.max_batches
     shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, loss=optim.loss,
                                         weights=config.weights, prints=config.misc.num_prints)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
                        augment=augment, averages=per_batch, svd=config.svd, clip_grad=optim.clip_grad,
-                       max_batches=max_batches, track_name=functools.partial(describe, train_set), **shared)
+                       track_name=functools.partial(describe, train_set), **shared)
     valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
                        max_batches=config.max_batches, **shared)
     test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,
@@ -204,7 +211,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
                            continued_from=config.continue_from)
-    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.run,
+    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.run if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
@@ -214,7 +221,12 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     elif config.continue_pretrained:
         repo = Path(config.pretrained_repo or "release_models")
         pretrained = repository.get_model(config.continue_pretrained, repo)
-        model.load_state_dict(pretrained.state_dict())
+        try:
+            model.load_state_dict(pretrained.state_dict())
+        except RuntimeError as error:
+            raise PackageError(f"continue_pretrained={config.continue_pretrained}: the model in {repo} has another "
+                               f"architecture than model={config.model} with these settings ({str(error).splitlines()[0]})"
+                               ) from error
         logger.info("Starting from the weights of %s in %s", config.continue_pretrained, repo)
     elif config.continue_from:
         parent = folder.parent / config.continue_from / CHECKPOINT

@@ -77,6 +77,11 @@ def _with_share(train: tp.Any, extra: tp.Any, share: tp.Optional[float]) -> tp.A
     return ConcatDataset([train] * repeats + [extra])
 
 
+def replaces_musdb(wav: tp.Union[str, Path, None], sources: tp.Sequence[str]) -> bool:
+    """Whether the custom dataset is used instead of MUSDB, which has only four sources, rather than beside it."""
+    return bool(wav) and len(sources) > MAX_MUSDB_SOURCES
+
+
 def training_sets(*, musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.Union[str, Path, None] = None,
                   wav2: tp.Union[str, Path, None] = None, wav2_weight: tp.Optional[float] = None,
                   wav2_valid: bool = False, valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
@@ -96,7 +101,7 @@ def training_sets(*, musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.
     if valid_samples is not None and valid_samples < 1:
         raise ConfigError(f"dset.valid_samples={valid_samples} leaves nothing to validate on: at least 1, or null")
     sets: tp.Optional[Sets] = None
-    if use_musdb and not (wav and len(sources) > MAX_MUSDB_SOURCES):
+    if use_musdb and not replaces_musdb(wav, sources):
         if not musdb:
             raise ConfigError("dset.use_musdb=true needs a path: set DEMUCS_MUSDB or dset.musdb")
         sets = musdb_sets(musdb, train_valid=train_valid, **common)

@@ -23,8 +23,9 @@ class ExampleKey(tp.NamedTuple):
 class EpochSampler(Sampler[tp.List[ExampleKey]]):
     """A batch sampler: lists of the keys of this rank's examples, one list per step."""
 
-    def __init__(self, size: int, *, batch_size: int, world_size: int = 1, rank: int = 0, seed: int):
-        """`size`: examples in the dataset; `batch_size`: global, over all ranks.
+    def __init__(self, size: int, *, batch_size: int, world_size: int = 1, rank: int = 0, seed: int,
+                 max_batches: tp.Optional[int] = None):
+        """`size`: examples in the dataset; `batch_size`: global, over all ranks; `max_batches`: most steps of an epoch.
 
         Raises ConfigError where the batch cannot be split evenly, TrainingError where an epoch would have no batch.
         """
@@ -43,13 +44,14 @@ class EpochSampler(Sampler[tp.List[ExampleKey]]):
         self.rank = rank
         self.seed = seed
         self.epoch = 0
+        self.steps = min(size // batch_size, max_batches or size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the permutation that the next iteration walks through."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size // self.batch_size
+        return self.steps
 
     def __iter__(self) -> tp.Iterator[tp.List[ExampleKey]]:
         epoch = self.epoch

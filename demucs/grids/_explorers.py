@@ -22,9 +22,12 @@ class TrainingExplorer(Explorer):
         if not records:
             return {"train": {"epoch": 0}, "valid": {}, "test": {}}
         last = records[-1]
-        valid = {"reco": last.valid["reco"], "best_nsdr": max(record.valid["nsdr"] for record in records)}
+        valid = {"reco": last.valid["reco"], "best_nsdr": max((record.valid["nsdr"] for record in records
+                                                                   if record.valid["nsdr"] is not None), default=None)}
         if last.penalty is not None:
             valid["penalty"] = last.penalty
         tests = [record.test for record in records if record.test]
-        return {"train": {"epoch": len(records), "reco": last.train["reco"]}, "valid": valid,
-                "test": dict(tests[-1]) if tests else {}}
+        row = {"train": {"epoch": len(records), "reco": last.train["reco"]}, "valid": valid,
+               "test": tests[-1] if tests else {}}
+        # A number that was not finite is null on disk, and no cell of the table.
+        return {name: {key: value for key, value in part.items() if value is not None} for name, part in row.items()}

@@ -1,6 +1,7 @@
 """Selection of the best weights among the model and its averages, epoch by epoch."""
 
 import dataclasses
+import math
 import typing as tp
 
 from ..schema import EpochRecord, Metrics
@@ -15,6 +16,9 @@ class Selection:
         return metrics[self.metric]
 
     def better(self, a: float, b: float) -> bool:
+        """Whether `a` is better than `b`; a value that is not finite is worse than any that is."""
+        if not math.isfinite(a) or not math.isfinite(b):
+            return math.isfinite(a) and not math.isfinite(b)
         return a > b if self.metric.startswith("nsdr") else a < b
 
     def choose(self, candidates: tp.Mapping[str, Metrics]) -> str:

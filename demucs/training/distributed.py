@@ -4,6 +4,7 @@ The launcher sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; a p
 """
 
 import dataclasses
+import datetime
 import logging
 import os
 import typing as tp
@@ -12,9 +13,11 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import ConfigError, DemucsError
+from ..errors import ConfigError, DatasetError, DemucsError
 
 Result = tp.TypeVar("Result")
+# Ranks wait for one another while one of them scans a dataset or scores a long song; torch gives up after ten minutes.
+PATIENCE = datetime.timedelta(hours=6)
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class Group:
                 result = work()
             except DemucsError as caught:
                 error = caught
+            except OSError as caught:
+                error = DatasetError(f"the dataset cannot be prepared: {caught}")
         error = self.gather(error)[0]
         if error is not None:
             raise error
@@ -80,6 +85,10 @@ def join_group() -> Group:
     """
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     cuda = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
+    given = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("SLURM_GPUS_ON_NODE")
+    if given and not cuda and os.environ.get("DEMUCS_DEVICE") != "cpu":
+        raise ConfigError(f"this process was given GPUs ({given}), but torch {torch.__version__} can use none; check the "
+                          f"driver of this node and that torch is a CUDA build, or set DEMUCS_DEVICE=cpu")
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
     index = local_rank if cuda and torch.cuda.device_count() > 1 else 0
@@ -96,7 +105,7 @@ def join_group() -> Group:
         raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; start through the batch "
                           f"scripts or `dora run -d`")
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if cuda else "gloo", init_method="env://")
+        distributed.init_process_group("nccl" if cuda else "gloo", init_method="env://", timeout=PATIENCE)
     group = Group(distributed.get_rank(), distributed.get_world_size(), device)
     logger.info("Process %d of %d, on %s", group.rank + 1, group.world_size, device)
     return group

@@ -5,6 +5,7 @@ everything it needs is in the registry, and chance is keyed by epoch and step.
 """
 
 import logging
+import math
 import time
 import typing as tp
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import PackageError
+from ..errors import PackageError, TrainingError
 from ..schema import EpochRecord, Metrics
 from .best import Selection
 from .distributed import Group
@@ -31,7 +32,8 @@ class Solver:
 
     Args:
         train, valid: the stages of every epoch.
-        test: called with (epoch, is_last) every `test_every` epochs and after the last one; returns flat metrics.
+        test: called with (epoch, is_last) every `test_every` epochs and after the last one; returns flat metrics. None: there
+            is nothing to test on.
         averages: the weight averages by name; those over epochs are listed again in `epoch_averages`.
         selection: how the best weights are chosen. With `always_newest` every epoch's choice becomes the best, for
             training that includes the validation set.
@@ -41,7 +43,7 @@ class Solver:
     """
 
     def __init__(self, *, model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainStage, valid: ValidStage,
-                 test: tp.Callable[[int, bool], Metrics], averages: tp.Mapping[str, ModelEMA],
+                 test: tp.Optional[tp.Callable[[int, bool], Metrics]], averages: tp.Mapping[str, ModelEMA],
                  epoch_averages: tp.Sequence[ModelEMA], selection: Selection, always_newest: bool, svd: SvdSettings,
                  group: Group, folder: Path, epochs: int, test_every: int, test_best: bool,
                  save_every: tp.Optional[int],
@@ -106,7 +108,9 @@ class Solver:
             PackageError: where nothing in the checkpoint fits.
         """
         package = read_checkpoint(checkpoint)
-        state = package["best_state"] if best else package["state"]
+        state = package.get("best_state" if best else "state")
+        if not isinstance(state, dict):
+            raise PackageError(f"{checkpoint}: holds no {'best' if best else 'last'} weights; no epoch of it has finished")
         own = self.model.state_dict()
         fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
         if not fitting:
@@ -118,7 +122,6 @@ class Solver:
                 logger.warning("%s: %d weights %s: %s", checkpoint, len(keys), what, ", ".join(sorted(keys)[:5]))
         if optimizer:
             self.registry.restore_part("optimizer", package, str(checkpoint))
-        self.best_state = copy_state(package["best_state"])
         logger.info("Starting from the %s weights of %s", "best" if best else "last", checkpoint)
 
     def run(self) -> None:
@@ -145,6 +148,10 @@ class Solver:
                 candidates[name] = self.valid.run(epoch, name)
         chosen = self.selection.choose(candidates)
         value = self.selection.value(candidates[chosen])
+        if not math.isfinite(value):
+            raise TrainingError(f"after epoch {epoch + 1} the validation {self.selection.metric} is not finite for any of "
+                                f"{', '.join(candidates)}: the model diverged, or a validation track is not finite. Lower "
+                                f"optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
         best = self.selection.best_so_far(self.history, value)
         changed = value == best or self.always_newest
         if changed:
@@ -157,7 +164,7 @@ class Solver:
 
         is_last = epoch + 1 == self.epochs
         test = None
-        if is_last or (epoch + 1) % self.test_every == 0:
+        if self.test is not None and (is_last or (epoch + 1) % self.test_every == 0):
             assert self.best_state is not None
             with swapped(self.model, self.best_state if self.test_best else {}):
                 test = self.test(epoch, is_last)
@@ -180,7 +187,12 @@ class Solver:
         states = self.group.gather(random_states())
         if self.group.is_first:
             package = {**self.registry.collect(), "random_states": states}
-            self.publish(self.history, self.best_state if best_changed else None)
+            try:
+                self.publish(self.history, self.best_state if best_changed else None)
+            except OSError as error:
+                raise TrainingError(f"cannot write the records of epoch {epoch + 1} in {self.folder}: {error}. The "
+                                    f"previous checkpoint is untouched; free some space and start the run again, it "
+                                    f"continues from there.") from error
             write_checkpoint(package, self.checkpoint_file)
             if self.save_every and (epoch + 1) % self.save_every == 0 and epoch + 1 != self.epochs:
                 write_checkpoint(package, self.folder / f"checkpoint_{epoch + 1}.th")

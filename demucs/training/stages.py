@@ -78,7 +78,6 @@ class TrainStage:
     weights: tp.Sequence[float]
     svd: SvdSettings
     clip_grad: float
-    max_batches: tp.Optional[int]
     prints: int
     track_name: tp.Callable[[int], str]
 
@@ -91,13 +90,10 @@ class TrainStage:
         self.model.train()
         self.sampler.set_epoch(epoch)
         keys = list(self.sampler)
-        total = min(len(keys), self.max_batches or len(keys))
         progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Train | Epoch {epoch + 1}",
-                                                    total=total, prints=self.prints)
+                                                    total=len(keys), prints=self.prints)
         average = Average()
         for step, sources in enumerate(progress):
-            if step == total:
-                break
             sources = sources.to(self.group.device, non_blocking=True)
             sources = self.augment(sources, epoch=epoch, step=step, first=keys[step][0].position)
             metrics = self.step(sources, epoch=epoch, step=step,
@@ -200,6 +196,7 @@ class ValidStage:
         else:
             estimates = self.model(mix)
         losses, reported = reconstruction(estimates, sources, self.loss)
+        losses = losses / len(mix) if self.loss in SUMMED else losses    # whatever the batch, the mean over examples
         scores = nsdr(sources, estimates).mean(0)
         metrics = {"loss": weighted_mean(losses, self.weights), "reco": weighted_mean(reported, self.weights),
                    "nsdr": weighted_mean(scores, self.weights)}

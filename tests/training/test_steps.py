@@ -48,7 +48,7 @@ def test_five_steps_as_published(name, monkeypatch):
     optimizer.register_step_pre_hook(lambda *_: gradients.append(flat([p.grad for p in parameters])))
     stage = TrainStage(model=model, wrapped=model, optimizer=optimizer, loader=None, sampler=None, augment=None,
                        averages=[per_batch], group=Group(0, 1, torch.device("cpu")), seed=0, loss=case["loss"],
-                       weights=case["weights"], svd=svd, clip_grad=case["clip_grad"], max_batches=None, prints=0,
+                       weights=case["weights"], svd=svd, clip_grad=case["clip_grad"], prints=0,
                        track_name=str)
 
     @contextlib.contextmanager
