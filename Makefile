@@ -13,10 +13,11 @@ help: ## this list
 programs:          ## soundstretch, ffmpeg, Slurm: apt as root, else a list of what is missing
 	@slurm_scripts/install_programs.sh
 
-setup: programs .venv/.ready  ## programs, and .venv with pinned packages (EXTRAS=...,quantize for diffq)
+setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packages (EXTRAS=...,quantize for diffq)
 
-.venv/.ready: pyproject.toml constraints.txt | programs
+.venv/.ready-$(EXTRAS): pyproject.toml constraints.txt | programs
 	slurm_scripts/make_venv.sh .venv -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
 
 .oracle/.ready: benchmarks/oracle-requirements.txt | programs
 	PYTHON_BELOW=3.14 slurm_scripts/make_venv.sh .oracle -r benchmarks/oracle-requirements.txt

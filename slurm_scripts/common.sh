@@ -69,7 +69,7 @@ check_overrides() {
     for override in "$@"; do
         case $override in
             -*)     fail "$override is not an override; these scripts pass key=value on, and no options of Dora" ;;
-            *=* | '~'*) ;;
+            *=*)    ;;
             *)      fail "$override is not an override of the form key=value" ;;
         esac
     done
@@ -79,12 +79,11 @@ check_overrides() {
 
 is_experiment() { [[ -n $1 && $1 != */* && -f $repository/outputs/xps/$1/.argv.json ]]; }
 
-has_weights() { [[ -f $repository/outputs/xps/$1/best.th || -f $repository/outputs/xps/$1/checkpoint.th ]]; }
+has_weights() { [[ -f $repository/outputs/xps/$1/best.th ]]; }
 
 is_released() {
     local models=$repository/release_models
-    [[ -n $1 && $1 != */* ]] || return 1
-    [[ -f $models/$1.th || -f $models/$1.yaml ]] || compgen -G "$models/$1-*.th" >/dev/null
+    [[ -n $1 && $1 != */* && -f $models/$1.th ]]
 }
 
 check_experiment() {
@@ -95,13 +94,18 @@ check_experiment() {
 check_model() {
     if ! is_released "$1"; then
         is_experiment "$1" || fail "no model $1: neither release_models/$1.th nor outputs/xps/$1 exists in $repository"
-        has_weights "$1" || fail "experiment $1 has no weights yet (outputs/xps/$1 holds no best.th or checkpoint.th)"
+        has_weights "$1" || fail "experiment $1 has no weights yet (outputs/xps/$1 holds no best.th)"
     fi
 }
 
 release_if_needed() {
-    is_released "$1" && return
-    say "release_models/$1.th does not exist: exporting experiment $1 first"
+    local best=$repository/outputs/xps/$1/best.th model=$repository/release_models/$1.th
+    if is_released "$1"; then
+        [[ $best -nt $model ]] || return 0
+        say "release_models/$1.th is older than the weights of experiment $1: exporting them again"
+    else
+        say "release_models/$1.th does not exist: exporting experiment $1 first"
+    fi
     run_one -m tools.export "$1"
 }
 

@@ -13,6 +13,10 @@ marker=demo epochs=4
 [[ ${1:-} != --long ]] || { marker=demo-long epochs=24; }
 songs=$repository/demo/songs
 export DEMUCS_MUSDB=$songs DEMUCS_DEVICE=cpu PYTHONUNBUFFERED=1
+mkdir -p demo
+: > demo/cluster.env
+export DEMUCS_CLUSTER=$repository/demo/cluster.env DEMUCS_SLURM_DIR=${TMPDIR:-/tmp}/demucs-demo-$UID   # nothing of a real cluster
+unset "${!SBATCH_@}"
 begin=$SECONDS
 
 # The published settings of train_slurm.sh, narrowed to what two CPU cores learn in minutes.
@@ -35,7 +39,7 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 PATH=$PATH:/usr/sbin   # where Debian has the daemons, and ordinary users do not look
 
-if command -v sbatch >/dev/null && command -v slurmctld >/dev/null; then
+if command -v sbatch >/dev/null && command -v slurmctld >/dev/null && command -v slurmd >/dev/null; then
     title "A private Slurm of two nodes"
     slurm=1
     "$scripts/local_cluster.sh" start
@@ -56,8 +60,9 @@ follow() {
     fi
     job=$(timeout 60 sbatch --parsable "${options[@]}" "$scripts/$1" "${@:2}")
     echo "sbatch $1: job $job"
-    until log=$(compgen -G "slurm_out/*-$job.out"); do sleep 0.2; done
-    tail -n +1 -f "$log" & tail_pid=$!
+    log=$(timeout 60 scontrol show job --oneliner "$job" | grep -o 'StdOut=[^ ]*/slurm_out/[^ ]*')
+    log=$repository/slurm_out/${log##*/}
+    tail -n +1 -F "$log" 2>/dev/null & tail_pid=$!
     while state=$(timeout 60 scontrol show job --oneliner "$job" | grep -o 'JobState=[A-Z]*' | cut -d= -f2)
           [[ $state == PENDING || $state == RUNNING || $state == COMPLETING || $state == CONFIGURING ]]; do sleep 1; done
     sleep 0.5
@@ -99,7 +104,7 @@ if [[ ! demucs_results/runs/$signature/evaluation_average_filter.json -nt $model
     follow -- evaluate_slurm.sh "$signature" --reference-separators
 fi
 song=$(find "$songs/test" -name mixture.wav | sort | head -n1)
-if [[ ! -d $repository/separated/$signature ]]; then
+if [[ ! $(find "separated/$signature" -name vocals.wav 2>/dev/null | head -n1) -nt $model ]]; then
     title "Separation of one song: $(basename "$(dirname "$song")")"
     follow -- slurm_separate.sh "$song" "$signature"
 fi

@@ -178,7 +178,8 @@ case ${1:-} in
         ask sinfo --Node --format='%N %T %c CPUs %G' || fail "the controller does not answer"
         ask squeue --format='%.9A %.20j %.8T %.10M %R'
         ;;
-    # Gloo looks for the address of this machine's name, which need not have one; all tasks are here.
-    env)    printf 'export SLURM_CONF=%q GLOO_SOCKET_IFNAME=lo\n' "$SLURM_CONF" ;;
+    # Gloo looks for the address of this machine's name, which need not have one; all tasks are here. The GPUs of the
+    # nodes are not real, so nobody is to look for them.
+    env)    printf 'export SLURM_CONF=%q GLOO_SOCKET_IFNAME=lo DEMUCS_DEVICE=cpu\n' "$SLURM_CONF" ;;
     *)      echo "usage: local_cluster.sh start | stop | status | env" >&2; exit 2 ;;
 esac

@@ -24,7 +24,7 @@ newest_experiment() {
     for folder in "$repository"/outputs/xps/*/; do
         folder=${folder%/}
         if ! is_experiment "${folder##*/}" || ! has_weights "${folder##*/}"; then continue; fi
-        time=$(stat -c %Y "$folder/best.th" "$folder/checkpoint.th" 2>/dev/null | sort -n | tail -n1 || true)
+        time=$(stat -c %Y "$folder/best.th" 2>/dev/null || true)
         if [[ $time -ge $latest ]]; then
             latest=$time newest=${folder##*/}
         fi
@@ -43,7 +43,7 @@ fi
 for signature in "$@"; do
     [[ $signature != -* ]] || break
     check_experiment "$signature"
-    has_weights "$signature" || fail "experiment $signature has no weights yet (no best.th or checkpoint.th)"
+    has_weights "$signature" || fail "experiment $signature has no weights yet (no best.th)"
 done
 
 hand_over "$@"

@@ -22,7 +22,7 @@ source "$here/slurm_scripts/common.sh" "$here" || { echo "submit in the reposito
 begin "$@"
 set -- "${arguments[@]}"
 epochs=390
-if [[ $# -gt 0 && $1 != *=* && $1 != '~'* ]]; then
+if [[ $# -gt 0 && $1 != *=* ]]; then
     epochs=$1
     shift
 fi
