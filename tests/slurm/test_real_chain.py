@@ -91,4 +91,7 @@ def test_train_release_evaluate_separate_draw(real):
 
     drawn = real.run(sys.executable, "graphing_scripts/report.py", signature)
     assert drawn.returncode == 0, drawn.stderr
-    assert "average" in (results / "report.html").read_text()
+    report = (results / "report.html").read_text()
+    assert signature in report
+    for source in SOURCES:
+        assert f"{evaluation.tracks[0].scores[source]['nsdr']:.2f}".replace("-", "") in report

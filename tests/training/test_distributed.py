@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 from training.conftest import TINY
 
 SCRIPT = """
+import os
 import sys
 import numpy as np
 import torch
@@ -25,6 +26,12 @@ folder = Path(out)
 folder.mkdir(exist_ok=True, parents=True)
 group = join_group()
 solver = build_solver(config, folder, group, signature="x")
+if "STOP_AFTER_AN_EPOCH" in os.environ:
+    save = solver._save
+    def save_and_stop(*args):
+        save(*args)
+        sys.exit(0)
+    solver._save = save_and_stop
 solver.run()
 flat = torch.cat([p.detach().flatten() for p in solver.model.parameters()]).numpy()
 np.save(folder / f"rank{group.rank}.npy", flat)
@@ -35,19 +42,24 @@ if group.is_first:
 """
 
 
-def train(songs, out, world_size, *overrides):
-    """Weights of every rank and metrics after a small run over `world_size` processes."""
+def start(songs, out, world_size, *overrides, **variables):
+    """A small run over `world_size` processes, to its end."""
     port = 20000 + os.getpid() % 10000
     processes = []
     for rank in range(world_size):
         environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank),
-                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **variables}
         argv = [*TINY, "batch_size=8", "augment.remix.group_size=2", f"dset.metadata={out.parent / 'cache'}",
                 "epochs=1", "max_batches=2", *overrides]
         processes.append(subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), str(songs), *argv], env=environment,
                                           cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     outputs = [process.communicate()[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
+
+
+def train(songs, out, world_size, *overrides):
+    """Weights of every rank and metrics after such a run."""
+    start(songs, out, world_size, *overrides)
     return [np.load(out / f"rank{rank}.npy") for rank in range(world_size)], np.load(out / "metrics.npy")
 
 
@@ -61,3 +73,18 @@ def test_any_split_gives_the_same_step(songs, tmp_path, overrides):
         # Two Adam steps of 3e-4 on sums in another order.
         assert np.abs(ranks[0] - alone).max() <= 1e-6
         assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
+
+
+def test_a_run_goes_on_with_another_number_of_processes(songs, tmp_path):
+    """Interrupted after an epoch on two processes and continued on one, it ends where one process alone would."""
+    (alone,), _ = train(songs, tmp_path / "one", 1, "epochs=2")
+    start(songs, tmp_path / "two", 2, "epochs=2", STOP_AFTER_AN_EPOCH="1")
+    (continued,), _ = train(songs, tmp_path / "two", 1, "epochs=2")
+    assert np.abs(continued - alone).max() <= 2e-6      # four Adam steps, two of them on sums in another order
+
+
+def test_what_fails_on_the_first_process_fails_on_all(songs, tmp_path):
+    """Nobody waits for ever for one that cannot read the dataset."""
+    (songs / "train" / "Song 1" / "bass.wav").write_bytes(b"RIFF")
+    with pytest.raises(AssertionError, match="bass.wav"):
+        start(songs, tmp_path / "two", 2)
