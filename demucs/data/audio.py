@@ -111,9 +111,13 @@ def _run(command: tp.List[str], path: Path) -> bytes:
     return done.stdout
 
 
+# ffmpeg's names of containers that hold audio themselves. Playlists and lists of files are not among them.
+CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+
+
 def _input(path: Path) -> tp.List[str]:
     """ffmpeg's arguments for a local file. A playlist in disguise must not make it open anything else."""
-    return ["-protocol_whitelist", "file", "-i", f"file:{path}"]
+    return ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i", f"file:{path}"]
 
 
 def _ffmpeg_probe(path: Path) -> AudioInfo:

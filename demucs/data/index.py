@@ -183,8 +183,9 @@ def _load_cache(path: Path) -> tp.Dict[str, tp.Any]:
     try:
         plain = schema.read_json(path)
         if plain["version"] == CACHE_VERSION:
-            return plain["tracks"]
-    except (schema.SchemaError, KeyError, TypeError):
+            fields = {"files", "length", "samplerate", "mean", "std"}
+            return {name: entry for name, entry in plain["tracks"].items() if fields <= entry.keys()}
+    except (schema.SchemaError, KeyError, TypeError, AttributeError):
         logger.warning("%s cannot be read: the dataset is scanned again", path)
     return {}
 
