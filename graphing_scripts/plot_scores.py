@@ -66,6 +66,7 @@ def score_bars(run: Run, family: Family, theme: Theme, table: tp.Sequence[baseli
 def _places(lines: tp.Sequence[tp.Union[str, Row]]) -> tp.List[float]:
     """Heights of the lines on the vertical axis, from 0 down: more room for two-line names and before a heading."""
     places: tp.List[float] = []
+    before = 0.
     for line in lines:
         half = 0.75 if isinstance(line, str) else 0.3 + 0.25 * len(_name(line).splitlines())
         places.append(places[-1] - before - half if places else 0.)

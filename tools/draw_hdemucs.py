@@ -69,7 +69,8 @@ def draw(model: tp.Any, path: Path) -> None:
             axes.text(8.5, level(index) + 0.12, "part", ha="center", fontsize=8)
     axes.text(5., level(0) + 0.12, "skip connections", ha="center", fontsize=8, color="0.3")
     axes.text(5., level(depth - 1) - 0.95, "Channels in → out of each level; F / 4: frequency axis divided by 4, T: time "
-              "axis.\nGrey levels run over time, once one frequency is left. The time branch has skip connections of its own.", ha="center", fontsize=8, color="0.3")
+              "axis.\nGrey levels run over time, once one frequency is left. The time branch has skip connections "
+              "of its own.", ha="center", fontsize=8, color="0.3")
     axes.set_xlim(-1.6, 11.6)
     axes.set_ylim(level(depth - 1) - 1.3, 1.6)
     axes.axis("off")

@@ -73,5 +73,6 @@ def _table(evaluations: tp.Sequence[Evaluation], family: Family) -> str:
         values = aggregate(evaluation, family).values
         cells = ((column, values[key]) for column, key in [*zip(sources, sources), ("mean", ALL)])
         lines.append(f"{evaluation.name:<{width}}" + "".join(
-            f"{'-' if value is None else format(round(value, 2) + 0., '.2f'):>{max(10, len(column) + 2)}}" for column, value in cells))
+            f"{'-' if value is None else format(round(value, 2) + 0., '.2f'):>{max(10, len(column) + 2)}}"
+            for column, value in cells))
     return "\n".join(lines)

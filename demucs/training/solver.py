@@ -32,8 +32,8 @@ class Solver:
 
     Args:
         train, valid: the stages of every epoch.
-        test: called with (epoch, is_last) every `test_every` epochs and after the last one; returns flat metrics. None: there
-            is nothing to test on.
+        test: called with (epoch, is_last) every `test_every` epochs and after the last one; returns flat metrics. None:
+            there is nothing to test on.
         averages: the weight averages by name; those over epochs are listed again in `epoch_averages`.
         selection: how the best weights are chosen. With `always_newest` every epoch's choice becomes the best, for
             training that includes the validation set.

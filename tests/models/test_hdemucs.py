@@ -66,7 +66,8 @@ def every_part(model):
 
 @pytest.mark.parametrize("name, length, only", [
     ("retrained", 16385, ""), ("six_sources", 16385, ""), ("everything_else", 6001, ""),
-    ("bands", 16385, r"(encoder\.[01]|decoder\.[45])\.layers"),      # without normalisation below, the deep levels of this one hardly sound
+    # Without normalisation below, the deep levels of this one hardly sound.
+    ("bands", 16385, r"(encoder\.[01]|decoder\.[45])\.layers"),
 ])
 def test_removing_any_part_shows(name, length, only):
     """Each part is taken out in turn: passed through where shapes allow, silenced where not."""
