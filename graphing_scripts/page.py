@@ -18,8 +18,8 @@ Cell = tp.Union[str, float, None]
 
 
 def number(value: tp.Optional[float], digits: int = 2) -> str:
-    """A number with a true minus sign; a dash where there is none."""
-    return "\u2013" if value is None else f"{value:.{digits}f}".replace("-", "\u2212")
+    """A number with a true minus sign, and none before zero; a dash where there is no number."""
+    return "\u2013" if value is None else f"{round(value, digits) + 0.:.{digits}f}".replace("-", "\u2212")
 
 
 def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, caption: str, sortable: bool = False,

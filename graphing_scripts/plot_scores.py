@@ -87,6 +87,7 @@ def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, theme: T
     look = {RUN: {"color": color}, REFERENCE: {"color": theme.muted, "alpha": 0.55},
             PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
     axes.barh(place, value, height=0.62, linewidth=0.9, **look)
+    value = round(value, 2) + 0.            # not "-0.00"
     text = axes.annotate(f"{value:.2f}".replace("-", "\N{MINUS SIGN}"), (value, place), textcoords="offset points",
                          xytext=(4 if value >= 0 else -4, 0), va="center", ha="left" if value >= 0 else "right",
                          fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
