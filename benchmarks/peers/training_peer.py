@@ -84,7 +84,7 @@ class Ours:
         self.train = stages.TrainStage(
             model=self.model, wrapped=self.model, optimizer=optimizer, loader=None, sampler=None, augment=None,
             averages=[ModelEMA(self.model, decay, device="cpu") for decay in EMA_DECAYS], group=self.group, seed=0,
-            loss="l1", weights=[1., 1., 1., 1.], svd=SvdSettings(**svd), clip_grad=0, max_batches=None, prints=0,
+            loss="l1", weights=[1., 1., 1., 1.], svd=SvdSettings(**svd), clip_grad=0, prints=0,
             track_name=str)
 
     def step(self, sources: torch.Tensor, step: int) -> dict:
