@@ -6,9 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from .errors import SignatureError
-from .inference import repository
+from .inference import defaults, repository
 
-DEFAULT_MODEL = "htdemucs"
+DEFAULT_MODEL = defaults.MODEL
 SOURCES = ["drums", "bass", "other", "vocals"]
 PUBLISHED = ("htdemucs", "htdemucs_ft", "htdemucs_6s", "hdemucs_mmi", "mdx", "mdx_extra", "mdx_q", "mdx_extra_q",
              "repro_mdx_a", "repro_mdx_a_time_only", "repro_mdx_a_hybrid_only")

@@ -1,4 +1,7 @@
-"""The command `demucs`: separate audio files into their sources. Same flags and defaults as published Demucs."""
+"""The command `demucs`: separate audio files into their sources. Same flags and defaults as published Demucs.
+
+torch and what needs it are imported where they are used, so that `--help` and a wrong option answer at once.
+"""
 
 import argparse
 import logging
@@ -6,17 +9,13 @@ import sys
 import typing as tp
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from . import pretrained
-from .data import audio
 from .errors import ConfigError, DemucsError
-from .inference import repository
-from .inference.apply import usable_device
-from .inference.outputs import DEFAULT_TEMPLATE, OutputFolder, two_stems
-from .inference.progress import reporter
-from .inference.song import load_song, separate_song
+from .inference import defaults
+
+if tp.TYPE_CHECKING:
+    from torch import nn
+
+    from .inference.outputs import OutputFolder
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +26,12 @@ def get_parser() -> argparse.ArgumentParser:
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
     parser.add_argument("tracks", nargs="*", type=Path, help="audio files")
     add = parser.add_argument_group("model").add_argument
-    add("-n", "--name", default=pretrained.DEFAULT_MODEL, help="signature or name of a model (default: %(default)s)")
+    add("-n", "--name", default=defaults.MODEL, help="signature or name of a model (default: %(default)s)")
     add("--repo", type=Path, help="folder with the models (default: ./release_models)")
     add("--list-models", action="store_true", help="show the models of the folder and exit")
 
     group = parser.add_argument_group("separation")
-    group.add_argument("-d", "--device", default="cuda" if torch.cuda.is_available() else "cpu",
-                       help="where to compute (here by default: %(default)s)")
+    group.add_argument("-d", "--device", help="where to compute (default: cuda where there is a GPU, else cpu)")
     group.add_argument("--shifts", type=int, default=1,
                        help="rounds of random delays that are averaged: slower, slightly better (default: %(default)s)")
     group.add_argument("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
@@ -48,7 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
                        help="folder for the results, which go to OUT/NAME (default: %(default)s)")
-    group.add_argument("--filename", default=DEFAULT_TEMPLATE,
+    group.add_argument("--filename", default=defaults.TEMPLATE,
                        help="names below that; fields are {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
@@ -68,8 +66,14 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def separate_file(track: Path, args: argparse.Namespace, model: nn.Module, outputs: OutputFolder) -> None:
+def separate_file(track: Path, args: argparse.Namespace, model: "nn.Module", outputs: "OutputFolder"
+                  ) -> None:
     """Separate one file and write its stems. Raises DemucsError or OSError where that fails."""
+    from .data import audio
+    from .inference.outputs import two_stems
+    from .inference.progress import reporter
+    from .inference.song import load_song, separate_song
+
     mix = load_song(track, samplerate=model.samplerate, channels=model.audio_channels)
     estimates = separate_song(
         model, mix, shifts=args.shifts, split=args.split, overlap=args.overlap, segment=args.segment, seed=args.seed,
@@ -86,12 +90,19 @@ def separate_file(track: Path, args: argparse.Namespace, model: nn.Module, outpu
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 1 where any file could not be separated. Raises DemucsError for what concerns all of them."""
+    import torch
+
+    from . import pretrained
+    from .inference import repository
+    from .inference.apply import usable_device
+    from .inference.outputs import OutputFolder
+
     if args.list_models:
         print("\n".join(repository.list_models(args.repo or repository.DEFAULT_FOLDER)))
         return 0
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
-    device = usable_device(args.device)
+    device = usable_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = pretrained.get_model(args.name, args.repo).to(device)
     if args.stem is not None and args.stem not in model.sources:
         raise ConfigError(f"--two-stems {args.stem}: the model separates {', '.join(model.sources)}")

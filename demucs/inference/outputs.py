@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from ..errors import ConfigError
+from . import defaults
 
-DEFAULT_TEMPLATE = "{track}/{stem}.{ext}"
 FIELDS = ("track", "trackext", "stem", "ext")
 SUFFIXES = (".wav", ".flac", ".mp3")
 
@@ -24,7 +24,7 @@ class OutputFolder:
         ConfigError: for a template with other fields, another suffix, or without {stem}, or one that leads out.
     """
 
-    def __init__(self, folder: Path, *, template: str = DEFAULT_TEMPLATE, extension: str = "wav"):
+    def __init__(self, folder: Path, *, template: str = defaults.TEMPLATE, extension: str = "wav"):
         self.folder = folder
         self.template = template
         self.extension = extension
