@@ -1,4 +1,4 @@
-"""How long the command `demucs` takes to start, beside that of published Demucs: for its help, and for its import.
+"""How long Demucs takes to start, beside published Demucs: the command's help, and the import of what separates.
 
     DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_startup.py [--rounds 5]
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks.environments import SIDES, in_turns, python, variables
 
 CASES = {"python -m demucs --help": ["-m", "demucs", "--help"],
-         "import demucs.separate": ["-c", "import demucs.separate"]}
+         "import demucs.apply, demucs.pretrained": ["-c", "import demucs.apply, demucs.pretrained"]}
 
 
 def start(side: str, arguments: list, folder: str) -> float:
