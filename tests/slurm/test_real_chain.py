@@ -89,7 +89,7 @@ def test_train_release_evaluate_separate_draw(real):
     for name in SOURCES:
         assert soundfile.info(real.root / "separated" / signature / "mixture" / f"{name}.wav").frames == 16000
 
-    drawn = real.run(sys.executable, "graphing_scripts/report.py", signature)
+    drawn = real.run(sys.executable, "graphing_scripts/report.py", signature, "--results", results)
     assert drawn.returncode == 0, drawn.stderr
     report = (results / "report.html").read_text()
     assert signature in report
