@@ -25,7 +25,7 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 test: setup        ## all tests (ARGS="-k name" for some of them)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-demo: setup        ## train, release, evaluate, separate and draw, on a private Slurm: 12 minutes on two cores
+demo: setup        ## train, release, evaluate, separate and draw, on a private Slurm: some minutes on two cores
 	slurm_scripts/demo.sh
 
 demo-long: setup   ## the same with a longer training: under an hour on two cores

@@ -89,7 +89,7 @@ title "Synthetic songs in the layout of MUSDB18-HQ, in demo/songs"
 
 signature=$(experiment)
 if [[ -z $signature || $(epochs_done "$signature") -lt $epochs ]]; then
-    title "Training: two tasks on two nodes, $epochs epochs (continues if it was interrupted)"
+    title "Training in two tasks, $epochs epochs (continues if it was interrupted)"
     follow --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=2 --gres=gpu:1 -- \
         train_slurm.sh "$epochs" "${overrides[@]}"
     signature=$(experiment)
