@@ -41,8 +41,8 @@ class LocalAttention(nn.Module):
         slope = (rates * weights[:, None]).sum(2)
         time = torch.arange(steps, device=x.device, dtype=x.dtype)
         distance = (time[:, None] - time[None, :]).abs()
-        scores = scores - slope[..., None] * distance
-        scores = scores.masked_fill(torch.eye(steps, device=x.device, dtype=torch.bool), self.SELF_SCORE)
+        scores = torch.addcmul(scores, slope[..., None], distance, value=-1)     # one pass over a large tensor
+        scores.diagonal(dim1=-2, dim2=-1).fill_(self.SELF_SCORE)
 
         attended = content @ scores.softmax(-1).transpose(2, 3)                  # [B, heads, C / heads, query]
         return x + self.proj(attended.reshape(batch, channels, steps))
