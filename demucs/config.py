@@ -9,7 +9,7 @@ import difflib
 import types
 import typing as tp
 
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 from .training.losses import KINDS
 from .training.svd import SvdSettings
 
@@ -173,7 +173,7 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
     model = values.get("model")
     if model not in MODEL_SECTIONS:
         raise ConfigError(f"model={model!r} is unknown; there are: {', '.join(MODEL_SECTIONS)}."
-                          f"{_nearest(str(model), MODEL_SECTIONS)}")
+                          f"{did_you_mean(str(model), MODEL_SECTIONS)}")
     values["model_settings"] = dict(plain[model])
     config = _build(Config, values, "")
     _check(config)
@@ -184,23 +184,18 @@ def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
     """" Did you mean ...?" for a misspelt dotted key, or nothing. A valid key inside the same section comes first."""
     valid = list(valid)
     section = key.rpartition(".")[0]
+    # Last, by the word after the last dot: a key typed without its section.
     last_words = {k.rpartition(".")[2]: k for k in reversed(valid)}
-    return _nearest(key, [k for k in valid if k.rpartition(".")[0] == section]) or _nearest(key, valid) or \
-        _nearest(key.rpartition(".")[2], last_words)
-
-
-def _nearest(word: str, known: tp.Union[tp.Iterable[str], tp.Mapping[str, str]]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    if not close:
-        return ""
-    return f" Did you mean {(known[close[0]] if isinstance(known, tp.Mapping) else close[0])!r}?"
+    return did_you_mean(key, [k for k in valid if k.rpartition(".")[0] == section]) or did_you_mean(key, valid) or \
+        next((f" Did you mean {last_words[word]!r}?" for word in
+              difflib.get_close_matches(key.rpartition(".")[2], list(last_words), n=1)), "")
 
 
 def _build(kind: tp.Any, values: tp.Mapping[str, tp.Any], where: str) -> tp.Any:
     hints = tp.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            raise ConfigError(f"unknown key {where + key!r}.{_nearest(key, list(hints))}")
+            raise ConfigError(f"unknown key {where + key!r}.{did_you_mean(key, hints)}")
     missing = [where + key for key in hints if key not in values]
     if missing:
         raise ConfigError(f"the configuration lacks {', '.join(missing)}")

@@ -4,6 +4,9 @@ Every message of a `DemucsError` names the value, the file it concerns, and what
 (command lines, batch scripts) print it as one line and exit non-zero; library callers can catch it by its subclass.
 """
 
+import difflib
+import typing as tp
+
 
 class DemucsError(Exception):
     """Something outside the code is wrong: an input file, a setting, the machine. The message says which and the fix."""
@@ -35,3 +38,9 @@ class TrainingError(DemucsError):
 
 class ToolError(DemucsError):
     """An external program (soundstretch, ffmpeg) is missing, too old, or failed."""
+
+
+def did_you_mean(word: str, known: tp.Iterable[str]) -> str:
+    """What a message adds for a misspelt word: " Did you mean 'x'?" with the nearest known one, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -5,14 +5,13 @@ has come and puts it under its signature into a folder of models.
 """
 
 import dataclasses
-import difflib
 import logging
 import shutil
 import typing as tp
 from pathlib import Path
 
 from .. import schema
-from ..errors import SignatureError
+from ..errors import SignatureError, did_you_mean
 from ..schema import ReleaseCard, RunCard
 from . import package
 from .provenance import now
@@ -31,9 +30,7 @@ def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
     folder = experiments / signature
     if not folder.is_dir():
         known = sorted(item.name for item in experiments.iterdir() if item.is_dir()) if experiments.is_dir() else []
-        close = difflib.get_close_matches(signature, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise SignatureError(f"no experiment {signature!r} in {experiments}.{hint} There are: "
+        raise SignatureError(f"no experiment {signature!r} in {experiments}.{did_you_mean(signature, known)} There are: "
                              f"{', '.join(known) or 'none yet'}.")
     return folder
 

@@ -1,13 +1,12 @@
 """A folder of exported models: what lies there, and the one that was asked for."""
 
-import difflib
 import logging
 import typing as tp
 from pathlib import Path
 
 from torch import nn
 
-from ..errors import SignatureError
+from ..errors import SignatureError, did_you_mean
 from . import package
 
 logger = logging.getLogger(__name__)
@@ -41,9 +40,8 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
         raise SignatureError(f"model {name!r} is a path; give the name of a model, and its folder as --repo")
     models = list_models(repo)
     if name not in models:
-        close = difflib.get_close_matches(name, models, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise SignatureError(f"no model {name!r} in {repo}.{hint} There are: {', '.join(models) or 'none yet'}. "
+        raise SignatureError(f"no model {name!r} in {repo}.{did_you_mean(name, models)} There are: "
+                             f"{', '.join(models) or 'none yet'}. "
                              f"`python3 -m tools.export SIG -o {repo}` puts one there.")
     logger.debug("Loading %s", models[name])
     return package.load(models[name])

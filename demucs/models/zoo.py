@@ -4,13 +4,12 @@ An entry says which class builds a model of that name. Everything else that need
 command lines, tests) asks here.
 """
 
-import difflib
 import inspect
 import typing as tp
 
 from torch import nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from .hdemucs import HDemucs
 
 BUILDERS: tp.Dict[str, tp.Optional[tp.Callable[..., nn.Module]]] = {
@@ -24,12 +23,6 @@ BUILDERS: tp.Dict[str, tp.Optional[tp.Callable[..., nn.Module]]] = {
 NAMES = tuple(name for name, builder in BUILDERS.items() if builder is not None)
 
 
-def nearest(word: str, known: tp.Iterable[str]) -> str:
-    """" Did you mean ...?" for a misspelt word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplerate: int, segment: float,
           **settings: tp.Any) -> nn.Module:
     """A model with fresh weights, drawn from torch's global generator.
@@ -41,7 +34,7 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
         ConfigError: for an unknown name or setting (the nearest one is named), or settings that do not fit together.
     """
     if name not in BUILDERS:
-        raise ConfigError(f"unknown model {name!r}; there are: {', '.join(NAMES)}.{nearest(name, BUILDERS)}")
+        raise ConfigError(f"unknown model {name!r}; there are: {', '.join(NAMES)}.{did_you_mean(name, BUILDERS)}")
     builder = BUILDERS[name]
     if builder is None:
         raise ConfigError(f"model {name!r} is not built yet: its configuration is known and its signatures are valid, "
@@ -51,7 +44,7 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
     known = inspect.signature(builder).parameters
     for key in kwargs:
         if key not in known:
-            raise ConfigError(f"model {name!r} has no setting {key!r}.{nearest(key, known)}")
+            raise ConfigError(f"model {name!r} has no setting {key!r}.{did_you_mean(key, known)}")
     try:
         model = builder(**kwargs)
     except ValueError as error:
