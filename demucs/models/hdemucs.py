@@ -6,9 +6,6 @@ order and seeded initial weights are those of published Demucs, so weights can b
 
 import typing as tp
 
-from torch import nn
-
-from ..layers.initial import rescale_convolutions
 from .hybrid.fusion import Sum
 from .hybrid.mixer import SkipsOnly
 from .hybrid.net import EmbeddingSpec, HybridNet
@@ -46,16 +43,16 @@ class HDemucs(HybridNet):
         ValueError: for settings that contradict each other; the message names them.
     """
 
-    def __init__(self, sources: tp.Sequence[str], *, audio_channels: int = 2, samplerate: int = 44100,
-                 segment: float = 40., channels: int = 48, channels_time: tp.Optional[int] = None, growth: float = 2,
-                 nfft: int = 4096, wiener_iters: int = 0, end_iters: int = 0, wiener_residual: bool = False,
-                 cac: bool = True, depth: int = 6, rewrite: bool = True, hybrid: bool = True,
-                 hybrid_old: bool = False, multi_freqs: tp.Optional[tp.Sequence[float]] = None,
-                 multi_freqs_depth: int = 2, freq_emb: float = 0.2, emb_scale: float = 10, emb_smooth: bool = True,
-                 kernel_size: int = 8, time_stride: int = 2, stride: int = 4, context: int = 1, context_enc: int = 0,
-                 norm_starts: int = 4, norm_groups: int = 4, dconv_mode: int = 1, dconv_depth: int = 2,
-                 dconv_comp: float = 4, dconv_attn: int = 4, dconv_lstm: int = 4, dconv_init: float = 1e-4,
-                 rescale: float = 0.1):
+    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, channels: int = 48,
+                 channels_time: tp.Optional[int] = None, growth: float = 2, nfft: int = 4096, wiener_iters: int = 0,
+                 end_iters: int = 0, wiener_residual: bool = False, cac: bool = True, depth: int = 6,
+                 rewrite: bool = True, hybrid: bool = True, hybrid_old: bool = False,
+                 multi_freqs: tp.Optional[tp.Sequence[float]] = None, multi_freqs_depth: int = 2,
+                 freq_emb: float = 0.2, emb_scale: float = 10, emb_smooth: bool = True, kernel_size: int = 8,
+                 time_stride: int = 2, stride: int = 4, context: int = 1, context_enc: int = 0, norm_starts: int = 4,
+                 norm_groups: int = 4, dconv_mode: int = 1, dconv_depth: int = 2, dconv_comp: float = 4,
+                 dconv_attn: int = 4, dconv_lstm: int = 4, dconv_init: float = 1e-4, rescale: float = 0.1,
+                 samplerate: int = 44100, segment: float = 40):
         if hybrid_old and not hybrid:
             raise ValueError("hybrid_old=True needs hybrid=True")
         if hybrid and wiener_iters != end_iters:
@@ -70,11 +67,9 @@ class HDemucs(HybridNet):
             norm_starts=norm_starts, norm_groups=norm_groups, multi_freqs=multi_freqs or (),
             multi_freqs_depth=multi_freqs_depth, dconv_mode=dconv_mode, dconv_depth=dconv_depth,
             dconv_comp=dconv_comp, dconv_attn=dconv_attn, dconv_lstm=dconv_lstm, dconv_init=dconv_init)
-        mixer: nn.Module = SkipsOnly()
         super().__init__(
             sources, audio_channels=audio_channels, samplerate=samplerate, segment=segment, view=view,
-            representation=representation, levels=levels, mixer=mixer, fusion=Sum(),
+            representation=representation, levels=levels, make_mixer=lambda channels: SkipsOnly(),
+            fusion=Sum(),
             embedding=EmbeddingSpec(freq_emb, emb_scale, emb_smooth) if freq_emb else None,
-            context=context, context_enc=context_enc)
-        if rescale:
-            rescale_convolutions(self, rescale)
+            context=context, context_enc=context_enc, rescale=rescale)

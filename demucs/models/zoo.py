@@ -10,17 +10,19 @@ import typing as tp
 from torch import nn
 
 from ..errors import ConfigError, did_you_mean
+from .demucs import Demucs
 from .hdemucs import HDemucs
+from .htdemucs import HTDemucs
+from .torch_hdemucs import TorchHDemucs
 
-BUILDERS: tp.Dict[str, tp.Optional[tp.Callable[..., nn.Module]]] = {
+BUILDERS: tp.Dict[str, tp.Callable[..., nn.Module]] = {
+    "demucs": Demucs,
     "hdemucs": HDemucs,
-    # Known by their published configuration; these are refused until they are built.
-    "demucs": None,
-    "htdemucs": None,
-    "torch_hdemucs": None,
+    "htdemucs": HTDemucs,
+    "torch_hdemucs": TorchHDemucs,
 }
 
-NAMES = tuple(name for name, builder in BUILDERS.items() if builder is not None)
+NAMES = tuple(BUILDERS)
 
 
 def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplerate: int, segment: float,
@@ -36,9 +38,6 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
     if name not in BUILDERS:
         raise ConfigError(f"unknown model {name!r}; there are: {', '.join(NAMES)}.{did_you_mean(name, BUILDERS)}")
     builder = BUILDERS[name]
-    if builder is None:
-        raise ConfigError(f"model {name!r} is not built yet: its configuration is known and its signatures are valid, "
-                          f"but there is no code to run it. Models that run: {', '.join(NAMES)}.")
     kwargs = {"sources": list(sources), "audio_channels": audio_channels, "samplerate": samplerate,
               "segment": segment, **settings}
     known = inspect.signature(builder).parameters

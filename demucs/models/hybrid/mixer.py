@@ -1,9 +1,16 @@
-"""What happens at the bottom of a hybrid model, between the way down and the way up."""
+"""What happens at the bottom of a hybrid model, between the way down and the way up.
 
+A mixer's parts become children of the net itself, under the mixer's names for them: that is how published weights are
+named. So a net builds its mixer last, from a factory.
+"""
+
+import dataclasses
 import typing as tp
 
 import torch
 from torch import nn
+
+from ...layers.transformer import CrossTransformer, TransformerSpec
 
 Pair = tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]
 
@@ -11,5 +18,64 @@ Pair = tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]
 class SkipsOnly(nn.Module):
     """HDemucs: the decoders start from zeros, and everything comes up through the skip connections."""
 
+    draws_in_training = False
+
     def forward(self, spectral: torch.Tensor, temporal: tp.Optional[torch.Tensor]) -> Pair:
         return torch.zeros_like(spectral), None if temporal is None else torch.zeros_like(temporal)
+
+
+class PassedOn(nn.Module):
+    """The decoders start from what the encoders end with: HTDemucs without layers in its transformer.
+
+    `unused` are modules that published models have there all the same.
+    """
+
+    draws_in_training = False
+
+    def __init__(self, unused: tp.Mapping[str, nn.Module]):
+        super().__init__()
+        for name, module in unused.items():
+            self.add_module(name, module.requires_grad_(False))
+
+    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> Pair:
+        return spectral, temporal
+
+
+class CrossDomain(nn.Module):
+    """HTDemucs: a transformer across both branches, in `bottom` channels where that is not 0 (Rouard et al. 2022)."""
+
+    def __init__(self, resize: tp.Mapping[str, nn.Module], transformer: CrossTransformer):
+        super().__init__()
+        for name, module in resize.items():
+            self.add_module(name, module)
+        self.resized = bool(resize)
+        self.crosstransformer = transformer
+
+    @property
+    def draws_in_training(self) -> bool:
+        return self.crosstransformer.draws_in_training
+
+    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> Pair:
+        if not self.resized:
+            return self.crosstransformer(spectral, temporal)
+        bins = spectral.shape[2]
+        wide = self.channel_upsampler(spectral.flatten(2)).unflatten(2, (bins, -1))
+        wide, wide_t = self.crosstransformer(wide, self.channel_upsampler_t(temporal))
+        narrow = self.channel_downsampler(wide.flatten(2)).unflatten(2, (bins, -1))
+        return narrow, self.channel_downsampler_t(wide_t)
+
+
+def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec) -> nn.Module:
+    """The mixer of an HTDemucs whose towers end with `channels`; `spec.channels` does not matter.
+
+    Raises:
+        ValueError: where the numbers of the transformer do not fit together.
+    """
+    resize: tp.Dict[str, nn.Module] = {}
+    if bottom:
+        for branch in ("", "_t"):
+            resize["channel_upsampler" + branch] = nn.Conv1d(channels, bottom, 1)
+            resize["channel_downsampler" + branch] = nn.Conv1d(bottom, channels, 1)
+    if not spec.layers:
+        return PassedOn(resize)
+    return CrossDomain(resize, CrossTransformer(dataclasses.replace(spec, channels=bottom or channels)))

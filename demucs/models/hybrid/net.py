@@ -2,7 +2,7 @@
 
 Modules are built in the published order (frequency encoder, time encoder, frequency decoder, time decoder, level by
 level) while their names and the order of parameters are those of published Demucs (all of `encoder`, then `decoder`,
-`tencoder`, `tdecoder`, `freq_emb`): seeded initial weights depend on the first, optimiser states on the second.
+`tencoder`, `tdecoder`, `freq_emb`, the mixer's parts): seeded initial weights depend on the first, optimiser states on the second.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from torch import nn
 from ...layers.bands import BandSplitDecoder, BandSplitEncoder
 from ...layers.blocks import DecoderBlock, EncoderBlock
 from ...layers.embedding import FrequencyEmbedding
+from ...layers.initial import rescale_convolutions
 from .towers import Level, mirrored_outermost
 from .view import ComplexAsChannels, MagnitudeMask, SpectralView
 
@@ -42,14 +43,16 @@ class HybridNet(nn.Module):
         sources: names of the sources, in the order of the output.
         audio_channels, samplerate: of the waveforms, in Hz.
         segment: seconds of audio that separation cuts songs into.
-        view, representation, levels, mixer, fusion, embedding: the parts; see the modules of this package.
+        view, representation, levels, fusion, embedding: the parts; see the modules of this package.
+        make_mixer: builds the mixer for a number of channels at the bottom; its parts are named like children of this.
         context, context_enc: half widths of the 1x1 convolutions in decoder and encoder.
+        rescale: reference deviation of the initial weights of both towers; 0 leaves torch's.
     """
 
     def __init__(self, sources: tp.Sequence[str], *, audio_channels: int, samplerate: int, segment: float,
                  view: SpectralView, representation: tp.Union[ComplexAsChannels, MagnitudeMask],
-                 levels: tp.Sequence[Level], mixer: nn.Module, fusion: nn.Module,
-                 embedding: tp.Optional[EmbeddingSpec], context: int, context_enc: int):
+                 levels: tp.Sequence[Level], make_mixer: tp.Callable[[int], nn.Module], fusion: nn.Module,
+                 embedding: tp.Optional[EmbeddingSpec], context: int, context_enc: int, rescale: float):
         super().__init__()
         self.sources = list(sources)
         self.audio_channels = audio_channels
@@ -68,8 +71,18 @@ class HybridNet(nn.Module):
             if index == 0 and embedding is not None:
                 self.freq_emb = FrequencyEmbedding(level.bins_below, level.spectral.inner, weight=embedding.weight,
                                                    scale=embedding.scale, smooth=embedding.smooth)
-        self.mixer = mixer
+        if rescale:
+            rescale_convolutions(self, rescale)
+        mixer = make_mixer(levels[-1].spectral.inner)
+        self._mixer = (mixer,)           # in a tuple torch does not see it: only its parts are registered, under our name
+        for name, part in mixer.named_children():
+            self.add_module(name, part)
         self.fusion = fusion
+
+    @property
+    def draws_in_training(self) -> bool:
+        """Whether the forward pass draws random numbers in training."""
+        return self._mixer[0].draws_in_training
 
     def _add_level(self, level: Level, *, outermost: bool, context: int, context_enc: int) -> None:
         split = bool(level.spectral.bands)
@@ -124,7 +137,7 @@ class HybridNet(nn.Module):
                 spectral = self.freq_emb(spectral)
             skips.append(spectral)
 
-        spectral, temporal = self.mixer(spectral, temporal)
+        spectral, temporal = self._mixer[0](spectral, temporal)
 
         # The time decoders stand beside the last frequency decoders, as the time encoders beside the first ones.
         first_shared = len(self.decoder) - len(self.tdecoder) if temporal is not None else len(self.decoder)

@@ -1,0 +1,109 @@
+"""Position codes of the cross-domain transformer (Rouard et al. 2022, arXiv:2211.08553, section 3).
+
+All are sums added to tokens. The two published sinusoidal codes differ: along time alone, cosines come before sines and
+the periods reach `period` exactly; over frequency and time, the first half of the channels says where in time and the
+second half where in frequency, sines and cosines in turns (Vaswani et al. 2017).
+"""
+
+import math
+import typing as tp
+
+import torch
+from torch import nn
+
+
+def sinusoids(positions: torch.Tensor, channels: int, period: float) -> torch.Tensor:
+    """Codes [..., channels] of `positions` [...]: cosines, then sines, with periods from 2 pi to 2 pi * `period`."""
+    half = channels // 2
+    exponents = torch.arange(half, device=positions.device) / (half - 1)
+    phases = positions[..., None] / period ** exponents
+    return torch.cat([phases.cos(), phases.sin()], dim=-1)
+
+
+def sinusoids_2d(channels: int, bins: int, frames: int, period: float, device: torch.device) -> torch.Tensor:
+    """Codes [channels, bins, frames] of the points of a spectrogram, for a number of channels divisible by 4."""
+    half = channels // 2
+    rates = torch.exp(torch.arange(0., half, 2, device=device) * -(math.log(period) / half))        # [half / 2]
+
+    def one_axis(size: int) -> torch.Tensor:
+        phases = rates[:, None] * torch.arange(float(size), device=device)
+        return torch.stack([phases.sin(), phases.cos()], dim=1).flatten(0, 1)                       # [half, size]
+    in_time = one_axis(frames)[:, None, :].expand(-1, bins, -1)
+    in_frequency = one_axis(bins)[:, :, None].expand(-1, -1, frames)
+    return torch.cat([in_time, in_frequency])
+
+
+class SinusoidalTime(nn.Module):
+    """[1, T, C] codes of T steps. In training they may start at a random step in [0, random_shift]; published Demucs
+    draws that when separating, too, which we do not."""
+
+    def __init__(self, channels: int, *, period: float, random_shift: int):
+        super().__init__()
+        self.channels = channels
+        self.period = period
+        self.random_shift = random_shift
+
+    def forward(self, batch: int, steps: int, device: torch.device) -> torch.Tensor:
+        first = 0
+        if self.random_shift and self.training:
+            first = int(torch.randint(self.random_shift + 1, ()))
+        return sinusoids(torch.arange(first, first + steps, device=device), self.channels, self.period)[None]
+
+
+class CapeTime(nn.Module):
+    """[B, T, C] continuous augmented codes (Likhomanenko et al. 2021, "CAPE", arXiv:2106.03143): in training the whole
+    sequence is shifted, each step is moved, and time is stretched, at random for each example.
+
+    Args:
+        centred: positions have zero mean.
+        augment: do all that in training.
+        global_shift, local_shift: largest moves, in steps.
+        scale: largest factor of stretching.
+    """
+
+    def __init__(self, channels: int, *, period: float, centred: bool, augment: bool, global_shift: float,
+                 local_shift: float, scale: float):
+        super().__init__()
+        self.channels = channels
+        self.period = period
+        self.centred = centred
+        self.augment = augment
+        self.global_shift = global_shift
+        self.local_shift = local_shift
+        self.log_scale = math.log(scale)
+
+    def forward(self, batch: int, steps: int, device: torch.device) -> torch.Tensor:
+        positions = torch.arange(float(steps)).expand(batch, steps)
+        if self.centred:
+            positions = positions - positions.mean(dim=1, keepdim=True)
+        if self.augment and self.training:
+            shift = self._uniform(self.global_shift, batch, 1)
+            local = self._uniform(self.local_shift, batch, steps)
+            stretch = self._uniform(self.log_scale, batch, 1).exp()
+            positions = (positions + shift + local) * stretch
+        return sinusoids(positions.to(device), self.channels, self.period).float()
+
+    def _uniform(self, bound: float, *shape: int) -> torch.Tensor:
+        """In [-bound, bound], from torch's global generator on the CPU, so that devices do not matter."""
+        return (2 * torch.rand(*shape, dtype=torch.float64) - 1) * bound
+
+
+class LearntTime(nn.Module):
+    """[1, T, C] learnt codes of up to `steps` steps. The stored table is smaller by `boost` than what is added, which
+    multiplies its learning rate under Adam."""
+
+    def __init__(self, channels: int, *, steps: int, scale: float = 0.2, boost: float = 3.):
+        super().__init__()
+        self.embedding = nn.Embedding(steps, channels)
+        self.embedding.weight.data *= scale / boost
+        self.boost = boost
+
+    def forward(self, batch: int, steps: int, device: torch.device) -> torch.Tensor:
+        known = self.embedding.num_embeddings
+        if steps > known:
+            raise ValueError(f"t_emb=scaled knows {known} steps (t_max_positions), the input has {steps}; separate in "
+                             f"shorter segments")
+        return self.embedding.weight[None, :steps] * self.boost
+
+
+POSITIONS: tp.Tuple[str, ...] = ("sin", "cape", "scaled")

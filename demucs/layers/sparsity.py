@@ -1,0 +1,72 @@
+"""Fixed patterns of which time step may attend to which: `t_mask_type` of the published configuration.
+
+A mask says nothing about how attention is computed; here it goes to torch's dense kernels, which skip what it excludes
+from the result, not from the work.
+"""
+
+import functools
+import typing as tp
+
+import torch
+
+KINDS = ("diag", "jmask", "random", "global")
+
+
+def check_kinds(kinds: tp.Sequence[str]) -> None:
+    """Raises ValueError for a pattern that does not exist."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"t_mask_type={'_'.join(kinds)!r}: {unknown[0]!r} is no pattern; join some of "
+                         f"{', '.join(KINDS)} with _")
+
+
+@functools.lru_cache(maxsize=16)
+def attention_mask(queries: int, keys: int, *, kinds: tp.Tuple[str, ...], window: int, global_window: int,
+                   sparsity: float, seed: int) -> torch.Tensor:
+    """Bool [queries, keys], true where a query sees a key: the union of patterns. On the CPU, shared: do not write to it.
+
+    Args:
+        kinds: of "diag" (keys within `window` of the query's place), "jmask" (keys at triangular-number distances, so
+            that they thin out), "random" (a share of 1 - `sparsity`, drawn from `seed`) and "global" (the first
+            `global_window` keys for all queries, and all keys for the queries of the same stretch).
+
+    Raises:
+        ValueError: for another kind.
+    """
+    check_kinds(kinds)
+    patterns = {"diag": _diagonal, "jmask": _thinning, "random": _random, "global": _global}
+    total = torch.zeros(queries, keys, dtype=torch.bool)
+    for kind in kinds:
+        total |= patterns[kind](queries, keys, window=window, global_window=global_window, sparsity=sparsity, seed=seed)
+    return total
+
+
+def _around(queries: int, keys: int, offsets: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Keys at `offsets` from each query's own place, which is `ratio` keys per query; cut off at both ends."""
+    places = (ratio * torch.arange(queries)[:, None] + offsets).long().clamp(0, keys - 1)
+    mask = torch.zeros(queries, keys, dtype=torch.bool)
+    return mask.scatter_(1, places, True)
+
+
+def _diagonal(queries: int, keys: int, *, window: int, **_: tp.Any) -> torch.Tensor:
+    return _around(queries, keys, torch.arange(-window, window + 1), keys / queries)
+
+
+def _thinning(queries: int, keys: int, **_: tp.Any) -> torch.Tensor:
+    # One more step at each end takes what is cut off there, and is dropped.
+    reach = torch.arange(int((2 * keys) ** 0.5 + 1))
+    distances = reach * (reach + 1) // 2
+    offsets = torch.cat([-distances.flip(0)[:-1], distances])
+    return _around(queries + 2, keys + 2, offsets, keys / queries)[1:-1, 1:-1]
+
+
+def _random(queries: int, keys: int, *, sparsity: float, seed: int, **_: tp.Any) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.rand(queries * keys, generator=draw).view(queries, keys) > sparsity
+
+
+def _global(queries: int, keys: int, *, global_window: int, **_: tp.Any) -> torch.Tensor:
+    mask = torch.zeros(queries, keys, dtype=torch.bool)
+    mask[:, :global_window] = True
+    mask[:int(global_window * queries / keys)] = True
+    return mask

@@ -1,0 +1,281 @@
+"""The cross-domain transformer (Rouard, Massa and Défossez 2022, "Hybrid Transformers for Music Source Separation",
+arXiv:2211.08553, section 3): layers that attend within the spectrogram and within the waveform alternate with layers in
+which each of the two asks the other.
+
+Tokens are [B, N, C]. Names and order of parameters, and the order in which initial weights are drawn, are those of
+published Demucs. All attention goes through torch's `scaled_dot_product_attention`.
+"""
+
+import dataclasses
+import typing as tp
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .positions import POSITIONS, CapeTime, LearntTime, SinusoidalTime, sinusoids_2d
+from .sparsity import attention_mask, check_kinds
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSpec:
+    """Which sparse pattern a layer uses; see `sparsity.attention_mask`."""
+    kinds: tp.Tuple[str, ...]
+    window: int
+    global_window: int
+    sparsity: float
+    seed: int
+
+    def check(self) -> None:
+        """Raises ValueError for a pattern that does not exist."""
+        check_kinds(self.kinds)
+
+    def __call__(self, queries: int, keys: int, device: torch.device) -> torch.Tensor:
+        return attention_mask(queries, keys, **dataclasses.asdict(self)).to(device)
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerSpec:
+    """Numbers of a transformer, all of its layers alike.
+
+    Args:
+        channels, heads: C and the number of attention heads, which divides it.
+        hidden_scale: width of the feed-forward part in multiples of C.
+        layers: number of layers, in each of the two branches; `cross_first` starts with one that asks the other branch.
+        dropout: probability, after attention and in the feed-forward part, in training.
+        norm_in: normalise the tokens at the entrance; `norm_in_group` groups over all tokens instead, where `norm_in` is
+            false.
+        group_norm: groups of a normalisation over all tokens inside of layers, instead of one per token (0).
+        norm_first: normalise before attention and feed-forward rather than after; `norm_out` again at the end, then.
+        layer_scale: learnt gains on both residual branches, from 1e-4.
+        gelu: rather than ReLU.
+        positions: "sin", "cape" or "scaled", the code of time steps; `weight_positions` is its gain.
+        max_positions: longest input of "scaled".
+        max_period: of sinusoidal codes.
+        random_shift: of "sin", steps; `cape_*` of "cape": see `positions`.
+        weight_decay, lr: of the optimiser for these parameters; `lr` None for the common one.
+        sparse_self, sparse_cross: masks of the two kinds of layer; None for dense attention.
+    """
+    channels: int
+    heads: int = 8
+    hidden_scale: float = 4.
+    layers: int = 5
+    cross_first: bool = False
+    dropout: float = 0.
+    norm_in: bool = True
+    norm_in_group: int = 0
+    group_norm: int = 0
+    norm_first: bool = True
+    norm_out: int = 1
+    layer_scale: bool = True
+    gelu: bool = True
+    positions: str = "sin"
+    weight_positions: float = 1.
+    max_positions: int = 10000
+    max_period: float = 10000.
+    random_shift: int = 0
+    cape_centred: bool = True
+    cape_augment: bool = True
+    cape_bounds: tp.Tuple[float, float, float] = (5000., 1., 1.4)
+    weight_decay: float = 0.
+    lr: tp.Optional[float] = None
+    sparse_self: tp.Optional[MaskSpec] = None
+    sparse_cross: tp.Optional[MaskSpec] = None
+
+
+class TokenScale(nn.Module):
+    """A learnt gain per channel of tokens [..., C]."""
+
+    def __init__(self, channels: int, init: float = 1e-4):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), init))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x
+
+
+class TokenGroupNorm(nn.GroupNorm):
+    """Group normalisation of tokens [B, N, C], over all of them at once."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.num_groups == 1:
+            # The statistics do not depend on the order, so the two transpositions are saved.
+            mean, std = x.mean((1, 2), keepdim=True), x.var((1, 2), correction=0, keepdim=True)
+            return torch.addcmul(self.bias, (x - mean) * (std + self.eps).rsqrt(), self.weight)
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, heads: int, dropout: float,
+            mask: tp.Optional[torch.Tensor]) -> torch.Tensor:
+    """[B, N, C], [B, M, C], [B, M, C] -> [B, N, C]. A query that sees no key gets zero."""
+    split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value)]
+    attended = F.scaled_dot_product_attention(*split, attn_mask=mask, dropout_p=dropout)
+    return attended.transpose(1, 2).flatten(2)
+
+
+class DenseAttention(nn.MultiheadAttention):
+    """torch's parameters and their initialisation, without its slow path."""
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Tokens [B, N, C] ask tokens [B, M, C]."""
+        channels = self.embed_dim
+        if query is memory:
+            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        else:
+            asked = F.linear(memory, self.in_proj_weight[channels:], self.in_proj_bias[channels:])
+            parts = (F.linear(query, self.in_proj_weight[:channels], self.in_proj_bias[:channels]),
+                     *asked.chunk(2, dim=-1))
+        attended = _attend(*parts, heads=self.num_heads, dropout=self.dropout if self.training else 0., mask=None)
+        return self.out_proj(attended)
+
+
+class MaskedAttention(nn.Module):
+    """Attention under a fixed sparse pattern, with the parameter names that published Demucs has for it."""
+
+    def __init__(self, channels: int, heads: int, *, dropout: float, mask: MaskSpec):
+        super().__init__()
+        self.heads = heads
+        self.mask = mask
+        self.q = nn.Linear(channels, channels)
+        self.k = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, channels)
+        self.proj = nn.Linear(channels, channels)
+        self.dropout = dropout
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, N, C] ask tokens [B, M, C]."""
+        dropout = self.dropout if self.training else 0.
+        attended = _attend(self.q(query), self.k(memory), self.v(memory), heads=self.heads, dropout=dropout,
+                           mask=self.mask(query.shape[1], memory.shape[1], query.device))
+        return F.dropout(self.proj(attended), dropout)
+
+
+class _Layer(nn.Module):
+    """What layers within a branch and across branches share: everything but whom the attention asks."""
+
+    def __init__(self, spec: TransformerSpec, attention: str, mask: tp.Optional[MaskSpec], norms: int):
+        super().__init__()
+        channels, hidden = spec.channels, int(spec.channels * spec.hidden_scale)
+        self.add_module(attention, DenseAttention(channels, spec.heads, dropout=spec.dropout, batch_first=True))
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        if mask is not None:                     # drawn last, in the place of the dense one
+            self.add_module(attention, MaskedAttention(channels, spec.heads, dropout=spec.dropout, mask=mask))
+        for index in range(1, norms + 1):
+            self.add_module(f"norm{index}", TokenGroupNorm(spec.group_norm, channels) if spec.group_norm else
+                            nn.LayerNorm(channels))
+        self.norm_out = TokenGroupNorm(spec.norm_out, channels) if spec.norm_first and spec.norm_out else None
+        self.gamma_1 = TokenScale(channels) if spec.layer_scale else nn.Identity()
+        self.gamma_2 = TokenScale(channels) if spec.layer_scale else nn.Identity()
+        self.norm_first = spec.norm_first
+        self.dropout = spec.dropout
+        self.activation = F.gelu if spec.gelu else F.relu
+
+    def _drop(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+
+    def _feed_forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._drop(self.linear2(self._drop(self.activation(self.linear1(x)))))
+
+
+class SelfLayer(_Layer):
+    """[B, N, C] -> [B, N, C]: tokens of one branch ask each other."""
+
+    def __init__(self, spec: TransformerSpec):
+        super().__init__(spec, "self_attn", spec.sparse_self, norms=2)
+
+    def forward(self, x: torch.Tensor, other: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
+        if not self.norm_first:
+            x = self.norm1(x + self.gamma_1(self._ask(x)))
+            return self.norm2(x + self.gamma_2(self._feed_forward(x)))
+        x = x + self.gamma_1(self._ask(self.norm1(x)))
+        x = x + self.gamma_2(self._feed_forward(self.norm2(x)))
+        return x if self.norm_out is None else self.norm_out(x)
+
+    def _ask(self, x: torch.Tensor) -> torch.Tensor:
+        return self._drop(self.self_attn(x, x))
+
+
+class CrossLayer(_Layer):
+    """[B, N, C], [B, M, C] -> [B, N, C]: tokens of one branch ask those of the other."""
+
+    def __init__(self, spec: TransformerSpec):
+        super().__init__(spec, "cross_attn", spec.sparse_cross, norms=3)
+        if not spec.norm_first:
+            # Published layers have this normalisation without using it; a parallel training may not wait for it.
+            self.norm3.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        if not self.norm_first:
+            x = self.norm1(x + self.gamma_1(self._drop(self.cross_attn(x, other))))
+            return self.norm2(x + self.gamma_2(self._feed_forward(x)))
+        x = x + self.gamma_1(self._drop(self.cross_attn(self.norm1(x), self.norm2(other))))
+        x = x + self.gamma_2(self._feed_forward(self.norm3(x)))
+        return x if self.norm_out is None else self.norm_out(x)
+
+
+class CrossTransformer(nn.Module):
+    """([B, C, F, T], [B, C, T']) -> the same shapes: a spectral and a temporal branch.
+
+    Raises:
+        ValueError: for numbers that do not fit together.
+    """
+
+    def __init__(self, spec: TransformerSpec):
+        super().__init__()
+        if spec.channels % spec.heads:
+            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by t_heads={spec.heads}; change "
+                             f"one of channels, growth, depth, bottom_channels and t_heads")
+        if spec.channels % 4:
+            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by 4, as codes of position need")
+        if spec.positions not in POSITIONS:
+            raise ValueError(f"t_emb={spec.positions!r} is unknown; use one of {', '.join(POSITIONS)}")
+        self.spec = spec
+        if spec.positions == "scaled":
+            self.position_embeddings = LearntTime(spec.channels, steps=spec.max_positions)
+        elif spec.positions == "cape":
+            global_shift, local_shift, scale = spec.cape_bounds
+            self.time_codes = CapeTime(spec.channels, period=spec.max_period, centred=spec.cape_centred,
+                                       augment=spec.cape_augment, global_shift=global_shift, local_shift=local_shift,
+                                       scale=scale)
+        else:
+            self.time_codes = SinusoidalTime(spec.channels, period=spec.max_period, random_shift=spec.random_shift)
+
+        def norm_in() -> nn.Module:
+            if spec.norm_in:
+                return nn.LayerNorm(spec.channels)
+            return TokenGroupNorm(spec.norm_in_group, spec.channels) if spec.norm_in_group else nn.Identity()
+        self.norm_in, self.norm_in_t = norm_in(), norm_in()
+        self.layers, self.layers_t = nn.ModuleList(), nn.ModuleList()
+        for index in range(spec.layers):
+            kind = CrossLayer if (index % 2 == 0) == spec.cross_first else SelfLayer
+            self.layers.append(kind(spec))
+            self.layers_t.append(kind(spec))
+
+    @property
+    def draws_in_training(self) -> bool:
+        """Whether the forward pass draws random numbers in training."""
+        spec = self.spec
+        return bool(spec.dropout or (spec.positions == "sin" and spec.random_shift)
+                    or (spec.positions == "cape" and spec.cape_augment))
+
+    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor]:
+        batch, channels, bins, frames = spectral.shape
+        weight, device = self.spec.weight_positions, spectral.device
+        places = sinusoids_2d(channels, bins, frames, self.spec.max_period, device)
+        # Frame by frame, and all frequencies within a frame.
+        x = self.norm_in(spectral.permute(0, 3, 2, 1).flatten(1, 2))
+        x = torch.add(x, places.permute(2, 1, 0).flatten(0, 1), alpha=weight)
+        codes = self.position_embeddings if self.spec.positions == "scaled" else self.time_codes
+        xt = self.norm_in_t(temporal.transpose(1, 2))
+        xt = torch.add(xt, codes(batch, xt.shape[1], device), alpha=weight)
+        for layer, layer_t in zip(self.layers, self.layers_t):
+            x, xt = layer(x, xt), layer_t(xt, x)
+        return x.unflatten(1, (frames, bins)).permute(0, 3, 2, 1), xt.transpose(1, 2)
+
+    def make_optim_group(self) -> tp.Dict[str, tp.Any]:
+        """The optimiser's settings for these parameters."""
+        group: tp.Dict[str, tp.Any] = {"params": list(self.parameters()), "weight_decay": self.spec.weight_decay}
+        if self.spec.lr is not None:
+            group["lr"] = self.spec.lr
+        return group

@@ -1,0 +1,46 @@
+"""torchaudio's implementation of HDemucs (Défossez 2021), as a model of the zoo."""
+
+import typing as tp
+
+import torch
+from torch import nn
+
+
+class TorchHDemucs(nn.Module):
+    """[B, A, L] -> [B, S, A, L]: `torchaudio.models.HDemucs` with what separation needs to know about it.
+
+    Args:
+        sources, audio_channels, samplerate, segment: as in `HDemucs`.
+        settings: those of `torchaudio.models.HDemucs`; the published configuration sets them all.
+
+    Raises:
+        ValueError: for settings that torchaudio refuses.
+    """
+
+    draws_in_training = False
+
+    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100, segment: float = 40,
+                 channels: int = 48, growth: int = 2, nfft: int = 4096, depth: int = 6, freq_emb: float = 0.2,
+                 emb_scale: int = 10, emb_smooth: bool = True, kernel_size: int = 8, time_stride: int = 2,
+                 stride: int = 4, context: int = 1, context_enc: int = 0, norm_starts: int = 4, norm_groups: int = 4,
+                 dconv_depth: int = 2, dconv_comp: int = 4, dconv_attn: int = 4, dconv_lstm: int = 4,
+                 dconv_init: float = 1e-4):
+        from torchaudio.models import HDemucs   # here: it loads a library that other models do not need
+
+        super().__init__()
+        self.sources = list(sources)
+        self.audio_channels = audio_channels
+        self.samplerate = samplerate
+        self.segment = segment
+        self.torch_hdemucs = HDemucs(
+            self.sources, audio_channels=audio_channels, channels=channels, growth=growth, nfft=nfft, depth=depth,
+            freq_emb=freq_emb, emb_scale=emb_scale, emb_smooth=emb_smooth, kernel_size=kernel_size,
+            time_stride=time_stride, stride=stride, context=context, context_enc=context_enc, norm_starts=norm_starts,
+            norm_groups=norm_groups, dconv_depth=dconv_depth, dconv_comp=dconv_comp, dconv_attn=dconv_attn,
+            dconv_lstm=dconv_lstm, dconv_init=dconv_init)
+        # The last level of the time branch has a normalisation that its forward pass leaves out; a training in parallel
+        # would wait for its gradient.
+        self.torch_hdemucs.time_encoder[-1].norm1.requires_grad_(False)
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        return self.torch_hdemucs(mix)
