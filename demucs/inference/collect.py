@@ -1,5 +1,6 @@
 """From scores to what stays: the record of an evaluation, example separations, and tables for the screen."""
 
+import hashlib
 import typing as tp
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..data import audio
 from ..metrics.aggregates import ALL, FAMILIES, Family, aggregate
 from ..schema import Evaluation, TrackScores
 from . import package
+from .bag import BagOfModels
 from .provenance import commit, now, versions
 
 EXCERPT_SECONDS = 20.
@@ -20,13 +22,26 @@ def evaluation_record(model: nn.Module, tracks: tp.Sequence[TrackScores], *, nam
                       settings: tp.Mapping[str, tp.Any]) -> Evaluation:
     """The record of an evaluation of `model` that was finished now.
 
-    A model of the zoo is called by its name there, any other separator by its class.
+    A model of the zoo is called by its name there, any other separator by its class, a bag by its models.
     """
-    weights = any(True for _ in model.parameters())
     return Evaluation(
-        name=name, model=getattr(model, "zoo_name", type(model).__name__), dataset=dataset,
-        sources=list(model.sources), tracks=list(tracks), settings=dict(settings),
-        model_hash=package.model_hash(model) if weights else "", commit=commit(), versions=versions(), created=now())
+        name=name, model=_kind(model), dataset=dataset, sources=list(model.sources), tracks=list(tracks),
+        settings=dict(settings), model_hash=_hash(model), commit=commit(), versions=versions(), created=now())
+
+
+def _kind(model: nn.Module) -> str:
+    if isinstance(model, BagOfModels):
+        return f"bag of {', '.join(map(_kind, model.models))}"
+    return getattr(model, "zoo_name", type(model).__name__)
+
+
+def _hash(model: nn.Module) -> str:
+    """16 hexadecimal digits: of the weights of a model; of a bag, of its models in their order, with their segments and
+    their part of each source. "" where there are no weights."""
+    if isinstance(model, BagOfModels):
+        parts = [(_hash(single), float(single.segment), shares) for single, shares in zip(model.models, model.shares())]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return package.model_hash(model) if any(True for _ in model.parameters()) else ""
 
 
 class ExampleWriter:

@@ -42,7 +42,7 @@ def evaluate_tracks(model: nn.Module, tracks: tp.Sequence[Track], *,
     """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
 
     Args:
-        model: as `apply.separate` takes it.
+        model: a model or a bag, as `apply.separate` takes it.
         tracks: with references in the order of `model.sources`.
         metrics: "nsdr", and "bsseval" for museval's SDR, ISR, SIR and SAR, which take far longer.
         shifts, overlap, split, segment, seed, device: as in `apply.separate`; each track draws its own shifts from
