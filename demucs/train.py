@@ -29,6 +29,7 @@ from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
 from .errors import ConfigError, DemucsError, PackageError, SignatureError
+from .grids import _published as published
 from .inference import repository
 from .inference.tracks import Track, musdb_stem_tracks, track_folders
 from .models import zoo
@@ -62,14 +63,25 @@ class ExperimentMain(HydraMain):
         with _hydra_errors_in_one_line():
             return super().get_xp(argv)
 
-    def get_argv_from_sig(self, sig: str) -> tp.Sequence[str]:
-        folder = self.dora.dir / self.dora.xps
+    def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
+        """Arguments of an experiment of this folder, else of a published one, else None."""
         try:
             return super().get_argv_from_sig(sig)
-        except RuntimeError as error:
-            known = sorted(path.parent.name for path in folder.glob("*/.argv.json"))
-            raise SystemExit(f"error: no experiment {sig!r} in {folder}.{nearest_key(sig, known)} There are: "
-                             f"{', '.join(known) or 'none yet'}.") from error
+        except RuntimeError:
+            return published.experiments().get(sig)
+        except ValueError as error:
+            raise SystemExit(f"error: {self.dora.dir / self.dora.xps / sig / '.argv.json'} is damaged ({error}); "
+                             f"delete it, and start the run by its overrides once, which writes it again.") from error
+
+    def get_argv_from_sig(self, sig: str) -> tp.Sequence[str]:
+        argv = self.find_argv(sig)
+        if argv is None:
+            folder = self.dora.dir / self.dora.xps
+            own = sorted(path.parent.name for path in folder.glob("*/.argv.json"))
+            raise SystemExit(f"error: no experiment {sig!r} in {folder}, and it is no published one."
+                             f"{nearest_key(sig, [*own, *published.experiments()])} There are: "
+                             f"{', '.join(own) or 'none yet'}; the published ones are in {published.TABLE}.")
+        return list(argv)
 
     def _main(self) -> tp.Any:
         """As Dora's, with the run folder quoted: it may lie in a folder with spaces or quotes in its name."""

@@ -1,29 +1,126 @@
-"""Grids give the signatures of published Demucs, through Dora itself."""
+"""Grids give the signatures of published Demucs, and their children wait for their parents."""
 
+import importlib
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import REPOSITORY
+from dora.explore import Herd, Launcher
+from dora.shep import Shepherd
 
 from demucs.grids._explorers import TrainingExplorer
+from demucs.grids._lineage import origin
 from demucs.schema import load_history
+from demucs.train import main
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
+GRIDS = [name.removeprefix("grid_") for name in TABLE if name.startswith("grid_")]
 
 
-def test_dora_grid_mmi_gives_the_published_signatures(tmp_path):
-    environment = {**os.environ, "_DORA_TEST_PATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "grid", "mmi", "--dry_run", "--init"],
-                          env=environment, cwd=REPOSITORY, text=True, capture_output=True)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(main.dora, "dir", tmp_path)
+    return tmp_path
+
+
+def herd_of(grid):
+    """The experiments of a grid as Dora collects them, without its processes."""
+    herd = Herd()
+    importlib.import_module(f"demucs.grids.{grid}").explorer(Launcher(Shepherd(main), main.get_slurm_config(), herd))
+    return herd
+
+
+def submitted(herd):
+    return {signature for array in herd.job_arrays for signature in array}
+
+
+def train(signature, folder, epochs):
+    history = folder / "xps" / signature / "history.json"
+    history.parent.mkdir(parents=True, exist_ok=True)
+    history.write_text(json.dumps([{}] * epochs))
+
+
+def dora_grid(*arguments, folder, **environment):
+    return subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "grid", *arguments], text=True,
+                          env={**os.environ, "_DORA_TEST_PATH": str(folder), **environment}, cwd=REPOSITORY,
+                          capture_output=True)
+
+
+def test_every_grid_is_in_the_table():
+    modules = {path.stem for path in (REPOSITORY / "demucs" / "grids").glob("*.py") if not path.name.startswith("_")}
+    assert modules == set(GRIDS) and len(modules) == 8
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_grid_has_the_published_signatures(grid, folder):
+    """In a folder where nothing is trained or known."""
+    herd = herd_of(grid)
+    assert set(herd.sheeps) == set(TABLE[f"grid_{grid}"])
+    parents = {signature: sheep.xp.cfg.continue_from for signature, sheep in herd.sheeps.items()}
+    assert submitted(herd) == {signature for signature, parent in parents.items() if not parent}
+
+
+@pytest.mark.parametrize("grid", ["mmi", "mdx_refine"])
+def test_dora_grid_makes_them_known(grid, tmp_path):
+    done = dora_grid(grid, "--dry_run", "--init", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     made = {path.name for path in (tmp_path / "xps").iterdir() if (path / ".argv.json").exists()}
-    assert made == set(TABLE["grid_mmi"])
-    assert len(made) == 20
-    assert re.search("955717e8", done.stdout + done.stderr)
+    assert made == set(TABLE[f"grid_{grid}"])
+    assert all(signature in done.stdout for signature in made)
+
+
+def test_children_wait_for_their_parents(folder, capsys):
+    """Of mdx_refine, those are submitted whose parents have all their epochs."""
+    train("9357e12e", folder, 360)
+    train("3ab079dc", folder, 359)
+    assert submitted(herd_of("mdx_refine")) == {"0d19c1c6"}
+    said = capsys.readouterr()
+    assert "parent 3ab079dc has 359 of 360 epochs: 6b9c2ca1" in said.out + said.err
+    train("3ab079dc", folder, 360)
+    assert submitted(herd_of("mdx_refine")) == {"0d19c1c6", "6b9c2ca1"}
+
+
+def test_a_child_of_nobody_waits(folder, capsys):
+    @TrainingExplorer
+    def explorer(launcher):
+        launcher({"epochs": 3})
+        launcher({"epochs": 3, "continue_from": "nobody"})
+    herd = Herd()
+    explorer(Launcher(Shepherd(main), main.get_slurm_config(), herd))
+    assert len(herd.sheeps) == 2 and len(submitted(herd)) == 1
+    said = capsys.readouterr()
+    assert "nobody is not known here" in said.out + said.err
+
+
+# What submitit calls: a job gets the next number, and every job that was ever submitted is running.
+SLURM = {"sbatch": 'n=$(ls "$JOBS" | wc -l); cp "$1" "$JOBS/$((n + 1))"; echo "Submitted batch job $((n + 1))"',
+         "sacct": 'echo "JobID|State"; for job in $(ls "$JOBS"); do echo "$job|RUNNING"; done', "scancel": "exit 1"}
+
+
+def test_dora_grid_submits_only_what_can_run(tmp_path):
+    programs, jobs, folder = tmp_path / "bin", tmp_path / "jobs", tmp_path / "dora"
+    for made in (programs, jobs, folder):
+        made.mkdir()
+    for name, script in SLURM.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    train("9357e12e", folder, 360)
+    done = dora_grid("mdx_refine", "--no_monitoring", folder=folder, JOBS=str(jobs),
+                     PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert len(list(jobs.iterdir())) == 1
+    assert "Scheduled job 1 for sheep 0d19c1c6" in done.stdout + done.stderr
+    assert [path.parent.name for path in (folder / "xps").glob("*/job.json")] == ["0d19c1c6"]
+    assert done.stdout.count("N/A") == 11
+
+
+def test_origin_follows_the_whole_line(folder):
+    assert origin("e51eebcc").sig == origin("269b2268").sig == origin("76a5c33b").sig == origin("3d21764b").sig
+    assert origin("3d21764b").sig == "3d21764b"
 
 
 def test_the_table_reads_real_histories(reference):

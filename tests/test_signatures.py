@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from demucs.grids import _published as published
 from demucs.train import main
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
 ALL = [(signature, argv) for group in TABLE.values() for signature, argv in group.items()]
+GRIDS = {name: group for name, group in TABLE.items() if name.startswith("grid_")}
 TRAIN_SCRIPT = ["epochs=180", "test.every=100", *TABLE["retrained_hdemucs_runs"]["759c9a58"][2:]]
 
 
@@ -21,8 +23,38 @@ def test_published_signature(signature, argv):
 
 
 def test_table_is_complete(reference):
-    assert json.loads((reference / "signatures.json").read_text()) == TABLE
-    assert len(ALL) == 58
+    """The reference's groups as they stand there, and what tests/golden/make_signatures.py added to them."""
+    given = json.loads((reference / "signatures.json").read_text())
+    assert sum(map(len, given.values())) == 58
+    assert {name: TABLE[name] for name in given} == given
+    assert {name: len(group) for name, group in TABLE.items() if name not in given} == {
+        "grid_mdx_refine": 12, "grid_mdx_extra": 16, "grid_mmi_ft": 18, "grid_repro": 12, "grid_repro_ft": 12,
+        "grid_sdx23": 2, "documented": 6}
+
+
+def test_the_shipped_table_holds_all_published_experiments():
+    shipped = published.experiments()
+    for signature, argv in TABLE["published_experiments"].items():
+        assert shipped[signature] == argv
+    assert set(shipped) == set(TABLE["published_experiments"]).union(*GRIDS.values())
+    for group in GRIDS.values():
+        for signature, argv in group.items():
+            assert shipped[signature] == argv or signature in TABLE["published_experiments"]
+
+
+def test_a_fresh_clone_knows_published_experiments(tmp_path, monkeypatch):
+    monkeypatch.setattr(main.dora, "dir", tmp_path)
+    assert main.get_argv_from_sig("955717e8") == TABLE["grid_mmi"]["955717e8"]
+    assert main.get_xp([*main.get_argv_from_sig("81de367c"), "hdemucs.channels=32"]).sig == "2db45dc4"
+    assert not list(tmp_path.iterdir())
+    # What the folder says about a signature wins.
+    own = tmp_path / "xps" / "955717e8" / ".argv.json"
+    own.parent.mkdir(parents=True)
+    own.write_text('["epochs=3"]')
+    assert main.get_argv_from_sig("955717e8") == ["epochs=3"]
+    own.write_text('["epochs')
+    with pytest.raises(SystemExit, match="955717e8.*damaged"):
+        main.get_argv_from_sig("955717e8")
 
 
 def test_signature_of_the_train_script():
@@ -57,3 +89,5 @@ def test_unknown_signature_names_what_there_is(tmp_path, monkeypatch):
     assert main.get_argv_from_sig(known) == ["epochs=3"]
     with pytest.raises(SystemExit, match=known):
         main.get_argv_from_sig(known[:-1] + "x")
+    with pytest.raises(SystemExit, match="Did you mean '955717e8'"):
+        main.get_argv_from_sig("955717e9")

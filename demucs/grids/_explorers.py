@@ -1,15 +1,23 @@
-"""The table that `dora grid` shows while experiments run."""
+"""What all grids share: the table that `dora grid` shows, and that children wait for their parents."""
 
 import typing as tp
 
 import treetable
-from dora import Explorer
+from dora import Explorer, Launcher
 
 from ..schema import EpochRecord
+from ._lineage import hold_back
 
 
 class TrainingExplorer(Explorer):
-    """One row per experiment: epochs, training and best validation scores, and the last test."""
+    """One row per experiment: epochs, training and best validation scores, and the last test.
+
+    Experiments whose parent (`continue_from`) is not trained are listed and not submitted.
+    """
+
+    def __call__(self, launcher: Launcher) -> None:
+        super().__call__(launcher)
+        hold_back(launcher._herd)
 
     def get_grid_metrics(self) -> tp.List[tp.Any]:
         group, leaf = treetable.group, treetable.leaf

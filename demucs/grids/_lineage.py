@@ -1,0 +1,42 @@
+"""Experiments that start from the weights of others: whom they descend from, and whether those are trained."""
+
+import typing as tp
+
+from dora.explore import Herd
+from dora.log import simple_log
+from dora.xp import XP
+
+from ..train import main
+
+
+def origin(signature: str) -> XP:
+    """The experiment that began from nothing at the head of the line that leads to `signature`."""
+    xp = main.get_xp_from_sig(signature)
+    while xp.cfg.continue_from:
+        xp = main.get_xp_from_sig(xp.cfg.continue_from)
+    return xp
+
+
+def missing(parent: str) -> tp.Optional[str]:
+    """What the experiment `parent` lacks before others can start from it, in words; None where it is trained."""
+    argv = main.find_argv(parent)
+    if argv is None:
+        return "is not known here"
+    xp = main.get_xp(argv)
+    done = len(main.get_xp_history(xp))
+    return None if done >= xp.cfg.epochs else f"has {done} of {xp.cfg.epochs} epochs"
+
+
+def hold_back(herd: Herd) -> None:
+    """Take from the jobs to submit those whose parent is not trained: they would end with an error, or start from half
+    a training. They stay in the grid, with their signatures, and are submitted when it is run again."""
+    herd.complete()
+    waiting: tp.Dict[str, tp.List[str]] = {}
+    for signature, sheep in herd.sheeps.items():
+        if sheep.xp.cfg.continue_from:
+            waiting.setdefault(sheep.xp.cfg.continue_from, []).append(signature)
+    for parent, children in waiting.items():
+        reason = missing(parent)
+        if reason is not None:
+            simple_log("Grid:", f"not submitted, since their parent {parent} {reason}: {', '.join(children)}")
+            herd.job_arrays[:] = [[sig for sig in array if sig not in children] for array in herd.job_arrays]
