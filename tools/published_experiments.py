@@ -1,8 +1,8 @@
 """Makes published experiments known to Dora by files: `python3 -m tools.published_experiments [--tar outputs.tar.gz]`.
 
-`dora run -f SIG` and `dora info -f SIG` know them without this. It is for what reads `outputs/xps/SIG/.argv.json` itself, and
-for other copies of Demucs, where `tar xf outputs.tar.gz` unpacks the archive as they expect it. What is there already
-stays as it is.
+`dora run -f SIG` and `dora info -f SIG` know them without this. It is for what reads `outputs/xps/SIG/.argv.json`
+itself, and for other copies of Demucs, where `tar xf outputs.tar.gz` unpacks the archive as they expect it. What is
+there already stays as it is.
 """
 
 import argparse

@@ -11,5 +11,5 @@ TABLE = Path(__file__).with_name("published.json")
 
 @functools.lru_cache(maxsize=None)
 def experiments() -> tp.Mapping[str, tp.Sequence[str]]:
-    """{signature: arguments} of all published experiments: the winners of the MDX challenge, their ancestors, all grids."""
+    """{signature: arguments} of the models of the MDX challenge, their ancestors, and the experiments of all grids."""
     return json.loads(TABLE.read_text())

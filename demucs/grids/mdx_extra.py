@@ -1,5 +1,5 @@
 """Track B of the Music Demixing challenge 2021, first stage: the four hybrid models of the bag `mdx_extra` on extra
-training data, and on the test set of MUSDB as well, there also quantised. How each went on: `dora info -f SIGNATURE`."""
+training data, and with the test set of MUSDB added, there also quantised. How each went on: `dora info -f SIG`."""
 
 from ._explorers import TrainingExplorer
 from ._lineage import origin

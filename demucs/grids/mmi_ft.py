@@ -6,9 +6,9 @@ from ._explorers import TrainingExplorer
 
 SEGMENTS = {"2899e11a": (15, 18), "955717e8": (10, 15)}     # seconds to train on, by the model they start from
 FINE_TUNING = {
-    "continue_best": True, "optim.lr": 1e-4, "optim.optim": "adamw", "optim.clip_grad": 5, "htdemucs.t_weight_decay": 0.05,
-    "augment.remix.proba": 0, "augment.scale.proba": 0, "augment.shift_same": True, "batch_size": 8, "epochs": 50,
-    "dset.wav2_valid": True, "ema.epoch": [],
+    "continue_best": True, "optim.lr": 1e-4, "optim.optim": "adamw", "optim.clip_grad": 5,
+    "htdemucs.t_weight_decay": 0.05, "augment.remix.proba": 0, "augment.scale.proba": 0, "augment.shift_same": True,
+    "batch_size": 8, "epochs": 50, "dset.wav2_valid": True, "ema.epoch": [],
 }
 
 

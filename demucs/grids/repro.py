@@ -5,7 +5,8 @@ from ._explorers import TrainingExplorer
 
 COMMON = {"ema.epoch": [0.9, 0.95], "ema.batch": [0.9995, 0.9999], "epochs": 600}
 PENALTY = {"svd": "base2", "svd.penalty": 1e-5}
-WITHOUT_BRANCHES = {"model": "demucs", "demucs.dconv_mode": 0, "demucs.gelu": False, "demucs.lstm_layers": 2, "epochs": 360}
+WITHOUT_BRANCHES = {"model": "demucs", "demucs.dconv_mode": 0, "demucs.gelu": False, "demucs.lstm_layers": 2,
+                    "epochs": 360}
 TIME = {"model": "demucs", "demucs.normalize": True}
 HYBRID = {"model": "hdemucs"}
 ABLATIONS = (

@@ -1,8 +1,8 @@
-"""Adds to signatures.json what published Demucs gives for its grids and for the commands of its documentation, and writes
+"""Adds to signatures.json what published Demucs gives for its grids and the commands of its documentation, and writes
 demucs/grids/published.json, the table of published experiments that ships.
 
-Run it in the environment of published Demucs (`make oracle`), with an unpacked copy of its repository, since its release
-has neither `conf/` nor `outputs.tar.gz`. Groups that are in signatures.json already must come out as they stand there.
+Run it in the environment of published Demucs (`make oracle`), with an unpacked copy of its repository, since its
+release has neither `conf/` nor `outputs.tar.gz`. Groups that are in signatures.json already must come out again.
 
     .oracle/bin/python tests/golden/make_signatures.py CHECKOUT
 """
@@ -74,7 +74,7 @@ def main():
         found = {"published_experiments": published, **groups()}
     for name, experiments in found.items():
         assert table.setdefault(name, experiments) == experiments, f"{name} came out otherwise"
-    body = ",\n".join(f" {json.dumps(name)}: {{\n{lines(experiments, '  ')}\n }}" for name, experiments in table.items())
+    body = ",\n".join(f" {json.dumps(name)}: {{\n{lines(group, '  ')}\n }}" for name, group in table.items())
     TABLE.write_text(f"{{\n{body}\n}}\n")
     shipped = {}
     for name in ("published_experiments", *(f"grid_{grid}" for grid in GRIDS)):

@@ -56,7 +56,8 @@ def test_command(tmp_path):
     assert done.returncode == 0 and (tmp_path / "all.tar.gz").exists()
     (tmp_path / "file").touch()
     done = run("-m", "tools.published_experiments", "--outputs", "file", cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith("error: cannot write file") and "Traceback" not in done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("error: cannot write file")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments, signature", [
