@@ -40,6 +40,8 @@ class DConv(nn.Module):
     def __init__(self, channels: int, spec: DConvSpec, *, kernel: int = 3):
         super().__init__()
         hidden = int(channels / spec.compress)
+        if hidden < 1:
+            raise ValueError(f"dconv_comp={spec.compress:g} leaves no channel of {channels}; lower it, or add channels")
         self.layers = nn.ModuleList()
         for index in range(abs(spec.depth)):
             dilation = 2 ** index if spec.depth > 0 else 1

@@ -46,7 +46,8 @@ class TransformerSpec:
         norm_in: normalise the tokens at the entrance; `norm_in_group` groups over all tokens instead, where `norm_in` is
             false.
         group_norm: groups of a normalisation over all tokens inside of layers, instead of one per token (0).
-        norm_first: normalise before attention and feed-forward rather than after; `norm_out` again at the end, then.
+        norm_first: normalise before attention and feed-forward rather than after; `norm_out` again at the end, then, over
+            all tokens with that many groups (an odd number).
         layer_scale: learnt gains on both residual branches, from 1e-4.
         gelu: rather than ReLU.
         positions: "sin", "cape" or "scaled", the code of time steps; `weight_positions` is its gain.
@@ -164,7 +165,8 @@ class _Layer(nn.Module):
         for index in range(1, norms + 1):
             self.add_module(f"norm{index}", TokenGroupNorm(spec.group_norm, channels) if spec.group_norm else
                             nn.LayerNorm(channels))
-        self.norm_out = TokenGroupNorm(spec.norm_out, channels) if spec.norm_first and spec.norm_out else None
+        # Even numbers of groups give none: published Demucs tests for them bit by bit.
+        self.norm_out = TokenGroupNorm(spec.norm_out, channels) if spec.norm_first and spec.norm_out % 2 else None
         self.gamma_1 = TokenScale(channels) if spec.layer_scale else nn.Identity()
         self.gamma_2 = TokenScale(channels) if spec.layer_scale else nn.Identity()
         self.norm_first = spec.norm_first
@@ -232,6 +234,8 @@ class CrossTransformer(nn.Module):
             raise ValueError(f"t_emb={spec.positions!r} is unknown; use one of {', '.join(POSITIONS)}")
         self.spec = spec
         if spec.positions == "scaled":
+            if spec.max_positions < 1:
+                raise ValueError(f"t_max_positions={spec.max_positions} must be at least 1")
             self.position_embeddings = LearntTime(spec.channels, steps=spec.max_positions)
         elif spec.positions == "cape":
             global_shift, local_shift, scale = spec.cape_bounds

@@ -86,7 +86,7 @@ class HTDemucs(HybridNet):
             multi_freqs_depth=multi_freqs_depth, dconv_mode=dconv_mode, dconv_depth=dconv_depth,
             dconv_comp=dconv_comp, dconv_attn=NEVER, dconv_lstm=NEVER, dconv_init=dconv_init)
         bottom = levels[-1]
-        if bottom.temporal is None:
+        if t_layers and bottom.temporal is None:
             raise ValueError(f"depth={depth} is too deep: the transformer needs both branches at the bottom, and they "
                              f"have met above it; use a smaller depth")
         if t_layers and bottom.temporal.inner != bottom.spectral.inner:

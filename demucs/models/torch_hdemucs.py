@@ -4,6 +4,7 @@ import typing as tp
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 class TorchHDemucs(nn.Module):
@@ -42,5 +43,9 @@ class TorchHDemucs(nn.Module):
         # would wait for its gradient.
         self.torch_hdemucs.time_encoder[-1].norm1.requires_grad_(False)
 
+        self._shortest = nfft
+
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        return self.torch_hdemucs(mix)
+        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]; what is too short for torchaudio is padded."""
+        length = mix.shape[-1]
+        return self.torch_hdemucs(F.pad(mix, (0, max(0, self._shortest - length))))[..., :length]
