@@ -1,7 +1,7 @@
 """Bags of toy separators, and the settings under which they are compared with published Demucs.
 
-Imported by the script that makes the golden numbers (in the environment of published Demucs) and by the test: both have a
-`demucs.htdemucs.HTDemucs` whose rules for segments apply to what is derived from it.
+Imported by the script that makes the golden numbers (in the environment of published Demucs) and by the test: both
+have a `demucs.htdemucs.HTDemucs` whose rules for segments apply to what is derived from it.
 """
 
 from fractions import Fraction

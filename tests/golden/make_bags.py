@@ -22,8 +22,10 @@ def main() -> None:
     for name, (kinds, weights, segment, length, offsets, settings) in CASES.items():
         bag = BagOfModels([kind() for kind in kinds], weights, segment)
         with mock.patch("random.randint", side_effect=list(itertools.chain(*offsets))):
-            golden[name] = sampled(apply_model(bag, mixture(length), shifts=len(offsets[0]) if offsets else 0, **settings))
-        golden[f"{name} segments"] = np.array([float(model.segment) for model in bag.models] + [bag.max_allowed_segment])
+            shifts = len(offsets[0]) if offsets else 0
+            golden[name] = sampled(apply_model(bag, mixture(length), shifts=shifts, **settings))
+        segments = [float(model.segment) for model in bag.models]
+        golden[f"{name} segments"] = np.array(segments + [bag.max_allowed_segment])
     np.savez_compressed(Path(__file__).with_name("bags.npz"), **golden)
 
 

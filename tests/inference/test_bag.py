@@ -21,8 +21,8 @@ def test_same_as_published(name, monkeypatch):
     kinds, weights, segment, length, offsets, settings = CASES[name]
     bag = BagOfModels([kind() for kind in kinds], weights, segment)
     # Published Demucs draws where the copy begins within half a second of silence; ours by how much it is delayed.
-    monkeypatch.setattr(apply, "shift_leads",
-                        lambda shifts, rate, seed, model=0: [50 - offset for offset in offsets[model]] if shifts else [])
+    leads = [[50 - offset for offset in own] for own in offsets]
+    monkeypatch.setattr(apply, "shift_leads", lambda shifts, rate, seed, model: leads[model] if shifts else [])
     golden = np.load(GOLDEN)
     segments = [float(model.segment) for model in bag.models] + [bag.max_allowed_segment]
     np.testing.assert_array_equal(segments, golden[f"{name} segments"])
@@ -180,6 +180,6 @@ def test_the_record_of_an_evaluation_names_the_bag():
         BagOfModels([ToySeparator(), Softer()]), BagOfModels([ToySeparator(), Softer()], [[2, 2], [2, 2]]))}
     assert hashes == {first.model_hash}, "the same separation"
     others = {record(bag).model_hash for bag in (
-        BagOfModels([Softer(), ToySeparator()]), BagOfModels([ToySeparator()]), BagOfModels([ToySeparator(), ToySeparator()]),
+        BagOfModels([Softer(), ToySeparator()]), BagOfModels([ToySeparator()]), BagOfModels([ToySeparator()] * 2),
         BagOfModels([ToySeparator(), Softer()], [[2, 2], [1, 2]]), BagOfModels([ToySeparator(), Softer()], segment=1.))}
     assert len(others | hashes) == 6
