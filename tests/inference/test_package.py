@@ -6,13 +6,14 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from fractions import Fraction
 
 import pytest
 import torch
 
 from demucs import schema
 from demucs.errors import PackageError
-from demucs.inference import package
+from demucs.inference import package, weights
 from demucs.models import zoo
 from demucs.schema import ReleaseCard
 
@@ -75,9 +76,9 @@ def test_hash_sees_values_names_and_not_the_device_order(model):
         weight.view(-1)[0] += 1e-6
     assert package.model_hash(model) != first
     state = {"a": torch.zeros(2, 3), "b": torch.ones(2)}
-    assert package._state_hash(state) == package._state_hash(dict(reversed(state.items())))
-    assert package._state_hash(state) != package._state_hash({"a": torch.zeros(3, 2), "b": torch.ones(2)})
-    assert package._state_hash(state) != package._state_hash({"c": torch.zeros(2, 3), "b": torch.ones(2)})
+    assert weights.state_hash(state) == weights.state_hash(dict(reversed(state.items())))
+    assert weights.state_hash(state) != weights.state_hash({"a": torch.zeros(3, 2), "b": torch.ones(2)})
+    assert weights.state_hash(state) != weights.state_hash({"c": torch.zeros(2, 3), "b": torch.ones(2)})
 
 
 def test_missing(tmp_path):
@@ -149,11 +150,11 @@ def altered(path, **changes):
 
 @pytest.mark.parametrize("changes,message", [
     ({"format": "other"}, "not a release file"), ({"version": 99}, "version 99"), ({"model": None}, "which model"),
-    ({"model": "hdemuc"}, "unknown model 'hdemuc'.*'hdemucs'"), ({"model": "demucs"}, "not built"),
+    ({"model": "hdemuc"}, "unknown model 'hdemuc'.*'hdemucs'"), ({"model": "demucs"}, "no setting 'nfft'"),
     ({"kwargs": {**TINY, "chanels": 4}}, "no setting 'chanels'.*'channels'"),
-    ({"kwargs": {**TINY, "segment": torch.ones(1)}}, "not plain"), ({"kwargs": {}}, "cannot be built"),
+    ({"kwargs": {**TINY, "segment": torch.ones(1)}}, "hold a Tensor"), ({"kwargs": {}}, "cannot be built"),
     ({"kwargs": {**TINY, "channels": "many"}}, "cannot be built"),
-    ({"state": [1, 2]}, "not a dictionary of tensors"), ({"state": {"a": 1}}, "not a dictionary of tensors"),
+    ({"state": [1, 2]}, "not a dictionary"), ({"state": {"a": 1}}, "not a dictionary of tensors"),
     ({"card": {}}, "ReleaseCard has version None"),
 ])
 def test_wrong_content(saved, changes, message):
@@ -169,7 +170,7 @@ def test_weights_of_another_model(saved, model, card):
     del state[names[0]], state[names[1]]
     state["extra.weight"] = torch.zeros(1)
     state[names[5]] = torch.zeros(7, 7)
-    plain = schema.to_plain(dataclasses.replace(card, model_hash=package._state_hash(state)))
+    plain = schema.to_plain(dataclasses.replace(card, model_hash=weights.state_hash(state)))
     altered(saved, state=state, card=plain)
     with pytest.raises(PackageError) as caught:
         package.load(saved)
@@ -180,10 +181,29 @@ def test_weights_of_another_model(saved, model, card):
 
 
 def test_arguments_must_be_plain(model, card, tmp_path):
-    from fractions import Fraction
-    model.zoo_kwargs = {**model.zoo_kwargs, "segment": Fraction(39, 5)}
-    with pytest.raises(PackageError, match="not plain"):
+    model.zoo_kwargs = {**model.zoo_kwargs, "segment": torch.ones(1)}
+    with pytest.raises(PackageError, match="x.th: its settings hold a Tensor"):
         package.save(model, tmp_path / "x.th", card=card)
+
+
+def test_fractions_come_back_exactly(card, tmp_path):
+    """A segment is a length in samples: 7.8 s and 39/5 s differ where their products with the rate are rounded."""
+    model = zoo.build("hdemucs", **{**TINY, "segment": Fraction(39, 5)})
+    path = tmp_path / "x.th"
+    package.save(model, path, card=card)
+    assert torch.load(path, weights_only=True)["kwargs"]["segment"] == {
+        "_type": "fraction", "numerator": 39, "denominator": 5}
+    again = package.load(path)
+    assert type(again.segment) is Fraction and again.zoo_kwargs["segment"] == Fraction(39, 5)
+    assert again.card.segment == 2.     # the card is the caller's, who knows
+
+
+@pytest.mark.parametrize("fraction", [(1, 0), (1.5, 2), ("1", 2), (None, 1)])
+def test_what_is_no_fraction(saved, fraction):
+    broken = {"_type": "fraction", "numerator": fraction[0], "denominator": fraction[1]}
+    altered(saved, kwargs={**TINY, "segment": broken})
+    with pytest.raises(PackageError, match="is not a fraction"):
+        package.load(saved)
 
 
 def test_full_disk_keeps_the_old_file(saved, repository):
@@ -192,7 +212,7 @@ def test_full_disk_keeps_the_old_file(saved, repository):
     code = textwrap.dedent(f"""
         import resource, signal, sys
         from demucs.errors import PackageError
-        from demucs.inference import package
+        from demucs.inference import package, weights
         model = package.load({str(saved)!r})
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
