@@ -1,0 +1,126 @@
+"""Fine tuning: a second training that starts from the weights of a first one, as the published second stages do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from omegaconf import OmegaConf
+from training.conftest import TINY, write_track
+
+from demucs import schema
+from demucs.config import read
+from demucs.grids import mmi_ft, repro_ft
+from demucs.train import build_solver, main
+from demucs.training.distributed import Group
+
+ALONE = Group(0, 1, torch.device("cpu"))
+TINY_TRANSFORMER = [
+    *(argument for argument in TINY if not argument.startswith(("hdemucs.", "model=", "svd."))), "model=htdemucs",
+    "htdemucs.channels=4", "htdemucs.dconv_comp=2", "htdemucs.nfft=512", "htdemucs.depth=2", "htdemucs.bottom_channels=8", "htdemucs.t_layers=2",
+    "htdemucs.t_heads=2", "htdemucs.t_dropout=0.02"]
+
+
+def settings(songs, argv):
+    argv = [*argv, f"dset.musdb={songs}", f"dset.metadata={songs.parent / 'cache'}"]
+    return read(OmegaConf.to_container(main.get_xp(argv).cfg, resolve=True))
+
+
+def train(folder, config):
+    folder.mkdir(parents=True, exist_ok=True)
+    solver = build_solver(config, folder, ALONE, signature=folder.name)
+    begin = {key: value.clone() for key, value in solver.model.state_dict().items()}
+    solver.run()
+    return solver, begin
+
+
+def own_tracks(root, seed):
+    for part, number in (("train", 2), ("valid", 1)):
+        for track in range(number):
+            write_track(root / part / f"{root.name} {part} {track}", seed + track)
+    return root
+
+
+def test_one_source_as_mmi_ft_does(songs, tmp_path, monkeypatch):
+    """The published settings of the second stage of HTDemucs, on a tiny one: it starts from the best weights, only what
+    the chosen source needs is trained, validation includes the second dataset."""
+    monkeypatch.setenv("DEMUCS_EXTRA", str(own_tracks(tmp_path / "extra", 30)))
+    monkeypatch.setenv("DEMUCS_MMI", str(own_tracks(tmp_path / "mmi", 40)))
+    small = ["dset=extra_mmi_goodclean", "epochs=1", "dset.samplerate=8000", "test.shifts=0"]
+    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY_TRANSFORMER, *small]))
+    child_argv = [*TINY_TRANSFORMER, *small, *main.value_to_argv(mmi_ft.FINE_TUNING), "continue_from=parent",
+                  "weights=[0,0,0,1]", "dset.segment=1.5", "batch_size=2", "epochs=1"]
+    child, begin = train(tmp_path / "child", settings(songs, child_argv))
+
+    assert all(torch.equal(begin[key], value) for key, value in parent.best_state.items())
+    groups = child.train.optimizer.param_groups
+    assert isinstance(child.train.optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in groups] == [0, 0.05] and groups[0]["lr"] == 1e-4
+    assert set(child.averages) == {"ema_batch_0"}
+    (record,) = child.history
+    assert record.train["reco"] == pytest.approx(record.train["reco_vocals"], rel=1e-6)
+    assert record.valid["loss"] == pytest.approx(record.valid["reco_vocals"], rel=1e-6)
+    assert record.valid["nsdr"] == pytest.approx(record.valid["nsdr_vocals"], rel=1e-6)
+    cards = [schema.load(schema.RunCard, tmp_path / name / "run_card.json") for name in ("parent", "child")]
+    assert [card.valid_tracks for card in cards] == [2, 3] and cards[0].train_tracks == cards[1].train_tracks == 7
+    assert cards[1].continued_from == "parent"
+    # The last layers write four sources; of three of them, nobody asks anything any more.
+    for key in ("decoder.1.conv_tr.weight", "tdecoder.1.conv_tr.weight"):
+        moved = (child.model.state_dict()[key] - begin[key]).abs().amax(dim=(0, *range(2, begin[key].dim())))
+        assert moved.view(4, -1)[:3].eq(0).all() and moved.view(4, -1)[3].gt(0).all()
+
+
+@pytest.mark.parametrize("stage", ["variant=finetune", "repro_ft"])
+def test_remixes_as_the_other_second_stages_do(stage, songs, tmp_path, monkeypatch):
+    """Automix data, no remixing or scaling, all sources shifted alike, longer examples; test after every epoch."""
+    monkeypatch.setenv("DEMUCS_AUTOMIX", str(own_tracks(tmp_path / "automix", 30)))
+    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY, "epochs=1"]))
+    second = ["dset=auto_mus", stage] if "=" in stage else main.value_to_argv(repro_ft.FINE_TUNING)
+    config = settings(songs, [*(item for item in TINY if item.split("=")[0] not in ("epochs", "test.every")), *second,
+                              "continue_from=parent", "dset.samplerate=8000", "dset.segment=1.5", "dset.shift=0.5",
+                              "batch_size=2", "max_batches=1", "test.sdr=false"])
+    assert config.epochs == 4 and config.test.every == 1 and config.augment.shift_same
+    assert config.augment.remix.proba == config.augment.scale.proba == config.augment.repitch.proba == 0
+    child, begin = train(tmp_path / "child", config)
+    assert all(torch.equal(begin[key], value) for key, value in parent.best_state.items())
+    assert [record.test is not None for record in child.history] == [True] * 4
+    assert schema.load(schema.RunCard, tmp_path / "child" / "run_card.json").train_tracks == 5
+
+
+def test_the_optimizer_goes_on(songs, tmp_path):
+    """continue_opt=True with the last weights: the step after is the one that the parent would have taken."""
+    long, _ = train(tmp_path / "long", settings(songs, [*TINY, "epochs=2", "ema.batch=[]", "ema.epoch=[]"]))
+    train(tmp_path / "short", settings(songs, [*TINY, "epochs=1", "ema.batch=[]", "ema.epoch=[]"]))
+    solver = build_solver(settings(songs, [*TINY, "ema.batch=[]", "ema.epoch=[]", "continue_from=short",
+                                           "continue_best=false", "continue_opt=true"]), tmp_path / "child", ALONE)
+    solver.train.run(epoch=1)
+    for key, value in solver.model.state_dict().items():
+        assert torch.equal(value, long.model.state_dict()[key]), key
+
+
+def dora(*arguments, songs, folder):
+    environment = {**os.environ, "DEMUCS_MUSDB": str(songs), "_DORA_TEST_PATH": str(folder)}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        environment.pop(name, None)
+    return subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "run", *arguments], env=environment, text=True,
+                          capture_output=True, cwd=REPOSITORY)
+
+
+def test_by_the_command_line(songs, tmp_path):
+    """`dora run -f PARENT continue_from=PARENT variant=finetune` is another experiment, beside its parent."""
+    argv = [*TINY, "epochs=1", f"dset.metadata={tmp_path / 'cache'}"]
+    xp = main.get_xp(argv)
+    parent = tmp_path / "xps" / xp.sig
+    train(parent, read(OmegaConf.to_container(main.get_xp([*argv, f"dset.musdb={songs}"]).cfg, resolve=True)))
+    (parent / ".argv.json").write_text(json.dumps(argv))
+    before = {path.name: path.read_bytes() for path in parent.iterdir()}
+    done = dora("-f", xp.sig, f'continue_from="{xp.sig}"', "variant=finetune", "dset.segment=1", "dset.shift=0.25",
+                "batch_size=2", "epochs=1", songs=songs, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = [path.parent for path in (tmp_path / "xps").glob("*/history.json") if path.parent != parent]
+    assert f"Starting from the best weights of {parent / 'checkpoint.th'}" in (folder / "train.log").read_text()
+    assert "variant=finetune" in json.loads((folder / ".argv.json").read_text())
+    assert {path.name: path.read_bytes() for path in parent.iterdir()} == before
