@@ -1,4 +1,4 @@
-"""Draw the two branches of HDemucs from the rows of a built model: `python3 -m tools.draw_hdemucs docs/images/hdemucs.svg`.
+"""Draw a hybrid model from the rows of a built one: `python3 -m tools.draw_model htdemucs docs/images/htdemucs.png`.
 
 Nothing in the picture is typed by hand: axes, strides, channels and the level of the meeting are those of the model.
 """
@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
+from demucs.layers.transformer import SelfLayer
 from demucs.models import zoo
 
 SPECTRAL, TEMPORAL, BOTH = "#4477aa", "#cc6677", "#777777"
@@ -38,7 +39,8 @@ def describe(spec: tp.Any, up: bool) -> str:
 
 
 def draw(model: tp.Any, path: Path) -> None:
-    """Encoders run down the left half, decoders up the right half; frequency branch inside, time branch outside."""
+    """Encoders run down the left half, decoders up the right half; frequency branch inside, time branch outside; what
+    mixes them is below."""
     depth = len(model.encoder)
     figure, axes = plt.subplots(figsize=(11, 0.95 * (depth + 3)))
     places = {"tenc": 0., "enc": 3., "dec": 7., "tdec": 10.}
@@ -68,23 +70,36 @@ def draw(model: tp.Any, path: Path) -> None:
             axes.text(1.5, level(index) + 0.12, "meet", ha="center", fontsize=8)
             axes.text(8.5, level(index) + 0.12, "part", ha="center", fontsize=8)
     axes.text(5., level(0) + 0.12, "skip connections", ha="center", fontsize=8, color="0.3")
-    axes.text(5., level(depth - 1) - 0.95, "Channels in → out of each level; F / 4: frequency axis divided by 4, T: time "
-              "axis.\nGrey levels run over time, once one frequency is left. The time branch has skip connections "
-              "of its own.", ha="center", fontsize=8, color="0.3")
+    transformer = getattr(model, "crosstransformer", None)
+    words = "Channels in → out of each level; F / 4: frequency axis divided by 4, T: time axis."
+    if transformer is not None:
+        depth += 1
+        bottom = level(depth - 1)
+        box(axes, 5., bottom, "  |  ".join("self" if isinstance(layer, SelfLayer) else "cross"
+                                           for layer in transformer.layers), BOTH, width=7.5)
+        axes.text(5., bottom - 0.55, f"transformer of {transformer.spec.channels} channels: layers within each branch, "
+                  "and from each to the other", ha="center", fontsize=8, color="0.3")
+        for start, shift in (("tenc", 1.8), ("enc", 0.5), ("dec", -0.5), ("tdec", -1.8)):
+            above, below = (places[start], bottom + 0.8), (places[start] + shift, bottom + 0.35)
+            arrow(axes, *((above, below) if "enc" in start else (below, above)))
+    if any(block.spec.axis == "time" for block in model.encoder):
+        words += "\nGrey levels run over time, once one frequency is left."
+    axes.text(5., level(depth - 1) - 1.1, words + " The time branch has skip connections of its own.", ha="center",
+              fontsize=8, color="0.3")
     axes.set_xlim(-1.6, 11.6)
-    axes.set_ylim(level(depth - 1) - 1.3, 1.6)
+    axes.set_ylim(level(depth - 1) - 1.4, 1.6)
     axes.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight", dpi=110, facecolor="white")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.draw_hdemucs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python3 -m tools.draw_model", description=__doc__)
+    parser.add_argument("model", choices=("hdemucs", "htdemucs"))
     parser.add_argument("out", type=Path, help="picture to write, .svg or .png")
-    path = parser.parse_args().out
-    model = zoo.build("hdemucs", sources=["drums", "bass", "other", "vocals"], audio_channels=2, samplerate=44100,
-                      segment=40)
-    draw(model, path)
+    args = parser.parse_args()
+    draw(zoo.build(args.model, sources=["drums", "bass", "other", "vocals"], audio_channels=2, samplerate=44100,
+                   segment=10), args.out)
 
 
 if __name__ == "__main__":
