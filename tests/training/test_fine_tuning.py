@@ -20,8 +20,8 @@ from demucs.training.distributed import Group
 ALONE = Group(0, 1, torch.device("cpu"))
 TINY_TRANSFORMER = [
     *(argument for argument in TINY if not argument.startswith(("hdemucs.", "model=", "svd."))), "model=htdemucs",
-    "htdemucs.channels=4", "htdemucs.dconv_comp=2", "htdemucs.nfft=512", "htdemucs.depth=2", "htdemucs.bottom_channels=8", "htdemucs.t_layers=2",
-    "htdemucs.t_heads=2", "htdemucs.t_dropout=0.02"]
+    "htdemucs.channels=4", "htdemucs.dconv_comp=2", "htdemucs.nfft=512", "htdemucs.depth=2",
+    "htdemucs.bottom_channels=8", "htdemucs.t_layers=2", "htdemucs.t_heads=2", "htdemucs.t_dropout=0.02"]
 
 
 def settings(songs, argv):
