@@ -8,9 +8,11 @@ import dataclasses
 import difflib
 import types
 import typing as tp
+from fractions import Fraction
 
 from .errors import ConfigError, did_you_mean
 from .training.losses import KINDS
+from .training.quantisation import QuantSettings
 from .training.svd import SvdSettings
 
 
@@ -106,14 +108,6 @@ class EmaConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class QuantConfig:
-    diffq: tp.Optional[float]
-    qat: tp.Optional[int]
-    min_size: float
-    group_size: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """All of `conf/config.yaml`. `model_settings` is the section of the chosen model; the other sections stay out."""
     dummy: tp.Any
@@ -141,12 +135,15 @@ class Config:
     model_segment: tp.Optional[float]
     model: str
     svd: SvdSettings
-    quant: QuantConfig
+    quant: QuantSettings
     model_settings: tp.Dict[str, tp.Any]
 
     @property
-    def segment(self) -> float:
-        """Seconds of audio per piece when separating."""
+    def segment(self) -> tp.Union[float, Fraction]:
+        """Seconds of audio per piece when separating. What a model with attention over time was trained on is all that it
+        knows; others take several times as much, for their context."""
+        if self.model in TIED_TO_TRAINING_LENGTH and self.use_train_segment:
+            return Fraction(self.training_length, self.dset.samplerate)
         return self.model_segment or 4 * self.dset.segment
 
     @property
@@ -159,6 +156,7 @@ class Config:
         return length - int(self.dset.samplerate * self.dset.shift)
 
 
+TIED_TO_TRAINING_LENGTH = ("htdemucs",)      # they have a setting use_train_segment
 MODEL_SECTIONS = ("demucs", "hdemucs", "torch_hdemucs", "htdemucs")
 FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of the tools around us
 
@@ -175,6 +173,8 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
         raise ConfigError(f"model={model!r} is unknown; there are: {', '.join(MODEL_SECTIONS)}."
                           f"{did_you_mean(str(model), MODEL_SECTIONS)}")
     values["model_settings"] = dict(plain[model])
+    if model in TIED_TO_TRAINING_LENGTH:
+        values["model_settings"]["use_train_segment"] = values.get("use_train_segment")
     config = _build(Config, values, "")
     _check(config)
     return config
@@ -256,3 +256,4 @@ def _check(config: Config) -> None:
         raise ConfigError(f"test.overlap={config.test.overlap} must be at least 0 and less than 1")
     if not 0 < config.svd.proba <= 1:
         raise ConfigError(f"svd.proba={config.svd.proba} must be more than 0 and at most 1")
+    config.quant.check()

@@ -79,7 +79,8 @@ class EpochRecord:
     `candidates` has the validation metrics of each set of weights tried ("main", "ema_batch_0", ...), `chosen` the name
     of the best of them by the selection metric, `best` the best value of that metric so far. `test` holds flattened
     aggregates, named as published Demucs names them: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks,
-    `sdr` the mean over tracks of medians over frames, `sdr_med` the median over tracks of medians over frames.
+    `sdr` the mean over tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. Of a model
+    that is trained for quantisation, `train` and the candidates have its size in MB as `ms`, which `loss` may count.
     """
     train: Metrics
     candidates: tp.Dict[str, Metrics]
@@ -162,7 +163,7 @@ class ReleaseCard:
     samplerate: int
     audio_channels: int
     segment: float                     # seconds
-    precision: str                     # "float32" or "float16"
+    precision: str                     # "float32", "float16" or "quantised"
     parameters: int
     model_hash: str
     epochs_done: int

@@ -37,6 +37,7 @@ from .training.best import Selection
 from .training.distributed import Group, join_group, leave_group
 from .training.ema import ModelEMA
 from .training.optim import build_optimizer
+from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
 from .training.solver import CHECKPOINT, Solver
 from .training.stages import TrainStage, ValidStage
@@ -133,8 +134,6 @@ def _hydra_errors_in_one_line() -> tp.Iterator[None]:
 
 def build_model(config: Config) -> nn.Module:
     """The model of an experiment with its seeded initial weights, on the CPU."""
-    if config.quant.diffq or config.quant.qat:
-        raise ConfigError("quantisation-aware training (quant.diffq, quant.qat) is not built yet; leave both empty")
     torch.manual_seed(config.seed)
     return zoo.build(config.model, sources=config.dset.sources, audio_channels=config.dset.channels,
                      samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
@@ -190,7 +189,11 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                  argv: tp.Sequence[str] = ()) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     # What can be refused is refused before anything is scanned.
-    model = build_model(config)
+    model = build_model(config).to(group.device)
+    optim = config.optim
+    optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
+                                weight_decay=optim.weight_decay)
+    quantisation = build_quantisation(model, config.quant, optimizer, seed=config.seed)
     remix, scale = config.augment.remix, config.augment.scale
     augment = Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
                       shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
@@ -198,10 +201,6 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                       batch_size=config.batch_size, world_size=group.world_size)
     tracks = test_tracks(config)
     train_loader, sampler, valid_loader, train_set = build_loaders(config, group)
-    model.to(group.device)
-    optim = config.optim
-    optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
-                                weight_decay=optim.weight_decay)
     averages: tp.Dict[str, ModelEMA] = {}
     for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
         for index, decay in enumerate(decays):
@@ -210,7 +209,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     per_epoch = [average for key, average in averages.items() if key.startswith("ema_epoch")]
 
     shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, loss=optim.loss,
-                                        weights=config.weights, prints=config.misc.num_prints)
+                                        weights=config.weights, prints=config.misc.num_prints,
+                                        quantisation=quantisation)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
                        augment=augment, averages=per_batch, svd=config.svd, clip_grad=optim.clip_grad,
                        track_name=functools.partial(describe, train_set), **shared)
@@ -218,11 +218,12 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                        max_batches=config.max_batches, **shared)
     test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,
                      overlap=config.test.overlap, split=config.test.split, sdr=config.test.sdr,
-                     workers=config.test.workers, save_to=folder / "wav" if config.test.save else None)
+                     workers=config.test.workers, save_to=folder / "wav" if config.test.save else None,
+                     quantisation=quantisation)
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
-                           continued_from=config.continue_from)
+                           continued_from=config.continue_from, quantisation=quantisation)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.run if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
@@ -234,7 +235,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
         repo = Path(config.pretrained_repo or "release_models")
         pretrained = repository.get_model(config.continue_pretrained, repo)
         try:
-            model.load_state_dict(pretrained.state_dict())
+            model.load_state_dict({**(quantisation.bits if quantisation else {}), **pretrained.state_dict()})
         except RuntimeError as error:
             raise PackageError(f"continue_pretrained={config.continue_pretrained}: the model in {repo} has another "
                                f"architecture than model={config.model} with these settings ({str(error).splitlines()[0]})"

@@ -4,16 +4,18 @@ import os
 import platform
 import time
 import typing as tp
+from fractions import Fraction
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..inference import package
+from ..inference import package, quantised
 from ..inference.provenance import commit, now, versions
 from ..schema import EpochRecord, RunCard, Session, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
+from .quantisation import Quantisation
 
 BEST = "best.th"
 CARD = "run_card.json"
@@ -29,12 +31,15 @@ class RunRecorder:
         epochs, batch_size, seed: as planned.
         train_tracks, valid_tracks: numbers of tracks.
         continued_from: signature of the experiment whose weights were the start, if any.
+        quantisation: of the model, if it is trained for one: then `best.th` holds its quantised weights, packed.
     """
 
     def __init__(self, model: nn.Module, *, folder: Path, group: Group, signature: str, name: str,
                  argv: tp.Sequence[str], epochs: int, batch_size: int, seed: int, train_tracks: int,
-                 valid_tracks: int, continued_from: tp.Optional[str]):
+                 valid_tracks: int, continued_from: tp.Optional[str],
+                 quantisation: tp.Optional[Quantisation] = None):
         self.model = model
+        self.quantisation = quantisation
         self.folder = folder
         self.first_epoch = 1
         self.begin = time.monotonic()
@@ -43,14 +48,17 @@ class RunRecorder:
         self.world_size = group.world_size
         self.device = f"cuda: {torch.cuda.get_device_name(group.device)}" if group.device.type == "cuda" else \
             f"cpu: {platform.machine()}"
+        learnt_bits = quantisation.bits.values() if quantisation else ()     # no parameters of the model as exported
         self.constant: tp.Dict[str, tp.Any] = dict(
             signature=signature, name=name, argv=list(argv), model=model.zoo_name,
-            model_settings={key: value for key, value in model.zoo_kwargs.items()
+            model_settings={key: float(value) if isinstance(value, Fraction) else value
+                            for key, value in model.zoo_kwargs.items()
                             if key not in ("sources", "audio_channels", "samplerate")},
             sources=list(model.sources), samplerate=model.samplerate, audio_channels=model.audio_channels,
-            parameters=sum(parameter.numel() for parameter in model.parameters()), seed=seed, epochs=epochs,
-            batch_size=batch_size, train_tracks=train_tracks, valid_tracks=valid_tracks,
-            continued_from=continued_from, commit=commit(), versions=versions())
+            parameters=sum(parameter.numel() for parameter in model.parameters())
+            - sum(bits.numel() for bits in learnt_bits), seed=seed, epochs=epochs, batch_size=batch_size,
+            train_tracks=train_tracks, valid_tracks=valid_tracks, continued_from=continued_from, commit=commit(),
+            versions=versions())
 
     def resume(self, epochs_done: int) -> None:
         """This is a further session of a run that has `epochs_done` epochs behind it."""
@@ -71,4 +79,5 @@ class RunRecorder:
                 card = package.new_card(self.model, signature=self.constant["signature"], epochs_done=len(history),
                                         epochs=self.constant["epochs"], valid=history[-1].valid,
                                         argv=self.constant["argv"])
-                package.save(self.model, self.folder / BEST, card=card)
+                packed = quantised.packed(self.quantisation.quantizer) if self.quantisation else None
+                package.save(self.model, self.folder / BEST, card=card, quantizer_state=packed)

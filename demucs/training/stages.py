@@ -1,5 +1,6 @@
 """The passes of an epoch: over the training batches, and over the validation set with given weights."""
 
+import contextlib
 import dataclasses
 import logging
 import typing as tp
@@ -20,6 +21,7 @@ from .ema import ModelEMA
 from .losses import SUMMED, reconstruction, weighted_mean
 from .optim import gradient_norm
 from .progress import Progress
+from .quantisation import Quantisation, rounded
 from .svd import SvdSettings, svd_penalty
 
 logger = logging.getLogger(__name__)
@@ -48,8 +50,9 @@ class Average:
 
 
 def describe(metrics: Metrics) -> str:
-    """The metrics worth a line: "Loss 0.1234 | Nsdr 5.678"."""
-    formats = {"loss": ".4f", "reco": ".4f", "nsdr": ".3f", "grad": ".4f", "penalty": ".2f"}
+    """The metrics worth a line: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MB."""
+    formats = {"loss": ".4f", "reco": ".4f", "nsdr": ".3f", "ms": ".2f", "grad": ".4f",
+               "penalty": ".2f"}
     return " | ".join(f"{key.capitalize()} {metrics[key]:{form}}" for key, form in formats.items() if key in metrics)
 
 
@@ -63,7 +66,8 @@ class TrainStage:
     """One pass over the training set.
 
     `loader` yields batches [b, S, A, L] of this rank, drawn by `sampler`. `wrapped` is `model` with gradients averaged
-    over the group. `track_name(index)` says which track an example comes from.
+    over the group. `track_name(index)` says which track an example comes from. `quantisation` is that of the model, if
+    it is trained for one.
     """
     model: nn.Module
     wrapped: nn.Module
@@ -80,6 +84,7 @@ class TrainStage:
     clip_grad: float
     prints: int
     track_name: tp.Callable[[int], str]
+    quantisation: tp.Optional[Quantisation] = None
 
     def run(self, epoch: int) -> Metrics:
         """Train for one epoch (counted from 0).
@@ -95,22 +100,29 @@ class TrainStage:
         average = Average()
         for step, sources in enumerate(progress):
             sources = sources.to(self.group.device, non_blocking=True)
-            sources = self.augment(sources, epoch=epoch, step=step, first=keys[step][0].position)
-            metrics = self.step(sources, epoch=epoch, step=step,
+            first = keys[step][0].position
+            sources = self.augment(sources, epoch=epoch, step=step, first=first)
+            metrics = self.step(sources, epoch=epoch, step=step, first=first,
                                 names=sorted({self.track_name(key.index) for key in keys[step]}))
             average.add(metrics, len(sources))
             progress.update(describe(average.here()))
         return average.everywhere(self.group)
 
-    def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str]) -> Metrics:
-        """One optimiser step on sources [b, S, A, L], whose sum is the mixture."""
-        estimates = self.wrapped(sources.sum(dim=1))
+    def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
+        """One optimiser step on sources [b, S, A, L], whose sum is the mixture and whose first example is number `first`
+        of the global batch."""
+        with self._chance(epoch, step, first):
+            estimates = self.wrapped(sources.sum(dim=1))
         losses, reported = reconstruction(estimates, sources, self.loss)
         # Gradients are averaged over ranks, so a sum over the batch needs their number to be one over all of it.
         loss = weighted_mean(losses, self.weights) * (self.group.world_size if self.loss in SUMMED else 1)
         metrics = {"reco": weighted_mean(reported.detach(), self.weights)}
         for name, value in zip(self.model.sources, reported.detach()):
             metrics[f"reco_{name}"] = value
+        if self.quantisation is not None:
+            size = self.quantisation.size()
+            metrics["ms"] = size.detach()
+            loss = loss + self.quantisation.weight * size
         penalty = self._penalty(epoch, step)
         if penalty is not None:
             metrics["penalty"] = penalty.detach()
@@ -130,6 +142,17 @@ class TrainStage:
         for average in self.averages:
             average.update()
         return to_numbers(metrics)
+
+    @contextlib.contextmanager
+    def _chance(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:
+        """What a training forward pass draws: the noise of quantisation, equal on all ranks, and what the model itself
+        draws (dropout, shifted positions), which belongs to the examples that this rank has."""
+        with contextlib.ExitStack() as stack:
+            if self.quantisation is not None:
+                stack.enter_context(self.quantisation.in_training(epoch, step))
+            if self.model.draws_in_training:
+                stack.enter_context(seeded_torch(self.seed, "model", epoch, step, first, device=self.group.device))
+            yield
 
     def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:
         """The SVD penalty of this step, equal on all ranks; None without one."""
@@ -159,7 +182,8 @@ class ValidStage:
     """A pass over the validation set with the model's current weights.
 
     `loader` yields batches [b, 1 + S, A, L] of this rank: the mixture, then the sources. With `apply`, mixtures are cut
-    in segments as when separating; otherwise they go through the model whole.
+    in segments as when separating; otherwise they go through the model whole. A model that is trained for quantisation
+    is quantised for it, once.
     """
     model: nn.Module
     loader: DataLoader
@@ -171,26 +195,30 @@ class ValidStage:
     split: bool
     max_batches: tp.Optional[int]
     prints: int
+    quantisation: tp.Optional[Quantisation] = None
 
     @torch.no_grad()
     def run(self, epoch: int, name: str) -> Metrics:
-        """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source."""
+        """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source; with quantisation also
+        "ms", the size of the model in MB, which the loss counts as in training."""
         was_training = self.model.training
         self.model.eval()
         total = min(len(self.loader), self.max_batches or len(self.loader))
         progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Valid | Epoch {epoch + 1} | {name}",
                                                     total=total, prints=self.prints)
+        size = None if self.quantisation is None else self.quantisation.size()
         average = Average()
-        for index, batch in enumerate(progress):
-            if index == total:
-                break
-            batch = batch.to(self.group.device, non_blocking=True)
-            average.add(self._score(batch[:, 0], batch[:, 1:]), len(batch))
-            progress.update(describe(average.here()))
+        with rounded(self.quantisation):
+            for index, batch in enumerate(progress):
+                if index == total:
+                    break
+                batch = batch.to(self.group.device, non_blocking=True)
+                average.add(self._score(batch[:, 0], batch[:, 1:], size), len(batch))
+                progress.update(describe(average.here()))
         self.model.train(was_training)
         return average.everywhere(self.group)
 
-    def _score(self, mix: torch.Tensor, sources: torch.Tensor) -> Metrics:
+    def _score(self, mix: torch.Tensor, sources: torch.Tensor, size: tp.Optional[torch.Tensor]) -> Metrics:
         if self.apply:
             estimates = separate(self.model, mix, split=self.split, overlap=0, shifts=1, seed=self.seed)
         else:
@@ -200,6 +228,9 @@ class ValidStage:
         scores = nsdr(sources, estimates).mean(0)
         metrics = {"loss": weighted_mean(losses, self.weights), "reco": weighted_mean(reported, self.weights),
                    "nsdr": weighted_mean(scores, self.weights)}
+        if size is not None:
+            metrics["ms"] = size
+            metrics["loss"] = metrics["loss"] + self.quantisation.weight * size
         for name, value, score in zip(self.model.sources, reported, scores):
             metrics[f"reco_{name}"] = value
             metrics[f"nsdr_{name}"] = score

@@ -12,6 +12,7 @@ from ..inference.tracks import Track
 from ..metrics.aggregates import history_aggregates
 from ..schema import Metrics
 from .distributed import Group
+from .quantisation import Quantisation, rounded
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 class TestStage:
     """nSDR on every test, and museval's metrics after the last epoch where `sdr` is set.
 
-    `tracks` are shared over the group. With `save_to`, the separated tracks are kept there.
+    `tracks` are shared over the group. With `save_to`, the separated tracks are kept there. A model that is trained for
+    quantisation is quantised for it.
     """
     model: nn.Module
     tracks: tp.Sequence[Track]
@@ -32,6 +34,7 @@ class TestStage:
     sdr: bool
     workers: int
     save_to: tp.Optional[Path]
+    quantisation: tp.Optional[Quantisation] = None
 
     def run(self, epoch: int, is_last: bool) -> Metrics:
         """Flat aggregates as `schema.EpochRecord` describes them."""
@@ -39,10 +42,11 @@ class TestStage:
         logger.info("Testing on %d tracks...", len(self.tracks))
         was_training = self.model.training
         self.model.eval()
-        mine = evaluate_tracks(
-            self.model, self.tracks, metrics=metrics, shifts=self.shifts, overlap=self.overlap, split=self.split,
-            seed=self.seed, workers=self.workers if len(metrics) > 1 else 0, save_to=self.save_to,
-            rank=self.group.rank, world_size=self.group.world_size)
+        with rounded(self.quantisation):
+            mine = evaluate_tracks(
+                self.model, self.tracks, metrics=metrics, shifts=self.shifts, overlap=self.overlap, split=self.split,
+                seed=self.seed, workers=self.workers if len(metrics) > 1 else 0, save_to=self.save_to,
+                rank=self.group.rank, world_size=self.group.world_size)
         self.model.train(was_training)
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)
