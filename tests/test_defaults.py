@@ -1,6 +1,7 @@
 """The YAML files are the only place with defaults, and the dataclasses read every key of them."""
 
 import copy
+from fractions import Fraction
 
 import pytest
 import yaml
@@ -74,3 +75,14 @@ def test_missing_keys_are_named():
     del plain["optim"]["beta2"]
     with pytest.raises(ConfigError, match=r"optim\.beta2"):
         configuration.read(plain)
+
+
+def test_a_transformer_knows_its_training_length():
+    """39/5 s: experiment 955717e8 and its relatives, whose packages carry this fraction."""
+    def htdemucs(*argv):
+        return configuration.read(OmegaConf.to_container(main.get_xp(["model=htdemucs", *argv]).cfg, resolve=True))
+    config = htdemucs("dset.segment=10", "model_segment=44")
+    assert config.segment == Fraction(39, 5) and isinstance(config.segment, Fraction)
+    assert config.model_settings["use_train_segment"] is True
+    assert int(config.segment * config.dset.samplerate) == config.training_length == 343_980
+    assert htdemucs("dset.segment=10", "use_train_segment=false").segment == 40

@@ -1,0 +1,37 @@
+"""Every model of the zoo trains, is validated, tested, exported, read again and separates."""
+
+import pytest
+import torch
+from training.test_runs import settings, solver_in
+
+from demucs import schema
+from demucs.inference import experiments, package
+from demucs.inference.apply import separate
+from demucs.models import zoo
+
+SMALL = {
+    "demucs": ["demucs.channels=4", "demucs.depth=3", "demucs.lstm_layers=1"],
+    "hdemucs": [],
+    "htdemucs": ["htdemucs.channels=8", "htdemucs.t_layers=2", "htdemucs.t_dropout=0.1", "htdemucs.t_lr=1e-4"],
+    "torch_hdemucs": ["torch_hdemucs.channels=4", "torch_hdemucs.dconv_comp=1"],
+}
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_from_training_to_a_song(name, songs, tmp_path):
+    config = settings(songs, f"model={name}", *SMALL[name], "epochs=1", "test.every=1", "max_batches=1")
+    folder = tmp_path / "xps" / "abc"
+    solver = solver_in(folder, config)
+    before = [parameter.detach().clone() for parameter in solver.model.parameters()]
+    solver.run()
+    assert any(not torch.equal(old, new) for old, new in zip(before, solver.model.parameters()))
+    assert solver.history[0].test["nsdr"] is not None
+    card = schema.load(schema.RunCard, folder / "run_card.json")
+    assert card.model == name and card.model_settings["segment"] == float(config.segment)
+
+    experiments.export("abc", tmp_path / "models", experiments=tmp_path / "xps")
+    model = package.load(tmp_path / "models" / "abc.th")
+    assert model.segment == config.segment
+    mix = torch.randn(1, 2, 12_345)
+    solver.model.load_state_dict(solver.best_state)
+    assert torch.equal(separate(model, mix), separate(solver.model, mix))
