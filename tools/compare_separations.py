@@ -1,0 +1,61 @@
+"""Compare two folders of separated songs sample by sample: `python3 -m tools.compare_separations A B [--steps 1]`.
+
+Names, lengths, rates and channels must be equal. Samples may lie `--steps` steps of 16 bits apart: two programs that
+compute the same in 32-bit floats round a sample in a hundred thousand to different sides.
+"""
+
+import argparse
+import sys
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+SUFFIXES = (".wav", ".flac")
+SCALE = 2 ** 15     # steps of 16 bits in the full scale of a float
+
+
+def songs(folder: Path) -> tp.Dict[str, Path]:
+    """Relative name -> path of every audio file below `folder`."""
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES}
+
+
+def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
+    """(largest difference in steps of 16 bits, samples that differ, samples) of two files.
+
+    Raises:
+        ValueError: where rate, channels or length differ.
+    """
+    (a, rate_a), (b, rate_b) = (soundfile.read(path, always_2d=True) for path in (first, second))
+    if (a.shape, rate_a) != (b.shape, rate_b):
+        raise ValueError(f"{a.shape} samples at {rate_a} Hz and {b.shape} at {rate_b} Hz")
+    difference = np.abs(a - b) * SCALE
+    return float(difference.max(initial=0)), int(np.count_nonzero(difference)), a.size
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.compare_separations", description=__doc__)
+    parser.add_argument("first", type=Path, metavar="A")
+    parser.add_argument("second", type=Path, metavar="B")
+    parser.add_argument("--steps", type=float, default=1, help="largest difference allowed (default: %(default)s)")
+    args = parser.parse_args()
+    names = {folder: songs(folder) for folder in (args.first, args.second)}
+    failed = not names[args.first] or set(names[args.first]) != set(names[args.second])
+    if failed:
+        print(f"error: {args.first} has {', '.join(names[args.first]) or 'no songs'}; "
+              f"{args.second} has {', '.join(names[args.second]) or 'no songs'}", file=sys.stderr)
+    for name in sorted(set(names[args.first]) & set(names[args.second])):
+        try:
+            largest, count, total = compare(names[args.first][name], names[args.second][name])
+        except (ValueError, soundfile.LibsndfileError) as error:
+            failed = True
+            print(f"error: {name}: {error}", file=sys.stderr)
+            continue
+        failed = failed or not largest <= args.steps
+        print(f"{name}: {count} of {total} samples differ; largest difference in steps of 16 bits: {largest:.3g}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
