@@ -9,13 +9,12 @@ import sys
 import typing as tp
 from pathlib import Path
 
+from . import pretrained
 from .errors import ConfigError, DemucsError
 from .inference import defaults
 
 if tp.TYPE_CHECKING:
-    from torch import nn
-
-    from .inference.outputs import OutputFolder
+    from .api import Separator
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +23,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "demucs", description="Separate the sources of audio files (wav, flac, mp3, ogg, m4a, ...).",
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
-    parser.add_argument("tracks", nargs="*", type=Path, help="audio files")
-    add = parser.add_argument_group("model").add_argument
-    add("-n", "--name", default=defaults.MODEL, help="signature or name of a model (default: %(default)s)")
-    add("--repo", type=Path, help="folder with the models (default: ./release_models)")
-    add("--list-models", action="store_true", help="show the models of the folder and exit")
+    parser.add_argument("tracks", nargs="*", type=Path, default=[], help="audio files")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+
+    group = parser.add_argument_group("model")
+    pretrained.add_model_flags(group)
+    group.add_argument("--list-models", action="store_true", help="show the models, or those of --repo, and exit")
 
     group = parser.add_argument_group("separation")
-    group.add_argument("-d", "--device", help="where to compute (default: cuda where there is a GPU, else cpu)")
+    group.add_argument("-d", "--device", help="where to compute (default: cuda or mps where there is one, else cpu)")
     group.add_argument("--shifts", type=int, default=1,
                        help="rounds of random delays that are averaged: slower, slightly better (default: %(default)s)")
     group.add_argument("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
@@ -56,7 +56,8 @@ def get_parser() -> argparse.ArgumentParser:
     depth.add_argument("--int24", action="store_true", help="24 bits per sample instead of 16")
     depth.add_argument("--float32", action="store_true", help="wav with 32-bit floats")
     group.add_argument("--clip-mode", default="rescale", choices=["rescale", "clamp", "none"],
-                       help="against clipping: make a stem softer, cut its peaks, or nothing (default: %(default)s)")
+                       help="against clipping: make a stem softer, or cut its peaks at 0.99 or at 1 (default: "
+                            "%(default)s)")
     kind = group.add_mutually_exclusive_group()
     kind.add_argument("--flac", action="store_true", help="write flac")
     kind.add_argument("--mp3", action="store_true", help="write mp3")
@@ -66,72 +67,103 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def separate_file(track: Path, args: argparse.Namespace, model: "nn.Module", outputs: "OutputFolder"
-                  ) -> None:
-    """Separate one file and write its stems. Raises DemucsError or OSError where that fails."""
-    from .data import audio
+def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
+    """Separate one file and write its stems to `paths`. Raises DemucsError or OSError where that fails."""
+    from .audio import save_audio
     from .inference.outputs import two_stems
-    from .inference.progress import reporter
-    from .inference.song import load_song, separate_song
 
-    mix = load_song(track, samplerate=model.samplerate, channels=model.audio_channels)
-    estimates = separate_song(
-        model, mix, shifts=args.shifts, split=args.split, overlap=args.overlap, segment=args.segment, seed=args.seed,
-        workers=args.jobs, progress=reporter(logger, track.name))
-    stems = dict(zip(model.sources, estimates))
+    mix, stems = separator.separate_audio_file(track)
     if args.stem is not None:
         stems = two_stems(mix, stems, args.stem, args.other_method)
-    for stem, path in outputs.paths(track, stems).items():
+    for stem, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        audio.write(path, stems[stem], model.samplerate, clip=args.clip_mode, bits=24 if args.int24 else 16,
-                    as_float=args.float32, mp3_bitrate=args.mp3_bitrate, mp3_preset=args.mp3_preset)
-    logger.info("%s -> %s", track, path.parent)
+        save_audio(stems[stem], path, separator.samplerate, bitrate=args.mp3_bitrate, clip=args.clip_mode,
+                   bits_per_sample=24 if args.int24 else 16, as_float=args.float32, preset=args.mp3_preset)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Exit status: 1 where any file could not be separated. Raises DemucsError for what concerns all of them."""
+def load(args: argparse.Namespace) -> "Separator":
+    """The model that was asked for, with the settings. Raises DemucsError where they do not fit together."""
     import torch
 
-    from . import pretrained
-    from .inference import repository
-    from .inference.apply import usable_device
-    from .inference.outputs import OutputFolder
+    from .api import Separator
+    from .inference.bag import BagOfModels, longest_segment
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available()
+                             else "cpu")
+    model = args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
+    separator = Separator(model, args.repo, device=device, shifts=args.shifts, split=args.split, overlap=args.overlap,
+                          segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed)
+    longest = longest_segment(separator.model)
+    if args.segment is not None and args.segment > longest:
+        raise ConfigError(f"--segment {args.segment:g}: the model knows no longer pieces than it was trained on; the "
+                          f"maximum is {longest:g} seconds")
+    if args.stem is not None and args.stem not in separator.model.sources:
+        raise ConfigError(f"--two-stems {args.stem}: the model separates {', '.join(separator.model.sources)}")
+    if isinstance(separator.model, BagOfModels):
+        logger.info("%s is a bag of %d models, which run one after the other", args.name, len(separator.model.models))
+    return separator
+
+
+def print_models(repo: tp.Optional[Path]) -> None:
+    from .api import list_models
+
+    found = list_models(repo)
+    for title, kind in (("Bag of models:", "bag"), ("Single models:", "single")):
+        print(f"{title}\n    " + "\n    ".join(found[kind]))
+
+
+def run(args: argparse.Namespace) -> bool:
+    """Whether all files could be separated. Raises DemucsError for what concerns all of them."""
+    import torch
+
+    from .inference.outputs import OutputFolder, stem_names
 
     if args.list_models:
-        print("\n".join(repository.list_models(args.repo or repository.DEFAULT_FOLDER)))
-        return 0
+        print_models(args.repo)
+        return True
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
-    device = usable_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = pretrained.get_model(args.name, args.repo).to(device)
-    if args.stem is not None and args.stem not in model.sources:
-        raise ConfigError(f"--two-stems {args.stem}: the model separates {', '.join(model.sources)}")
-    outputs = OutputFolder(args.out / args.name, template=args.filename,
+    separator = load(args)
+    name = args.name.replace("hf://", "").replace("/", "_") if args.sig is None else args.sig
+    outputs = OutputFolder(args.out / name, template=args.filename,
                            extension="mp3" if args.mp3 else "flac" if args.flac else "wav")
-    failed = 0
-    for track in args.tracks:
+    names = stem_names(separator.model.sources, args.stem, args.other_method)
+    paths = [outputs.paths(track, names) for track in args.tracks]     # before hours of work, not after
+    print(f"Separated tracks will be stored in {outputs.folder.resolve()}", flush=True)
+    good = True
+    for track, files in zip(args.tracks, paths):
+        print(f"Separating track {track}", flush=True)
         try:
-            separate_file(track, args, model, outputs)
+            separate_file(track, files, args, separator)
         except ConfigError:
             raise
         except torch.OutOfMemoryError:
-            failed += 1
+            good = False
             print(f"error: {track}: out of GPU memory; use a smaller --segment, or -d cpu", file=sys.stderr)
         except (DemucsError, OSError) as error:
-            failed += 1
+            good = False
             print(f"error: {error}" if track.name in str(error) else f"error: {track}: {error}", file=sys.stderr)
-    return 1 if failed else 0
+    return good
 
 
-def main(opts: tp.Optional[tp.Sequence[str]] = None) -> int:
-    """Run the command with the arguments `opts` (default: those of the process); returns its exit status."""
+def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:
+    """Run the command with the arguments `opts` (default: those of the process).
+
+    Raises:
+        SystemExit: with status 1 where any file could not be separated, 2 for arguments that do not fit together.
+    """
+    args = get_parser().parse_args(opts)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if args.verbose:
+        logging.getLogger("demucs").setLevel(logging.DEBUG)
     try:
-        return run(get_parser().parse_args(opts))
+        good = run(args)
     except DemucsError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        good = False
+    if not good:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -58,7 +58,7 @@ class OutputFolder:
         """
         name, dot, extension = track.name.rpartition(".")
         if not name.strip("."):             # ".wav" and "...wav" have no name before the extension
-            name, extension = track.name.replace(".", "_"), extension if dot else ""
+            name, extension = track.name.replace(".", "_"), extension if dot else track.name
         stems = list(stems)
         number = 1
         while True:
@@ -71,6 +71,13 @@ class OutputFolder:
                 raise ConfigError(f"{track}: its stems would overwrite those of another track of this call; use "
                                   f"{{track}} in --filename {self.template!r}")
             number += 1
+
+
+def stem_names(sources: tp.Sequence[str], stem: tp.Optional[str], method: str) -> tp.List[str]:
+    """What is written for a song: all sources, or `stem` and what `two_stems` makes of the rest."""
+    if stem is None:
+        return list(sources)
+    return [stem, *{"add": [f"no_{stem}"], "minus": [f"minus_{stem}"]}.get(method, [])]
 
 
 def two_stems(mix: torch.Tensor, estimates: tp.Mapping[str, torch.Tensor], stem: str, method: str

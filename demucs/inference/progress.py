@@ -49,3 +49,32 @@ def reporter(logger: logging.Logger, name: str, stream: tp.Optional[tp.TextIO] =
     """What to pass as `progress` for one song: a bar where `stream` (default: stderr) is a terminal, else log lines."""
     stream = sys.stderr if stream is None else stream
     return BarProgress(name, stream) if stream.isatty() else LoggedProgress(logger, name)
+
+
+class CallbackProgress:
+    """Passes events on as the dictionaries that programs written for published Demucs expect.
+
+    A dictionary holds what is in `extra`, and over it `model_idx_in_bag`, `models`, `shift_idx`, `segment_offset`
+    (samples) and `state` ("start" or "end"). What `callback` raises, for instance KeyboardInterrupt, ends the
+    separation.
+    """
+
+    def __init__(self, callback: tp.Callable[[tp.Dict[str, tp.Any]], None],
+                 extra: tp.Optional[tp.Mapping[str, tp.Any]] = None):
+        self.callback = callback
+        self.extra = dict(extra or {})
+
+    def __call__(self, event: ChunkEvent) -> None:
+        self.callback({**self.extra, "model_idx_in_bag": event.model, "models": event.models, "shift_idx": event.shift,
+                       "segment_offset": event.offset, "state": event.state})
+
+
+def together(*listeners: tp.Optional[Progress]) -> tp.Optional[Progress]:
+    """One listener for all of `listeners` that are not None; None where there is none."""
+    there = [listener for listener in listeners if listener is not None]
+
+    def listen(event: ChunkEvent) -> None:
+        for listener in there:
+            listener(event)
+
+    return listen if there else None

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from conftest import require_program
 
-from demucs import separate
+from demucs import pretrained, separate
 from demucs.data import audio
 from demucs.dsp.convert import convert_audio
 from demucs.errors import AudioError, ConfigError
@@ -41,7 +41,15 @@ def repo(model, tmp_path):
 def run(repo, tmp_path, monkeypatch):
     """Runs the command in a fresh folder; returns its exit status."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: separate.main(["--repo", str(repo), "-n", "cafe0001", "-d", "cpu", *map(str, arguments)])
+
+    def call(*arguments):
+        try:
+            separate.main(["--repo", str(repo), "-n", "cafe0001", "-d", "cpu", *map(str, arguments)])
+        except SystemExit as end:
+            return end.code
+        return 0
+
+    return call
 
 
 def song(seconds=1., rate=RATE, channels=2, seed=0):
@@ -221,10 +229,76 @@ def test_strange_file_names_stay_inside(name, tmp_path):
     assert path.resolve().parent.parent == (tmp_path / "out").resolve()
 
 
+def test_fields_of_a_file_without_extension(tmp_path):
+    outputs = OutputFolder(tmp_path, template="{track}.{trackext}.{stem}.{ext}")
+    assert outputs.paths(tmp_path / "song", ["x"])["x"].name == "song.song.x.wav"
+    assert outputs.paths(tmp_path / "song.b.c", ["x"])["x"].name == "song.b.c.x.wav"
+
+
+def test_names_that_clash_are_seen_before_anything_is_separated(run, tmp_path, capsys):
+    for name in ("a.wav", "b.wav"):
+        audio.write(tmp_path / name, song(), RATE)
+    assert run("a.wav", "b.wav", "--filename", "{stem}.{ext}") == 1
+    assert "b.wav: its stems would overwrite" in capsys.readouterr().err
+    assert not (tmp_path / "separated").exists()
+
+
+def test_what_is_said_on_the_way(run, tmp_path, capsys):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav") == 0
+    assert capsys.readouterr().out == (f"Separated tracks will be stored in {tmp_path / 'separated' / 'cafe0001'}\n"
+                                       f"Separating track a.wav\n")
+
+
+def test_experiment_by_its_signature(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    card = package.new_card(model, signature="cafe0003", epochs_done=1, epochs=1, valid={}, argv=[])
+    package.save(model, tmp_path / "outputs" / "xps" / "cafe0003" / "best.th", card=card)
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    separate.main(["-s", "cafe0003", "-d", "cpu", "a.wav"])
+    assert len(list((tmp_path / "separated" / "cafe0003" / "a").iterdir())) == 4
+
+
+def test_folder_of_a_model_from_the_hub(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pretrained, "get_model", lambda name, repo: {"hf://someone/some_model": model}[name])
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    separate.main(["-n", "hf://someone/some_model", "-d", "cpu", "a.wav"])
+    assert [path.name for path in (tmp_path / "separated").iterdir()] == ["someone_some_model"]
+
+
+@pytest.fixture
+def transformer(tmp_path):
+    """A folder with an HTDemucs that was trained on 1.5 seconds, alone and in a bag."""
+    htdemucs = zoo.build("htdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=1.5, channels=8,
+                         depth=2, nfft=64, bottom_channels=8, t_layers=1, t_heads=2)
+    card = package.new_card(htdemucs, signature="cafe0004", epochs_done=1, epochs=1, valid={}, argv=[])
+    package.save(htdemucs, tmp_path / "repo" / "cafe0004.th", card=card)
+    (tmp_path / "repo" / "several.yaml").write_text("models: [cafe0001, cafe0004]\n")
+
+
+@pytest.mark.parametrize("name", ["cafe0004", "several"])
+def test_a_transformer_has_a_longest_segment(run, transformer, name, tmp_path, capsys):
+    audio.write(tmp_path / "a.wav", song(2.), RATE)
+    assert run("-n", name, "--segment", "1.6", "a.wav") == 1
+    assert "--segment 1.6" in capsys.readouterr().err and not (tmp_path / "separated").exists()
+    assert run("-n", name, "--segment", "1.5", "a.wav") == 0
+    assert len(list((tmp_path / "separated" / name / "a").iterdir())) == 4
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--no-split", "--segment", "3"], ["--int24", "--float32"], ["--flac", "--mp3"], ["-s", "x"],
+    ["--clip-mode", "tanh"], ["--mp3-preset", "1"], ["--shifts", "many"], ["--other-method", "all"]])
+def test_combinations_that_make_no_sense(run, arguments, tmp_path, capsys):
+    assert run("a.wav", *arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("demucs: error: ") and "Traceback" not in error
+
+
 @pytest.mark.parametrize("arguments,message", [
     (["a.wav", "--two-stems", "piano"], "drums, bass, other, vocals"), (["a.wav", "--overlap", "1"], "overlap=1.0"),
     (["a.wav", "--segment", "0"], "segment=0.0"), (["a.wav", "-n", "cafe0002"], "Did you mean 'cafe0001'"),
-    (["a.wav", "-n", "../repo/cafe0001"], "is a path"), (["a.wav", "-d", "abacus"], "'abacus' cannot be used"),
+    (["a.wav", "-n", "../repo/cafe0001"], "path"), (["a.wav", "-d", "abacus"], "'abacus' cannot be used"),
     ([], "no audio file given"), (["a.wav", "--repo", "nowhere"], "nowhere: no such folder"),
 ])
 def test_impossible_calls(run, arguments, message, tmp_path, capsys):
@@ -236,7 +310,7 @@ def test_impossible_calls(run, arguments, message, tmp_path, capsys):
 
 def test_list_models(run, capsys):
     assert run("--list-models") == 0
-    assert capsys.readouterr().out == "cafe0001\n"
+    assert capsys.readouterr().out == "Bag of models:\n    \nSingle models:\n    cafe0001\n"
 
 
 def test_progress_in_a_log_file(run, tmp_path, caplog):

@@ -1,0 +1,168 @@
+"""Public door to separation: `Separator` for files and tensors, with the arguments and callbacks of published Demucs.
+
+    separator = Separator("htdemucs")
+    mixture, stems = separator.separate_audio_file("song.mp3")
+    save_audio(stems["vocals"], "vocals.wav", samplerate=separator.samplerate)
+"""
+
+import logging
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import pretrained
+from .audio import save_audio
+from .dsp.convert import convert_audio
+from .errors import AudioError, DemucsError
+from .inference import repository
+from .inference.apply import usable_device
+from .inference.catalogue import ModelLoadingError
+from .inference.progress import CallbackProgress, reporter, together
+from .inference.song import load_song, separate_song
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["LoadAudioError", "LoadModelError", "NotProvided", "Separator", "list_models", "save_audio"]
+
+Callback = tp.Callable[[tp.Dict[str, tp.Any]], None]
+Stems = tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]
+
+
+class LoadAudioError(AudioError):
+    """An audio file cannot be separated: missing, empty, damaged, not audio."""
+
+
+class LoadModelError(ModelLoadingError):
+    """There is no such model, or its file cannot be used."""
+
+
+class _NotProvided:
+    """Stands for an argument that was not given, where None means something."""
+
+    def __repr__(self) -> str:
+        return "NotProvided"
+
+
+NotProvided = _NotProvided()
+
+
+def list_models(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, tp.Union[str, Path]]]:
+    """{"single": {signature: where}, "bag": {name: where}}: the models in the folder `repo`, or without it the published
+    ones and those of ./release_models. Raises SignatureError where `repo` is no folder."""
+    return repository.available(repo)
+
+
+class Separator:
+    """A model, and how to separate with it.
+
+    Args:
+        model: name or signature of a model, as `pretrained.get_model` takes it; or a model that is there already.
+        repo: folder with models.
+        device: where to compute; None: where the audio is. What is separated stays where it is.
+        shifts: rounds of random delays that are averaged: slower, slightly better; 0 for none.
+        overlap: part of a segment that the next one covers again, in [0, 1).
+        split: cut the song in segments; otherwise the model sees all of it at once.
+        segment: seconds per segment; default: the model's own.
+        jobs: threads on a CPU, each with the memory of a segment.
+        progress: show how far it is.
+        callback: called with a dictionary whenever a model starts or has ended a segment: `callback_arg`, and over it
+            `model_idx_in_bag` and `shift_idx`, which count from 0, `models` (how many), `segment_offset` and
+            `audio_length` (samples at the model's rate) and `state` ("start" or "end"). What it raises, for instance
+            KeyboardInterrupt, ends the separation.
+        callback_arg: see `callback`.
+        seed: of the random delays.
+
+    Raises:
+        LoadModelError: where the model cannot be had.
+        ConfigError: for a device that is not there.
+    """
+
+    def __init__(self, model: tp.Union[str, nn.Module] = "htdemucs", repo: tp.Optional[Path] = None,
+                 device: tp.Union[None, str, torch.device] = "cuda" if torch.cuda.is_available() else "cpu",
+                 shifts: int = 1, overlap: float = 0.25, split: bool = True, segment: tp.Optional[float] = None,
+                 jobs: int = 0, progress: bool = False, callback: tp.Optional[Callback] = None,
+                 callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0):
+        if isinstance(model, nn.Module):
+            self._model = model
+        else:
+            try:
+                self._model = pretrained.get_model(model, None if repo is None else Path(repo))
+            except LoadModelError:
+                raise
+            except DemucsError as error:
+                raise LoadModelError(str(error)) from error
+        self._settings: tp.Dict[str, tp.Any] = {}
+        self.update_parameter(device, shifts, overlap, split, segment, jobs, progress, callback, callback_arg,
+                              seed=seed)
+
+    def update_parameter(self, device: tp.Union[None, str, torch.device, _NotProvided] = NotProvided,
+                         shifts: tp.Union[int, _NotProvided] = NotProvided,
+                         overlap: tp.Union[float, _NotProvided] = NotProvided,
+                         split: tp.Union[bool, _NotProvided] = NotProvided,
+                         segment: tp.Union[None, float, _NotProvided] = NotProvided,
+                         jobs: tp.Union[int, _NotProvided] = NotProvided,
+                         progress: tp.Union[bool, _NotProvided] = NotProvided,
+                         callback: tp.Union[None, Callback, _NotProvided] = NotProvided,
+                         callback_arg: tp.Union[None, tp.Dict[str, tp.Any], _NotProvided] = NotProvided, *,
+                         seed: tp.Union[int, _NotProvided] = NotProvided) -> None:
+        """Change what is given; the rest stays. The arguments and errors are those of the class."""
+        given = {"device": device, "shifts": shifts, "overlap": overlap, "split": split, "segment": segment,
+                 "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed}
+        if not isinstance(device, _NotProvided) and device is not None:
+            given["device"] = usable_device(str(device))
+        self._settings.update({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})
+
+    def separate_tensor(self, wav: torch.Tensor, sr: tp.Optional[int] = None) -> Stems:
+        """`wav` [A, L] as it was separated, and its sources by name, all [channels, L'] at the model's rate.
+
+        Args:
+            wav: float32; brought to the rate and number of channels of the model.
+            sr: its rate in Hz; default: the model's.
+
+        Raises:
+            AudioError: for audio that cannot be separated.
+            ConfigError: for an impossible setting.
+        """
+        return self._separate(wav, sr, "separating")
+
+    def separate_audio_file(self, file: tp.Union[str, Path]) -> Stems:
+        """The audio of a file as it was separated, and its sources by name, all [channels, L] at the model's rate.
+
+        Raises:
+            LoadAudioError: where the file cannot be read.
+            AudioError, ConfigError: as `separate_tensor`.
+        """
+        try:
+            wav = load_song(file, samplerate=self.samplerate, channels=self.audio_channels)
+        except DemucsError as error:
+            raise LoadAudioError(str(error)) from error
+        return self._separate(wav, None, Path(file).name)
+
+    def _separate(self, wav: torch.Tensor, rate: tp.Optional[int], name: str) -> Stems:
+        if wav.dim() != 2 or not wav.numel():
+            raise AudioError(f"expected audio of shape [channels, samples], got {list(wav.shape)}")
+        wav = convert_audio(wav, self.samplerate if rate is None else rate, self.samplerate, self.audio_channels)
+        settings = dict(self._settings)
+        callback, extra = settings.pop("callback"), settings.pop("callback_arg") or {}
+        listeners = [
+            reporter(logger, name) if settings.pop("progress") else None,
+            None if callback is None else CallbackProgress(callback, {**extra, "audio_length": wav.shape[-1]})]
+        estimates = separate_song(self._model, wav, device=settings.pop("device") or wav.device,
+                                  workers=settings.pop("jobs"), progress=together(*listeners), **settings)
+        return wav, dict(zip(self._model.sources, estimates))
+
+    @property
+    def samplerate(self) -> int:
+        """Of the model, in Hz."""
+        return self._model.samplerate
+
+    @property
+    def audio_channels(self) -> int:
+        """Of the model."""
+        return self._model.audio_channels
+
+    @property
+    def model(self) -> nn.Module:
+        return self._model
