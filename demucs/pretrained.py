@@ -1,32 +1,72 @@
-"""Public door to trained models: `get_model(name, repo=None)`."""
+"""Public door to trained models: `get_model(name, repo=None)`, with the names of `demucs.pretrained` in Demucs 4.1.0.
 
+What needs torch is imported where it is used: the command line shows its help from here.
+"""
+
+import argparse
 import typing as tp
 from pathlib import Path
 
-from torch import nn
-
 from .errors import SignatureError
-from .inference import defaults, repository
+from .inference import defaults
+from .inference.catalogue import REMOTE_ROOT, ROOT_URL, ModelLoadingError
+
+if tp.TYPE_CHECKING:
+    from torch import nn
 
 DEFAULT_MODEL = defaults.MODEL
 SOURCES = ["drums", "bass", "other", "vocals"]
-PUBLISHED = ("htdemucs", "htdemucs_ft", "htdemucs_6s", "hdemucs_mmi", "mdx", "mdx_extra", "mdx_q", "mdx_extra_q",
-             "repro_mdx_a", "repro_mdx_a_time_only", "repro_mdx_a_hybrid_only")
 
-__all__ = ["DEFAULT_MODEL", "SOURCES", "get_model"]
+__all__ = ["DEFAULT_MODEL", "REMOTE_ROOT", "ROOT_URL", "SOURCES", "ModelLoadingError", "add_model_flags",
+           "demucs_unittest", "get_model", "get_model_from_args", "get_model_from_sig"]
 
 
-def get_model(name: str, repo: tp.Optional[Path] = None) -> nn.Module:
-    """The model `name` of the folder `repo` (default: ./release_models), in evaluation mode on the CPU.
+def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
+    """The model or bag of models `name`, in evaluation mode on the CPU.
+
+    `name` is a signature or the name of a bag in the folder `repo`; without `repo`, in ./release_models or among what
+    Demucs published (fetched once); or `hf://[NAMESPACE/]NAME` on the Hugging Face hub.
 
     Raises:
-        SignatureError: where there is no such model; the message says which there are.
-        PackageError: where its file is damaged or not ours.
+        ModelLoadingError: where there is no such model, or it cannot be fetched or read. The message says what to do.
     """
-    folder = repository.DEFAULT_FOLDER if repo is None else Path(repo)
-    if name in PUBLISHED and name not in (repository.list_models(folder) if folder.is_dir() else ()):
-        there = ", ".join(repository.list_models(folder)) if folder.is_dir() else ""
-        raise SignatureError(
-            f"{name} is a model published by Demucs, and published models cannot be fetched yet. Name one that was "
-            f"trained here: -n SIGNATURE --repo FOLDER. Models in {folder}: {there or 'none'}.")
-    return repository.get_model(name, folder)
+    from .inference import repository
+
+    return repository.get_model(name, repo)
+
+
+def get_model_from_sig(sig: str) -> "nn.Module":
+    """The best weights so far of the experiment `sig` in outputs/xps, which was trained here.
+
+    Raises:
+        SignatureError: where there is no such experiment, or no epoch of it has finished.
+        PackageError: where its weights are damaged.
+    """
+    from .inference import experiments, package
+
+    best = experiments.experiment_folder(sig) / experiments.BEST
+    if not best.is_file():
+        raise SignatureError(f"experiment {sig} has no weights yet: no epoch has finished ({best} is not there)")
+    return package.load(best)
+
+
+def demucs_unittest() -> "nn.Module":
+    """A tiny HDemucs with random weights, for the tests of other programs; also `get_model("demucs_unittest")`."""
+    return get_model("demucs_unittest")
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add -s/--sig, -n/--name and --repo, which say which model is meant; see `get_model_from_args`."""
+    which = parser.add_mutually_exclusive_group(required=False)
+    which.add_argument("-s", "--sig", help="signature of an experiment that was trained here (outputs/xps/SIG)")
+    which.add_argument("-n", "--name", default=DEFAULT_MODEL,
+                       help="signature or name of a model, or hf://[NAMESPACE/]NAME (default: %(default)s)")
+    parser.add_argument("--repo", type=Path,
+                        help="folder with the models for -n (default: ./release_models, then the published ones)")
+
+
+def get_model_from_args(args: argparse.Namespace) -> "nn.Module":
+    """The model that `args` from `add_model_flags` mean: `sig` where it is given, else `name` in `repo`."""
+    if getattr(args, "sig", None) is not None:
+        return get_model_from_sig(args.sig)
+    return get_model(args.name or DEFAULT_MODEL, args.repo)

@@ -39,6 +39,7 @@ ATTEMPTS = 5             # in a row without getting further; of a server that ne
 PAUSE = 1.               # seconds before the second attempt, doubled before each further one
 PROGRESS = 2 ** 20       # bytes after which a connection that breaks counts as having got further
 BLOCK = 2 ** 18
+HEADERS = {"User-Agent": f"demucs/{__version__}"}
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,6 +49,18 @@ class Unreachable(PackageError):
 
 class _Broken(Exception):
     """An attempt failed in a way that another one may not."""
+
+
+def answer_of(url: str, *, timeout: float = TIMEOUT) -> tp.Optional[str]:
+    """None where a server answers, whatever it says; else why not, in a few words."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS, method="HEAD"), timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _reason(error)
 
 
 def checksum_of(path: Path, digits: int) -> str:
@@ -210,7 +223,7 @@ class _Transfer:
                     time.sleep(wait)
 
     def _attempt(self, report: tp.Callable[[], None]) -> None:
-        request = urllib.request.Request(self.url, headers={"User-Agent": f"demucs/{__version__}"})
+        request = urllib.request.Request(self.url, headers=HEADERS)
         if self.have:
             request.add_header("Range", f"bytes={self.have}-")
         try:

@@ -52,14 +52,14 @@ class FileServer:
         self._server.server_close()
 
     def headers(self, path, content):
-        """More headers for an answer; for servers derived from this one."""
+        """More headers for an answer (content None: that there is no such file); for servers derived from this one."""
         return {}
 
     def answer(self, handler):
         content = self.files.get(handler.path)
         self.paths.append(handler.path)
         if content is None:
-            return self._error(handler, 404)
+            return self._error(handler, 404, self.headers(handler.path, None))
         self.requests.append(handler.headers)
         plan = self.plan.pop(0) if self.plan else "well"
         kind, number = plan if isinstance(plan, tuple) else (plan, 0)
@@ -72,8 +72,10 @@ class FileServer:
             else:
                 self._send(handler, content, kind, number)
 
-    def _error(self, handler, status):
+    def _error(self, handler, status, headers=()):
         handler.send_response(status)
+        for name, value in dict(headers).items():
+            handler.send_header(name, value)
         handler.send_header("Content-Length", "0")
         handler.end_headers()
 
