@@ -105,7 +105,7 @@ def read(path: tp.Union[str, Path]) -> tp.Any:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.<>]+)", str(error))
         if found is None:
-            reason = re.search(r"WeightsUnpickler error: (.+)", str(error))
+            reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
             raise PackageError(f"{path}: refused: not a model file, damaged, or made to mislead "
                                f"({reason[1] if reason else _first_line(error)}); copy or export it again") from error
         raise PackageError(f"{path}: refused: it names {found[1]}, which no file of Demucs 3 or 4 needs; constructing "
