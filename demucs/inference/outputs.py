@@ -73,6 +73,11 @@ class OutputFolder:
             number += 1
 
 
+def folder_name(model: str) -> str:
+    """What the folder for a model is called: its name, without the "hf://" and slashes of one on the hub."""
+    return model.replace("hf://", "").replace("/", "_")
+
+
 def stem_names(sources: tp.Sequence[str], stem: tp.Optional[str], method: str) -> tp.List[str]:
     """What is written for a song: all sources, or `stem` and what `two_stems` makes of the rest."""
     if stem is None:

@@ -1,5 +1,6 @@
 """`tools.test_pretrained`: records, examples and tables of an exported model."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -79,7 +80,46 @@ def test_museval_and_saved_estimates(workplace, monkeypatch, capsys):
     assert not (workplace / "demucs_results" / "examples").exists()
 
 
+def test_overrides_mean_the_same_as_flags(workplace, monkeypatch):
+    (workplace / "elsewhere").mkdir()
+    shutil.move(workplace / "data", workplace / "elsewhere" / "data")
+    assert call(monkeypatch, "--examples", "0", "dset.musdb=elsewhere/data", "test.shifts=2", "test.overlap=0",
+                "test.sdr=false", "test.split=no", "test.workers=0", "test.save=true", "test.every=3",
+                "test.nonhq=") == 0
+    record = schema.load(Evaluation, "demucs_results/runs/cafe0001/evaluation.json")
+    assert record.settings == {"shifts": 2, "overlap": 0., "split": False, "segment": None, "seed": 0}
+    assert record.dataset == "data test" and set(record.tracks[0].scores["drums"]) == {"nsdr"}
+    assert (workplace / "separated" / "cafe0001" / "C - Three" / "vocals.mp3").exists()
+
+
+def test_a_bag_and_a_run(workplace, monkeypatch, capsys):
+    (workplace / "release_models" / "twice.yaml").write_text("models: [cafe0001, cafe0001]\n")
+    single, bag, run = [], [], []
+    for name, found in (("cafe0001", single), ("twice", bag)):
+        assert call(monkeypatch, "-n", name, "--no-sdr", "--examples", "0", "--reference-separators",
+                    "test.shifts=0") == 0
+        found += schema.load(Evaluation, f"demucs_results/runs/{name}/evaluation.json").tracks
+    folder = workplace / "outputs" / "xps" / "cafe0005"
+    folder.mkdir(parents=True)
+    shutil.copy("release_models/cafe0001.th", folder / "best.th")
+    monkeypatch.setattr(sys, "argv", ["test_pretrained", "-s", "cafe0005", "-d", "cpu", "--no-sdr", "--examples", "0",
+                                      "test.shifts=0", "dset.musdb=data"])
+    assert tool.main() == 0
+    run += schema.load(Evaluation, "demucs_results/runs/cafe0005/evaluation.json").tracks
+    for others in (bag, run):
+        for track, other in zip(single, others, strict=True):
+            for source in SOURCES:
+                assert other.scores[source]["nsdr"] == pytest.approx(track.scores[source]["nsdr"], abs=1e-3)    # dB
+    assert "twice" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments,message", [
+    (["test.shift=2"], "Did you mean 'test.shifts'"), (["musdb=data"], "Did you mean 'dset.musdb'"),
+    (["test.shifts"], "is no KEY=VALUE"), (["optim.lr=1"], "There are: dset.musdb, test.save"),
+    (["test.shifts=many"], "test.shifts=many: must be of type int"), (["test.overlap=[1"], "not a value"),
+    (["test.split=1"], "must be of type bool"), (["test.shifts=null"], "must be of type int"),
+    (["test.workers=-1"], "workers=-1"), (["dset.musdb="], "must be of type str"),
+    (["test.nonhq=data"], "no .stem.mp4"),
     (["--musdb", "nowhere"], "DEMUCS_MUSDB"), (["-n", "cafe0002"], "Did you mean 'cafe0001'"),
     (["--nonhq", "data"], "no .stem.mp4"), (["--nonhq", "data", "--reference-separators"], "leave --nonhq out"),
     (["--overlap", "2"], "overlap=2.0"), (["--device", "abacus"], "'abacus' cannot be used"),
