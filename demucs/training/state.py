@@ -1,10 +1,10 @@
 """What must survive a restart, registered once, saved atomically, and read back without unpickling classes.
 
 A checkpoint is one file of plain containers and tensors with the entries of published Demucs (`state`, `optimizer`,
-`history`, `best_state`, `ema_batch_0`, ...) and a few more.
+`history`, `best_state`, `ema_batch_0`, ...) and a few more. So a run can go on from a checkpoint of Demucs 4.x, whose
+configuration is an object of omegaconf: see `inference.pickled`.
 """
 
-import pickle
 import typing as tp
 from pathlib import Path
 
@@ -12,6 +12,10 @@ import torch
 
 from ..errors import PackageError, TrainingError
 from ..files import atomic
+from ..inference import pickled, published
+
+NOTES = "notes"     # what of a checkpoint of another program could not be taken over
+
 
 class StateRegistry:
     """Named parts of a run, each with a way to read its state and a way to set it."""
@@ -66,14 +70,29 @@ def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
-    """Raises PackageError where the file is cut short or holds anything but plain containers and tensors."""
-    try:
-        package = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise PackageError(f"{path}: not a checkpoint of ours, or cut short ({str(error).splitlines()[0]})") from error
+    """The parts of a checkpoint, of ours or of published Demucs 4.x.
+
+    Entry "notes" has a sentence for everything that a checkpoint of Demucs lacks; for ours it is empty.
+
+    Raises:
+        PackageError: where the file is cut short, or holds anything but plain containers, tensors and the configuration
+            that Demucs writes.
+    """
+    package = pickled.read(path)
     if not isinstance(package, dict):
         raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
-    return package
+    if not published.is_checkpoint(package):
+        return {**package, NOTES: []}
+    settings = pickled.plain(package["args"], path)
+    if not isinstance(settings, dict) or not isinstance(package["history"], list):
+        raise PackageError(f"{path}: looks like a checkpoint of Demucs, but its configuration or its history is none")
+    notes = [f"it was written by published Demucs after epoch {len(package['history'])}: it holds no states of random "
+             f"generators, and from here on examples are drawn as this program draws them, keyed by seed and epoch",
+             "it does not tell when, where and how long that run was trained; the run card begins with this session"]
+    quantisation = settings.get("quant") or {}
+    if isinstance(quantisation, dict) and (quantisation.get("diffq") or quantisation.get("qat")):
+        notes.append("it was trained for quantisation; what weights are quantised follows from the settings of this run")
+    return {**package, "args": settings, NOTES: notes}
 
 
 def random_states() -> tp.Dict[str, torch.Tensor]:
