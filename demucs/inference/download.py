@@ -1,9 +1,9 @@
 """Fetching a file once: resumed where it broke off, checked while it comes, and there either whole or not at all.
 
 What has come so far lies beside the file as FILE.part, locked while a process writes it, so that processes which want
-the same file wait for the first one instead of writing into each other. When a connection breaks, or the process was ended,
-the next request asks for the rest only; a server that cannot do that sends everything again. The sha256 is computed as
-the bytes arrive, and only a file with the right one gets its name.
+the same file wait for the first one instead of writing into each other. When a connection breaks, or the process was
+ended, the next request asks for the rest only; a server that cannot do that sends everything again. The sha256 is
+computed as the bytes arrive, and only a file with the right one gets its name.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """Models on the Hugging Face hub, named `hf://[NAMESPACE/]NAME` as in Demucs 4.1.0.
 
 A bag called NAME is a repository there (`repository_of`) with NAME.yaml, which says what a bag file says, and a
-SIGNATURE.safetensors for each of its models. Files are fetched and kept by the package huggingface_hub, with its settings
-(HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE). What lies there is as untrusted as anything: names are checked before they become
-parts of paths, bag files key by key, and model files are read as all others.
+SIGNATURE.safetensors for each of its models. Files are fetched and kept by the package huggingface_hub, with its
+settings (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE). What lies there is as untrusted as anything: names are checked before
+they become parts of paths, bag files key by key, and model files are read as all others.
 """
 
 import contextlib
@@ -54,8 +54,8 @@ def fetch_bag(address: str) -> tp.Tuple[BagDefinition, tp.Dict[str, Path]]:
             wanted = signature + SUFFIX
             files[signature] = download(repository, wanted)
     except Unreachable as error:
-        raise ModelLoadingError(f"{address}: {wanted} cannot be had from {place(repository)} ({error}). Without a network, "
-                                f"copy the folder {_cache(repository)} from a machine that has it") from error
+        raise ModelLoadingError(f"{address}: {wanted} cannot be had from {place(repository)} ({error}). Without a "
+                                f"network, copy the folder {_cache(repository)} from a machine that has it") from error
     return definition, files
 
 

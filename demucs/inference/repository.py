@@ -1,8 +1,8 @@
 """Models by name: published by Demucs, on the Hugging Face hub, or in a folder of exported models.
 
 A folder holds single models, as SIGNATURE.th, SIGNATURE-CHECKSUM.th (checked against the first digits of its sha256) or
-SIGNATURE.safetensors, and bags of them, as NAME.yaml (see `catalogue`). Published files are kept where torch.hub keeps its
-own ($TORCH_HOME/hub/checkpoints), so that what published Demucs has fetched is found.
+SIGNATURE.safetensors, and bags of them, as NAME.yaml (see `catalogue`). Published files are kept where torch.hub keeps
+its own ($TORCH_HOME/hub/checkpoints), so that what published Demucs has fetched is found.
 """
 
 import logging
@@ -34,9 +34,9 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
     Args:
         name: a signature or the name of a bag; never a path, so that it cannot lead out of a folder. `hf://NAME` and
             `hf://NAMESPACE/NAME` are sought on the Hugging Face hub only.
-        repo: a folder, and nothing else is looked at. Default: `release_models` in the working directory, if it has that
-            name, then what Demucs published: its files are fetched once, and checked; from the hub where its server
-            cannot be reached.
+        repo: a folder, and nothing else is looked at. Default: `release_models` in the working directory, if it has
+            that name, then what Demucs published: its files are fetched once, and checked; from the hub where its
+            server cannot be reached.
 
     Raises:
         ModelLoadingError: in one line, for a name that is not known, files that are not to be had or damaged, bags that
@@ -182,10 +182,11 @@ def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
         return _assembled(definition, lambda signature: package.load(files[signature]))
     local = [*own.singles, *own.bags] if own is not None else []
     bags = catalogue.published_bags()
-    raise SignatureError(f"no model {name!r}.{did_you_mean(name, [*bags, *catalogue.published_files(), *local])} In "
-                         f"{DEFAULT_FOLDER} there are: {', '.join(local) or 'none'}; published are {', '.join(bags)} and "
-                         f"their single models; {hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face hub. "
-                         f"`python3 -m tools.export SIG` exports a model that was trained here")
+    known = [*bags, *catalogue.published_files(), *local]
+    raise SignatureError(f"no model {name!r}.{did_you_mean(name, known)} In {DEFAULT_FOLDER} there are: "
+                         f"{', '.join(local) or 'none'}; published are {', '.join(bags)} and their single models; "
+                         f"{hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face hub. `python3 -m tools.export SIG` "
+                         f"exports a model that was trained here")
 
 
 def _assembled(definition: BagDefinition, load: tp.Callable[[str], nn.Module]) -> BagOfModels:

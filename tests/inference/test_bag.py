@@ -183,3 +183,16 @@ def test_the_record_of_an_evaluation_names_the_bag():
         BagOfModels([Softer(), ToySeparator()]), BagOfModels([ToySeparator()]), BagOfModels([ToySeparator()] * 2),
         BagOfModels([ToySeparator(), Softer()], [[2, 2], [1, 2]]), BagOfModels([ToySeparator(), Softer()], segment=1.))}
     assert len(others | hashes) == 6
+
+
+@pytest.mark.gpu
+def test_models_take_turns_on_the_gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    bag = BagOfModels([ToySeparator(), Softer(), ToyTransformer()], [[1, 2], [3, 4], [1, 1]])
+    homes = []
+    out = apply.separate(bag, mixture(1500), device="cuda", progress=lambda event: homes.append(
+        [next(model.parameters()).device.type for model in bag.models]))
+    assert all(home.count("cuda") == 1 for home in homes) and out.device.type == "cpu"
+    assert {next(model.parameters()).device.type for model in bag.models} == {"cpu"}
+    torch.testing.assert_close(out, apply.separate(bag, mixture(1500)), atol=1e-3, rtol=0)   # convolutions in TF32

@@ -21,6 +21,12 @@ CONTENT = np.random.default_rng(0).bytes(3_000_000)
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()[:8]
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+
+
 @pytest.fixture
 def server():
     with FileServer({"/models/a.th": CONTENT}) as server:
@@ -178,7 +184,7 @@ def test_a_full_disk(get, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        with pytest.raises(PackageError, match=r"a\.th: cannot be written.*free some space there.*TORCH_HOME") as caught:
+        with pytest.raises(PackageError, match=r"a\.th: cannot be written.*free some space.*TORCH_HOME") as caught:
             get()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
