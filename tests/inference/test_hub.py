@@ -44,7 +44,7 @@ def there(tmp_path, monkeypatch):
         server.weights = [first[1], second[1]]
         loopback_hub.use(monkeypatch, server.url, tmp_path / "hub")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield server
 
 
