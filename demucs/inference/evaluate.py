@@ -44,7 +44,7 @@ def evaluate_tracks(model: nn.Module, tracks: tp.Sequence[Track], *,
     Args:
         model: a model or a bag, as `apply.separate` takes it.
         tracks: with references in the order of `model.sources`.
-        metrics: "nsdr", and "bsseval" for museval's SDR, ISR, SIR and SAR, which take far longer.
+        metrics: "nsdr", and "bsseval" for SDR, ISR, SIR and SAR in frames of one second, as museval has them.
         shifts, overlap, split, segment, seed, device: as in `apply.separate`; each track draws its own shifts from
             `seed` and its name, so that a score does not depend on which other tracks are evaluated.
         workers: processes that score; with 0 it is done in this one. At most workers + 1 tracks are in memory.
@@ -118,8 +118,8 @@ def score(references: np.ndarray, estimates: np.ndarray, sources: tp.Sequence[st
         for source, value in zip(sources, values.tolist()):
             scores[source]["nsdr"] = value
     if "bsseval" in metrics:
-        frames = bss_eval(references.transpose(0, 2, 1), estimates.transpose(0, 2, 1), samplerate)
-        for source, medians in zip(sources, frame_medians(frames)):
+        measured = bss_eval(torch.from_numpy(references), torch.from_numpy(estimates), samplerate)
+        for source, medians in zip(sources, frame_medians(measured.frames)):
             scores[source].update(medians)
     return scores, time.monotonic() - begin
 

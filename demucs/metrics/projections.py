@@ -1,0 +1,164 @@
+"""Energies of BSSEval's least-squares projections, without a projected signal ever being written down.
+
+A projection explains an estimate by filtered references: filters of `TAPS` taps from every reference channel to every
+channel of the estimate, found by least squares over the whole track (E. Vincent, R. Gribonval, C. Févotte, IEEE TASLP
+14(4), 2006; A. Liutkus, F.-R. Stöter, N. Ito, LVA/ICA 2018). Three facts make it cheap:
+
+- The normal equations need correlations at lags 0 to TAPS - 1 only. They are added up block by block: within a block of B
+  samples, padded to B + TAPS - 1, circular correlation is linear correlation at these lags.
+- All estimates share one matrix of normal equations, which is symmetric and positive definite: it is factored once, and
+  each estimate is one more right-hand side. The filters from a source's own reference use a diagonal block of it.
+- museval filters each frame by itself, from silence, and only the energies of the results matter. By Parseval's theorem
+  they are sums over the spectra of the padded frame, where filtering is one small matrix product per frequency.
+"""
+
+import dataclasses
+import typing as tp
+
+import numpy as np
+import torch
+
+TAPS = 512
+BLOCK = 2 ** 15 - TAPS + 1       # padded, a power of two
+BLOCKS_AT_ONCE = 8
+FRAMES_AT_ONCE = 2
+ITERATIONS = 10        # of the power method: the order of magnitude is wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class Filters:
+    """Least-squares filters from references to estimates.
+
+    Args:
+        joint: [S, A, S, A, TAPS], from (source, channel) of the references to (source, channel) of the estimates.
+        own: [S, A, A, TAPS], from the channels of a source's reference to those of its own estimate.
+        condition: reciprocal condition number of the normal equations, the smallest by the largest eigenvalue; 0 where
+            they are singular within rounding. Filters are noise where it is near the precision of float64.
+    """
+    joint: torch.Tensor
+    own: torch.Tensor
+    condition: float
+
+
+def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
+    """sum_n r_i(n) x_k(n + l) for lags l in [0, TAPS): [I, I + K, TAPS] float64, with x all references, then all
+    estimates. Inputs are [I, L] and [K, L]; samples outside of them are zero."""
+    count, length = references.shape
+    size = BLOCK + TAPS - 1
+    device = references.device
+    total = torch.zeros(size // 2 + 1, count, count + len(estimates), dtype=torch.complex128, device=device)
+    for begin in range(0, length, BLOCK * BLOCKS_AT_ONCE):
+        end = min(length, begin + BLOCK * BLOCKS_AT_ONCE)
+        blocks = -(-(end - begin) // BLOCK)
+        wide = torch.zeros(count + len(estimates), blocks * BLOCK + TAPS - 1, dtype=torch.float64, device=device)
+        reach = min(length, begin + wide.shape[1])
+        wide[:count, :reach - begin] = references[:, begin:reach]
+        wide[count:, :reach - begin] = estimates[:, begin:reach]
+        later = torch.fft.rfft(wide.unfold(1, size, BLOCK))                                  # [I + K, blocks, bins]
+        first = torch.fft.rfft(wide[:count, :blocks * BLOCK].unflatten(1, (blocks, BLOCK)), n=size)
+        total += first.conj().permute(2, 0, 1) @ later.permute(2, 1, 0)
+    return torch.fft.irfft(total.permute(1, 2, 0), n=size)[..., :TAPS]
+
+
+def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> Filters:
+    """Filters that explain estimates [S, A, L] by references [S, A, L] of whole tracks."""
+    sources, channels, _ = references.shape
+    count = sources * channels
+    lags = correlations(references.flatten(0, 1), estimates.flatten(0, 1))
+    among, across = lags[:, :count], lags[:, count:]
+    # Row: a reference delayed by a. Column: another one delayed by b. Their product depends on a - b.
+    both_ways = torch.cat([among.transpose(0, 1)[..., 1:].flip(-1), among], dim=-1)
+    matrix = both_ways.unfold(-1, TAPS, 1).flip(-1).transpose(1, 2).reshape(count * TAPS, count * TAPS)
+    target = across.transpose(1, 2).reshape(count * TAPS, count)
+    joint, condition = _solve(matrix, target)
+    own = []
+    for source in range(sources):
+        rows = slice(source * channels * TAPS, (source + 1) * channels * TAPS)
+        columns = slice(source * channels, (source + 1) * channels)
+        filters, _ = _solve(matrix[rows, rows], target[rows, columns])
+        own.append(filters.unflatten(0, (channels, TAPS)).transpose(1, 2))
+    joint = joint.unflatten(0, (sources, channels, TAPS)).unflatten(-1, (sources, channels))
+    return Filters(joint=joint.movedim(2, -1), own=torch.stack(own), condition=condition)
+
+
+def _solve(matrix: torch.Tensor, target: torch.Tensor) -> tp.Tuple[torch.Tensor, float]:
+    """The solution of the normal equations with museval's regularisation, and what `Filters.condition` says of them."""
+    regular = matrix.clone()
+    regular.diagonal().add_(torch.finfo(torch.float64).eps)
+    factor, failed = torch.linalg.cholesky_ex(regular)
+    if not failed:
+        return torch.cholesky_solve(target, factor), _condition(regular, factor)
+    # Not positive definite within rounding: references depend on each other. What museval does then:
+    solution, failed = torch.linalg.solve_ex(regular, target)
+    if failed:
+        solution = torch.from_numpy(np.linalg.lstsq(matrix.cpu().numpy(), target.cpu().numpy(), rcond=None)[0]).to(target)
+    return solution, 0.
+
+
+def _condition(matrix: torch.Tensor, factor: torch.Tensor) -> float:
+    """Smallest by largest eigenvalue of a positive definite matrix, by power iteration with it and with its inverse."""
+    start = torch.ones(len(matrix), 1, dtype=matrix.dtype, device=matrix.device)
+    start[1::2] = -1
+    start[::7] *= 2                  # any vector that is no eigenvector of a Toeplitz matrix
+    large = small = start / start.norm()
+    for _ in range(ITERATIONS):
+        large, small = matrix @ large, torch.cholesky_solve(small, factor)
+        largest, inverse = large.norm(), small.norm()
+        large, small = large / largest, small / inverse
+    return float(1 / (largest * inverse))
+
+
+class Energies(tp.NamedTuple):
+    """Sums of squares [frames, S] over the channels of each frame and source, padded with what filters ring on.
+
+    `spatial` is the part explained by the source's own reference, `explained` by all references, `estimate` is all of it.
+    """
+    own_error: torch.Tensor          # |spatial - reference|^2
+    own: torch.Tensor                # |spatial|^2
+    interference: torch.Tensor       # |explained - spatial|^2
+    explained: torch.Tensor          # |explained|^2
+    artifacts: torch.Tensor          # |estimate - explained|^2
+
+
+def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: Filters, *, frame: int) -> Energies:
+    """Energies of each whole frame of `frame` samples of [S, A, L]."""
+    sources, channels, length = references.shape
+    frames = length // frame
+    size = _fast_size(frame + TAPS - 1)
+    joint = torch.fft.rfft(filters.joint, n=size).flatten(2, 3).flatten(0, 1).permute(2, 1, 0)   # [bins, out, in]
+    own = torch.fft.rfft(filters.own, n=size).permute(3, 0, 2, 1)                                # [bins, S, out, in]
+    weight = torch.full((size // 2 + 1,), 2. / size, dtype=torch.float64, device=references.device)
+    weight[0] /= 2
+    if size % 2 == 0:
+        weight[-1] /= 2
+
+    def energy(spectra: torch.Tensor) -> torch.Tensor:
+        """[bins, S A, frames] -> [frames, S]"""
+        squares = torch.view_as_real(spectra).square().sum(-1)
+        return torch.einsum("b,bkf->kf", weight, squares).unflatten(0, (sources, channels)).sum(1).t()
+    parts = []
+    for begin in range(0, frames, FRAMES_AT_ONCE):
+        end = min(frames, begin + FRAMES_AT_ONCE)
+
+        def spectra(wav: torch.Tensor) -> torch.Tensor:
+            framed = wav[..., begin * frame:end * frame].double().unflatten(-1, (end - begin, frame))
+            return torch.fft.rfft(framed, n=size).flatten(0, 1).permute(2, 0, 1).contiguous()   # [bins, S A, frames]
+        reference, estimate = spectra(references), spectra(estimates)
+        explained = joint @ reference
+        spatial = (own @ reference.unflatten(1, (sources, channels))).flatten(1, 2)
+        parts.append([energy(spatial - reference), energy(spatial), energy(explained - spatial), energy(explained),
+                      energy(estimate - explained)])
+    return Energies(*(torch.cat(column) for column in zip(*parts)))
+
+
+def _fast_size(least: int) -> int:
+    """The smallest even number from `least` on without prime factors above 5."""
+    size = least + least % 2
+    while True:
+        rest = size
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return size
+        size += 2
