@@ -5,7 +5,9 @@ import numpy as np
 import soundfile
 
 RATE = 8000
-SINGLE, OTHER, BAG = "feed0001", "feed0002", "pair"
+SINGLE, OTHER, TRANSFORMER = "feed0001", "feed0002", "feed0003"
+BAGS = {"pair": f"models: ['{SINGLE}', '{OTHER}']\nweights: [[1., 0.25], [3., 1.]]\n",
+        "mixed": f"models: ['{SINGLE}', '{TRANSFORMER}']\nsegment: 0.3\n"}
 STRIDE, EDGE = 11, 60     # of what is stored of an output: every 11th sample, and all of both ends
 COMPRESSED = ("coded.mp3", "coded.ogg", "coded.m4a")      # 0.6 s at 48 kHz, beside the golden outputs
 
@@ -36,7 +38,10 @@ CASES = {
     "jobs": (["song.wav"], ["-j", "2", "--float32"]),
     "several_files": (["song.wav", "two words.wav", "noextension"],
                       ["--filename", "{stem}/{track}_{trackext}.{ext}", "-o", "else where"]),
-    "bag": (["song.wav"], ["-n", BAG, "--float32"]),
+    "bag": (["song.wav"], ["-n", "pair", "--float32"]),
+    "transformer": (["song.wav"], ["-n", TRANSFORMER, "--float32"]),
+    "transformer_jobs": (["song.wav"], ["-n", TRANSFORMER, "--float32", "-j", "2", "--overlap", "0.1"]),
+    "mixed_bag": (["song.wav"], ["-n", "mixed", "--float32"]),
 }
 
 

@@ -1,18 +1,22 @@
-"""Writes cli/: two small packages and a bag by published Demucs 4.1.0, compressed songs, and in cli.npz what its
-command line makes of the calls in cli_cases.py.
+"""Writes cli/: small packages and bags by published Demucs 4.1.0, compressed songs, in cli.npz what its command line
+makes of the calls in cli_cases.py, and in callbacks.json what its Separator tells a callback.
 
 Run it in the environment of published Demucs (`make oracle`), with ffmpeg: .oracle/bin/python tests/golden/make_cli.py
 """
 
 import contextlib
+import json
 import subprocess
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
-from cli_cases import BAG, CASES, COMPRESSED, OTHER, SINGLE, music, outputs, write_songs
+from cli_cases import BAGS, CASES, COMPRESSED, OTHER, RATE, SINGLE, TRANSFORMER, music, outputs, write_songs
+from demucs.api import Separator
 from demucs.hdemucs import HDemucs
+from demucs.htdemucs import HTDemucs
 from demucs.separate import main as separate
 from demucs.states import save_with_checksum, serialize_model
 from omegaconf import OmegaConf
@@ -22,14 +26,28 @@ FOLDER = Path(__file__).resolve().parent / "cli"
 
 
 def packages():
-    for seed, name in enumerate((SINGLE, OTHER)):
+    common = {"channels": 4, "depth": 2, "nfft": 64, "samplerate": 8000, "segment": 0.5}
+    for seed, (name, kind, settings) in enumerate((
+            (SINGLE, HDemucs, {}), (OTHER, HDemucs, {}),
+            (TRANSFORMER, HTDemucs, {"dconv_comp": 4, "bottom_channels": 8, "t_layers": 2, "t_heads": 2,
+                                     "segment": Fraction(1, 2)}))):
         torch.manual_seed(seed)
-        model = HDemucs(["drums", "vocals"], channels=4, depth=2, nfft=64, samplerate=8000, segment=0.5)
+        model = kind(["drums", "vocals"], **{**common, **settings})
         sharpen(model)
         for layer in (model.decoder[-1], model.tdecoder[-1]):      # loud enough to clip
             layer.conv_tr.weight.data *= 30
         save_with_checksum(serialize_model(model, OmegaConf.create({})), FOLDER / f"{name}.th")
-    (FOLDER / f"{BAG}.yaml").write_text(f"models: ['{SINGLE}', '{OTHER}']\nweights: [[1., 0.25], [3., 1.]]\n")
+    for name, content in BAGS.items():
+        (FOLDER / f"{name}.yaml").write_text(content)
+
+
+def callbacks():
+    seen = {}
+    for name in (SINGLE, "pair"):
+        seen[name] = []
+        separator = Separator(name, FOLDER, "cpu", shifts=0, callback=seen[name].append, callback_arg={"of": name})
+        separator.separate_tensor(torch.from_numpy(music(RATE, 0.9, 2).T.copy()).float())
+    (FOLDER / "callbacks.json").write_text(json.dumps(seen) + "\n")
 
 
 def compressed_songs():
@@ -44,6 +62,7 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     packages()
     compressed_songs()
+    callbacks()
     golden = {}
     for name, (files, options) in CASES.items():
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

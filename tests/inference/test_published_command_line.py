@@ -1,13 +1,16 @@
 """The command line writes the files that published Demucs 4.1.0 writes: the same names, the same samples."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import REPOSITORY, require_program
-from golden.cli_cases import BAG, CASES, COMPRESSED, OTHER, SINGLE, outputs, write_songs
+from golden.cli_cases import BAGS, CASES, COMPRESSED, OTHER, RATE, SINGLE, TRANSFORMER, music, outputs, write_songs
 
 from demucs import separate
+from demucs.api import Separator
 
 FOLDER = REPOSITORY / "tests" / "golden" / "cli"
 STEP = 1 / 32767         # of 16 bits
@@ -43,4 +46,15 @@ def test_same_files(name, golden, tmp_path, monkeypatch):
 
 def test_list_of_models(capsys):
     separate.main(["--repo", str(FOLDER), "--list-models"])
-    assert capsys.readouterr().out == f"Bag of models:\n    {BAG}\nSingle models:\n    {SINGLE}\n    {OTHER}\n"
+    names = "\n    "
+    assert capsys.readouterr().out == (f"Bag of models:{names}{names.join(sorted(BAGS))}\n"
+                                       f"Single models:{names}{names.join((SINGLE, OTHER, TRANSFORMER))}\n")
+
+
+@pytest.mark.parametrize("name", [SINGLE, "pair"])
+def test_same_callbacks(name):
+    published = json.loads((FOLDER / "callbacks.json").read_text())[name]
+    seen = []
+    separator = Separator(name, FOLDER, "cpu", shifts=0, callback=seen.append, callback_arg={"of": name})
+    separator.separate_tensor(torch.from_numpy(music(RATE, 0.9, 2).T.copy()).float())
+    assert len(published) >= 6 and seen == published
