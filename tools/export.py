@@ -1,4 +1,7 @@
-"""Export the best weights of trained experiments: `python3 -m tools.export SIG [SIG...] [-o FOLDER] [--half]`."""
+"""Export the best weights of trained experiments: `python3 -m tools.export SIG [SIG...] [-o FOLDER] [--half]`.
+
+`--format demucs` and `--format safetensors` write what Demucs 4.x reads: SIG.th for its --repo, SIG.safetensors for a hub.
+"""
 
 import argparse
 import logging
@@ -6,27 +9,33 @@ import sys
 from pathlib import Path
 
 from demucs.errors import DemucsError
-from demucs.inference.experiments import EXPERIMENTS, export
+from demucs.inference.experiments import EXPERIMENTS, FORMATS, PLAIN, export
 from demucs.inference.repository import DEFAULT_FOLDER
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python3 -m tools.export", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="+", metavar="SIG", help="signatures of experiments")
     parser.add_argument("-o", "--out", type=Path, default=DEFAULT_FOLDER, help="folder (default: %(default)s)")
-    parser.add_argument("--half", action="store_true", help="16-bit floats: half the size, practically the same output")
+    parser.add_argument("--format", choices=list(FORMATS), default=PLAIN, help="(default: %(default)s)")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--half", action="store_true", default=None, help="16-bit floats: half the size, practically "
+                           "the same output; the default of the formats for Demucs")
+    precision.add_argument("--full", dest="half", action="store_false", default=None, help="32-bit floats: the default "
+                           "of the plain format. What was trained with quantisation is quantised, unless either is given")
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where they lie (default: %(default)s)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     failed = False
     for signature in args.signatures:
         try:
-            card = export(signature, args.out, half=args.half, experiments=args.experiments)
+            card = export(signature, args.out, kind=args.format, half=args.half, experiments=args.experiments)
         except DemucsError as error:
             failed = True
             print(f"error: {error}", file=sys.stderr)
         else:
-            path = args.out / f"{signature}.th"
+            path = args.out / f"{signature}{FORMATS[args.format]}"
             print(f"{path}: {card.model}, {card.parameters / 1e6:.2f} million parameters, {card.precision}, "
                   f"{path.stat().st_size / 1e6:.1f} MB, {card.epochs_done} of {card.epochs} epochs")
     return 1 if failed else 0

@@ -1,7 +1,7 @@
 """What training leaves behind in `outputs/xps/SIG`, found, exported and collected without Dora.
 
-`best.th` there is a release file already (the best weights so far); exporting completes its card with how far the run
-has come and puts it under its signature into a folder of models.
+`best.th` there is a release file already (the best weights so far), of ours or of published Demucs; exporting completes its
+card with how far the run has come and puts it under its signature into a folder of models, in a format of choice.
 """
 
 import dataclasses
@@ -13,14 +13,16 @@ from pathlib import Path
 from .. import schema
 from ..errors import SignatureError, did_you_mean
 from ..schema import ReleaseCard, RunCard
-from . import package
+from . import package, publish
 from .provenance import now
 
 logger = logging.getLogger(__name__)
 
 EXPERIMENTS = Path("outputs") / "xps"
 RESULTS = Path("demucs_results")
-BEST, RUN_CARD, HISTORY, LOG = "best.th", "run_card.json", "history.json", "train.log"
+BEST, RUN_CARD, HISTORY, LOG, ARGV = "best.th", "run_card.json", "history.json", "train.log", ".argv.json"
+PLAIN = "plain"
+FORMATS = {PLAIN: ".th", **publish.KINDS}
 
 
 def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
@@ -35,8 +37,14 @@ def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
     return folder
 
 
-def export(signature: str, out: Path, *, half: bool = False, experiments: Path = EXPERIMENTS) -> ReleaseCard:
-    """Write the best weights of an experiment to OUT/SIGNATURE.th, with its card beside it.
+def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bool] = None,
+           experiments: Path = EXPERIMENTS) -> ReleaseCard:
+    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), with its card beside it.
+
+    Args:
+        kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads.
+        half: weights in 16-bit floats, or not. None: quantised where training quantised them, else in full for "plain"
+            and in half for the others, as published models are.
 
     Raises:
         SignatureError: where there is no such experiment, or no epoch of it has finished.
@@ -51,10 +59,24 @@ def export(signature: str, out: Path, *, half: bool = False, experiments: Path =
     if (folder / RUN_CARD).exists():
         run = schema.load(RunCard, folder / RUN_CARD)
         card = dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
+    elif (folder / HISTORY).exists():      # of a run of published Demucs
+        card = _from_history(card, folder)
     if card.epochs_done < card.epochs:
         logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
                        card.epochs)
-    return package.save(model, out / f"{signature}.th", card=card, half=half)
+    path = out / f"{signature}{FORMATS[kind]}"
+    state = getattr(model, "quantised_state", None) if half is None else None
+    if kind == PLAIN:
+        return package.save(model, path, card=card, half=bool(half), quantizer_state=state)
+    return publish.save(model, path, kind=kind, card=card, half=half is not False, quantizer_state=state)
+
+
+def _from_history(card: ReleaseCard, folder: Path) -> ReleaseCard:
+    """`card` with what the history of a run tells: the best weights are of the last epoch that was the best so far."""
+    history = schema.load_history(folder / HISTORY)
+    best = [record.valid for record in history if record.best in record.valid.values()]
+    argv = schema.read_json(folder / ARGV) if (folder / ARGV).exists() else []
+    return dataclasses.replace(card, epochs_done=len(history), valid=best[-1] if best else {}, argv=argv)
 
 
 def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:

@@ -1,18 +1,21 @@
 """Exporting runs, from what training leaves behind, without Dora."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from demucs import schema
 from demucs.errors import PackageError, SignatureError
-from demucs.inference import experiments, package
+from demucs.inference import experiments, package, pickled
 from demucs.models import zoo
 from demucs.schema import ReleaseCard, RunCard, Session
 from tools import export
 
+PUBLISHED_RUN = Path(__file__).resolve().parents[1] / "golden" / "published" / "run"
 TINY = {"sources": ["drums", "vocals"], "audio_channels": 2, "samplerate": 8000, "segment": 2., "channels": 4,
         "depth": 2, "nfft": 64}
 
@@ -60,6 +63,58 @@ def test_half_into_another_folder(workplace, monkeypatch, capsys):
     assert call(monkeypatch, "162f67a7", "--half", "-o", "else where/models") == 0
     assert "float16" in capsys.readouterr().out
     assert package.load("else where/models/162f67a7.th").card.precision == "float16"
+
+
+@pytest.mark.parametrize("arguments,file,precision", [
+    (["--format", "demucs"], "162f67a7.th", "float16"), (["--format", "demucs", "--full"], "162f67a7.th", "float32"),
+    (["--format", "safetensors"], "162f67a7.safetensors", "float16"), (["--full"], "162f67a7.th", "float32"),
+    (["--format", "plain", "--half"], "162f67a7.th", "float16")])
+def test_formats_and_precisions(arguments, file, precision, workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "162f67a7", *arguments) == 0
+    assert f"release_models/{file}: hdemucs" in capsys.readouterr().out
+    if file.endswith(".th"):
+        assert ("klass" in pickled.read(f"release_models/{file}")) == ("demucs" in arguments)
+    model = package.load(f"release_models/{file}")
+    assert model.card.precision == precision and model.card.argv == ["epochs=180"]
+    assert schema.load(ReleaseCard, "release_models/162f67a7.json") == model.card
+    trained = package.load("outputs/xps/162f67a7/best.th")
+    for exported, own in zip(model.parameters(), trained.parameters()):
+        assert torch.equal(exported, own if precision == "float32" else own.half().float())
+
+
+@pytest.mark.parametrize("arguments", [["--half", "--full"], ["--format", "onnx"]])
+def test_arguments_that_contradict_each_other(arguments, workplace, monkeypatch):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "162f67a7", *arguments)
+
+
+@pytest.mark.parametrize("kind,precision", [("plain", "float32"), ("demucs", "float16")])
+def test_a_run_of_published_demucs(kind, precision, workplace, monkeypatch, capsys):
+    folder = workplace / "outputs" / "xps" / "955717e8"
+    for name in ("best.th", "history.json"):
+        shutil.copy(PUBLISHED_RUN / name, folder)
+    schema.write_json(["epochs=2", "model=hdemucs"], folder / ".argv.json")
+    assert call(monkeypatch, "955717e8", "--format", kind) == 0
+    assert "2 of 2 epochs" in capsys.readouterr().out
+    model = package.load("release_models/955717e8.th")
+    card = model.card
+    assert (card.signature, card.argv, card.precision) == ("955717e8", ["epochs=2", "model=hdemucs"], precision)
+    history = schema.load_history(folder / "history.json")
+    assert card.valid == history[-1].valid and card.valid["loss"] == history[-1].best
+
+
+def test_quantised_stays_quantised_unless_told(workplace, monkeypatch, capsys):
+    folder = workplace / "outputs" / "xps" / "955717e8"
+    shutil.copy(PUBLISHED_RUN.parent / "hdemucs_diffq.th", folder / "best.th")
+    found = {}
+    for arguments in ([], ["--format", "demucs"], ["--format", "safetensors"], ["--half"], ["--full"]):
+        assert call(monkeypatch, "955717e8", *arguments, "-o", "models") == 0
+        suffix = "safetensors" if "safetensors" in arguments else "th"
+        model = package.load(f"models/955717e8.{suffix}")
+        found[" ".join(arguments)] = (model.card.precision, package.model_hash(model))
+    trained = package.model_hash(package.load(folder / "best.th"))
+    assert found.pop("--half")[0] == "float16" and found.pop("--full") == ("float32", trained)
+    assert set(found.values()) == {("quantised", trained)}
 
 
 def test_one_bad_signature_does_not_stop_the_others(workplace, monkeypatch, capsys):
