@@ -79,11 +79,11 @@ class AudioFile:
             AudioError: for what cannot be read, or where the streams differ in shape.
             ToolError: where ffmpeg is not installed.
         """
-        chosen = np.arange(len(self))[streams] if not isinstance(streams, (int, np.integer)) else [int(streams)]
         length = None if duration is None else int((samplerate or self.samplerate()) * duration)
-        wavs = [self._read_one(int(stream), seek_time, length, samplerate, channels) for stream in chosen]
         if isinstance(streams, (int, np.integer)):
-            return wavs[0]
+            return self._read_one(int(streams), seek_time, length, samplerate, channels)
+        chosen = range(len(self))[streams] if isinstance(streams, slice) else streams
+        wavs = [self._read_one(int(stream), seek_time, length, samplerate, channels) for stream in chosen]
         if len({wav.shape for wav in wavs}) != 1:
             raise AudioError(f"{self.path}: its audio streams differ in shape: {[list(wav.shape) for wav in wavs]}; "
                              f"read them one by one" if wavs else f"{self.path}: has no audio stream")

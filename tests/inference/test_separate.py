@@ -322,6 +322,14 @@ def test_progress_in_a_log_file(run, tmp_path, caplog):
     assert "100 %" in lines[-1] and "times real time" in lines[-1]
 
 
+@pytest.mark.parametrize("module", ["demucs", "demucs.separate"])
+def test_help_does_not_wait_for_torch(module, repository):
+    code = (f"import runpy, sys; sys.argv[1:] = ['--help']\ntry: runpy.run_module({module!r}, run_name='__main__')\n"
+            f"except SystemExit as end: print(end.code, 'torch' in sys.modules, 'numpy' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
+    assert done.stdout.startswith("usage: demucs ") and done.stdout.endswith("0 False False\n"), done.stderr
+
+
 def test_as_a_module_and_without_training_packages(repo, tmp_path, repository):
     code = ("import sys; import demucs.separate, demucs.apply, demucs.pretrained, demucs.audio; unwanted = "
             "{'dora', 'hydra', 'omegaconf', 'submitit', 'museval', 'musdb', 'pandas'}; "
