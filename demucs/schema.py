@@ -79,8 +79,9 @@ class EpochRecord:
     `candidates` has the validation metrics of each set of weights tried ("main", "ema_batch_0", ...), `chosen` the name
     of the best of them by the selection metric, `best` the best value of that metric so far. `test` holds flattened
     aggregates, named as published Demucs names them: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks,
-    `sdr` the mean over tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. Of a model
-    that is trained for quantisation, `train` and the candidates have its size in MB as `ms`, which `loss` may count.
+    `sdr` the mean over tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. Of a
+    model that is trained for quantisation, `train` and the candidates have its size in MB as `ms`, which `loss` may
+    count.
     """
     train: Metrics
     candidates: tp.Dict[str, Metrics]

@@ -28,7 +28,7 @@ from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
-from .errors import ConfigError, DemucsError, PackageError, SignatureError
+from .errors import DemucsError, PackageError, SignatureError
 from .grids import _published as published
 from .inference import repository
 from .inference.tracks import Track, musdb_stem_tracks, track_folders

@@ -43,16 +43,17 @@ class QuantSettings:
     def check(self) -> None:
         """Raises ConfigError for what cannot work with any model."""
         if self.diffq and self.qat:
-            raise ConfigError(f"quant.diffq={self.diffq} and quant.qat={self.qat}: a model is quantised in one way; leave "
-                              f"one of them empty")
+            raise ConfigError(f"quant.diffq={self.diffq} and quant.qat={self.qat}: a model is quantised in one way; "
+                              f"leave one of them empty")
         if self.diffq is not None and self.diffq < 0:
             raise ConfigError(f"quant.diffq={self.diffq} must be positive: it is the weight of the model's size in MB "
                               f"in the loss, e.g. 1e-4; leave it empty for no DiffQ")
         if self.qat and not 1 <= self.qat <= 15:
-            raise ConfigError(f"quant.qat={self.qat} must be a number of bits from 1 to 15; leave it empty for no uniform "
-                              f"quantisation")
+            raise ConfigError(f"quant.qat={self.qat} must be a number of bits from 1 to 15; leave it empty for no "
+                              f"uniform quantisation")
         if self.straight_through and not self.qat:
-            raise ConfigError("quant.straight_through=true belongs to quant.qat, which is empty; set it, e.g. quant.qat=8")
+            raise ConfigError("quant.straight_through=true belongs to quant.qat, which is empty; set it, for instance "
+                              "quant.qat=8")
         if self.min_size < 0:
             raise ConfigError(f"quant.min_size={self.min_size} must be at least 0")
         if self.group_size < 1:
@@ -97,8 +98,8 @@ class Quantisation:
 
     @contextlib.contextmanager
     def in_training(self, epoch: int, step: int) -> tp.Iterator[None]:
-        """The model has noisy weights (DiffQ) or rounded ones (straight through) inside the block, and its own with plain
-        uniform quantisation. Gradients go to its own.
+        """The model has noisy weights (DiffQ) or rounded ones (straight through) inside the block, and its own with
+        plain uniform quantisation. Gradients go to its own.
 
         The noise belongs to (seed, epoch, step), so it is the same on all ranks.
         """
@@ -176,5 +177,6 @@ def _check_fit(model: nn.Module, settings: QuantSettings) -> None:
                               f"weights; choose another, or a quant.min_size (now {settings.min_size} MB) above "
                               f"{sizes[name] / FLOATS_PER_MB:.3g}")
         if bool(parameter.detach().min() == parameter.detach().max()):
-            raise ConfigError(f"quant.min_size={settings.min_size} MB: {name} would be quantised, but all its weights are "
-                              f"equal, so it has no range to divide; raise it above {sizes[name] / FLOATS_PER_MB:.3g}")
+            raise ConfigError(f"quant.min_size={settings.min_size} MB: {name} would be quantised, but all its weights "
+                              f"are equal, so it has no range to divide; raise it above "
+                              f"{sizes[name] / FLOATS_PER_MB:.3g}")

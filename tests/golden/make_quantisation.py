@@ -55,6 +55,7 @@ def main():
         for kind in ("batch", "epoch"):
             state = solver.emas[kind][0].state
             arrays[f"{name}/ema_{kind}"] = flat([state[key] for key, _ in model.named_parameters()], spec["stride"])
+        arrays[name + "/keys"] = np.array(list(model.state_dict()))
         arrays[name + "/layout"], arrays[name + "/groups"] = layout(solver.optimizer)
 
         sources = torch.randn(2, 4, 2, spec["length"], generator=torch.Generator().manual_seed(99))

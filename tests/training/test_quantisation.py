@@ -77,6 +77,8 @@ def test_five_steps_as_published(name, monkeypatch):
     assert np.array_equal(layout, golden["layout"])
     assert np.array_equal([(g["lr"], g["weight_decay"]) for g in optimizer.param_groups], golden["groups"])
 
+    assert list(model.state_dict()) == list(golden["keys"])
+
     chance = PublishedChance()
     monkeypatch.setattr(quantisation, "seeded_torch", chance)
     monkeypatch.setattr(stages, "seeded_torch", chance)
