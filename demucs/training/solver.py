@@ -19,7 +19,8 @@ from .best import Selection
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
 from .stages import TrainStage, ValidStage, describe
-from .state import StateRegistry, random_states, read_checkpoint, set_random_states, write_checkpoint
+from .state import (NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states,
+                    write_checkpoint)
 from .svd import SvdSettings, exact_svd_penalty
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Solver:
         self.test_best = test_best
         self.save_every = save_every
         self.publish = publish
+        self.settings = dict(settings)
         self.history: tp.List[EpochRecord] = []
         self.best_state: tp.Optional[State] = None
 
@@ -75,7 +77,7 @@ class Solver:
         self.registry.add("best_state", lambda: self.best_state, self._set_best)
         for name, average in averages.items():
             self.registry.add_object(name, average)
-        self.registry.add("args", lambda: dict(settings), lambda _: None)
+        self.registry.add("args", lambda: self.settings, lambda _: None)
 
     def _set_history(self, entries: tp.Sequence[tp.Mapping[str, tp.Any]]) -> None:
         self.history[:] = [EpochRecord.from_history(entry) for entry in entries]
@@ -93,6 +95,9 @@ class Solver:
             return False
         package = read_checkpoint(self.checkpoint_file)
         self.registry.restore(package, str(self.checkpoint_file))
+        if package[NOTES]:
+            for note in package[NOTES] + different_settings(self.settings, package["args"]):
+                logger.warning("%s: %s", self.checkpoint_file, note)
         states = package.get("random_states", [])
         if self.group.rank < len(states):
             set_random_states(states[self.group.rank])

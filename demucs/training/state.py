@@ -95,6 +95,23 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
     return {**package, "args": settings, NOTES: notes}
 
 
+def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp.Any]) -> tp.List[str]:
+    """Where the configuration of a checkpoint of Demucs says something else than that of this run, in words. Where data
+    lie and how many processes load them does not matter."""
+    own, other = dict(_flat(ours)), dict(_flat({**theirs, "model_settings": theirs.get(theirs.get("model", "")) or {}}))
+    return [f"it was trained with {key.replace('model_settings.', '')}={other[key]!r}, this run has {value!r}"
+            for key, value in own.items() if key in other and other[key] != value
+            and not key.startswith("misc.") and key not in ("dset.musdb", "dset.metadata", "dset.backend", "flag")]
+
+
+def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp.Tuple[str, tp.Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def random_states() -> tp.Dict[str, torch.Tensor]:
     """States of this process's global generators. Draws are keyed and do not use them; libraries might."""
     states = {"torch": torch.get_rng_state()}

@@ -55,6 +55,19 @@ def test_what_is_lacking_is_said():
     assert len(notes) == 2 and "after epoch 2" in notes[0] and "random" in notes[0] and "run card" in notes[1]
 
 
+def test_other_settings_are_said(arguments, tmp_path, caplog):
+    folder = tmp_path / "xps" / "abc"
+    folder.mkdir(parents=True)
+    shutil.copy(RUN / "checkpoint.th", folder)
+    with caplog.at_level("WARNING"):
+        solver_in(folder, arguments, "epochs=3", "optim.lr=1e-4")
+    said = [record.getMessage() for record in caplog.records if "checkpoint.th" in record.getMessage()]
+    assert any("random generators" in line for line in said)
+    assert any("trained with optim.lr=0.0003, this run has 0.0001" in line for line in said)
+    assert any("epochs=2, this run has 3" in line for line in said)
+    assert not any("musdb" in line or "misc" in line for line in said)
+
+
 def test_a_run_goes_on(arguments, tmp_path):
     folder = tmp_path / "xps" / "abc"
     folder.mkdir(parents=True)
