@@ -19,13 +19,14 @@ LAYERS = ("depth", "multi_freqs_depth", "dconv_depth", "lstm_layers", "t_layers"
 MOST_LAYERS = 64             # published models have at most six levels
 MOST_ITEMS = 256             # in a list of arguments, the sources for instance
 SPARE = 10 ** 7              # elements that a constructor may need beside its weights: positions, masks, windows
-LEAST_BITS = 0.5             # per weight in a file; DiffQ goes down to 2, and may leave nothing of a group but its depth
+LEAST_BITS = 0.5             # per weight in a file; quantisers go down to 1
 
 
 def model_of(name: str, kwargs: tp.Mapping[str, tp.Any], state: tp.Any, path: Path) -> nn.Module:
-    """A model of the zoo with the weights `state`, plain or quantised, all three from the file `path`; in evaluation mode.
+    """A model of the zoo with the weights `state`, plain or quantised, in evaluation mode; all from the file `path`.
 
-    A model that was stored quantised has its stored form as `quantised_state`, so that it can be exported again as it is.
+    A model that was stored quantised has its stored form as `quantised_state`, so that it can be exported again as it
+    is.
 
     Raises:
         PackageError: where they are malformed or do not fit together.
@@ -60,14 +61,16 @@ class _Allowance(TorchFunctionMode):
 
     def __torch_function__(self, function: tp.Callable[..., tp.Any], types: tp.Any, args: tp.Any = (),
                            kwargs: tp.Optional[tp.Dict[str, tp.Any]] = None) -> tp.Any:
+        kwargs = kwargs or {}
         if function in self.SIZED:
-            size = args[:1] if function is torch.full else args
+            size = args or (kwargs["size"],)
+            size = size[:1] if function is torch.full else size
             self.left -= torch.empty(*size, device="meta").numel()
         elif function is torch.arange:
             self.left -= torch.arange(*args, device="meta").numel()
         if self.left < 0:
             raise ValueError("its arguments ask for many times the memory that its weights take")
-        return function(*args, **(kwargs or {}))
+        return function(*args, **kwargs)
 
 
 def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Path) -> nn.Module:
@@ -80,7 +83,8 @@ def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Pa
         if key in LAYERS and isinstance(value, (int, float)) and value > MOST_LAYERS:
             raise PackageError(f"{path}: its model cannot be built: {key}={value} is beyond {MOST_LAYERS}")
         if isinstance(value, list) and len(value) > MOST_ITEMS:
-            raise PackageError(f"{path}: its model cannot be built: {key} has {len(value)} items, more than {MOST_ITEMS}")
+            raise PackageError(f"{path}: its model cannot be built: {key} has {len(value)} items; {MOST_ITEMS} are "
+                               f"the most")
     try:
         # Fresh weights are drawn, which must not move the caller's generator.
         with torch.random.fork_rng(devices=[]), _Allowance(2 * elements + SPARE):

@@ -1,7 +1,7 @@
 """What training leaves behind in `outputs/xps/SIG`, found, exported and collected without Dora.
 
-`best.th` there is a release file already (the best weights so far), of ours or of published Demucs; exporting completes its
-card with how far the run has come and puts it under its signature into a folder of models, in a format of choice.
+`best.th` there is a release file already (the best weights so far), of ours or of published Demucs; exporting completes
+its card with how far the run has come and puts it under its signature into a folder of models, in a format of choice.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
     folder = experiments / signature
     if not folder.is_dir():
         known = sorted(item.name for item in experiments.iterdir() if item.is_dir()) if experiments.is_dir() else []
-        raise SignatureError(f"no experiment {signature!r} in {experiments}.{did_you_mean(signature, known)} There are: "
-                             f"{', '.join(known) or 'none yet'}.")
+        raise SignatureError(f"no experiment {signature!r} in {experiments}.{did_you_mean(signature, known)} There "
+                             f"are: {', '.join(known) or 'none yet'}.")
     return folder
 
 
@@ -80,8 +80,8 @@ def _from_history(card: ReleaseCard, folder: Path) -> ReleaseCard:
 
 
 def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:
-    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE and its log to RESULTS/logs/SIGNATURE; what is
-    not there is left out.
+    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE and its log to RESULTS/logs/SIGNATURE; what
+    is not there is left out.
 
     Returns the files written: none for a model that was not trained here.
     """

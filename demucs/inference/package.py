@@ -1,12 +1,11 @@
 """Exported models: one `.th` file of plain types and tensors, and its card as JSON beside it.
 
-The file says which model of the zoo it is, with which arguments, and holds its weights, in full, half, or quantised. It
-names no class and is read with `weights_only`, so reading one from an unknown place cannot run code; weights are checked
-against the hash in the card, since neither the container nor torch notices a flipped bit. Files of published Demucs are
-told by their content and read by `published`.
+The file says which model of the zoo it is, with which arguments, and holds its weights, in full, half, or quantised.
+It names no class and is read with `weights_only`, so reading one from an unknown place cannot run code; weights are
+checked against the hash in the card, since neither the container nor torch notices a flipped bit. Files of published
+Demucs are told by their content and read by `published`.
 """
 
-import dataclasses
 import typing as tp
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from torch import nn
 
 from .. import schema
 from ..errors import PackageError
-from ..files import atomic
 from ..schema import ReleaseCard
 from . import pickled, provenance, published, quantised, weights
 from .building import model_of, requantised
@@ -74,8 +72,8 @@ def new_card(model: nn.Module, *, signature: str, epochs_done: int, epochs: int,
 def load(path: tp.Union[str, Path]) -> nn.Module:
     """The model in `path`, in evaluation mode on the CPU, with its `ReleaseCard` as attribute `card`.
 
-    Reads our own format and those of published Demucs; see `published`. A model that was stored quantised has its stored
-    form as `quantised_state`.
+    Reads our own format and those of published Demucs; see `published`. A model that was stored quantised has its
+    stored form as `quantised_state`.
 
     Raises:
         PackageError: where the file is missing, cut short, damaged, of no known format, or does not fit its own model.
@@ -89,7 +87,7 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
     if published.is_published(content):
         return published.from_content(content, path)
     package = _checked(content, path)
-    card = _card(package, path)
+    card = weights.read_card(package.get("card"), path)
     model = model_of(package["model"], decode(pickled.plain(package["kwargs"], path), path), package["state"], path)
     weights.confirm(card, model, path)
     model.card = card
@@ -109,10 +107,3 @@ def _checked(package: tp.Any, path: Path) -> tp.Dict[str, tp.Any]:
     if not isinstance(package.get("kwargs"), dict) or not isinstance(package.get("state"), dict):
         raise PackageError(f"{path}: its arguments or its weights are not a dictionary; export it again")
     return package
-
-
-def _card(package: tp.Mapping[str, tp.Any], path: Path) -> ReleaseCard:
-    try:
-        return schema.from_plain(ReleaseCard, package.get("card", {}), where=str(path))
-    except schema.SchemaError as error:
-        raise PackageError(str(error)) from error

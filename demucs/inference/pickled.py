@@ -2,8 +2,8 @@
 
 A pickle names classes and functions of the program that wrote it, and the usual reader imports and calls them, whatever
 they are. Here torch's restricted reader (`weights_only`) gets a table with the names that Demucs 3.x and 4.x write. A
-model class becomes a `Reference`, nodes of a configuration become inert `Node`s, numbers become numbers. Any other name is
-refused, and nothing is ever looked up by a name from a file.
+model class becomes a `Reference`, nodes of a configuration become inert `Node`s, numbers become numbers. Any other name
+is refused, and nothing is ever looked up by a name from a file.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """Model files that published Demucs (4.x) reads: packages that its own command line loads, and safetensors files.
 
-The pickle of a package names the published class, `demucs.hdemucs.HDemucs` for instance, wherever ours lives. Nothing else
-is in it but numbers, strings, fractions and tensors; our release card lies beside them, where published code overlooks it.
+The pickle of a package names the published class, `demucs.hdemucs.HDemucs` for instance, wherever ours lives. Nothing
+else is in it but numbers, strings, fractions and tensors; our release card lies beside them, where published code
+overlooks it.
 """
 
 import json
@@ -23,7 +24,8 @@ from .encoding import encode
 from .pickled import Reference
 
 KINDS = {"demucs": ".th", "safetensors": ".safetensors"}
-CLASSES = {"demucs": "demucs.demucs.Demucs", "hdemucs": "demucs.hdemucs.HDemucs", "htdemucs": "demucs.htdemucs.HTDemucs"}
+CLASSES = {"demucs": "demucs.demucs.Demucs", "hdemucs": "demucs.hdemucs.HDemucs",
+           "htdemucs": "demucs.htdemucs.HTDemucs"}
 # torchaudio's names for the parts of HDemucs. Its last time level has a normalisation that it never uses.
 TORCHAUDIO = {"freq_encoder": "encoder", "freq_decoder": "decoder", "time_encoder": "tencoder",
               "time_decoder": "tdecoder", "freq_emb": "freq_emb"}
@@ -33,8 +35,8 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
          quantizer_state: tp.Optional[quantised.State] = None) -> ReleaseCard:
     """Write `model` to `path` for published Demucs, and its card beside it as `.json`.
 
-    A `torch_hdemucs` is written as the `HDemucs` that computes the same, since Demucs 4.1.0 cannot load its own packages of
-    that kind.
+    A `torch_hdemucs` is written as the `HDemucs` that computes the same: Demucs 4.1.0 drops all arguments of its own
+    packages of that kind as unknown, and cannot load them.
 
     Args:
         model: of the zoo.
@@ -90,8 +92,8 @@ def as_published(model: nn.Module) -> nn.Module:
 
 
 class _ReferencePickler(pickle._Pickler):
-    """Writes a `Reference` as the class it names, which need not exist here. Only Python's own pickler, not the one in C,
-    lets a name be written that is not looked up first."""
+    """Writes a `Reference` as the class it names, which need not exist here. Only Python's own pickler, not the one in
+    C, lets a name be written that is not looked up first."""
 
     def _save_reference(self, reference: Reference) -> None:
         module, name = reference.name.rsplit(".", 1)

@@ -1,8 +1,8 @@
 """Model files of published Demucs (3.x and 4.x), read into models of our zoo.
 
-Four kinds: packages (`.th`: a class by reference, its arguments, its weights in full, half or quantised), `best.th` of a
-run (such a package), `checkpoint.th` of a run (configuration and weights), and safetensors files with the arguments as
-JSON in their metadata. All are read as untrusted: see `pickled`. `save` is the way back, from `publish`.
+Four kinds: packages (`.th`: a class by reference, its arguments, its weights in full, half or quantised), `best.th` of
+a run (such a package), `checkpoint.th` of a run (configuration and weights), and safetensors files with the arguments
+as JSON in their metadata. All are read as untrusted: see `pickled`. `save` is the way back, from `publish`.
 """
 
 import datetime
@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import schema
 from ..errors import PackageError
 from ..models import zoo
 from ..schema import ReleaseCard
@@ -35,8 +34,8 @@ NEEDED = ("sources", "audio_channels", "samplerate", "segment")    # by the zoo;
 
 
 def is_published(content: tp.Any) -> bool:
-    """Whether what was read from a file is a package or a checkpoint of published Demucs. A checkpoint of ours has plain
-    settings, and states of random generators beside them."""
+    """Whether what was read from a file is a package or a checkpoint of published Demucs. A checkpoint of ours has
+    states of random generators too."""
     if not isinstance(content, dict):
         return False
     return PACKAGE_KEYS <= content.keys() or is_checkpoint(content)
@@ -72,7 +71,7 @@ def from_content(content: tp.Mapping[str, tp.Any], path: Path) -> nn.Module:
     if quantised.is_quantised(state):
         state = _named(state, path)
     model = model_of(name, kwargs, state, path)
-    model.card = _card(model, content, path)
+    model.card = _card(model, content, state, path)
     return model
 
 
@@ -80,8 +79,8 @@ def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp
     """Name in the zoo and arguments, from a class and what it was called with."""
     klass = content["klass"]
     if not isinstance(klass, Reference) or klass.name not in pickled.MODELS:
-        raise PackageError(f"{path}: refused: its model is {getattr(klass, 'name', repr(type(klass).__name__))}; models "
-                           f"that can be read: {', '.join(pickled.MODELS)}")
+        raise PackageError(f"{path}: refused: its model is {getattr(klass, 'name', type(klass))}; models that can be "
+                           f"read: {', '.join(pickled.MODELS)}")
     name = pickled.MODELS[klass.name]
     args, kwargs = plain(content["args"], path), plain(content["kwargs"], path)
     if not isinstance(args, list) or not isinstance(kwargs, dict):
@@ -109,8 +108,8 @@ def _configured(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, t
     try:
         name, dset = settings["model"], settings["dset"]
         kwargs = {"sources": dset["sources"], "audio_channels": dset["channels"], "samplerate": dset["samplerate"],
-                  "segment": settings["model_segment"] or 4 * dset["segment"], **settings[name]}
-    except (KeyError, TypeError) as error:
+                  "segment": settings.get("model_segment") or 4 * dset["segment"], **settings[name]}
+    except (AttributeError, KeyError, TypeError) as error:
         raise PackageError(f"{path}: its configuration does not describe a model: {error!r}") from error
     return name, kwargs
 
@@ -126,12 +125,12 @@ def _named(state: tp.Mapping[str, tp.Any], path: Path) -> tp.Dict[str, tp.Any]:
     return {**state, "meta": {**rest, "klass": klass.name}}
 
 
-def _card(model: nn.Module, content: tp.Mapping[str, tp.Any], path: Path) -> ReleaseCard:
+def _card(model: nn.Module, content: tp.Mapping[str, tp.Any], state: tp.Mapping[str, tp.Any],
+          path: Path) -> ReleaseCard:
     if "card" in content:      # of a package that `publish` wrote
-        card = schema.from_plain(ReleaseCard, content["card"], where=str(path))
+        card = weights.read_card(plain(content["card"], path), path)
         weights.confirm(card, model, path)
         return card
-    state = content["state"]
     half = not quantised.is_quantised(state) and any(tensor.dtype == torch.float16 for tensor in state.values())
     precision = quantised.PRECISION if quantised.is_quantised(state) else "float16" if half else "float32"
     history, metrics = content.get("history"), content.get("metrics")
@@ -142,7 +141,7 @@ def _card(model: nn.Module, content: tp.Mapping[str, tp.Any], path: Path) -> Rel
     return ReleaseCard(
         signature=path.stem.split("-")[0], model=model.zoo_name, sources=list(model.sources),
         samplerate=model.samplerate, audio_channels=model.audio_channels, segment=float(model.segment),
-        precision=precision, parameters=sum(parameter.numel() for parameter in model.parameters()), 
+        precision=precision, parameters=sum(parameter.numel() for parameter in model.parameters()),
         model_hash=weights.state_hash(model.state_dict()),
         epochs_done=len(history) if isinstance(history, list) else 0, epochs=epochs if isinstance(epochs, int) else 0,
         valid={key: value for key, value in valid.items() if type(value) in (int, float)} if isinstance(valid, dict)

@@ -1,8 +1,8 @@
 """Quantised weights: the compact form that DiffQ (Défossez, Adi and Synnaeve 2021, arXiv:2104.09987) stores.
 
-Large parameters are stored as integer levels between their extremes. A uniform quantiser gives all of them the same number
-of bits; DiffQ gives each group of weights its own, between 1 and 14. Packed, the levels take just these bits: blocks of
-2048 values, as one plane of 32 words of 64 bits per bit of the levels, value 32 i + j in bit i of word j.
+Large parameters are stored as integer levels between their extremes. A uniform quantiser gives all of them the same
+number of bits; DiffQ gives each group of weights its own, between 1 and 14. Packed, the levels take just these bits:
+blocks of 2048 values, as one plane of 32 words of 64 bits per bit of the levels, value 32 i + j in bit i of word j.
 
 Reading needs the numbers only, so files open without the diffq package, which training with quantisation needs.
 """
@@ -94,7 +94,7 @@ def restore(model: nn.Module, state: tp.Any, where: tp.Union[str, Path]) -> None
 
 
 def _split(model: nn.Module, settings: tp.Mapping[str, tp.Any]) -> tp.Tuple[tp.List[nn.Parameter], ...]:
-    """(quantised, kept) parameters: those of more than `min_size` megabytes that no pattern excludes, and the others."""
+    """(quantised, kept) parameters: those above `min_size` megabytes that no pattern excludes, and the others."""
     limit = settings.get("min_size", 0.01) * 2 ** 20 // 4
     patterns = [str(pattern) for pattern in settings.get("exclude", ())]
     large, small = [], []

@@ -53,6 +53,14 @@ def stored(model: nn.Module, *, half: bool) -> State:
     return {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
+def read_card(plain: tp.Any, path: Path) -> ReleaseCard:
+    """The card that `plain` describes. Raises PackageError where it describes none."""
+    try:
+        return schema.from_plain(ReleaseCard, plain, where=str(path))
+    except schema.SchemaError as error:
+        raise PackageError(str(error)) from error
+
+
 def completed(card: ReleaseCard, model: nn.Module, state: tp.Mapping[str, torch.Tensor], precision: str) -> ReleaseCard:
     """`card` with what it says about the model and its weights `state`."""
     return dataclasses.replace(card, model=model.zoo_name, precision=precision, model_hash=state_hash(state),

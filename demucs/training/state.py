@@ -42,8 +42,8 @@ class StateRegistry:
         """
         absent = sorted(set(self._parts) - set(package))
         if absent:
-            raise PackageError(f"{where}: the checkpoint lacks {', '.join(absent)}. It belongs to other settings or was "
-                               f"cut short; continue from an older one, or start anew with --clear.")
+            raise PackageError(f"{where}: the checkpoint lacks {', '.join(absent)}. It belongs to other settings or "
+                               f"was cut short; continue from an older one, or start anew with --clear.")
         for name in self._parts:
             self.restore_part(name, package, where)
 
@@ -91,7 +91,7 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
              "it does not tell when, where and how long that run was trained; the run card begins with this session"]
     quantisation = settings.get("quant") or {}
     if isinstance(quantisation, dict) and (quantisation.get("diffq") or quantisation.get("qat")):
-        notes.append("it was trained for quantisation; what weights are quantised follows from the settings of this run")
+        notes.append("it was trained for quantisation; which weights that means follows from the settings of this run")
     return {**package, "args": settings, NOTES: notes}
 
 

@@ -1,4 +1,4 @@
-"""What is written for published Demucs names its classes and nothing else, and Demucs 4.1.0 makes the same sounds of it."""
+"""What is written for published Demucs names its classes and nothing else; Demucs 4.1.0 makes the same sounds of it."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def made(name):
 
 
 def card_of(model):
-    return package.new_card(model, signature="cafe0001", epochs_done=2, epochs=5, valid={"nsdr": 1.5}, argv=["epochs=5"])
+    return package.new_card(model, signature="cafe0001", epochs_done=2, epochs=5, valid={"nsdr": 1.5}, argv=["a=1"])
 
 
 def answer(model):

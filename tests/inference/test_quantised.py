@@ -11,8 +11,8 @@ from demucs.inference import package, pickled, published, quantised
 from demucs.models import zoo
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "published"
-TINY = {"sources": ["drums", "vocals"], "audio_channels": 2, "samplerate": 44100, "segment": 2, "channels": 4, "depth": 2,
-        "nfft": 64}
+TINY = {"sources": ["drums", "vocals"], "audio_channels": 2, "samplerate": 44100, "segment": 2, "channels": 4,
+        "depth": 2, "nfft": 64}
 
 
 def stored(name):
@@ -50,7 +50,8 @@ def test_weights_equal_those_of_diffq(name):
     state = stored(name)
     expected = like(name)
     kinds = {quantised.DIFFQ: diffq.DiffQuantizer, quantised.UNIFORM: diffq.UniformQuantizer}
-    diffq.restore_quantized_state(expected, {**state, "meta": {**state["meta"], "klass": kinds[state["meta"]["klass"]]}})
+    meta = {**state["meta"], "klass": kinds[state["meta"]["klass"]]}
+    diffq.restore_quantized_state(expected, {**state, "meta": meta})
     model = like(name)
     quantised.restore(model, state, name)
     for key, value in expected.state_dict().items():
@@ -66,7 +67,7 @@ def test_what_a_live_quantiser_gives(kind, settings, tmp_path):
     model, quantizer = live(kind, **settings)
     before = copy.deepcopy(model.state_dict())
     state = quantised.packed(quantizer)
-    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items()), "packing changes nothing"
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items()), "it changes nothing"
     again = zoo.build("hdemucs", **TINY)
     quantised.restore(again, state, "here")
     with quantizer.enter_quantize():
@@ -142,10 +143,10 @@ def break_state(kind):
 
 
 @pytest.mark.parametrize("kind", [
-    "no meta", "no list", "other class", "torchscript", "group size", "negative", "no number", "min size", "min size text",
-    "lowest", "lowest below", "excluded", "settings", "one less", "one more", "shape", "no tensor", "infinite", "extremes",
-    "bits", "bits type", "no bits", "three", "no planes", "plane missing", "plane type", "blocks", "planes without data",
-    "planes over one number"])
+    "no meta", "no list", "other class", "torchscript", "group size", "negative", "no number", "min size", "lowest",
+    "min size text", "lowest below", "excluded", "settings", "one less", "one more", "shape", "no tensor", "infinite",
+    "extremes", "bits", "bits type", "no bits", "three", "no planes", "plane missing", "plane type", "blocks",
+    "planes without data", "planes over one number"])
 def test_malformed_states(kind):
     model = like("hdemucs_diffq")
     before = copy.deepcopy(model.state_dict())
