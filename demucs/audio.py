@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import torch
 
-from .data import audio, streams
+from .data import audio, ffmpeg, streams
 from .data.audio import prevent_clip as _prevent_clip
 from .dsp import convert
 from .errors import AudioError
@@ -177,7 +177,7 @@ def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_s
     Raises AudioError where ffmpeg does not want to; ToolError where it is not installed.
     """
     form = "s16le" if bits_per_sample == 16 else "s32le"
-    command = [streams.ffmpeg(), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
+    command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
                str(wav.shape[0]), "-i", "pipe:0", f"file:{Path(path).absolute()}"]
     done = subprocess.run(command, input=_interleaved(wav, bits_per_sample), capture_output=True)
     if done.returncode:

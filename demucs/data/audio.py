@@ -4,11 +4,8 @@ libsndfile (through soundfile) reads wav, flac, ogg and mp3 and seeks in them; f
 (m4a, wma, the sound of videos...). No shell is involved, and paths are made absolute first: any file name works.
 """
 
-import functools
 import json
-import shutil
 import struct
-import subprocess
 import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,8 @@ import soundfile
 import torch
 
 from ..dsp.convert import to_int16
-from ..errors import AudioError, ToolError
+from ..errors import AudioError
+from .ffmpeg import existing_file, input_arguments, program, run
 
 CLIP_MODES = ("rescale", "clamp", "tanh", "none")
 _UNKNOWN_SIZE = 0xFFFFFFFF    # what writers to a pipe put where they do not know the length
@@ -65,15 +63,6 @@ def _promised_bytes(path: Path) -> tp.Optional[tp.Tuple[int, int]]:
             file.seek(start + size + size % 2)
 
 
-def _existing(path: tp.Union[str, Path]) -> Path:
-    path = Path(path).absolute()
-    if not path.is_file():
-        raise AudioError(f"{path}: " + ("is a folder, not an audio file" if path.is_dir() else "no such file"))
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    return path
-
-
 def _check(path: Path, info: AudioInfo) -> AudioInfo:
     if info.frames <= 0:
         raise AudioError(f"{path}: contains no audio samples (zero length)")
@@ -94,36 +83,10 @@ def _open(path: Path) -> tp.Optional[soundfile.SoundFile]:
     return file
 
 
-@functools.lru_cache(maxsize=None)
-def _program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise ToolError(f"{name} is not installed: it is needed for audio that is neither wav, flac, mp3 nor ogg "
-                        f"(`make setup`, or the package ffmpeg of apt or conda-forge)")
-    return path
-
-
-def _run(command: tp.List[str], path: Path) -> bytes:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise AudioError(f"{path}: not audio that ffmpeg or libsndfile can read ({reason[-1]})")
-    return done.stdout
-
-
-# ffmpeg's names of containers that hold audio themselves. Playlists and lists of files are not among them.
-CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
-
-
-def _input(path: Path) -> tp.List[str]:
-    """ffmpeg's arguments for a local file. A playlist in disguise must not make it open anything else."""
-    return ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i", f"file:{path}"]
-
-
 def _ffmpeg_probe(path: Path) -> AudioInfo:
-    command = [_program("ffprobe"), "-loglevel", "error", "-select_streams", "a:0", "-print_format", "json",
-               "-show_entries", "stream=sample_rate,channels,duration:format=duration", *_input(path)]
-    found = json.loads(_run(command, path))
+    command = [program("ffprobe"), "-loglevel", "error", "-select_streams", "a:0", "-print_format", "json",
+               "-show_entries", "stream=sample_rate,channels,duration:format=duration", *input_arguments(path)]
+    found = json.loads(run(command, path))
     streams = found.get("streams", [])
     if not streams or "sample_rate" not in streams[0]:
         raise AudioError(f"{path}: has no audio stream")
@@ -137,11 +100,11 @@ def _ffmpeg_probe(path: Path) -> AudioInfo:
 def _ffmpeg_read(path: Path, start: int, frames: tp.Optional[int]) -> tp.Tuple[torch.Tensor, int]:
     """Decodes from the start of the file: in compressed streams only that finds sample `start` exactly."""
     info = _ffmpeg_probe(path)
-    command = [_program("ffmpeg"), "-nostdin", "-loglevel", "error", "-threads", "1", *_input(path), "-map", "0:a:0"]
+    command = [program("ffmpeg"), "-nostdin", "-loglevel", "error", "-threads", "1", *input_arguments(path), "-map", "0:a:0"]
     if start or frames is not None:
         end = "" if frames is None else f":end_sample={start + frames}"
         command += ["-af", f"atrim=start_sample={start}{end}"]
-    data = _run(command + ["-f", "f32le", "-ac", str(info.channels), "pipe:1"], path)
+    data = run(command + ["-f", "f32le", "-ac", str(info.channels), "pipe:1"], path)
     samples = np.frombuffer(data, np.dtype("<f4")).reshape(-1, info.channels)
     return torch.from_numpy(samples.T.astype(np.float32, order="C")), info.samplerate
 
@@ -149,7 +112,7 @@ def _ffmpeg_read(path: Path, start: int, frames: tp.Optional[int]) -> tp.Tuple[t
 def probe(path: tp.Union[str, Path]) -> AudioInfo:
     """Length, rate and channels from the header. Raises AudioError where the file is missing, empty, of zero length,
     truncated (as far as its header tells) or not audio; ToolError where only ffmpeg could say and it is missing."""
-    path = _existing(path)
+    path = existing_file(path)
     file = _open(path)
     if file is None:
         return _check(path, _ffmpeg_probe(path))
@@ -163,7 +126,7 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
     Integer formats are scaled to [-1, 1). Fewer samples (or none) come back where the file ends before.
     Raises AudioError as `probe` does, and where less can be decoded than the header promises.
     """
-    path = _existing(path)
+    path = existing_file(path)
     file = _open(path)
     if file is None:
         wav, samplerate = _ffmpeg_read(path, start, frames)
@@ -223,11 +186,11 @@ def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, pre
     samples = to_int16(wav).T.contiguous().numpy()
     encoder = lameenc.Encoder()
     encoder.silence()
-    encoder.set_bit_rate(bitrate)
-    encoder.set_in_sample_rate(samplerate)
-    encoder.set_channels(channels)
-    encoder.set_quality(preset)
     try:
+        encoder.set_bit_rate(bitrate)
+        encoder.set_in_sample_rate(samplerate)
+        encoder.set_channels(channels)
+        encoder.set_quality(preset)
         data = encoder.encode(samples.tobytes()) + encoder.flush()
     except (RuntimeError, ValueError) as error:
         raise AudioError(f"{path}: LAME refuses {samplerate} Hz, {bitrate} kbit/s, preset {preset}: {error}") from error

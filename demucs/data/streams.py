@@ -10,12 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import AudioError
-from .audio import _existing, _input, _program, _run
-
-
-def ffmpeg() -> str:
-    """Where ffmpeg is. Raises ToolError where it is not installed."""
-    return _program("ffmpeg")
+from .ffmpeg import existing_file, input_arguments, program, run
 
 
 def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
@@ -23,9 +18,9 @@ def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
 
     Raises AudioError where the file is missing, empty or not for ffmpeg; ToolError where ffprobe is not installed.
     """
-    path = _existing(path)
-    return json.loads(_run([_program("ffprobe"), "-loglevel", "error", "-print_format", "json", "-show_format",
-                            "-show_streams", *_input(path)], path))
+    path = existing_file(path)
+    return json.loads(run([program("ffprobe"), "-loglevel", "error", "-print_format", "json", "-show_format",
+                            "-show_streams", *input_arguments(path)], path))
 
 
 def audio_streams(description: tp.Mapping[str, tp.Any]) -> tp.List[int]:
@@ -48,14 +43,14 @@ def read(path: tp.Union[str, Path], stream: int, *, channels: int, start: tp.Opt
     Raises:
         AudioError: where the stream cannot be decoded.
     """
-    path = _existing(path)
-    command = [ffmpeg(), "-nostdin", "-loglevel", "error"]
+    path = existing_file(path)
+    command = [program("ffmpeg"), "-nostdin", "-loglevel", "error"]
     command += ["-ss", str(start)] if start else []
     command += ["-flags2", "+skip_manual"] if padding else []
-    command += [*_input(path), "-map", f"0:{stream}", "-threads", "1"]
+    command += [*input_arguments(path), "-map", f"0:{stream}", "-threads", "1"]
     command += ["-t", str(seconds)] if seconds is not None else []
     command += ["-ar", str(samplerate)] if samplerate is not None else []
-    samples = np.frombuffer(_run(command + ["-f", "f32le", "pipe:1"], path), np.dtype("<f4"))
+    samples = np.frombuffer(run(command + ["-f", "f32le", "pipe:1"], path), np.dtype("<f4"))
     return torch.from_numpy(samples.reshape(-1, channels).T.astype(np.float32, order="C"))
 
 
