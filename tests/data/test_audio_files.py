@@ -8,7 +8,7 @@ import soundfile
 import torch
 from conftest import require_program
 
-from demucs.data import audio
+from demucs.data import audio, ffmpeg
 from demucs.errors import AudioError, ToolError
 
 RATE = 44100
@@ -172,7 +172,7 @@ def test_long_wav_header_is_understood(tmp_path):
 
 
 def test_missing_ffmpeg_is_named(tmp_path, monkeypatch):
-    audio._program.cache_clear()
+    ffmpeg.program.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     (tmp_path / "a.m4a").write_bytes(b"x" * 100)
     with pytest.raises(ToolError, match="ffprobe.*make setup"):
