@@ -132,8 +132,8 @@ def _diffq(settings: tp.Mapping[str, tp.Any], is_packed: bool) -> Reader:
                 number = int(chosen.sum()) * size
                 if number:
                     levels[chosen] = torch.from_numpy(_unpack(planes[depth - 1], number, depth)).view(-1, size)
-        else:
-            levels, bits = _shaped(levels, (count, size)), _shaped(bits, (count,))
+        else:       # DiffQ before 0.2 has another dimension in the bits, and one less in the levels of a single group
+            levels, bits = _filling(levels, (count, size)), _filling(bits, (count,))
         return _scaled(levels, extremes, bits[:, None].byte()).view_as(parameter)
     return read
 
@@ -179,6 +179,12 @@ def _shaped(value: tp.Any, shape: tp.Sequence[int]) -> torch.Tensor:
     if not is_weight(value) or tuple(value.shape) != tuple(shape):
         raise ValueError(f"{tuple(getattr(value, 'shape', ()))} values instead of {tuple(shape)}")
     return value
+
+
+def _filling(value: tp.Any, shape: tp.Sequence[int]) -> torch.Tensor:
+    if not is_weight(value) or value.numel() != math.prod(shape):
+        raise ValueError(f"{tuple(getattr(value, 'shape', ()))} values instead of {tuple(shape)}")
+    return value.reshape(shape)
 
 
 def _like(parameter: nn.Parameter, value: tp.Any) -> torch.Tensor:

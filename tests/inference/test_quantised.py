@@ -85,6 +85,15 @@ def test_what_a_live_quantiser_gives(kind, settings, tmp_path):
     assert package.model_hash(package.load(tmp_path / "y.th")) == written.model_hash
 
 
+def test_states_of_old_versions():
+    """Before diffq 0.2 the bits were a column."""
+    state = stored("hdemucs_diffq_unpacked")
+    state["quantized"] = [(levels, extremes, bits[:, None]) for levels, extremes, bits in state["quantized"]]
+    model, expected = like("hdemucs_diffq"), published.load(FOLDER / "hdemucs_diffq.th")
+    quantised.restore(model, state, "here")
+    assert package.model_hash(model) == package.model_hash(expected)
+
+
 def test_fifteen_bits_become_fourteen():
     """DiffQ's packed form leaves groups of 15 bits out: published Demucs reads memory by chance there."""
     model, quantizer = live("DiffQuantizer", group_size=8)
@@ -153,6 +162,17 @@ def test_malformed_states(kind):
     with pytest.raises(PackageError, match="my file: its quantised weights are malformed, or belong to another model"):
         quantised.restore(model, break_state(kind), "my file")
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items()), "all or nothing"
+
+
+@pytest.mark.parametrize("part,value", [
+    (0, torch.zeros(3, 8)), (2, torch.zeros(3)), (0, [1]), (2, None), (1, ("a", "b")), (1, (float("nan"), 1.))])
+def test_malformed_unpacked_states(part, value):
+    state = stored("hdemucs_diffq_unpacked")
+    first = list(state["quantized"][0])
+    first[part] = value
+    state["quantized"][0] = tuple(first)
+    with pytest.raises(PackageError, match="malformed"):
+        quantised.restore(like("hdemucs_diffq"), state, "my file")
 
 
 @pytest.mark.parametrize("bits", [0, 16, -1, 1e9, float("nan"), "8", None])
