@@ -21,7 +21,7 @@ import torch
 TAPS = 512
 BLOCK = 2 ** 15 - TAPS + 1       # padded, a power of two
 BLOCKS_AT_ONCE = 8
-FRAMES_AT_ONCE = 2
+FRAMES_AT_ONCE = 6
 ITERATIONS = 10        # of the power method: the order of magnitude is wanted
 
 
@@ -56,8 +56,13 @@ def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Ten
         wide[count:, :reach - begin] = estimates[:, begin:reach]
         later = torch.fft.rfft(wide.unfold(1, size, BLOCK))                                  # [I + K, blocks, bins]
         first = torch.fft.rfft(wide[:count, :blocks * BLOCK].unflatten(1, (blocks, BLOCK)), n=size)
-        total += first.conj().permute(2, 0, 1) @ later.permute(2, 1, 0)
+        total += _by_bin(first.conj()) @ _by_bin(later).transpose(1, 2)
     return torch.fft.irfft(total.permute(1, 2, 0), n=size)[..., :TAPS]
+
+
+def _by_bin(spectra: torch.Tensor) -> torch.Tensor:
+    """[rows, columns, bins] -> [bins, rows, columns], laid out for products of small matrices."""
+    return spectra.resolve_conj().permute(2, 0, 1).contiguous()
 
 
 def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> Filters:
@@ -127,27 +132,27 @@ def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: F
     size = _fast_size(frame + TAPS - 1)
     joint = torch.fft.rfft(filters.joint, n=size).flatten(2, 3).flatten(0, 1).permute(2, 1, 0)   # [bins, out, in]
     own = torch.fft.rfft(filters.own, n=size).permute(3, 0, 2, 1)                                # [bins, S, out, in]
-    weight = torch.full((size // 2 + 1,), 2. / size, dtype=torch.float64, device=references.device)
-    weight[0] /= 2
-    if size % 2 == 0:
-        weight[-1] /= 2
+    # By Parseval's theorem, each bin of a real signal's half spectrum stands for two, but for the first and the last.
+    weight = torch.full((size // 2 + 1,), (2 / size) ** 0.5, dtype=torch.float64, device=references.device)
+    weight[0] = weight[-1] = size ** -0.5
 
     def energy(spectra: torch.Tensor) -> torch.Tensor:
-        """[bins, S A, frames] -> [frames, S]"""
-        squares = torch.view_as_real(spectra).square().sum(-1)
-        return torch.einsum("b,bkf->kf", weight, squares).unflatten(0, (sources, channels)).sum(1).t()
+        """[bins, S A, frames], weighted -> [frames, S]"""
+        squares = torch.view_as_real(spectra).flatten(1).square_().sum(0)
+        return squares.view(sources, channels, -1, 2).sum((1, 3)).t()
     parts = []
     for begin in range(0, frames, FRAMES_AT_ONCE):
         end = min(frames, begin + FRAMES_AT_ONCE)
 
         def spectra(wav: torch.Tensor) -> torch.Tensor:
             framed = wav[..., begin * frame:end * frame].double().unflatten(-1, (end - begin, frame))
-            return torch.fft.rfft(framed, n=size).flatten(0, 1).permute(2, 0, 1).contiguous()   # [bins, S A, frames]
+            return _by_bin(torch.fft.rfft(framed, n=size).mul_(weight).flatten(0, 1))       # [bins, S A, frames]
         reference, estimate = spectra(references), spectra(estimates)
         explained = joint @ reference
         spatial = (own @ reference.unflatten(1, (sources, channels))).flatten(1, 2)
-        parts.append([energy(spatial - reference), energy(spatial), energy(explained - spatial), energy(explained),
-                      energy(estimate - explained)])
+        # Each is squared in place, so the differences come first.
+        errors = (spatial - reference, explained - spatial, estimate.sub_(explained))
+        parts.append([energy(errors[0]), energy(spatial), energy(errors[1]), energy(explained), energy(errors[2])])
     return Energies(*(torch.cat(column) for column in zip(*parts)))
 
 
