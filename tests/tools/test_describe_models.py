@@ -1,0 +1,16 @@
+"""The tables of docs/models.md are what the code says today."""
+
+from conftest import REPOSITORY
+
+from tools.describe_models import TABLES, filled
+
+
+def test_the_page_is_up_to_date():
+    page = (REPOSITORY / "docs" / "models.md").read_text()
+    assert all(f"<!-- table: {name} -->" in page for name in TABLES)
+    assert filled(page) == page
+
+
+def test_only_tables_change():
+    assert filled("a\n<!-- table: bags -->\nold\n<!-- end -->\nz").startswith("a\n<!-- table: bags -->\n| name |")
+    assert filled("no tables") == "no tables"
