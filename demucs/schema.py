@@ -16,7 +16,7 @@ import dataclasses
 import json
 import math
 import typing as tp
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import DemucsError
@@ -25,9 +25,11 @@ from .files import atomic
 Metrics = tp.Dict[str, float]
 
 RUN_CARD_VERSION = 1
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 RELEASE_VERSION = 1
 HISTORY_VERSION = 1
+FRAME_DECIMALS = 5          # those of museval's files
+UNDEFINED = "-"
 
 
 class SchemaError(DemucsError):
@@ -130,28 +132,46 @@ class EpochRecord:
 class TrackScores:
     """Scores of one track. `scores[source][metric]`, in dB.
 
-    Metrics: "nsdr" (whole track, MDX 2021) and, where museval's were asked for, "SDR", "ISR", "SIR", "SAR": each the
-    median over one-second frames that are defined. A value that is undefined (a source silent all through) is None.
+    Metrics of the whole track: "nsdr" (MDX 2021) and "si_sdr". Of BSSEval v4: "SDR", "ISR", "SIR", "SAR", each the median
+    over the one-second frames that are defined, which `frames[source][metric]` holds in order, see `pack_frames`. A value
+    that is undefined (a source silent all through) is None. Which of them are there is a setting of the evaluation.
+
+    Besides the sources of the evaluation there may be sums of them, scored as one source each: "no_SOURCE", all but that
+    one, and "instrumental", all but the vocals. No aggregate over the sources counts them.
+
+    ISR, SIR and SAR of a track with `ill_conditioned` depend on rounding errors; `condition` is what that is judged by
+    (`metrics.bsseval`). None where they were not computed.
     """
     name: str
     duration: float                    # seconds of audio
     seconds: float                     # wall clock spent on separation and scoring
     scores: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]
+    frames: tp.Dict[str, tp.Dict[str, str]] = field(default_factory=dict)
+    ill_conditioned: tp.Optional[bool] = None
+    condition: tp.Optional[float] = None
+    seconds_scoring: tp.Optional[float] = None     # part of `seconds`
+    fingerprint: str = ""              # of the audio files that were read, "" where it is not known
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every track x source x metric of one model on one test set, with what is needed to repeat it."""
+    """Every track x source x metric of one model on one test set, with what is needed to repeat it.
+
+    The file of a single track, which a running evaluation leaves, is one too: `expected` names all tracks of the test
+    set.
+    """
     name: str                          # signature, or a name such as "silence"
     model: str                         # name in the zoo, or of a fixed separator
     dataset: str                       # e.g. "MUSDB18-HQ test", "synthetic (seed 7) test"
     sources: tp.List[str]
     tracks: tp.List[TrackScores]
-    settings: tp.Dict[str, tp.Any]     # shifts, overlap, split, segment, seed, ...
+    settings: tp.Dict[str, tp.Any]     # metrics, shifts, overlap, split, segment, precision, seed, ...
     model_hash: str                    # sha256 of the weights, first 16 hex digits; "" where there are none
     commit: str
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC
+    device: str = ""                   # e.g. "cuda: NVIDIA A100", "cpu"; several where shards ran on several
+    expected: tp.List[str] = field(default_factory=list)
     version: int = EVALUATION_VERSION
 
 
@@ -178,6 +198,26 @@ class ReleaseCard:
 
 
 Record = tp.TypeVar("Record", RunCard, Evaluation, ReleaseCard)
+OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {Evaluation: (1,)}     # versions that lack fields only, which have defaults
+
+
+def pack_frames(values: tp.Iterable[float]) -> str:
+    """One number per frame in text, such as "12.345 - inf": "-" where a frame is undefined (NaN)."""
+    return " ".join(_packed(float(value)) for value in values)
+
+
+def _packed(value: float) -> str:
+    if not math.isfinite(value):
+        return UNDEFINED if math.isnan(value) else str(value)
+    return f"{value:.{FRAME_DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+def unpack_frames(text: str) -> tp.List[float]:
+    """The numbers of `pack_frames`, NaN where a frame is undefined. Raises SchemaError for anything else."""
+    try:
+        return [math.nan if word == UNDEFINED else float(word) for word in text.split()]
+    except (ValueError, AttributeError) as error:
+        raise SchemaError(f"not the scores of frames: {str(text)[:80]!r} ({error})") from error
 
 
 def finite(value: tp.Any) -> tp.Any:
@@ -197,22 +237,25 @@ def to_plain(record: tp.Any) -> tp.Dict[str, tp.Any]:
 
 
 def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str = "record") -> Record:
-    """The record of class `kind` that `plain` describes. Raises SchemaError naming `where` and the field at fault."""
+    """The record of class `kind` that `plain` describes, in its newest version. Raises SchemaError naming `where` and the
+    field at fault."""
     expected = {f.name: f for f in dataclasses.fields(kind)}
     if not isinstance(plain, dict):
         raise SchemaError(f"{where}: expected an object with the fields of {kind.__name__}, "
                           f"found {type(plain).__name__}")
-    known = expected["version"].default
-    if plain.get("version") != known:
+    newest = expected["version"].default
+    known = (*OLDER.get(kind, ()), newest)
+    if plain.get("version") not in known:
         raise SchemaError(f"{where}: {kind.__name__} has version {plain.get('version')!r}, this code reads version "
-                          f"{known}; write it anew with this code, or read it with the code that wrote it")
+                          f"{' and '.join(map(str, known))}; write it anew with this code, or read it with the code "
+                          f"that wrote it")
     unknown = sorted(set(plain) - set(expected))
     required = {n for n, f in expected.items()
                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     missing = sorted(required - set(plain))
     if unknown or missing:
         raise SchemaError(f"{where}: {kind.__name__} has unknown fields {unknown} and lacks {missing}")
-    values = dict(plain)
+    values = {**plain, "version": newest}
     try:
         if kind is RunCard:
             values["sessions"] = [Session(**item) for item in values["sessions"]]
