@@ -80,8 +80,6 @@ def test_children_wait_for_their_parents(folder, capsys):
     assert submitted(herd_of("mdx_refine")) == {"0d19c1c6"}
     said = capsys.readouterr()
     assert "parent 3ab079dc has 359 of 360 epochs: 6b9c2ca1" in said.out + said.err
-    train("3ab079dc", folder, 360)
-    assert submitted(herd_of("mdx_refine")) == {"0d19c1c6", "6b9c2ca1"}
 
 
 def test_a_child_of_nobody_waits(folder, capsys):
