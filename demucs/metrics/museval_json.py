@@ -1,0 +1,126 @@
+"""museval's files, one per track: read as an evaluation, and written so that museval's own aggregation reads ours.
+
+The layout is that of museval 0.4.1 (https://github.com/sigsep/sigsep-mus-eval): FOLDER/test/TRACK.json with a list of
+targets, each with a list of frames, numbers in five decimals, NaN for what is undefined or infinite. Older files, which
+count time in samples, and compressed ones (.json.gz) are read, too.
+
+No torch: the graphing scripts read through this module.
+"""
+
+import gzip
+import json
+import math
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+
+from ..files import atomic
+from ..schema import FRAME_DECIMALS, Evaluation, SchemaError, TrackScores, pack_frames, unpack_frames
+
+METRICS = ("SDR", "SIR", "SAR", "ISR")     # in the order of museval's files
+VERSION = "0.4.1"
+SUBSET = "test"
+SUFFIXES = (".json", ".json.gz")
+LONGEST = 1000.             # seconds of a window; a larger number is one of samples, at MUSDB18's rate
+RATE = 44100                # Hz
+MUSDB_TEST_TRACKS = 50
+
+
+def read_folder(folder: tp.Union[str, Path], *, name: tp.Optional[str] = None) -> Evaluation:
+    """The files in FOLDER, or in FOLDER/test, as one evaluation; scores are medians over frames.
+
+    The test set is not named in them: `dataset` says MUSDB18 where there are its 50 tracks.
+
+    Args:
+        name: of the evaluation; default: that of the folder.
+
+    Raises:
+        SchemaError: where there is no such file, or one that museval did not write.
+    """
+    folder = Path(folder)
+    where = folder / SUBSET if (folder / SUBSET).is_dir() else folder
+    paths = sorted(path for path in where.glob("*.json*") if path.name.endswith(SUFFIXES))
+    if not paths:
+        raise SchemaError(f"{where}: contains no file of museval (TRACK.json)")
+    tracks = [read_track(path) for path in paths]
+    sources = list(dict.fromkeys(source for track in tracks for source in track.scores))
+    return Evaluation(name=name or folder.resolve().name, model="museval", sources=sources, tracks=tracks, settings={},
+                      model_hash="", commit="", versions={}, created="", expected=[track.name for track in tracks],
+                      dataset="MUSDB18 test" if len(tracks) == MUSDB_TEST_TRACKS else
+                      f"{len(tracks)} tracks read from museval")
+
+
+def read_track(path: tp.Union[str, Path]) -> TrackScores:
+    """The scores in one file. Raises SchemaError where museval did not write it."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        targets = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["targets"]
+        frames = {target["name"]: {metric: np.array([frame["metrics"][metric] for frame in target["frames"]], dtype=float)
+                                   for metric in METRICS} for target in targets}
+        duration = max((_end(target["frames"][-1]) for target in targets if target["frames"]), default=0.)
+    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        raise SchemaError(f"{path}: not a track of museval ({error!r})") from error
+    return TrackScores(
+        name=path.name.split(".json")[0], duration=duration, seconds=0.,
+        scores={source: {metric: _median(values) for metric, values in several.items()}
+                for source, several in frames.items()},
+        frames={source: {metric: pack_frames(values) for metric, values in several.items()}
+                for source, several in frames.items()})
+
+
+def _end(frame: tp.Mapping[str, float]) -> float:
+    """Seconds from the start of the track to the end of a frame."""
+    end = float(frame["time"] + frame["duration"])
+    return end / RATE if frame["duration"] >= LONGEST else end
+
+
+def _median(values: np.ndarray) -> tp.Optional[float]:
+    defined = values[np.isfinite(values)]
+    return float(np.median(defined)) if defined.size else None
+
+
+def write_folder(evaluation: Evaluation, folder: tp.Union[str, Path]) -> tp.List[Path]:
+    """Write FOLDER/test/TRACK.json for each track, and return their paths. Only the sources of the evaluation are
+    written, not the sums of them; a measure that was not computed is NaN.
+
+    Raises:
+        SchemaError: where a track has no frames.
+    """
+    paths = []
+    for track in evaluation.tracks:
+        text = track_text(track, evaluation.sources)
+        paths.append(Path(folder) / SUBSET / f"{track.name}.json")
+        with atomic(paths[-1]) as file:
+            file.write(text.encode())
+    return paths
+
+
+def track_text(track: TrackScores, sources: tp.Sequence[str]) -> str:
+    """What museval would have written for `track`, to the letter. Raises SchemaError where it has no frames."""
+    targets = []
+    for source in sources:
+        packed = track.frames.get(source, {})
+        if "SDR" not in packed:
+            raise SchemaError(f"{track.name}: the evaluation holds no SDR of frames for {source}; evaluate it again, "
+                              f"with SDR")
+        count = len(unpack_frames(packed["SDR"]))
+        columns = [unpack_frames(packed[metric]) if metric in packed else [math.nan] * count for metric in METRICS]
+        frames = [{"time": float(second), "duration": 1.0, "metrics": dict(zip(METRICS, values))}
+                  for second, values in enumerate(zip(*columns, strict=True))]
+        targets.append({"name": source, "frames": frames})
+    return _text({"targets": targets, "museval_version": VERSION})
+
+
+def _text(plain: tp.Any, newline: str = "\n", score: bool = False) -> str:
+    """JSON as museval indents it, with its decimals where `plain` is a score."""
+    inner = newline + "  "
+    if score:
+        return f"{plain:.{FRAME_DECIMALS}f}" if math.isfinite(plain) else "NaN"
+    if isinstance(plain, dict):
+        items = [f"{json.dumps(key)}: {_text(item, inner, key in METRICS)}" for key, item in plain.items()]
+        return "{" + inner + f",{inner}".join(items) + newline + "}"
+    if isinstance(plain, list) and plain:
+        return "[" + inner + f",{inner}".join(_text(item, inner) for item in plain) + newline + "]"
+    return json.dumps(plain)
