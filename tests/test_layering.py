@@ -12,7 +12,8 @@ FLOORS = {"__init__": 0, "errors": 0, "files": 0, "schema": 0, "dsp": 0,
 TOP = 5
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
-GRAPHING_MAY = {"demucs.schema", "demucs.errors", "demucs.files", "demucs.metrics.aggregates"}
+GRAPHING_MAY = {"demucs.schema", "demucs.errors", "demucs.files", "demucs.metrics.aggregates",
+                "demucs.metrics.statistics"}
 
 
 def imports(path):

@@ -1,17 +1,22 @@
 """From scores per track to one number per source, with the way of doing so in its name.
 
-The same per-track scores give numbers up to 1 dB apart depending on what is averaged how, and papers, Demucs's logs and
-the MDX challenge each do it differently. So no function here returns a bare "SDR": every aggregate belongs to a
-`Family`, and two numbers may be compared only within one family. In all of them the overall number is the mean over
-sources.
+The same scores give numbers up to 1 dB apart (with pooled frames: up to 3 dB) depending on what is averaged how, and
+papers, Demucs's logs, the MDX challenge and the notes of its users each do it differently. So no function here returns a
+bare "SDR": every aggregate belongs to a `Family`, and `one_family` refuses to put numbers of two families in one table
+or on one axis. In all families the overall number is the mean over sources.
 
     sdr_median_of_medians   median over 1 s frames, then median over tracks   papers, museval's own aggregation
     sdr_mean_of_medians     median over 1 s frames, then mean over tracks     what Demucs logs as `sdr`
     nsdr_mean               whole-track nSDR, mean over tracks                MDX challenge, what Demucs logs as `nsdr`
     nsdr_median             whole-track nSDR, median over tracks              what Demucs logs as `nsdr_med`
+    sdr_pooled_mean         mean over all 1 s frames of all tracks            notes on variants of HTDemucs
+    sdr_pooled_median       median over all 1 s frames of all tracks          the same
+
+The first four need the scores of tracks only and are `FAMILIES`. The pooled ones need `TrackScores.frames`, and weigh
+long songs more. `EVERY_FAMILY` has them, too, and those of SI-SDR, ISR, SIR and SAR.
 
 A track where a score is undefined (None: a source silent all through) is left out of that source's aggregate, and the
-number of tracks that count is part of the result.
+number of tracks that count is part of the result. Undefined frames are left out likewise.
 
 Numpy only: the graphing scripts read this without torch.
 """
@@ -21,18 +26,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..schema import Evaluation, TrackScores
+from ..errors import DemucsError
+from ..schema import Evaluation, TrackScores, unpack_frames
 
 ALL = "all"   # name of the mean over sources among the names of sources
+
+WHOLE_TRACK = ("nsdr", "si_sdr")
+FRAMEWISE = ("SDR", "ISR", "SIR", "SAR")
+_NAMES = {"nsdr": "nSDR", "si_sdr": "SI-SDR"}
+
+
+class FamilyError(DemucsError):
+    """Numbers that were aggregated in different ways were about to be put side by side, or subtracted."""
 
 
 @dataclass(frozen=True)
 class Family:
     """A way to get from per-track scores to one number per source.
 
-    `metric` is the name in `TrackScores.scores`, `across` what is taken over tracks ("mean" or "median"), `history`
-    the prefix of its values in an epoch's `test` (published Demucs's names), `short` for a table head, `label` for an
-    axis.
+    `metric` is the name in `TrackScores.scores`; `frames` what is done with frames of one second: "whole" (there are
+    none: one ratio per track), "median" (one value per track) or "pooled" (no value per track: all frames of all tracks
+    are one population); `across` what is taken over tracks, or over the pooled frames ("mean" or "median"). `history` is
+    the prefix of its values in an epoch's `test` (published Demucs's names; "" for pooled families, which are not
+    logged), `short` for a table head, `label` for an axis.
     """
     key: str
     metric: str
@@ -40,27 +56,69 @@ class Family:
     history: str
     short: str
     label: str
+    frames: str = "median"
+
+    @property
+    def name(self) -> str:
+        """The metric as one writes it."""
+        return _NAMES.get(self.metric, self.metric)
+
+    @property
+    def pooled(self) -> bool:
+        return self.frames == "pooled"
 
     def over_tracks(self, values: tp.Sequence[float]) -> float:
-        """Mean or median, in dB, of at least one value."""
+        """Mean or median, in dB, of at least one value per track (of a pooled family: per frame)."""
         return float(np.mean(values) if self.across == "mean" else np.median(values))
 
 
-SDR_MEDIAN_OF_MEDIANS = Family(
-    key="sdr_median_of_medians", metric="SDR", across="median", history="sdr_med", short="SDR, median of medians",
-    label="SDR (dB): median over 1 s frames, median over tracks")
-SDR_MEAN_OF_MEDIANS = Family(
-    key="sdr_mean_of_medians", metric="SDR", across="mean", history="sdr", short="SDR, mean of medians",
-    label="SDR (dB): median over 1 s frames, mean over tracks")
-NSDR_MEAN = Family(
-    key="nsdr_mean", metric="nsdr", across="mean", history="nsdr", short="nSDR, mean",
-    label="nSDR (dB): whole track, mean over tracks")
-NSDR_MEDIAN = Family(
-    key="nsdr_median", metric="nsdr", across="median", history="nsdr_med", short="nSDR, median",
-    label="nSDR (dB): whole track, median over tracks")
+def track_family(metric: str, across: str) -> Family:
+    """The family of `metric` with one value per track, and their "mean" or "median"."""
+    name, history = _NAMES.get(metric, metric), metric.lower() + ("" if across == "mean" else "_med")
+    if metric in WHOLE_TRACK:
+        return Family(key=f"{metric}_{across}", metric=metric, across=across, history=history, frames="whole",
+                      short=f"{name}, {across}", label=f"{name} (dB): whole track, {across} over tracks")
+    return Family(key=f"{metric.lower()}_{across}_of_medians", metric=metric, across=across, history=history,
+                  short=f"{name}, {across} of medians", label=f"{name} (dB): median over 1 s frames, {across} over tracks")
+
+
+def pooled_family(metric: str, across: str) -> Family:
+    """The family of `metric` over all frames of all tracks, and their "mean" or "median"."""
+    return Family(key=f"{metric.lower()}_pooled_{across}", metric=metric, across=across, history="", frames="pooled",
+                  short=f"{metric}, pooled {across}", label=f"{metric} (dB): {across} over all 1 s frames of all tracks")
+
+
+SDR_MEDIAN_OF_MEDIANS = track_family("SDR", "median")
+SDR_MEAN_OF_MEDIANS = track_family("SDR", "mean")
+NSDR_MEAN = track_family("nsdr", "mean")
+NSDR_MEDIAN = track_family("nsdr", "median")
+SDR_POOLED_MEAN = pooled_family("SDR", "mean")
+SDR_POOLED_MEDIAN = pooled_family("SDR", "median")
 
 FAMILIES: tp.Dict[str, Family] = {
     family.key: family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS, NSDR_MEDIAN)}
+
+EVERY_FAMILY: tp.Dict[str, Family] = {family.key: family for family in (
+    *FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN,
+    *(track_family("si_sdr", across) for across in ("mean", "median")),
+    *(make(metric, across) for metric in FRAMEWISE[1:] for make in (track_family, pooled_family)
+      for across in ("median", "mean")))}
+
+
+class HasFamily(tp.Protocol):
+    """Anything that carries the family of its numbers: `Aggregate`, a row of a table, a difference."""
+    @property
+    def family(self) -> Family: ...
+
+
+def one_family(items: tp.Iterable[HasFamily], where: str = "one table") -> Family:
+    """The family that all `items` are of. Raises FamilyError where there are two, or where there is no item."""
+    families = {item.family.key: item.family for item in items}
+    if len(families) != 1:
+        found = " and ".join(f"{family.key} ({family.label})" for family in families.values()) or "nothing"
+        raise FamilyError(f"{where} must hold numbers of one family, found {found}: aggregate all of them the same way, "
+                          f"or make one for each family")
+    return next(iter(families.values()))
 
 
 @dataclass(frozen=True)
@@ -69,17 +127,26 @@ class Aggregate:
 
     `values[source]` is in dB, `values["all"]` the mean over sources; None where no track is defined (for "all": where
     a source has no value, since a mean over fewer sources compares with nothing). `counts[source]` tracks went into
-    it, of `tracks`; `counts["all"]` is the smallest of them.
+    it, of `tracks`; `counts["all"]` is the smallest of them. A number read from a log tells neither: `counts` is empty
+    and `tracks` None.
     """
     family: Family
     values: tp.Dict[str, tp.Optional[float]]
     counts: tp.Dict[str, int]
-    tracks: int
+    tracks: tp.Optional[int]
 
     @property
     def defined(self) -> bool:
         """Whether any source has a value."""
-        return any(count > 0 for count in self.counts.values())
+        return any(value is not None for value in self.values.values())
+
+    def minus(self, other: "Aggregate") -> tp.Dict[str, tp.Optional[float]]:
+        """Differences in dB of the sources that both have; None where one is undefined. Raises FamilyError."""
+        one_family((self, other), where="a difference")
+        pairs = {source: (value, other.values[source]) for source, value in self.values.items()
+                 if source in other.values}
+        return {source: None if mine is None or theirs is None else mine - theirs
+                for source, (mine, theirs) in pairs.items()}
 
 
 def track_values(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> tp.List[float]:
@@ -88,23 +155,87 @@ def track_values(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> 
     return [float(value) for value in values if value is not None and np.isfinite(value)]
 
 
+@dataclass(frozen=True)
+class Pool:
+    """All frames of all tracks of one source and metric: what the notes on variants quote.
+
+    `values` [frames] in dB are the defined ones, track after track; a frame may be infinite (an estimate without any
+    error), and then so is the mean. `undefined` frames are silent in reference or estimate. `tracks` have a defined one.
+    """
+    values: np.ndarray
+    undefined: int
+    tracks: int
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.values))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the population of frames (not an estimate of it from a sample)."""
+        return float(np.std(self.values))
+
+
+def pool(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> Pool:
+    """The frames of `source` over all `tracks`. Tracks without frames in their record add none."""
+    frames = [np.array(unpack_frames(track.frames.get(source, {}).get(metric, "")), dtype=np.float64)
+              for track in tracks]
+    defined = [values[~np.isnan(values)] for values in frames]
+    return Pool(values=np.concatenate([np.zeros(0), *defined]), tracks=sum(values.size > 0 for values in defined),
+                undefined=int(sum(values.size for values in frames) - sum(values.size for values in defined)))
+
+
 def aggregate_tracks(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str], family: Family) -> Aggregate:
     """Aggregate `tracks` in `family` for each of `sources` and over all of them."""
     values: tp.Dict[str, tp.Optional[float]] = {}
     counts: tp.Dict[str, int] = {}
     for source in sources:
-        scores = track_values(tracks, source, family.metric)
-        values[source] = family.over_tracks(scores) if scores else None
-        counts[source] = len(scores)
+        if family.pooled:
+            pooled = pool(tracks, source, family.metric)
+            scores: tp.Sequence[float] = pooled.values
+            counts[source] = pooled.tracks
+        else:
+            scores = track_values(tracks, source, family.metric)
+            counts[source] = len(scores)
+        number = family.over_tracks(scores) if len(scores) else np.nan
+        values[source] = number if np.isfinite(number) else None
+    return Aggregate(family=family, values=_with_overall(values), tracks=len(tracks),
+                     counts={**counts, ALL: min(counts.values(), default=0)})
+
+
+def _with_overall(values: tp.Dict[str, tp.Optional[float]]) -> tp.Dict[str, tp.Optional[float]]:
     defined = [value for value in values.values() if value is not None]
-    values[ALL] = float(np.mean(defined)) if defined and len(defined) == len(sources) else None
-    counts[ALL] = min(counts.values(), default=0)
-    return Aggregate(family=family, values=values, counts=counts, tracks=len(tracks))
+    return {**values, ALL: float(np.mean(defined)) if defined and len(defined) == len(values) else None}
 
 
 def aggregate(evaluation: Evaluation, family: Family) -> Aggregate:
     """Aggregate an evaluation in `family`. See `Aggregate` for what comes back where scores are undefined."""
     return aggregate_tracks(evaluation.tracks, evaluation.sources, family)
+
+
+def logged_aggregate(numbers: tp.Mapping[str, float], family: Family,
+                     sources: tp.Optional[tp.Sequence[str]] = None) -> Aggregate:
+    """The numbers of `family` among those that a log or an epoch's `test` holds under published Demucs's names.
+
+    `sources` are by default those that the numbers name. Raises FamilyError for a pooled family, which no log has.
+    """
+    if family.pooled:
+        raise FamilyError(f"{family.key} cannot be read from a log: published Demucs logs means and medians over tracks "
+                          f"only, so it needs an evaluation with its frames")
+    prefix = f"{family.history}_"
+    if sources is None:
+        found = [name[len(prefix):] for name in numbers if name.startswith(prefix)]
+        sources = [source for source in found if source.split("_")[0] != "med"]   # "sdr_med", "sdr_med_bass": medians
+    values = {source: _number(numbers.get(prefix + source)) for source in sources}
+    return Aggregate(family=family, values=_with_overall(values), counts={}, tracks=None)
+
+
+def _number(value: tp.Optional[float]) -> tp.Optional[float]:
+    return float(value) if value is not None and np.isfinite(value) else None
 
 
 def history_aggregates(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str]) -> tp.Dict[str, float]:
@@ -117,12 +248,11 @@ def history_aggregates(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[st
     result: tp.Dict[str, float] = {}
     metrics = list(dict.fromkeys(metric for track in tracks for scores in track.scores.values() for metric in scores))
     for metric in metrics:
-        for across, suffix in (("mean", ""), ("median", "_med")):
-            prefix = metric.lower() + suffix
-            family = Family(key=prefix, metric=metric, across=across, history=prefix, short=prefix, label=prefix)
+        for family in (track_family(metric, "mean"), track_family(metric, "median")):
             numbers = aggregate_tracks(tracks, sources, family).values
             overall = numbers.pop(ALL)
-            result.update({f"{prefix}_{source}": value for source, value in numbers.items() if value is not None})
+            result.update({f"{family.history}_{source}": value for source, value in numbers.items()
+                           if value is not None})
             if overall is not None:
-                result[prefix] = overall
+                result[family.history] = overall
     return result

@@ -1,0 +1,301 @@
+"""Whether two results differ by more than chance: paired differences per track, intervals, tests, seeds.
+
+Two separators scored on the same songs are compared song by song, because songs differ far more than separators do. For
+each source, and for the mean over sources of each song, `compare` gives the mean or median of the differences (as the
+family takes the mean or median over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and how
+many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; of fewer than `FEW` songs,
+whose intervals come out too narrow, only where the signed-rank test agrees.
+
+What an interval covers: other songs like these, for these very weights. It does not cover another training run of the
+same recipe; `seed_spread` measures that. Intervals are per source and not corrected for looking at several: of equal
+separators with four sources, about one pair in five has a 95 % interval that excludes zero.
+
+The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); on the intervals
+see `bootstrap`.
+
+Numpy and scipy only: the graphing scripts call this without torch.
+"""
+
+import typing as tp
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..errors import DatasetError
+from ..schema import Evaluation, TrackScores
+from .aggregates import ALL, Family, FamilyError, aggregate
+from .bootstrap import ACROSS, LEVEL, RESAMPLES, Interval, bootstrap_interval, interval_of
+
+FEWEST = 5      # tracks: of fewer, no bootstrap interval is worth its name
+FEW = 20        # tracks: of fewer, intervals of 95 % cover about 80 % (5 tracks) to 90 % (10), as simulation shows
+TIE = 0.005     # dB: what two decimals cannot show is neither won nor lost
+
+BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second, for one source or for "all" (the mean over sources of each track), in one family.
+
+    `values` are the differences per track in dB, in the order of `tracks`; `value` their mean or median (the family's
+    `across`), which `interval` and the verdict are about. `of_aggregates` is what one gets by subtracting the two
+    aggregates of these tracks, as readers of two tables do: for a mean the same number, for a median another, since the
+    median of one separator may be one song and that of the other another song. `of_aggregates_interval` draws the same
+    songs for both. `p_value` is that of Wilcoxon's signed-rank test, two-sided. `won` tracks are better by more than
+    `TIE` dB. `dropped` tracks had no score in one of the two.
+    """
+    source: str
+    family: Family
+    tracks: tp.Tuple[str, ...]
+    values: tp.Tuple[float, ...]
+    value: float
+    interval: Interval
+    of_aggregates: float
+    of_aggregates_interval: Interval
+    p_value: float
+    won: int
+    lost: int
+    tied: int
+    dropped: int
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of the first of the two: see the function `verdict`."""
+        return verdict(self)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations on the tracks that both have. `differences` has the sources, in the order of the first, then
+    "all"; a source with fewer than `FEWEST` tracks that both score is missing, and `notes` says so. `notes` are full
+    sentences on what limits the comparison, for the reader of any table or picture made from it."""
+    first: str
+    second: str
+    family: Family
+    tracks: int
+    differences: tp.Dict[str, Difference]
+    notes: tp.Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """How far runs that differ in their seed alone lie apart: one aggregate per seed, in dB, of one source and family.
+
+    `mean` over seeds is what papers with several seeds print.
+    """
+    source: str
+    family: Family
+    values: tp.Tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def range(self) -> float:
+        return float(np.ptp(self.values))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation, estimated from this sample of seeds (divided by one less than their number)."""
+        return float(np.std(self.values, ddof=1))
+
+
+def signed_rank(values: tp.Sequence[float]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test on differences; zeros are left out, and 1 where nothing else is."""
+    sample = np.asarray(values, dtype=np.float64)
+    return float(stats.wilcoxon(sample).pvalue) if np.any(sample != 0) else 1.
+
+
+def verdict(difference: Difference) -> str:
+    """What may be said of the first: "better" or "worse" where the interval excludes zero, else "not distinguishable".
+
+    With fewer than `FEW` tracks the signed-rank test must agree, at the level of the interval: there the interval alone
+    would see differences where there are none in up to a fifth of all cases.
+    """
+    interval = difference.interval
+    if not interval.excludes_zero:
+        return UNCLEAR
+    if len(difference.values) < FEW and difference.p_value >= 1 - interval.level:
+        return UNCLEAR
+    return BETTER if interval.low > 0 else WORSE
+
+
+def compare(first: Evaluation, second: Evaluation, family: Family, *,
+            sources: tp.Optional[tp.Sequence[str]] = None, level: float = LEVEL, method: str = "bca",
+            resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+    """`first` minus `second`, source by source and over all sources, on the tracks that both have, by name.
+
+    Args:
+        family: of one value per track; a pooled family has none.
+        sources: by default those of `first` that `second` has, too.
+        level, method, resamples, seed: of the intervals, as in `bootstrap_interval`.
+
+    Raises:
+        FamilyError: for a pooled family.
+        DatasetError: where fewer than `FEWEST` tracks are shared or scored in both, a track occurs twice, or no source
+            is shared.
+    """
+    if family.pooled:
+        raise FamilyError(f"{family.key} has no value per track to pair: frames of one song are not independent, so "
+                          f"compare in {family.metric.lower()}_{family.across}_of_medians")
+    ours, theirs = _by_name(first), _by_name(second)
+    shared = sorted({*ours} & {*theirs})   # sorted, so that an interval does not depend on the order of a record
+    if len(shared) < FEWEST:
+        raise DatasetError(f"{first.name} ({first.dataset}, {len(ours)} tracks) and {second.name} ({second.dataset}, "
+                           f"{len(theirs)} tracks) share {len(shared)} tracks by name; a comparison needs {FEWEST}: "
+                           f"evaluate both on the same test set")
+    wanted = list(sources) if sources is not None else [name for name in first.sources if name in second.sources]
+    if not wanted:
+        raise DatasetError(f"{first.name} ({', '.join(first.sources)}) and {second.name} "
+                           f"({', '.join(second.sources)}) share no source")
+    notes = _notes(first, second, shared, wanted, family.metric)
+    options: tp.Dict[str, tp.Any] = dict(level=level, method=method, resamples=resamples, seed=seed)
+    differences = {}
+    for source in [*wanted, ALL]:
+        paired, scores = _paired(ours, theirs, shared, wanted if source == ALL else [source], family.metric)
+        if len(paired) < FEWEST:
+            notes.append(f"{_spoken(source)} is left out: only {len(paired)} tracks have a score in both, fewer than "
+                         f"{FEWEST}.")
+            continue
+        if len(paired) < len(shared):
+            notes.append(f"{_spoken(source)}: {len(shared) - len(paired)} of {len(shared)} tracks have no score in one "
+                         f"of the two and do not count.")
+        found = _difference(source, family, paired, scores, len(shared), options)
+        if not found.interval.low - TIE <= found.of_aggregates <= found.interval.high + TIE:
+            notes.append(f"{_spoken(source)}: subtracting the two {family.across}s gives {found.of_aggregates:+.2f} dB, "
+                         f"which the paired differences do not bear out ({found.value:+.2f} dB, "
+                         f"{found.interval.low:+.2f} to {found.interval.high:+.2f}).")
+        differences[source] = found
+    if not differences:
+        raise DatasetError(f"{first.name} and {second.name} have no source that {FEWEST} tracks score in both as "
+                           f"{family.metric}: evaluate them with that metric")
+    return Comparison(first=first.name, second=second.name, family=family, tracks=len(shared), differences=differences,
+                      notes=tuple(notes))
+
+
+def _paired(ours: tp.Dict[str, TrackScores], theirs: tp.Dict[str, TrackScores], shared: tp.Sequence[str],
+            sources: tp.Sequence[str], metric: str) -> tp.Tuple[tp.List[str], np.ndarray]:
+    """The shared tracks where all `sources` are defined in both, and their scores [2, sources, tracks]."""
+    scores = np.array([[[tracks[name].scores.get(source, {}).get(metric) for name in shared] for source in sources]
+                       for tracks in (ours, theirs)], dtype=np.float64)   # None becomes NaN
+    defined = np.isfinite(scores).all(axis=(0, 1))
+    return [name for name, whole in zip(shared, defined) if whole], scores[..., defined]
+
+
+def _difference(source: str, family: Family, paired: tp.Sequence[str], scores: np.ndarray, shared: int,
+                options: tp.Dict[str, tp.Any]) -> Difference:
+    """From scores [2, sources, tracks] of the `paired` tracks."""
+    over_tracks = ACROSS[family.across]
+
+    def subtracted(scores: np.ndarray, axis: int) -> tp.Any:
+        aggregates = over_tracks(scores, axis=axis).mean(axis=1)   # over sources
+        return aggregates[0] - aggregates[1]
+
+    values = tuple((scores[0] - scores[1]).mean(axis=0).tolist())
+    won, lost = sum(value > TIE for value in values), sum(value < -TIE for value in values)
+    interval = bootstrap_interval(values, family.across, **options)
+    return Difference(source=source, family=family, tracks=tuple(paired), values=values,
+                      value=family.over_tracks(values), interval=interval,
+                      of_aggregates=float(subtracted(scores, axis=-1)),
+                      of_aggregates_interval=(interval if family.across == "mean"   # the same number
+                                              else interval_of(scores, subtracted, **options)),
+                      p_value=signed_rank(values), won=won, lost=lost, tied=len(values) - won - lost,
+                      dropped=shared - len(values))
+
+
+def _by_name(evaluation: Evaluation) -> tp.Dict[str, TrackScores]:
+    tracks = {track.name: track for track in evaluation.tracks}
+    if len(tracks) < len(evaluation.tracks):
+        raise DatasetError(f"{evaluation.name}: a track occurs twice among its {len(evaluation.tracks)}; a track is "
+                           f"paired by its name, so evaluate it anew")
+    return tracks
+
+
+def _notes(first: Evaluation, second: Evaluation, shared: tp.Sequence[str], sources: tp.Sequence[str],
+           metric: str) -> tp.List[str]:
+    """What is not alike between the two, one sentence each."""
+    notes = []
+    ours, theirs = _by_name(first), _by_name(second)
+    if first.dataset != second.dataset:
+        notes.append(f"Scored on different data: {first.name} on {first.dataset}, {second.name} on {second.dataset}; "
+                     f"tracks are paired by name.")
+    if not len(shared) == len(first.tracks) == len(second.tracks):
+        notes.append(f"Compared on the {len(shared)} tracks that both have ({first.name} has {len(first.tracks)}, "
+                     f"{second.name} has {len(second.tracks)}).")
+    if len(shared) < FEW:
+        notes.append(f"{len(shared)} tracks are few: the intervals are narrower than they should be, and nothing is "
+                     f"called better or worse where the signed-rank test disagrees.")
+    if set(first.sources) != set(second.sources):
+        notes.append(f"They separate different sources ({first.name}: {', '.join(first.sources)}; {second.name}: "
+                     f"{', '.join(second.sources)}): compared on {', '.join(sources)}.")
+    for name in sorted({*first.settings} & {*second.settings} - {"seed", "metrics"}):
+        mine, other = first.settings[name], second.settings[name]
+        if mine != other:
+            notes.append(f"Scored with different settings: {name}={mine} for {first.name}, {other} for {second.name}.")
+    pairs = [(ours[name], theirs[name]) for name in shared]
+    changed = sum("" != one.fingerprint != other.fingerprint != "" for one, other in pairs)
+    if changed:
+        notes.append(f"{changed} of {len(shared)} tracks were read from files with another content: pairs of them are "
+                     f"pairs of songs with the same name only.")
+    shaky = sum(bool(one.ill_conditioned or other.ill_conditioned) for one, other in pairs)
+    if shaky and metric in ("ISR", "SIR", "SAR"):
+        notes.append(f"{shaky} of {len(shared)} tracks are ill-conditioned: there {metric} depends on rounding errors.")
+    return notes
+
+
+def _spoken(source: str) -> str:
+    return "The mean over sources" if source == ALL else source
+
+
+def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict[str, SeedSpread]:
+    """Aggregates of runs that differ in their seed alone, for each source that all of them score, and for "all".
+
+    Raises DatasetError for fewer than two runs, or runs on different tracks: then more than the seed differs.
+    """
+    if len(evaluations) < 2:
+        raise DatasetError(f"a spread over seeds needs at least two runs, found {len(evaluations)}")
+    first = evaluations[0]
+    names = sorted(track.name for track in first.tracks)
+    for other in evaluations[1:]:
+        if sorted(track.name for track in other.tracks) != names or other.sources != first.sources:
+            raise DatasetError(f"{first.name} and {other.name} were scored on different tracks or sources: a spread over "
+                               f"seeds needs the same ones")
+    results = [aggregate(evaluation, family).values for evaluation in evaluations]
+    spreads = {}
+    for source in [*first.sources, ALL]:
+        values = [result[source] for result in results]
+        defined = tuple(value for value in values if value is not None)
+        if len(defined) == len(values):
+            spreads[source] = SeedSpread(source=source, family=family, values=defined)
+    return spreads
+
+
+def describe(difference: Difference) -> str:
+    """The difference in one line: value, interval, family, tracks, test, verdict."""
+    interval, family = difference.interval, difference.family
+    return (f"{_spoken(difference.source)}: {difference.value:+.2f} dB ({interval.level:.0%} interval "
+            f"{interval.low:+.2f} to {interval.high:+.2f}, {family.name}, {family.across} over {len(difference.values)} "
+            f"paired tracks), better on {difference.won}, worse on {difference.lost}, tied on {difference.tied}, "
+            f"signed-rank p {_p(difference.p_value)}: {difference.verdict}")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
+    """A sentence on how the difference of two aggregates compares with what a change of seed alone does.
+
+    Raises FamilyError where they are of two families.
+    """
+    if spread.family.key != difference.family.key or spread.source != difference.source:
+        raise FamilyError(f"a difference in {difference.family.key} of {difference.source} cannot be compared with a "
+                          f"spread in {spread.family.key} of {spread.source}")
+    size, seeds = abs(difference.of_aggregates), len(spread.values)
+    inside = size <= spread.range
+    told = ("no larger than that: another seed alone can do as much" if inside
+            else f"{size / spread.range:.1f} times that" if spread.range > 0 else "which is more than nothing")
+    return (f"{_spoken(spread.source)}: {seeds} seeds of one recipe lie within {spread.range:.2f} dB (standard deviation "
+            f"{spread.deviation:.2f} dB); the difference of {size:.2f} dB between the aggregates is {told}.")
