@@ -99,6 +99,13 @@ class MiscConfig:
     num_prints: int
     show: bool
     verbose: bool
+    patience: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    minutes: float
+    steps: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +129,7 @@ class Config:
     valid_apply: bool
     flag: tp.Any
     save_every: tp.Optional[int]
+    checkpoint: CheckpointConfig
     weights: tp.List[float]
     augment: AugmentConfig
     continue_from: tp.Optional[str]
@@ -247,7 +255,9 @@ def _check(config: Config) -> None:
     smallest = {"epochs": (config.epochs, 1), "batch_size": (config.batch_size, 1), "test.every": (config.test.every, 1),
                 "max_batches": (config.max_batches, 1), "save_every": (config.save_every, 1), "seed": (config.seed, 0),
                 "test.shifts": (config.test.shifts, 0), "test.workers": (config.test.workers, 0),
-                "misc.num_workers": (config.misc.num_workers, 0), "misc.num_prints": (config.misc.num_prints, 0),
+                "misc.num_workers": (config.misc.num_workers, 0), "misc.patience": (config.misc.patience, 0),
+                "checkpoint.minutes": (config.checkpoint.minutes, 0), "checkpoint.steps": (config.checkpoint.steps, 0),
+                "misc.num_prints": (config.misc.num_prints, 0),
                 "svd.niters": (config.svd.niters, 1), "svd.dim": (config.svd.dim, 1), "svd.bs": (config.svd.bs, 1)}
     for key, (value, least) in smallest.items():
         if value is not None and value < least:

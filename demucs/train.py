@@ -28,18 +28,21 @@ from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
-from .errors import DemucsError, PackageError, SignatureError
+from .errors import ConfigError, DemucsError, PackageError, SignatureError
 from .grids import _published as published
 from .inference import repository
+from .inference.bag import BagOfModels
 from .inference.tracks import Track, musdb_stem_tracks, track_folders
 from .models import zoo
 from .training.best import Selection
+from .training.checkpoints import NEWEST
 from .training.distributed import Group, join_group, leave_group
 from .training.ema import ModelEMA
+from .training.interruption import Requests, Stopped, Watchdog, ending_workers, ignore_in_worker
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
-from .training.solver import CHECKPOINT, Solver
+from .training.solver import Solver
 from .training.stages import TrainStage, ValidStage
 from .training.testing import TestStage
 
@@ -161,7 +164,7 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
                            seed=config.seed, max_batches=1 if config.debug else config.max_batches)
     workers = config.misc.num_workers
-    common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
+    common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda", "worker_init_fn": ignore_in_worker}
     train_loader = DataLoader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
                               **common)
     mine = torch.utils.data.Subset(valid_set, range(group.rank, len(valid_set), group.world_size))
@@ -185,10 +188,26 @@ def test_tracks(config: Config) -> tp.Sequence[Track]:
     return []
 
 
+def pretrained_model(config: Config) -> nn.Module:
+    """The model that continue_pretrained names: in pretrained_repo, or without one in ./release_models or published."""
+    found = repository.get_model(config.continue_pretrained or "", config.pretrained_repo)
+    if not isinstance(found, BagOfModels):
+        return found
+    if len(found.models) > 1:
+        raise ConfigError(f"continue_pretrained={config.continue_pretrained} is a bag of {len(found.models)} models; "
+                          f"give the signature of one of them")
+    return found.models[0]
+
+
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = ()) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     # What can be refused is refused before anything is scanned.
+    parent = folder.parent / (config.continue_from or "") / NEWEST
+    if config.continue_from and not config.continue_pretrained and not parent.exists() \
+            and not (folder / NEWEST).exists():
+        raise SignatureError(f"continue_from={config.continue_from}: there is no {parent}; train that experiment first, "
+                             f"or correct the signature")
     model = build_model(config).to(group.device)
     optim = config.optim
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
@@ -228,25 +247,23 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
-                    save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config))
+                    save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
+                    requests=Requests(group), watchdog=Watchdog(60 * config.misc.patience),
+                    save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
     if solver.restore():
         recorder.resume(len(solver.history))
     elif config.continue_pretrained:
-        repo = Path(config.pretrained_repo or "release_models")
-        pretrained = repository.get_model(config.continue_pretrained, repo)
+        pretrained = group.first_then_all(lambda: pretrained_model(config))    # which may be fetched
         try:
             model.load_state_dict({**(quantisation.bits if quantisation else {}), **pretrained.state_dict()})
         except RuntimeError as error:
-            raise PackageError(f"continue_pretrained={config.continue_pretrained}: the model in {repo} has another "
-                               f"architecture than model={config.model} with these settings ({str(error).splitlines()[0]})"
+            raise PackageError(f"continue_pretrained={config.continue_pretrained}: that model has another architecture "
+                               f"than model={config.model} with these settings ({str(error).splitlines()[0]})"
                                ) from error
-        logger.info("Starting from the weights of %s in %s", config.continue_pretrained, repo)
+        logger.info("Starting from the weights of %s", config.continue_pretrained)
     elif config.continue_from:
-        parent = folder.parent / config.continue_from / CHECKPOINT
-        if not parent.exists():
-            raise SignatureError(f"continue_from={config.continue_from}: there is no {parent}; train that experiment "
-                                 f"first, or correct the signature")
-        solver.start_from(parent, best=config.continue_best, optimizer=config.continue_opt)
+        solver.start_from(folder.parent / config.continue_from / NEWEST, best=config.continue_best,
+                          optimizer=config.continue_opt)
     return solver
 
 
@@ -266,7 +283,12 @@ def main(cfg: tp.Any) -> None:
         group = join_group()
         logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
         solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv)
-        solver.run()
+        try:
+            with ending_workers():
+                solver.run()
+        except Stopped as stopped:
+            logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
+                        stopped.reason or "another process's signal")
         leave_group()
     except DemucsError as error:
         logger.error("%s", error)

@@ -44,20 +44,22 @@ class EpochSampler(Sampler[tp.List[ExampleKey]]):
         self.rank = rank
         self.seed = seed
         self.epoch = 0
+        self.start = 0
         self.steps = min(size // batch_size, max_batches or size)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the permutation that the next iteration walks through."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the permutation that the next iteration walks through, and the step that it begins with."""
         self.epoch = epoch
+        self.start = start
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps - self.start
 
     def __iter__(self) -> tp.Iterator[tp.List[ExampleKey]]:
         epoch = self.epoch
         order = generator(self.seed, "order", epoch).permutation(self.size)
         first = self.rank * self.per_rank
-        for step in range(len(self)):
+        for step in range(self.start, self.steps):
             batch = order[step * self.batch_size:(step + 1) * self.batch_size]
             yield [ExampleKey(epoch, step, position, int(batch[position]))
                    for position in range(first, first + self.per_rank)]

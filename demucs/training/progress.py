@@ -18,14 +18,17 @@ def duration(seconds: float) -> str:
 
 
 class Progress(tp.Generic[Item]):
-    """Iterate over `items`, logging `prints` times. Call `update` with the metrics to show with the next line."""
+    """Iterate over `items`, logging `prints` times. Call `update` with the metrics to show with the next line. The items
+    are those from number `first` on, of `total`."""
 
-    def __init__(self, logger: logging.Logger, items: tp.Iterable[Item], *, name: str, total: int, prints: int):
+    def __init__(self, logger: logging.Logger, items: tp.Iterable[Item], *, name: str, total: int, prints: int,
+                 first: int = 0):
         self.logger = logger
         self.items = items
         self.name = name
         self.total = total
         self.prints = prints
+        self.first = first
         self.metrics = ""
 
     def update(self, metrics: str) -> None:
@@ -34,13 +37,13 @@ class Progress(tp.Generic[Item]):
     def __iter__(self) -> tp.Iterator[Item]:
         begin = time.monotonic()
         every = max(1, self.total // self.prints) if self.prints else self.total + 1
-        for done, item in enumerate(self.items):
-            if done and done % every == 0:
+        for done, item in enumerate(self.items, start=self.first):
+            if done > self.first and done % every == 0:
                 self._log(done, time.monotonic() - begin)
             yield item
 
     def _log(self, done: int, elapsed: float) -> None:
-        speed = done / elapsed
+        speed = (done - self.first) / elapsed
         rate = f"{speed:.2f} it/s" if speed >= 1 else f"{1 / speed:.2f} s/it"
         left = duration((self.total - done) / speed)
         self.logger.info("%s", " | ".join(filter(None, [

@@ -67,8 +67,9 @@ class RunRecorder:
             self.earlier = load(RunCard, self.folder / CARD).sessions
 
     def publish(self, history: tp.Sequence[EpochRecord], best_state: tp.Optional[State]) -> None:
-        """Write the records after an epoch, and the best weights where they changed."""
-        save_history(history, self.folder / HISTORY)
+        """Write the records after an epoch or at an early end, and the best weights where they changed."""
+        if history:
+            save_history(history, self.folder / HISTORY)
         session = Session(started=self.started, ended=now(), seconds=time.monotonic() - self.begin,
                           first_epoch=self.first_epoch, last_epoch=len(history), world_size=self.world_size,
                           device=self.device, job=os.environ.get("SLURM_JOB_ID"))

@@ -1,9 +1,12 @@
 """The training run: epochs of train, validate, select, sometimes test, and always save.
 
-The solver knows stages and records, not waveforms. It can stop between any two epochs and go on in another process:
-everything it needs is in the registry, and chance is keyed by epoch and step.
+The solver knows stages and records, not waveforms. It can stop after any step and go on in another process, to the same
+bits: everything it needs is in the registry, its position says how far the epoch has come, and chance is keyed by epoch
+and step. A run may go on with another number of processes; then the batches are the same and the sums are rounded
+elsewhere.
 """
 
+import dataclasses
 import logging
 import math
 import time
@@ -16,16 +19,29 @@ from torch import nn
 from ..errors import PackageError, TrainingError
 from ..schema import EpochRecord, Metrics
 from .best import Selection
+from .checkpoints import Checkpoints
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
-from .stages import TrainStage, ValidStage, describe
-from .state import (NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states,
-                    write_checkpoint)
+from .interruption import Requests, Stopped, Watchdog
+from .stages import Average, TrainStage, ValidStage, describe
+from .state import NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states
 from .svd import SvdSettings, exact_svd_penalty
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.th"
+TEST_KEYS = ("nsdr", "sdr")      # of the summary
+
+
+@dataclasses.dataclass
+class Position:
+    """How far the epoch has come: steps done, their metrics on this rank, seconds spent on them in all sessions; once all
+    steps are done, the metrics of the whole pass (then averages over epochs are updated, too), and those of every
+    candidate that is validated."""
+    step: int = 0
+    average: Average = dataclasses.field(default_factory=Average)
+    seconds: float = 0.
+    trained: tp.Optional[Metrics] = None
+    candidates: tp.Dict[str, Metrics] = dataclasses.field(default_factory=dict)
 
 
 class Solver:
@@ -41,6 +57,8 @@ class Solver:
         publish: called on rank 0 after every epoch with (history, best weights if they changed else None), before the
             checkpoint is written.
         settings: plain configuration, stored in the checkpoint for readers.
+        requests, watchdog: see `interruption`.
+        save_minutes, save_steps: time and steps between checkpoints within an epoch; 0 for none.
     """
 
     def __init__(self, *, model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainStage, valid: ValidStage,
@@ -49,7 +67,8 @@ class Solver:
                  group: Group, folder: Path, epochs: int, test_every: int, test_best: bool,
                  save_every: tp.Optional[int],
                  publish: tp.Callable[[tp.Sequence[EpochRecord], tp.Optional[State]], None],
-                 settings: tp.Mapping[str, tp.Any]):
+                 settings: tp.Mapping[str, tp.Any], requests: Requests, watchdog: Watchdog, save_minutes: float,
+                 save_steps: int):
         self.model = model
         self.train = train
         self.valid = valid
@@ -67,11 +86,18 @@ class Solver:
         self.save_every = save_every
         self.publish = publish
         self.settings = dict(settings)
+        self.requests = requests
+        self.watchdog = watchdog
+        self.save_seconds = 60 * save_minutes
+        self.save_steps = save_steps
+        self.checkpoints = Checkpoints(folder)
+        self.saved = time.monotonic()
         self.history: tp.List[EpochRecord] = []
         self.best_state: tp.Optional[State] = None
+        self.position = Position()
 
         self.registry = StateRegistry()
-        self.registry.add_object("state", _Weights(model))
+        self.registry.add_object("state", model)
         self.registry.add_object("optimizer", optimizer)
         self.registry.add("history", lambda: [record.to_history() for record in self.history], self._set_history)
         self.registry.add("best_state", lambda: self.best_state, self._set_best)
@@ -85,26 +111,38 @@ class Solver:
     def _set_best(self, state: tp.Optional[State]) -> None:
         self.best_state = state
 
-    @property
-    def checkpoint_file(self) -> Path:
-        return self.folder / CHECKPOINT
-
     def restore(self) -> bool:
-        """Continue from this run's own checkpoint, if it has one."""
-        if not self.checkpoint_file.exists():
+        """Continue from this run's own newest checkpoint that can be read, if it has one."""
+        found = self.checkpoints.read()
+        if found is None:
             return False
-        package = read_checkpoint(self.checkpoint_file)
-        self.registry.restore(package, str(self.checkpoint_file))
+        package, path = found
+        self.registry.restore(package, str(path))
         if package[NOTES]:
             for note in package[NOTES] + different_settings(self.settings, package["args"]):
-                logger.warning("%s: %s", self.checkpoint_file, note)
+                logger.warning("%s: %s", path, note)
         states = package.get("random_states", [])
         if self.group.rank < len(states):
             set_random_states(states[self.group.rank])
-        logger.info("Continuing after epoch %d, from %s", len(self.history), self.checkpoint_file)
+        self._set_position(package.get("position"))
+        where = f"in epoch {len(self.history) + 1}, after step {self.position.step}" if self.position.step else \
+            f"after epoch {len(self.history)}"
+        logger.info("Continuing %s, from %s", where, path)
         for number, record in enumerate(self.history, start=1):
             self._log_epoch(number, record)
         return True
+
+    def _set_position(self, saved: tp.Optional[tp.Mapping[str, tp.Any]]) -> None:
+        """The position in a checkpoint; those of published Demucs stand between epochs."""
+        if not saved:
+            return
+        averages = saved["averages"]
+        if len(averages) == self.group.world_size:
+            own = averages[self.group.rank:self.group.rank + 1]
+        else:                                    # another number of ranks: the first one counts for all
+            own = averages if self.group.is_first else []
+        self.position = Position(saved["step"], Average.restored(own), saved["seconds"], saved["trained"],
+                                 dict(saved["candidates"]))
 
     def start_from(self, checkpoint: Path, *, best: bool, optimizer: bool) -> None:
         """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for.
@@ -118,6 +156,9 @@ class Solver:
             raise PackageError(f"{checkpoint}: holds no {'best' if best else 'last'} weights; no epoch of it has finished")
         own = self.model.state_dict()
         fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+        if optimizer and fitting.keys() != own.keys():
+            raise PackageError(f"{checkpoint}: belongs to a model of another shape, so the state of its optimizer cannot "
+                               f"be taken over; set continue_opt=false")
         if not fitting:
             raise PackageError(f"{checkpoint}: holds none of this model's weights; it belongs to another model")
         self.model.load_state_dict(fitting, strict=False)
@@ -130,27 +171,50 @@ class Solver:
         logger.info("Starting from the %s weights of %s", "best" if best else "last", checkpoint)
 
     def run(self) -> None:
-        """Train until all epochs are done. Does nothing where they are."""
+        """Train until all epochs are done. Does nothing where they are.
+
+        Raises:
+            Stopped: where a signal asked for it; the state is saved then.
+        """
         if len(self.history) >= self.epochs:
             logger.info("All %d epochs are done.", self.epochs)
-        for epoch in range(len(self.history), self.epochs):
-            record, changed = self._epoch(epoch)
-            self.history.append(record)
-            self._save(epoch, changed)
+        with self.requests.listening(), self.watchdog.watching():
+            while len(self.history) < self.epochs:
+                epoch = len(self.history)
+                record, changed = self._epoch(epoch)
+                self.history.append(record)
+                self.position = Position()
+                self._publish(epoch, changed)
+                keep = self.save_every and (epoch + 1) % self.save_every == 0 and epoch + 1 != self.epochs
+                self._save(keep_as=f"checkpoint_{epoch + 1}.th" if keep else None)
+                self._go_on()
+            self._finish()
 
     def _epoch(self, epoch: int) -> tp.Tuple[EpochRecord, bool]:
         logger.info("-" * 70)
-        begin = time.monotonic()
-        train = self.train.run(epoch)
-        for average in self.epoch_averages:
-            average.update()
-        logger.info("Train Summary | Epoch %d | %s", epoch + 1, describe(train))
-        trained = time.monotonic()
+        position = self.position
+        begin = time.monotonic() - position.seconds
 
-        candidates = {"main": self.valid.run(epoch, "main")}
+        def after_step(done: int, average: Average) -> None:
+            position.step, position.average, position.seconds = done, average, time.monotonic() - begin
+            due = bool(self.save_seconds) and time.monotonic() - self.saved >= self.save_seconds
+            self._go_on(due=due or bool(self.save_steps) and done % self.save_steps == 0)
+        if position.trained is None:
+            train = self.train.run(epoch, start=position.step, average=position.average, between=after_step)
+            for average in self.epoch_averages:
+                average.update()
+            position.trained, position.seconds = train, time.monotonic() - begin
+        train, trained = position.trained, begin + position.seconds
+        logger.info("Train Summary | Epoch %d | %s", epoch + 1, describe(train))
+
+        candidates = position.candidates
+        if "main" not in candidates:
+            candidates["main"] = self.valid.run(epoch, "main", between=self._go_on)
         for name, average in self.averages.items():
-            with swapped(self.model, average.state):
-                candidates[name] = self.valid.run(epoch, name)
+            if name not in candidates:
+                self._go_on()
+                with swapped(self.model, average.state):
+                    candidates[name] = self.valid.run(epoch, name, between=self.watchdog.beat)
         chosen = self.selection.choose(candidates)
         value = self.selection.value(candidates[chosen])
         if not math.isfinite(value):
@@ -159,10 +223,11 @@ class Solver:
                                 f"optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
         best = self.selection.best_so_far(self.history, value)
         changed = value == best or self.always_newest
+        best_state = self.best_state
         if changed:
-            self.best_state = copy_state(self.model.state_dict())
+            best_state = copy_state(self.model.state_dict())
             if chosen != "main":
-                self.best_state.update(copy_state(self.averages[chosen].state))
+                best_state.update(copy_state(self.averages[chosen].state))
         penalty = exact_svd_penalty(self.model, self.svd) if self.svd.penalty else None
         validated = time.monotonic()
         seconds = {"train": trained - begin, "valid": validated - trained}
@@ -170,14 +235,29 @@ class Solver:
         is_last = epoch + 1 == self.epochs
         test = None
         if self.test is not None and (is_last or (epoch + 1) % self.test_every == 0):
-            assert self.best_state is not None
-            with swapped(self.model, self.best_state if self.test_best else {}):
+            assert best_state is not None
+            with swapped(self.model, best_state if self.test_best else {}):
                 test = self.test(epoch, is_last)
             seconds["test"] = time.monotonic() - validated
+        self.best_state = best_state
         record = EpochRecord(train=train, candidates=candidates, chosen=chosen, best=best, penalty=penalty, test=test,
                              seconds=seconds)
         self._log_epoch(epoch + 1, record, train=False)
         return record, changed
+
+    def _go_on(self, due: bool = False) -> None:
+        """Between two steps, on all ranks together: save where it is due or asked for, and stop where that is asked for.
+
+        The model must have its own weights, not those of an average.
+        """
+        self.watchdog.beat()
+        stop, save = self.requests.agreed(due)
+        if stop or save:
+            self._save()
+        if stop:
+            self._publish(len(self.history), False)
+            self._finish()
+            raise Stopped(self.requests.stop_signal)
 
     def _log_epoch(self, number: int, record: EpochRecord, train: bool = True) -> None:
         if train:
@@ -186,32 +266,31 @@ class Solver:
                     record.chosen)
         if record.test:
             logger.info("Test Summary | Epoch %d | %s", number, " | ".join(
-                f"{key} {value:.3f}" for key, value in record.test.items() if key.partition("_")[0] in ("nsdr", "sdr")))
+                f"{key} {value:.3f}" for key, value in record.test.items() if key.partition("_")[0] in TEST_KEYS))
 
-    def _save(self, epoch: int, best_changed: bool) -> None:
-        states = self.group.gather(random_states())
+    def _publish(self, epoch: int, best_changed: bool) -> None:
+        if not self.group.is_first:
+            return
+        try:
+            self.publish(self.history, self.best_state if best_changed else None)
+        except OSError as error:
+            raise TrainingError(f"cannot write the records of epoch {epoch + 1} in {self.folder}: {error}. The last "
+                                f"checkpoint is untouched; free some space and start the run again, it continues from "
+                                f"there.") from error
+
+    def _save(self, keep_as: tp.Optional[str] = None) -> None:
+        """Write a checkpoint, in the background. All ranks take part: each has its own part of the position."""
+        position = self.position
+        ranks = self.group.gather((random_states(), position.average.state_dict()))
         if self.group.is_first:
-            package = {**self.registry.collect(), "random_states": states}
-            try:
-                self.publish(self.history, self.best_state if best_changed else None)
-            except OSError as error:
-                raise TrainingError(f"cannot write the records of epoch {epoch + 1} in {self.folder}: {error}. The "
-                                    f"previous checkpoint is untouched; free some space and start the run again, it "
-                                    f"continues from there.") from error
-            write_checkpoint(package, self.checkpoint_file)
-            if self.save_every and (epoch + 1) % self.save_every == 0 and epoch + 1 != self.epochs:
-                write_checkpoint(package, self.folder / f"checkpoint_{epoch + 1}.th")
+            self.checkpoints.save({
+                **self.registry.collect(), "random_states": [states for states, _ in ranks],
+                "position": {"step": position.step, "averages": [average for _, average in ranks],
+                             "seconds": position.seconds, "trained": position.trained,
+                             "candidates": position.candidates}}, keep_as=keep_as)
+        self.saved = time.monotonic()
+
+    def _finish(self) -> None:
+        """Until the last checkpoint is on disk, for all ranks."""
+        self.checkpoints.wait()
         self.group.barrier()
-
-
-class _Weights:
-    """The model in the registry: its tensors are copied to the CPU, since a checkpoint must open anywhere."""
-
-    def __init__(self, model: nn.Module):
-        self.model = model
-
-    def state_dict(self) -> State:
-        return copy_state(self.model.state_dict())
-
-    def load_state_dict(self, state: State) -> None:
-        self.model.load_state_dict(state)

@@ -34,6 +34,19 @@ class Average:
         self.totals: tp.Dict[str, float] = {}
         self.count = 0
 
+    def state_dict(self) -> tp.Dict[str, tp.Any]:
+        return {"totals": dict(self.totals), "count": self.count}
+
+    @classmethod
+    def restored(cls, states: tp.Sequence[tp.Mapping[str, tp.Any]]) -> "Average":
+        """One average over what several have seen."""
+        average = cls()
+        for state in states:
+            for key, total in state["totals"].items():
+                average.totals[key] = average.totals.get(key, 0.) + total
+            average.count += state["count"]
+        return average
+
     def add(self, metrics: Metrics, count: int) -> None:
         for key, value in metrics.items():
             self.totals[key] = self.totals.get(key, 0.) + value * count
@@ -86,26 +99,30 @@ class TrainStage:
     track_name: tp.Callable[[int], str]
     quantisation: tp.Optional[Quantisation] = None
 
-    def run(self, epoch: int) -> Metrics:
-        """Train for one epoch (counted from 0).
+    def run(self, epoch: int, *, start: int = 0, average: tp.Optional[Average] = None,
+            between: tp.Callable[[int, Average], None] = lambda done, average: None) -> Metrics:
+        """Train for one epoch (counted from 0), or for what is left of it after `start` steps, whose metrics `average`
+        holds. `between(steps done, average)` is called after each step, and may end the pass by raising.
 
         Raises:
             TrainingError: before the step in which a loss or gradient is not finite.
         """
         self.model.train()
-        self.sampler.set_epoch(epoch)
+        self.sampler.set_epoch(epoch, start)
         keys = list(self.sampler)
         progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Train | Epoch {epoch + 1}",
-                                                    total=len(keys), prints=self.prints)
-        average = Average()
-        for step, sources in enumerate(progress):
+                                                    total=start + len(keys), prints=self.prints, first=start)
+        average = average or Average()
+        for step, sources in enumerate(progress, start=start):
+            batch = keys[step - start]
             sources = sources.to(self.group.device, non_blocking=True)
-            first = keys[step][0].position
+            first = batch[0].position
             sources = self.augment(sources, epoch=epoch, step=step, first=first)
             metrics = self.step(sources, epoch=epoch, step=step, first=first,
-                                names=sorted({self.track_name(key.index) for key in keys[step]}))
+                                names=sorted({self.track_name(key.index) for key in batch}))
             average.add(metrics, len(sources))
             progress.update(describe(average.here()))
+            between(step + 1, average)
         return average.everywhere(self.group)
 
     def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
@@ -198,12 +215,16 @@ class ValidStage:
     quantisation: tp.Optional[Quantisation] = None
 
     @torch.no_grad()
-    def run(self, epoch: int, name: str) -> Metrics:
+    def run(self, epoch: int, name: str, *, between: tp.Callable[[], None] = lambda: None) -> Metrics:
         """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source; with quantisation also
-        "ms", the size of the model in MB, which the loss counts as in training."""
+        "ms", the size of the model in MB, which the loss counts as in training.
+
+        `between` is called equally often on all ranks, after each batch, and may end the pass by raising.
+        """
         was_training = self.model.training
         self.model.eval()
         total = min(len(self.loader), self.max_batches or len(self.loader))
+        most = int(max(self.group.gather(total)))
         progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Valid | Epoch {epoch + 1} | {name}",
                                                     total=total, prints=self.prints)
         size = None if self.quantisation is None else self.quantisation.size()
@@ -215,6 +236,9 @@ class ValidStage:
                 batch = batch.to(self.group.device, non_blocking=True)
                 average.add(self._score(batch[:, 0], batch[:, 1:], size), len(batch))
                 progress.update(describe(average.here()))
+                between()
+        for _ in range(total, most):             # a rank with less to do still takes part in every agreement
+            between()
         self.model.train(was_training)
         return average.everywhere(self.group)
 

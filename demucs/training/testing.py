@@ -19,10 +19,11 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class TestStage:
-    """nSDR on every test, and museval's metrics after the last epoch where `sdr` is set.
+    """nSDR on every test, and those of BSSEval after the last epoch where `sdr` is set.
 
     `tracks` are shared over the group. With `save_to`, the separated tracks are kept there. A model that is trained for
-    quantisation is quantised for it.
+    quantisation is quantised for it. `workers` is of published configurations, which leave BSSEval to other processes;
+    here it costs too little for that.
     """
     model: nn.Module
     tracks: tp.Sequence[Track]
@@ -45,8 +46,7 @@ class TestStage:
         with rounded(self.quantisation):
             mine = evaluate_tracks(
                 self.model, self.tracks, metrics=metrics, shifts=self.shifts, overlap=self.overlap, split=self.split,
-                seed=self.seed, workers=self.workers if len(metrics) > 1 else 0, save_to=self.save_to,
-                rank=self.group.rank, world_size=self.group.world_size)
+                seed=self.seed, save_to=self.save_to, rank=self.group.rank, world_size=self.group.world_size)
         self.model.train(was_training)
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)

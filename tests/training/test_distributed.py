@@ -29,8 +29,9 @@ group = join_group()
 solver = build_solver(config, folder, group, signature="x")
 if "STOP_AFTER_AN_EPOCH" in os.environ:
     save = solver._save
-    def save_and_stop(*args):
-        save(*args)
+    def save_and_stop(**kwargs):
+        save(**kwargs)
+        solver._finish()
         sys.exit(0)
     solver._save = save_and_stop
 solver.run()

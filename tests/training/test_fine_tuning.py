@@ -13,7 +13,9 @@ from training.conftest import TINY, write_track
 
 from demucs import schema
 from demucs.config import read
+from demucs.errors import ConfigError, PackageError, SignatureError
 from demucs.grids import mmi_ft, repro_ft
+from demucs.inference.bag import BagOfModels
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
 
@@ -99,6 +101,36 @@ def test_the_optimizer_goes_on(songs, tmp_path):
     solver.train.run(epoch=1)
     for key, value in solver.model.state_dict().items():
         assert torch.equal(value, long.model.state_dict()[key]), key
+
+
+def test_an_optimizer_of_another_size_is_refused(songs, tmp_path):
+    train(tmp_path / "parent", settings(songs, [*TINY, "epochs=1"]))
+    with pytest.raises(PackageError, match="optimizer"):
+        build_solver(settings(songs, [*TINY, "hdemucs.channels=8", "continue_from=parent", "continue_opt=true"]),
+                     tmp_path / "child", ALONE)
+
+
+def test_a_published_model_by_its_name(songs, tmp_path, monkeypatch):
+    """Without `pretrained_repo`, in ./release_models or else published; a bag of one is that model, others are refused."""
+    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY, "epochs=1"]))
+    asked = []
+
+    def get_model(name, repo=None):
+        asked.append((name, repo))
+        return BagOfModels([parent.model] * (2 if name == "pair" else 1))
+    monkeypatch.setattr("demucs.inference.repository.get_model", get_model)
+    solver = build_solver(settings(songs, [*TINY, "continue_pretrained=one", "seed=9"]), tmp_path / "child", ALONE)
+    assert asked == [("one", None)]
+    for key, value in solver.model.state_dict().items():
+        assert torch.equal(value, parent.model.state_dict()[key])
+    with pytest.raises(ConfigError, match="bag of 2 models"):
+        build_solver(settings(songs, [*TINY, "continue_pretrained=pair"]), tmp_path / "other", ALONE)
+
+
+def test_an_absent_parent_is_said_before_anything_is_scanned(songs, tmp_path):
+    config = settings(tmp_path / "nowhere", [*TINY, "continue_from=nothing"])
+    with pytest.raises(SignatureError, match="continue_from=nothing"):
+        build_solver(config, tmp_path / "child", ALONE)
 
 
 def dora(*arguments, songs, folder):

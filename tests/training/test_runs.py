@@ -72,8 +72,9 @@ def test_interrupted_runs_end_with_the_same_weights(songs, tmp_path):
         assert len(solver.history) == stop - 1
         save = solver._save
 
-        def save_then_stop(*args, save=save):
-            save(*args)
+        def save_then_stop(save=save, solver=solver, **kwargs):
+            save(**kwargs)
+            solver.checkpoints.wait()
             raise Stop
         solver._save = save_then_stop
         with pytest.raises(Stop):

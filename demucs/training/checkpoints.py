@@ -1,0 +1,97 @@
+"""Checkpoints written beside the training: a snapshot at once, the file in the background, and always two of them.
+
+The newest is `checkpoint.th`, the one before `checkpoint_previous.th`. A file appears whole or not at all, and where the
+newest cannot be read (a disk lost power after the rename) the run goes on from the one before.
+"""
+
+import logging
+import os
+import threading
+import time
+import typing as tp
+from pathlib import Path
+
+import torch
+
+from ..errors import PackageError, TrainingError
+from .state import read_checkpoint, write_checkpoint
+
+logger = logging.getLogger(__name__)
+
+NEWEST = "checkpoint.th"
+PREVIOUS = "checkpoint_previous.th"
+
+
+def snapshot(value: tp.Any) -> tp.Any:
+    """A copy that later training does not change, with all tensors on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(snapshot(item) for item in value)
+    return value
+
+
+class Checkpoints:
+    """The checkpoints of a run in `folder`. Only the first rank writes; all may read."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.seconds_stalled = 0.            # of training, by saving
+        self._thread: tp.Optional[threading.Thread] = None
+        self._error: tp.Optional[TrainingError] = None
+
+    def save(self, package: tp.Mapping[str, tp.Any], *, keep_as: tp.Optional[str] = None) -> None:
+        """Take a snapshot of `package` now and write it in the background, after the one before is written. `keep_as` is
+        the name of a further file for the same content, which stays.
+
+        Raises:
+            TrainingError: where the one before could not be written.
+        """
+        begin = time.monotonic()
+        self.wait()
+        frozen = snapshot(dict(package))
+        self._thread = threading.Thread(target=self._write, args=(frozen, keep_as), name="checkpoint")
+        self._thread.start()
+        self.seconds_stalled += time.monotonic() - begin
+
+    def wait(self) -> None:
+        """Until everything is on disk. Raises TrainingError where it could not be written; older files are untouched."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, package: tp.Mapping[str, tp.Any], keep_as: tp.Optional[str]) -> None:
+        try:
+            fresh = self.folder / (NEWEST + ".new")
+            write_checkpoint(package, fresh)
+            if (self.folder / NEWEST).exists():
+                os.replace(self.folder / NEWEST, self.folder / PREVIOUS)
+            os.replace(fresh, self.folder / NEWEST)
+            if keep_as is not None:
+                write_checkpoint(package, self.folder / keep_as)
+        except TrainingError as error:
+            self._error = error
+        except OSError as error:
+            self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {error}. The checkpoint before it is "
+                                        f"untouched; free some space and start the run again, it continues from there.")
+
+    def read(self) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
+        """The newest checkpoint that can be read, and its file; None where there is none.
+
+        Raises:
+            PackageError: where there are some, and none can be read.
+        """
+        found = [path for path in (self.folder / NEWEST, self.folder / PREVIOUS) if path.exists()]
+        for path in found:
+            try:
+                return read_checkpoint(path), path
+            except PackageError as error:
+                if path == found[-1]:
+                    raise
+                logger.warning("%s. Going on from the one before, %s.", error, PREVIOUS)
+        return None

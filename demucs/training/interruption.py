@@ -1,0 +1,108 @@
+"""Requests from outside, to stop or to save, and what happens when nothing happens any more.
+
+A scheduler warns before it ends a job: SIGUSR2 some minutes before the time limit, SIGTERM before it preempts or cancels.
+A handler only notes that; the ranks agree between two steps, save together and leave. SIGUSR1 asks for a checkpoint
+without stopping. Loader workers get the same signals and must live on until their rank has saved.
+
+A rank that hangs (a collective whose partner is gone, a dead file system) prints the stacks of all its threads and ends
+itself after `patience` seconds without a beat, so that no job waits for ever.
+"""
+
+import contextlib
+import faulthandler
+import logging
+import multiprocessing
+import signal
+import sys
+import threading
+import typing as tp
+
+from .distributed import Group
+
+logger = logging.getLogger(__name__)
+
+STOPPING = (signal.SIGUSR2, signal.SIGTERM)
+SAVING = signal.SIGUSR1
+
+
+class Stopped(Exception):
+    """The run was asked to stop, has saved its state, and goes on from there when it is started again. `reason` is the
+    name of the signal, on the rank that got one."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Requests:
+    """What was asked of this process, and what the group has agreed on."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.stop_signal = ""
+        self.save_wanted = False
+
+    def _note(self, number: int, frame: tp.Any) -> None:
+        if number == SAVING:
+            self.save_wanted = True
+        else:
+            self.stop_signal = self.stop_signal or signal.Signals(number).name
+
+    @contextlib.contextmanager
+    def listening(self) -> tp.Iterator[None]:
+        """Signals are noted inside the block, and handled as before after it. Only the main thread can listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in (*STOPPING, SAVING)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def agreed(self, due: bool = False) -> tp.Tuple[bool, bool]:
+        """(stop, save): whether any rank was asked to, or, for saving, whether it is `due` on the first. All ranks must
+        call this together."""
+        stop, save = self.group.sum([bool(self.stop_signal), self.save_wanted or (due and self.group.is_first)])
+        if save:
+            self.save_wanted = False
+        return stop > 0, save > 0
+
+
+def ignore_in_worker(index: int) -> None:
+    """For `worker_init_fn` of a loader: its rank alone decides when to stop. Use `ending_workers` in the rank."""
+    for number in (*STOPPING, SAVING):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def ending_workers() -> tp.Iterator[None]:
+    """Child processes end with the block. Python would ask them to, by the signal that they ignore, and wait for ever."""
+    try:
+        yield
+    finally:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+
+class Watchdog:
+    """Ends this process, with the stacks of all threads in its log, `patience` seconds after the last beat.
+
+    It works while the interpreter is stuck in a library, since faulthandler's thread needs no lock.
+    """
+
+    def __init__(self, patience: tp.Optional[float]):
+        self.patience = patience
+
+    def beat(self) -> None:
+        if self.patience:
+            faulthandler.dump_traceback_later(self.patience, exit=True, file=sys.__stderr__)
+
+    @contextlib.contextmanager
+    def watching(self) -> tp.Iterator[None]:
+        self.beat()
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()

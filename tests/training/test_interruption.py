@@ -1,0 +1,259 @@
+"""Runs that are stopped between any two steps, or lose their newest checkpoint, end with the same bits."""
+
+import contextlib
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from training.conftest import TINY
+from training.test_runs import settings, solver_in, weights
+
+from demucs import schema
+from demucs.errors import PackageError, TrainingError
+from demucs.training import checkpoints
+from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints, snapshot
+from demucs.training.interruption import Requests, Stopped, Watchdog
+from demucs.training.stages import Average
+
+STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2"]
+
+
+def numbers(solver):
+    """All that the history says, but for how long things took."""
+    return [{key: value for key, value in record.to_history().items() if key != "seconds"} for record in solver.history]
+
+
+def stop_at(solver, moment):
+    """Ask for a stop at the `moment`-th time that the solver looks, counted from 1."""
+    looks = iter(range(1, 10 ** 6))
+    agreed = solver.requests.agreed
+
+    def look(due=False):
+        if next(looks) == moment:
+            solver.requests.stop_signal = "SIGUSR2"
+        return agreed(due)
+    solver.requests.agreed = look
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run left alone, and its settings."""
+    from training.conftest import songs as make
+    folder = tmp_path_factory.mktemp("straight")
+    config = settings(make.__wrapped__(folder), *STEPS)
+    solver = solver_in(folder / "x", config)
+    looks = []
+    agreed = solver.requests.agreed
+    solver.requests.agreed = lambda due=False: looks.append(due) or agreed(due)
+    solver.run()
+    return config, solver, len(looks)
+
+
+def test_stopped_at_every_moment(straight, tmp_path):
+    """One run for each moment: in the steps, in and between validations, and after an epoch."""
+    config, expected, looks = straight
+    assert looks >= 2 * (3 + 3 + 1)
+    steps = set()
+    for moment in range(1, looks):
+        folder = tmp_path / f"{moment}"
+        first = solver_in(folder, config)
+        stop_at(first, moment)
+        with pytest.raises(Stopped, match="SIGUSR2"):
+            first.run()
+        resumed = solver_in(folder, config)
+        steps.add((len(resumed.history), resumed.position.step, resumed.position.trained is None))
+        resumed.run()
+        assert torch.equal(weights(resumed), weights(expected)), moment
+        assert numbers(resumed) == numbers(expected), moment
+        for name, average in resumed.averages.items():
+            assert all(torch.equal(value, expected.averages[name].state[key]) for key, value in average.state.items())
+            assert average.count == expected.averages[name].count
+        for key, value in resumed.registry.collect()["optimizer"]["state"].items():
+            assert all(torch.equal(part, expected.registry.collect()["optimizer"]["state"][key][name])
+                       for name, part in value.items())
+    assert {(0, 1, True), (0, 2, True), (0, 3, False), (1, 0, True), (1, 1, True), (1, 3, False)} <= steps
+
+
+def test_stopped_again_and_again(straight, tmp_path):
+    config, expected, _ = straight
+    for _ in range(30):
+        solver = solver_in(tmp_path / "x", config)
+        stop_at(solver, 3)           # before that, a validation would never be finished
+        try:
+            solver.run()
+            break
+        except Stopped:
+            continue
+    assert torch.equal(weights(solver), weights(expected)) and numbers(solver) == numbers(expected)
+    card = schema.load(schema.RunCard, tmp_path / "x" / "run_card.json")
+    assert len(card.sessions) > 3 and card.epochs_done == 2
+
+
+def test_a_checkpoint_on_request_does_not_stop(straight, tmp_path):
+    config, expected, _ = straight
+    solver = solver_in(tmp_path / "x", config)
+    saves = []
+    save = solver._save
+    solver._save = lambda **kwargs: saves.append(solver.position.step) or save(**kwargs)
+    track_name = solver.train.track_name
+
+    def ask(index):
+        if not saves:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return track_name(index)
+    solver.train.track_name = ask
+    solver.run()
+    assert saves == [1, 0, 0]
+    assert torch.equal(weights(solver), weights(expected))
+
+
+def test_a_signal_stops_a_run_with_loader_workers(songs, tmp_path):
+    """As a scheduler does it: the signal reaches every process. Loader workers live on, and so does the run."""
+    argv = [*TINY, *STEPS, f"dset.musdb={songs}", f"dset.metadata={tmp_path / 'cache'}", "misc.num_workers=2",
+            "max_batches=null", "dset.shift=0.03", "epochs=2", "checkpoint.minutes=0"]
+    environment = {**os.environ, "_DORA_TEST_PATH": str(tmp_path / "dora"), "OMP_NUM_THREADS": "1"}
+    folders = set()
+    for expected in ("stopped", "done"):
+        run = subprocess.Popen([sys.executable, "-m", "dora", "-P", "demucs", "run", *argv], cwd=REPOSITORY,
+                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+        if expected == "stopped":
+            folder = None
+            deadline = time.monotonic() + 120
+            while folder is None and time.monotonic() < deadline and run.poll() is None:
+                logs = list((tmp_path / "dora" / "xps").glob("*/*.log*"))
+                folder = next((log.parent for log in logs if "Train | Epoch 1" in log.read_text()), None)
+                time.sleep(0.05)
+            os.killpg(run.pid, signal.SIGUSR2)
+        try:
+            output, _ = run.communicate(timeout=120)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+        assert run.returncode == 0, output
+        folders |= {path.parent for path in (tmp_path / "dora" / "xps").glob("*/checkpoint.th")}
+        assert ("Stopped by SIGUSR2" in output) == (expected == "stopped"), output
+    folder, = folders
+    assert "Continuing in epoch 1, after step" in output or "Continuing after epoch" in output
+    assert len(json.loads((folder / "history.json").read_text())) == 2
+
+
+def test_the_newest_two_are_kept_and_a_broken_one_is_passed_over(straight, tmp_path, caplog):
+    config, expected, _ = straight
+    solver = solver_in(tmp_path / "x", config)
+    solver.run()
+    folder = tmp_path / "x"
+    newest, previous = checkpoints.read_checkpoint(folder / NEWEST), checkpoints.read_checkpoint(folder / PREVIOUS)
+    assert (len(newest["history"]), len(previous["history"])) == (2, 1)
+    whole = (folder / NEWEST).read_bytes()
+    for broken in (whole[:len(whole) // 2], b"", whole[:-100] + b"\\0" * 100):
+        (folder / NEWEST).write_bytes(broken)
+        with caplog.at_level("WARNING"):
+            again = solver_in(folder, config)
+        assert len(again.history) == 1 and PREVIOUS in caplog.text
+    again.run()
+    assert torch.equal(weights(again), weights(expected)) and numbers(again) == numbers(expected)
+    (folder / NEWEST).write_bytes(b"")
+    (folder / PREVIOUS).write_bytes(b"")
+    with pytest.raises(PackageError, match=PREVIOUS):
+        solver_in(folder, config)
+
+
+def test_a_full_disk_loses_nothing(straight, tmp_path, monkeypatch):
+    config, expected, _ = straight
+    solver = solver_in(tmp_path / "x", config)
+    stop_at(solver, 2)
+    with pytest.raises(Stopped):
+        solver.run()
+    kept = (tmp_path / "x" / NEWEST).read_bytes()
+
+    def full(package, path):
+        path.write_bytes(b"half")
+        raise TrainingError(f"cannot write {path}: no space left on device")
+    again = solver_in(tmp_path / "x", config)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_checkpoint", full)
+        with pytest.raises(TrainingError, match="no space left"):
+            again.run()
+    assert (tmp_path / "x" / NEWEST).read_bytes() == kept
+    last = solver_in(tmp_path / "x", config)
+    last.run()
+    assert torch.equal(weights(last), weights(expected))
+
+
+def test_checkpoints_by_steps_and_by_time(straight, tmp_path):
+    config, _, _ = straight
+    for override, least in ((["checkpoint.steps=2"], 2 + 2), (["checkpoint.minutes=1e-9"], 6 + 2)):
+        solver = solver_in(tmp_path / override[0], settings(straight_songs(config), *STEPS, *override))
+        saves = []
+        save = solver._save
+        solver._save = lambda save=save, **kwargs: saves.append(1) or save(**kwargs)
+        solver.run()
+        assert len(saves) >= least
+
+
+def straight_songs(config):
+    from pathlib import Path
+    return Path(config.dset.musdb)
+
+
+def test_a_snapshot_is_not_changed_by_what_comes_after():
+    live = {"a": torch.zeros(3), "b": [{"c": (torch.ones(2), 5)}]}
+    kept = snapshot(live)
+    live["a"] += 1
+    live["b"][0]["c"][0].zero_()
+    assert torch.equal(kept["a"], torch.zeros(3)) and torch.equal(kept["b"][0]["c"][0], torch.ones(2))
+
+
+def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    write = checkpoints.write_checkpoint
+
+    def slow(package, path):
+        time.sleep(0.5)
+        write(package, path)
+    monkeypatch.setattr(checkpoints, "write_checkpoint", slow)
+    files = Checkpoints(tmp_path)
+    files.save({"a": torch.zeros(3)})
+    assert files.seconds_stalled < 0.3 and not (tmp_path / NEWEST).exists()
+    files.wait()
+    assert (tmp_path / NEWEST).exists()
+
+
+def test_averages_of_several_ranks_become_one():
+    parts = [Average(), Average()]
+    parts[0].add({"loss": 1.}, 2)
+    parts[1].add({"loss": 4.}, 4)
+    whole = Average.restored([copy.deepcopy(part.state_dict()) for part in parts])
+    assert whole.here() == {"loss": 3.} and whole.count == 6
+    assert Average.restored([]).count == 0
+
+
+def test_handlers_are_put_back():
+    class Alone:
+        def sum(self, values):
+            return [float(value) for value in values]
+        is_first = True
+    before = signal.getsignal(signal.SIGTERM)
+    requests = Requests(Alone())
+    with requests.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert requests.agreed() == (True, False)
+    assert requests.stop_signal == "SIGTERM" and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_process_that_hangs_prints_its_stacks_and_ends():
+    code = ("import time; from demucs.training.interruption import Watchdog\n"
+            "def stuck(): time.sleep(60)\n"
+            "with Watchdog(0.5).watching(): stuck()")
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "in stuck" in done.stderr and time.monotonic() - begin < 50
+    with Watchdog(None).watching():
+        pass
