@@ -28,6 +28,7 @@ RUN_CARD_VERSION = 1
 EVALUATION_VERSION = 2
 RELEASE_VERSION = 1
 HISTORY_VERSION = 1
+STATUS_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
 UNDEFINED = "-"
 
@@ -47,6 +48,30 @@ class Session:
     world_size: int
     device: str                        # e.g. "cuda: NVIDIA A100", "cpu"
     job: tp.Optional[str] = None       # Slurm job id
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run stands, for batch scripts and for people. Its first process keeps it up to date while it lives; one that
+    was killed leaves the last thing it said."""
+    signature: str
+    state: str                         # "running", "stopped" (saved, goes on when started again), "done" or "failed"
+    reason: str                        # name of the signal, or the error; "" otherwise
+    epoch: int                         # 1-based, the one at work
+    step: int                          # steps done in it
+    steps: int                         # of an epoch
+    epochs: int                        # planned
+    best_nsdr: tp.Optional[float]      # dB, on the validation set, of the weights chosen so far
+    seconds_per_step: tp.Optional[float]
+    world_size: int
+    device: str
+    host: str
+    process: int                       # id of the first process
+    job: tp.Optional[str]              # Slurm job id
+    restarts: int                      # of that job
+    started: str                       # ISO 8601, UTC, of this session
+    updated: str                       # ISO 8601, UTC
+    version: int = STATUS_VERSION
 
 
 @dataclass(frozen=True)
@@ -197,7 +222,7 @@ class ReleaseCard:
     version: int = RELEASE_VERSION
 
 
-Record = tp.TypeVar("Record", RunCard, Evaluation, ReleaseCard)
+Record = tp.TypeVar("Record", RunStatus, RunCard, Evaluation, ReleaseCard)
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {Evaluation: (1,)}     # versions that lack fields only, which have defaults
 
 

@@ -44,6 +44,7 @@ from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
 from .training.solver import Solver
 from .training.stages import TrainStage, ValidStage
+from .training.status import StatusFile
 from .training.testing import TestStage
 
 logger = logging.getLogger(__name__)
@@ -248,7 +249,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
                     save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
-                    requests=Requests(group), watchdog=Watchdog(60 * config.misc.patience),
+                    requests=Requests(group), status=StatusFile(folder, group, signature=signature, epochs=config.epochs,
+                                                                steps=sampler.steps), watchdog=Watchdog(60 * config.misc.patience),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
     if solver.restore():
         recorder.resume(len(solver.history))

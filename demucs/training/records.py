@@ -22,6 +22,13 @@ CARD = "run_card.json"
 HISTORY = "history.json"
 
 
+def device_name(group: Group) -> str:
+    """What this process computes on, for records."""
+    if group.device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(group.device)}"
+    return f"cpu: {platform.machine()}"
+
+
 class RunRecorder:
     """Keeps `history.json`, `run_card.json` and `best.th` of a run folder up to date. Only rank 0 calls `publish`.
 
@@ -46,8 +53,7 @@ class RunRecorder:
         self.started = now()
         self.earlier: tp.List[Session] = []
         self.world_size = group.world_size
-        self.device = f"cuda: {torch.cuda.get_device_name(group.device)}" if group.device.type == "cuda" else \
-            f"cpu: {platform.machine()}"
+        self.device = device_name(group)
         learnt_bits = quantisation.bits.values() if quantisation else ()     # no parameters of the model as exported
         self.constant: tp.Dict[str, tp.Any] = dict(
             signature=signature, name=name, argv=list(argv), model=model.zoo_name,

@@ -25,6 +25,7 @@ from .ema import ModelEMA, State, copy_state, swapped
 from .interruption import Requests, Stopped, Watchdog
 from .stages import Average, TrainStage, ValidStage, describe
 from .state import NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states
+from .status import StatusFile
 from .svd import SvdSettings, exact_svd_penalty
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Solver:
         publish: called on rank 0 after every epoch with (history, best weights if they changed else None), before the
             checkpoint is written.
         settings: plain configuration, stored in the checkpoint for readers.
-        requests, watchdog: see `interruption`.
+        requests, watchdog, status: see `interruption` and `status`.
         save_minutes, save_steps: time and steps between checkpoints within an epoch; 0 for none.
     """
 
@@ -67,8 +68,8 @@ class Solver:
                  group: Group, folder: Path, epochs: int, test_every: int, test_best: bool,
                  save_every: tp.Optional[int],
                  publish: tp.Callable[[tp.Sequence[EpochRecord], tp.Optional[State]], None],
-                 settings: tp.Mapping[str, tp.Any], requests: Requests, watchdog: Watchdog, save_minutes: float,
-                 save_steps: int):
+                 settings: tp.Mapping[str, tp.Any], requests: Requests, watchdog: Watchdog, status: StatusFile,
+                 save_minutes: float, save_steps: int):
         self.model = model
         self.train = train
         self.valid = valid
@@ -88,6 +89,7 @@ class Solver:
         self.settings = dict(settings)
         self.requests = requests
         self.watchdog = watchdog
+        self.status = status
         self.save_seconds = 60 * save_minutes
         self.save_steps = save_steps
         self.checkpoints = Checkpoints(folder)
@@ -176,14 +178,26 @@ class Solver:
         Raises:
             Stopped: where a signal asked for it; the state is saved then.
         """
+        try:
+            self._run()
+        except Stopped:
+            raise
+        except Exception as error:
+            self.status.write("failed", str(error) or type(error).__name__)
+            raise
+        self.status.write("done")
+
+    def _run(self) -> None:
         if len(self.history) >= self.epochs:
             logger.info("All %d epochs are done.", self.epochs)
         with self.requests.listening(), self.watchdog.watching():
+            self.status.progress(len(self.history), self.position.step, self.history)
             while len(self.history) < self.epochs:
                 epoch = len(self.history)
                 record, changed = self._epoch(epoch)
                 self.history.append(record)
                 self.position = Position()
+                self.status.progress(len(self.history), 0, self.history)
                 self._publish(epoch, changed)
                 keep = self.save_every and (epoch + 1) % self.save_every == 0 and epoch + 1 != self.epochs
                 self._save(keep_as=f"checkpoint_{epoch + 1}.th" if keep else None)
@@ -197,6 +211,7 @@ class Solver:
 
         def after_step(done: int, average: Average) -> None:
             position.step, position.average, position.seconds = done, average, time.monotonic() - begin
+            self.status.progress(epoch, done, self.history)
             due = bool(self.save_seconds) and time.monotonic() - self.saved >= self.save_seconds
             self._go_on(due=due or bool(self.save_steps) and done % self.save_steps == 0)
         if position.trained is None:
@@ -257,6 +272,7 @@ class Solver:
         if stop:
             self._publish(len(self.history), False)
             self._finish()
+            self.status.write("stopped", self.requests.stop_signal)
             raise Stopped(self.requests.stop_signal)
 
     def _log_epoch(self, number: int, record: EpochRecord, train: bool = True) -> None:

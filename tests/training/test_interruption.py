@@ -235,6 +235,28 @@ def test_averages_of_several_ranks_become_one():
     assert Average.restored([]).count == 0
 
 
+def test_the_status_says_how_a_run_stands(straight, tmp_path, monkeypatch):
+    config, _, _ = straight
+
+    def status():
+        return schema.load(schema.RunStatus, tmp_path / "x" / "status.json")
+    solver = solver_in(tmp_path / "x", config)
+    stop_at(solver, 2)
+    with pytest.raises(Stopped):
+        solver.run()
+    assert (status().state, status().reason, status().epoch, status().step, status().steps) == (
+        "stopped", "SIGUSR2", 1, 2, 3)
+    failing = solver_in(tmp_path / "x", config)
+    monkeypatch.setattr(failing.valid, "run", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        failing.run()
+    assert status().state == "failed" and "division" in status().reason
+    last = solver_in(tmp_path / "x", config)
+    last.run()
+    assert (status().state, status().reason, status().process, status().signature) == ("done", "", os.getpid(), "x")
+    assert status().best_nsdr == max(record.valid["nsdr"] for record in last.history)
+
+
 def test_handlers_are_put_back():
     class Alone:
         def sum(self, values):
