@@ -1,0 +1,74 @@
+"""Leakage: how much of an estimate is found again, as the same waveform, in the other estimates.
+
+Different players do not play the same waveform, so what two estimates have in common in phase was put in both, or was
+torn apart between them. The common part is measured by multiple coherence (J. S. Bendat, A. G. Piersol, "Random Data",
+4th ed. 2010, chapter 7): in every frequency bin and over `SECONDS` at a time, the estimate's spectrum is predicted
+linearly from those of all others, separately for each audio channel. The share of energy that is predicted,
+
+    leakage = 10 log10( sum predicted / sum |E|^2 ),
+
+is 0 dB for an estimate that filters make of the others. With N frames and K other estimates, K / N of anything is
+predicted by chance; that is taken off. Blind to what a source loses to none of the estimates, and to artifacts of one
+estimate alone. Sources that really have a waveform in common (one reverb on all of them) count as leaking.
+"""
+
+import numpy as np
+
+from ...errors import AudioError
+from .spectra import ratio_in_decibels, signals, spectra
+
+N_FFT, HOP = 2048, 1024       # samples; at 44.1 kHz a leak may come up to some 20 ms late
+SECONDS = 2.                  # over which a leak is taken to be filtered the same way
+LEAST_FRAMES = 4              # per other estimate; with fewer, chance predicts too much to be taken off
+FLOOR = -40.                  # dB: below, what is left of chance decides
+LOADING = 1e-9                # of the others' mean energy, added to each, so that silent ones do no harm
+
+
+def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
+    """Part of the energy of each estimate that the others predict, in dB: [S], between -40 and 0; lower is better.
+
+    NaN for a silent estimate; -40 where all others are silent.
+
+    Args:
+        estimates: at least two estimates of one mixture, [S, A, L].
+        samplerate: Hz.
+
+    Raises:
+        AudioError: for another shape or a single estimate, no samples or too few, or samples that are not finite.
+    """
+    estimates = signals(estimates, "leakage between estimates", dimensions=3)
+    others = len(estimates) - 1
+    if others < 1:
+        raise AudioError("leakage is measured between estimates: give at least two")
+    frames = 1 + estimates.shape[-1] // HOP
+    if frames < LEAST_FRAMES * others + 1:
+        raise AudioError(f"leakage between {others + 1} estimates needs at least {LEAST_FRAMES * others * HOP} samples, "
+                         f"got {estimates.shape[-1]}")
+    blocks = max(1, round(frames * HOP / (SECONDS * samplerate)))
+    blocks = min(blocks, frames // (LEAST_FRAMES * others + 1))
+    predicted = np.zeros(len(estimates))
+    whole = np.zeros(len(estimates))
+    for channel in range(estimates.shape[1]):
+        z = spectra(estimates[:, channel], n_fft=N_FFT, hop=HOP)
+        for block in np.array_split(z, blocks, axis=-1):
+            count = block.shape[-1]
+            block = block.transpose(1, 0, 2).astype(np.complex128)             # [F, S, frames]
+            covariance = block @ block.conj().transpose(0, 2, 1)
+            for source in range(len(estimates)):
+                part, all_of_it = _predicted(covariance, source)
+                # What chance predicts of the unpredicted rest is taken off; negative values even out in the sum.
+                predicted[source] += (all_of_it - (all_of_it - part) * count / (count - others)).sum()
+                whole[source] += all_of_it.sum()
+    return np.minimum(0, ratio_in_decibels(np.maximum(predicted, 0), whole, FLOOR))
+
+
+def _predicted(covariance: np.ndarray, source: int) -> tuple:
+    """Energy [F] of a source that the others predict, and all of its energy [F], from covariances [F, S, S]."""
+    others = [index for index in range(covariance.shape[1]) if index != source]
+    among = covariance[:, others][:, :, others]
+    across = covariance[:, others, source][..., None]
+    mean = np.trace(among, axis1=1, axis2=2).real / len(others)
+    loading = LOADING * mean + np.finfo(np.float64).tiny
+    weights = np.linalg.solve(among + loading[:, None, None] * np.eye(len(others)), across)
+    own = covariance[:, source, source].real
+    return np.clip((across.conj() * weights).sum(axis=(1, 2)).real, 0, own), own

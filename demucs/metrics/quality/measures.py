@@ -1,0 +1,81 @@
+"""The list of measures of quality without references, and all of them at once for one song.
+
+`better` is what was expected of each before any was compared with true scores: 1 where a higher value should mean a better
+separation, -1 where a lower one should.
+"""
+
+import typing as tp
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import AudioError
+from .agreement import agreement
+from .harmonicity import hnr
+from .leakage import leakage
+from .musical_noise import kurtosis_ratio
+from .percussive import hpr
+from .reconstruction import level, reconstruction
+
+HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.05}    # the lowest string of a bass; frames of 0.225 s need no more
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`needs` says what there must be beside the estimates: "estimates" (nothing else), "mixture", or "model"."""
+    key: str
+    label: str          # with its unit, for a table or an axis
+    better: int
+    needs: str
+
+
+MEASURES: tp.Dict[str, Measure] = {measure.key: measure for measure in (
+    Measure("hnr", "harmonics-to-noise ratio (dB)", 1, "estimates"),
+    Measure("hpr", "harmonic-to-percussive ratio (dB)", 1, "estimates"),
+    Measure("reconstruction", "what the sum of estimates lacks of the mixture (dB)", -1, "mixture"),
+    Measure("level", "level in the mixture (dB)", 1, "mixture"),
+    Measure("leakage", "leakage from other estimates (dB)", -1, "estimates"),
+    Measure("kurtosis_ratio", "musical noise: kurtosis ratio (dB)", -1, "mixture"),
+    Measure("shift_agreement", "agreement of two shifts (dB)", 1, "model"),
+    Measure("remix_agreement", "agreement after remixing (dB)", 1, "model"),
+)}
+
+Values = tp.Dict[str, tp.List[tp.Optional[float]]]
+
+
+def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional[np.ndarray] = None,
+                 passes: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Values:
+    """Every measure of one song that can be taken from what is given: {measure: one value per source}.
+
+    None where a measure is undefined: for a silent estimate, or between estimates where there is only one. Reconstruction
+    is one number for all sources.
+
+    Args:
+        estimates: [S, A, L].
+        samplerate: Hz.
+        mixture: [A, L], for the measures that need it.
+        passes: several separations [K, S, A, L] for each measure that needs a model; see `demucs.inference.passes`.
+
+    Raises:
+        AudioError: for shapes that do not fit, samples that are not finite, a song of less than a quarter of a second,
+            or passes for an unknown measure.
+    """
+    estimates = np.asarray(estimates)
+    if estimates.ndim != 3:
+        raise AudioError(f"estimates of a song are [sources, channels, samples], got the shape {estimates.shape}")
+    found: tp.Dict[str, tp.Any] = {
+        "hnr": [hnr(estimate, samplerate, **HNR_SETTINGS) for estimate in estimates],
+        "hpr": [hpr(estimate) for estimate in estimates]}
+    if mixture is not None:
+        found["reconstruction"] = [reconstruction(estimates, mixture).relative] * len(estimates)
+        found["level"] = level(estimates, mixture)
+        found["kurtosis_ratio"] = kurtosis_ratio(estimates, mixture)
+    if len(estimates) > 1:
+        found["leakage"] = leakage(estimates, samplerate)
+    for key, several in (passes or {}).items():
+        if key not in MEASURES or MEASURES[key].needs != "model":
+            raise AudioError(f"no measure of passes is called {key!r}; there are: "
+                             f"{', '.join(name for name, one in MEASURES.items() if one.needs == 'model')}")
+        found[key] = agreement(several)
+    return {key: [float(value) if np.isfinite(value) else None for value in found[key]]
+            for key in MEASURES if key in found}

@@ -1,0 +1,56 @@
+"""What several measures share: short-time spectra in numpy, and checks of what they are given."""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ...errors import AudioError
+
+
+def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
+    """Complex spectra [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop.
+
+    A periodic Hann window, frames centred on multiples of `hop`, zeros beyond both ends, no normalisation: the numbers of
+    `librosa.stft`. Single precision stays single.
+    """
+    half = n_fft // 2
+    padded = np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(half, half)])
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(signal.dtype)
+    framed = sliding_window_view(padded, n_fft, axis=-1)[..., ::hop, :]
+    return np.swapaxes(np.fft.rfft(framed * window), -1, -2)
+
+
+def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
+    """`wav` as floating-point numbers, single precision kept.
+
+    Raises:
+        AudioError: where it does not have that many dimensions, holds no sample, or one that is not finite.
+    """
+    wav = np.asarray(wav)
+    if wav.dtype not in (np.float32, np.float64):
+        wav = wav.astype(np.float64)
+    if wav.ndim != dimensions:
+        names = ["samples", "channels", "sources", "passes"][dimensions - 1::-1]
+        raise AudioError(f"{what}: wanted [{', '.join(names)}], got the shape {wav.shape}")
+    if wav.size == 0:
+        raise AudioError(f"{what}: there are no samples in the shape {wav.shape}")
+    if not np.isfinite(wav).all():
+        raise AudioError(f"{what}: some samples are not finite; check the files, or the precision they were made with")
+    return wav
+
+
+def same_length(estimates: np.ndarray, mixture: np.ndarray) -> None:
+    """Raises AudioError where estimates [S, A, L] and a mixture [A, L] differ in channels or length."""
+    if estimates.shape[1:] != mixture.shape:
+        raise AudioError(f"estimates are [sources, channels, samples] = {estimates.shape}, which does not fit a mixture "
+                         f"of {mixture.shape}: convert or trim one of them")
+
+
+def energy(wav: np.ndarray, dims: int = 2) -> np.ndarray:
+    """Sums of squares over the last `dims` dimensions, in double precision."""
+    return np.square(wav, dtype=np.float64).sum(axis=tuple(range(-dims, 0)))
+
+
+def ratio_in_decibels(part: np.ndarray, whole: np.ndarray, floor: float) -> np.ndarray:
+    """10 log10(part / whole), at least `floor`; NaN where the whole is silent."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(whole > 0, np.maximum(floor, 10 * np.log10(np.divide(part, whole))), np.nan)
