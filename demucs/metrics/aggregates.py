@@ -1,9 +1,9 @@
 """From scores per track to one number per source, with the way of doing so in its name.
 
 The same scores give numbers up to 1 dB apart (with pooled frames: up to 3 dB) depending on what is averaged how, and
-papers, Demucs's logs, the MDX challenge and the notes of its users each do it differently. So no function here returns a
-bare "SDR": every aggregate belongs to a `Family`, and `one_family` refuses to put numbers of two families in one table
-or on one axis. In all families the overall number is the mean over sources.
+papers, Demucs's logs, the MDX challenge and notes of users each do it differently. So no function here returns a bare
+"SDR": every aggregate belongs to a `Family`, and `one_family` refuses to put numbers of two families in one table or on
+one axis. In all families the overall number is the mean over sources.
 
     sdr_median_of_medians   median over 1 s frames, then median over tracks   papers, museval's own aggregation
     sdr_mean_of_medians     median over 1 s frames, then mean over tracks     what Demucs logs as `sdr`
@@ -46,8 +46,8 @@ class Family:
 
     `metric` is the name in `TrackScores.scores`; `frames` what is done with frames of one second: "whole" (there are
     none: one ratio per track), "median" (one value per track) or "pooled" (no value per track: all frames of all tracks
-    are one population); `across` what is taken over tracks, or over the pooled frames ("mean" or "median"). `history` is
-    the prefix of its values in an epoch's `test` (published Demucs's names; "" for pooled families, which are not
+    are one population); `across` what is taken over tracks, or over the pooled frames ("mean" or "median"). `history`
+    is the prefix of its values in an epoch's `test` (published Demucs's names; "" for pooled families, which are not
     logged), `short` for a table head, `label` for an axis.
     """
     key: str
@@ -79,13 +79,15 @@ def track_family(metric: str, across: str) -> Family:
         return Family(key=f"{metric}_{across}", metric=metric, across=across, history=history, frames="whole",
                       short=f"{name}, {across}", label=f"{name} (dB): whole track, {across} over tracks")
     return Family(key=f"{metric.lower()}_{across}_of_medians", metric=metric, across=across, history=history,
-                  short=f"{name}, {across} of medians", label=f"{name} (dB): median over 1 s frames, {across} over tracks")
+                  short=f"{name}, {across} of medians",
+                  label=f"{name} (dB): median over 1 s frames, {across} over tracks")
 
 
 def pooled_family(metric: str, across: str) -> Family:
     """The family of `metric` over all frames of all tracks, and their "mean" or "median"."""
     return Family(key=f"{metric.lower()}_pooled_{across}", metric=metric, across=across, history="", frames="pooled",
-                  short=f"{metric}, pooled {across}", label=f"{metric} (dB): {across} over all 1 s frames of all tracks")
+                  short=f"{metric}, pooled {across}",
+                  label=f"{metric} (dB): {across} over all 1 s frames of all tracks")
 
 
 SDR_MEDIAN_OF_MEDIANS = track_family("SDR", "median")
@@ -116,8 +118,8 @@ def one_family(items: tp.Iterable[HasFamily], where: str = "one table") -> Famil
     families = {item.family.key: item.family for item in items}
     if len(families) != 1:
         found = " and ".join(f"{family.key} ({family.label})" for family in families.values()) or "nothing"
-        raise FamilyError(f"{where} must hold numbers of one family, found {found}: aggregate all of them the same way, "
-                          f"or make one for each family")
+        raise FamilyError(f"{where} must hold numbers of one family, found {found}: aggregate all of them the same "
+                          f"way, or make one for each family")
     return next(iter(families.values()))
 
 
@@ -160,7 +162,8 @@ class Pool:
     """All frames of all tracks of one source and metric: what the notes on variants quote.
 
     `values` [frames] in dB are the defined ones, track after track; a frame may be infinite (an estimate without any
-    error), and then so is the mean. `undefined` frames are silent in reference or estimate. `tracks` have a defined one.
+    error), and then so is the mean. `undefined` frames are silent in reference or estimate. `tracks` have one that is
+    defined.
     """
     values: np.ndarray
     undefined: int
@@ -224,8 +227,8 @@ def logged_aggregate(numbers: tp.Mapping[str, float], family: Family,
     `sources` are by default those that the numbers name. Raises FamilyError for a pooled family, which no log has.
     """
     if family.pooled:
-        raise FamilyError(f"{family.key} cannot be read from a log: published Demucs logs means and medians over tracks "
-                          f"only, so it needs an evaluation with its frames")
+        raise FamilyError(f"{family.key} cannot be read from a log: published Demucs logs means and medians over "
+                          f"tracks only, so it needs an evaluation with its frames")
     prefix = f"{family.history}_"
     if sources is None:
         found = [name[len(prefix):] for name in numbers if name.startswith(prefix)]

@@ -53,7 +53,7 @@ def bootstrap_interval(values: tp.Sequence[float], across: str, *, level: float 
 
 def interval_of(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], *, level: float, method: str, resamples: int,
                seed: int) -> Interval:
-    """The interval of `statistic(sample, axis=-1)`, a number from the N tracks along the last axis of `sample` [..., N].
+    """The interval of `statistic(sample, axis=-1)`, a number from N tracks along the last axis of `sample` [..., N].
 
     What is drawn is whole tracks: everything at the same place of the last axis stays together. Raises as
     `bootstrap_interval` does.

@@ -3,15 +3,15 @@
 Two separators scored on the same songs are compared song by song, because songs differ far more than separators do. For
 each source, and for the mean over sources of each song, `compare` gives the mean or median of the differences (as the
 family takes the mean or median over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and how
-many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; of fewer than `FEW` songs,
-whose intervals come out too narrow, only where the signed-rank test agrees.
+many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; of fewer than `FEW`
+songs, whose intervals come out too narrow, only where the signed-rank test agrees.
 
 What an interval covers: other songs like these, for these very weights. It does not cover another training run of the
 same recipe; `seed_spread` measures that. Intervals are per source and not corrected for looking at several: of equal
 separators with four sources, about one pair in five has a 95 % interval that excludes zero.
 
-The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); on the intervals
-see `bootstrap`.
+The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); on the
+intervals see `bootstrap`.
 
 Numpy and scipy only: the graphing scripts call this without torch.
 """
@@ -164,8 +164,8 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *,
                          f"of the two and do not count.")
         found = _difference(source, family, paired, scores, len(shared), options)
         if not found.interval.low - TIE <= found.of_aggregates <= found.interval.high + TIE:
-            notes.append(f"{_spoken(source)}: subtracting the two {family.across}s gives {found.of_aggregates:+.2f} dB, "
-                         f"which the paired differences do not bear out ({found.value:+.2f} dB, "
+            notes.append(f"{_spoken(source)}: subtracting the two {family.across}s gives {found.of_aggregates:+.2f} "
+                         f"dB, which the paired differences do not bear out ({found.value:+.2f} dB, "
                          f"{found.interval.low:+.2f} to {found.interval.high:+.2f}).")
         differences[source] = found
     if not differences:
@@ -260,8 +260,8 @@ def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict
     names = sorted(track.name for track in first.tracks)
     for other in evaluations[1:]:
         if sorted(track.name for track in other.tracks) != names or other.sources != first.sources:
-            raise DatasetError(f"{first.name} and {other.name} were scored on different tracks or sources: a spread over "
-                               f"seeds needs the same ones")
+            raise DatasetError(f"{first.name} and {other.name} were scored on different tracks or sources: a spread "
+                               f"over seeds needs the same ones")
     results = [aggregate(evaluation, family).values for evaluation in evaluations]
     spreads = {}
     for source in [*first.sources, ALL]:
@@ -276,9 +276,9 @@ def describe(difference: Difference) -> str:
     """The difference in one line: value, interval, family, tracks, test, verdict."""
     interval, family = difference.interval, difference.family
     return (f"{_spoken(difference.source)}: {difference.value:+.2f} dB ({interval.level:.0%} interval "
-            f"{interval.low:+.2f} to {interval.high:+.2f}, {family.name}, {family.across} over {len(difference.values)} "
-            f"paired tracks), better on {difference.won}, worse on {difference.lost}, tied on {difference.tied}, "
-            f"signed-rank p {_p(difference.p_value)}: {difference.verdict}")
+            f"{interval.low:+.2f} to {interval.high:+.2f}, {family.name}, {family.across} over "
+            f"{len(difference.values)} paired tracks), better on {difference.won}, worse on {difference.lost}, tied on "
+            f"{difference.tied}, signed-rank p {_p(difference.p_value)}: {difference.verdict}")
 
 
 def _p(value: float) -> str:
@@ -297,5 +297,5 @@ def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
     inside = size <= spread.range
     told = ("no larger than that: another seed alone can do as much" if inside
             else f"{size / spread.range:.1f} times that" if spread.range > 0 else "which is more than nothing")
-    return (f"{_spoken(spread.source)}: {seeds} seeds of one recipe lie within {spread.range:.2f} dB (standard deviation "
-            f"{spread.deviation:.2f} dB); the difference of {size:.2f} dB between the aggregates is {told}.")
+    return (f"{_spoken(spread.source)}: {seeds} seeds of one recipe lie within {spread.range:.2f} dB (standard "
+            f"deviation {spread.deviation:.2f} dB); the difference of {size:.2f} dB between the aggregates is {told}.")

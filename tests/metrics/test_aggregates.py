@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from demucs.metrics.aggregates import (EVERY_FAMILY, FAMILIES, NSDR_MEAN, NSDR_MEDIAN, SDR_MEAN_OF_MEDIANS,
-                                       SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN, SDR_POOLED_MEDIAN, FamilyError, aggregate,
-                                       aggregate_tracks, history_aggregates, logged_aggregate, one_family, pool)
+                                       SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN, SDR_POOLED_MEDIAN, FamilyError,
+                                       aggregate, aggregate_tracks, history_aggregates, logged_aggregate, one_family,
+                                       pool)
 from demucs.schema import Evaluation, TrackScores, pack_frames
 
 SOURCES = ["drums", "bass", "other", "vocals"]
-# Printed by `dora run` of published Demucs when it tested the student project's HDemucs after 127 and 218 epochs, rounded
+# Printed by published Demucs when it tested the student project's HDemucs after 127 and 218 epochs, rounded
 LOGGED = {
     127: {"sdr": 6.087, "sdr_drums": 7.612, "sdr_bass": 6.155, "sdr_other": 4.276, "sdr_vocals": 6.306,
           "sdr_med": 6.524, "sdr_med_drums": 7.233, "sdr_med_bass": 6.988, "sdr_med_other": 4.830,
@@ -98,7 +99,7 @@ def test_a_difference_of_aggregates_has_what_both_have():
 
 
 def test_pooled_frames_by_hand():
-    """Long songs weigh more, undefined frames and songs without frames do not count, and the spread is a population's."""
+    """Long songs weigh more, undefined frames and songs without frames do not count; the spread is a population's."""
     tracks = [track("a", {"bass": {"SDR": pack_frames([1., float("nan"), 3.])}}, bass={"SDR": 2.}),
               track("b", {"bass": {"SDR": pack_frames([5., 7., 9., 11.])}}, bass={"SDR": 8.}),
               track("c", bass={"SDR": 100.}), track("d", {"bass": {"SDR": "- -"}}, bass={"SDR": None})]
@@ -175,8 +176,8 @@ def test_the_committed_logs_are_the_published_ones(reference, epochs, log):
 
 
 def test_demucs_v2_is_reproduced_in_both_families(reference):
-    """Published per source, the mean over three seeds of each seed's aggregate: 6.86 7.01 4.42 6.84 (medians), 7.32 6.27
-    4.02 5.86 (means). tests/metrics/test_statistics.py does so from committed numbers."""
+    """Published per source, the mean over three seeds of each seed's aggregate: 6.86 7.01 4.42 6.84 (medians), 7.32
+    6.27 4.02 5.86 (means). tests/metrics/test_statistics.py does so from committed numbers."""
     runs = [published(reference / "museval" / f"demucs-v2-seed{seed}") for seed in (42, 43, 44)]
     assert [len(run) for run in runs] == [50, 50, 50]
     for family, expected in ((SDR_MEDIAN_OF_MEDIANS, [6.86, 7.01, 4.42, 6.84, 6.28]),

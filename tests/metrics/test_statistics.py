@@ -120,7 +120,7 @@ def test_intervals_are_seeded_and_widen_with_the_level():
     ("mean", lambda rng: rng.standard_t(5, 50), 0.), ("median", lambda rng: rng.standard_t(5, 50), 0.)])
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_intervals_cover_as_often_as_they_say(across, draw, truth, method):
-    """400 samples of 50 tracks: 95 % has a standard error of 1.1 points; bootstrap intervals are a point or two short."""
+    """400 samples of 50 tracks: 95 % has a standard error of 1.1 points; such intervals are a point or two short."""
     rng = np.random.default_rng(11)
     hits = 0
     for number in range(400):
@@ -304,7 +304,7 @@ def test_the_committed_seeds_are_the_published_ones(reference):
 
 
 def test_two_seeds_differ_less_in_pairs_than_their_medians_do():
-    """Seed 43 has 0.50 dB more bass in the median family, yet loses 28 of 50 songs: the table of aggregates misleads."""
+    """Seed 43 has 0.50 dB more bass in the median family, yet loses 28 of 50 songs: a table of aggregates misleads."""
     first, second, third = seeds()
     found = compare(first, second, SDR_MEDIAN_OF_MEDIANS)
     bass = found.differences["bass"]
