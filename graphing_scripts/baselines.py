@@ -1,7 +1,8 @@
-"""Published numbers, and which of them may stand beside a run.
+"""Published numbers, and which of them may stand beside a result.
 
-The table is `demucs_results/published_baselines.csv`; its README says where each column comes from. Rows of another
-metric family, rows that say no family, and rows of models trained on the test set never come out of `select`.
+The table is `demucs_results/published_baselines.csv`; its README says where each column comes from. `choose` sorts its
+rows for a result: those of the same metric family, training data and test set stand beside it, the rest apart with the
+reasons, and models that were trained on the test set are never drawn.
 """
 
 import csv
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common
+from comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, family_in_words, models_in_words,
+                           songs)
 
-from demucs.metrics.aggregates import ALL, FAMILIES, Family
+from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family
 from demucs.schema import Evaluation, SchemaError
 
 TABLE = common.REPOSITORY / "demucs_results" / "published_baselines.csv"
 TEST_SET = "MUSDB18-HQ test"
+TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50
 REGIME = "MUSDB18-HQ train"
 SOURCES = ("drums", "bass", "other", "vocals")
@@ -23,7 +27,8 @@ SOURCES = ("drums", "bass", "other", "vocals")
 
 @dataclass(frozen=True)
 class Baseline:
-    """One published row: `values[source or "all"]` in dB, None where the publication gives no number."""
+    """One published row: `values[source or "all"]` in dB, None where the publication gives no number. `source` says
+    where it was read, `footnote` what conflicts or is in doubt ("" where nothing is)."""
     model: str
     variant: str
     single_or_bag: str
@@ -33,12 +38,39 @@ class Baseline:
     test_set: str
     values: tp.Dict[str, tp.Optional[float]]
     source: str
+    footnote: str = ""
 
     @property
     def label(self) -> str:
         parts = [self.model, self.variant]
-        stated = self.single_or_bag == "not stated" or self.single_or_bag.split()[0] in self.variant
+        stated = self.single_or_bag == NOT_STATED or self.single_or_bag.split()[0] in self.variant
         return ", ".join(part for part in (parts if stated else [*parts, self.single_or_bag]) if part)
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(name=self.label, value=self.values[ALL], family=self.family, models=self.single_or_bag,
+                       training_data=self.training_data, test_set=self.test_set, trained_on_test=self.trained_on_test,
+                       tracks=TEST_TRACKS if self.test_set in TEST_SETS else None)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A row that does not stand beside a result, and why, one clause each."""
+    row: Baseline
+    reasons: tp.Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Published rows sorted for one result: `beside` it comparable ones of its kind of model, `others` as comparable
+    ones of other models, both the best first; `apart` the rest of all families, in the order of the table; `excluded`
+    those trained on the test set, which are never drawn. `sentence` is for the reader."""
+    subject: Subject
+    beside: tp.Tuple[Baseline, ...]
+    others: tp.Tuple[Baseline, ...]
+    apart: tp.Tuple[Apart, ...]
+    excluded: tp.Tuple[Baseline, ...]
+    sentence: str
 
 
 def load(path: Path = TABLE) -> tp.List[Baseline]:
@@ -57,13 +89,13 @@ def load(path: Path = TABLE) -> tp.List[Baseline]:
 
 
 def _baseline(row: tp.Dict[str, str]) -> Baseline:
-    if row["family"] not in FAMILIES and row["family"] != "unstated":
+    if row["family"] not in EVERY_FAMILY and row["family"] != UNSTATED:
         raise ValueError(f"family {row['family']!r}")
     values = {name: float(row[name]) if row[name] else None for name in (*SOURCES, ALL)}
-    return Baseline(model=row["model"], variant=row["variant"], single_or_bag=row["single_or_bag"],
-                    training_data=row["training_data"], trained_on_test={"true": True, "false": False}[
-                        row["trained_on_test"]], family=row["family"], test_set=row["test_set"], values=values,
-                    source=row["source"])
+    trained_on_test = {"true": True, "false": False}[row["trained_on_test"]]
+    return Baseline(values=values, trained_on_test=trained_on_test,
+                    **{name: row[name] for name in ("model", "variant", "single_or_bag", "training_data", "family",
+                                                    "test_set", "source", "footnote")})
 
 
 def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = "Demucs",
@@ -74,6 +106,61 @@ def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = "De
               and row.test_set == test_set and row.training_data == regime
               and containing.lower() in row.model.lower() and None not in row.values.values()]
     return sorted(chosen, key=lambda row: -(row.values[ALL] or 0.))
+
+
+def choose(rows: tp.Iterable[Baseline], subject: Subject, *, containing: str = "Demucs") -> Selection:
+    """Sort `rows` for `subject`. Beside it stand rows that differ from it in the model alone, or in how many models
+    they average, which the sentence then counts. Its kind of model are those whose name contains `containing`."""
+    comparable, apart, excluded = [], [], []
+    for row in rows:
+        reasons = [reason for kind, reason in differences(subject, row.subject) if kind != "models"]
+        if None in row.values.values():
+            reasons.append("not every source has a number")
+        if row.trained_on_test:
+            excluded.append(row)
+        elif reasons:
+            apart.append(Apart(row=row, reasons=tuple(reasons)))
+        else:
+            comparable.append(row)
+    comparable.sort(key=lambda row: -(row.values[ALL] or 0.))
+    beside = tuple(row for row in comparable if containing.lower() in row.model.lower())
+    return Selection(subject=subject, beside=beside, others=tuple(row for row in comparable if row not in beside),
+                     apart=tuple(apart), excluded=tuple(excluded), sentence=_sentence(subject, beside, containing))
+
+
+def _sentence(subject: Subject, beside: tp.Sequence[Baseline], containing: str) -> str:
+    """What standing beside these rows means for `subject`."""
+    basis = f"{TEST_TRACKS} songs ({TEST_SET})"
+    if subject.test_set == NOT_STATED:
+        return (f"What this result was scored on is not recorded, so no number here can be compared with published "
+                f"ones, which were measured on the {basis}: they are shown for orientation only.")
+    if subject.test_set not in TEST_SETS or subject.tracks != TEST_TRACKS:
+        return (f"Published numbers were measured on the {basis} and this result on {songs(subject)}, so no number "
+                f"here can be compared with them: they are shown for orientation only.")
+    if subject.training_data == NOT_RECORDED:
+        same = "same " if subject.test_set == TEST_SET else ""
+        return (f"What this result's model was trained on is not recorded, so no published number is of its kind for "
+                f"certain: rows of models trained on {REGIME} and scored on the {same}{basis} are shown for "
+                f"orientation.")
+    kind = f"{containing} models" if containing else "models"
+    if not beside:
+        return (f"No published number of {kind} is comparable with this one: none was trained on "
+                f"{subject.training_data}, scored on {songs(subject)} and aggregated as "
+                f"{family_in_words(subject.family)}.")
+    return (f"The published rows are {kind} trained on {subject.training_data}, scored on the same {TEST_TRACKS} songs "
+            f"({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
+            f"{_unlike(subject, beside)}; they show which number is higher, not whether other songs or another seed "
+            f"would turn that round.")
+
+
+def _unlike(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
+    """How many of the rows average another number of models than `subject` does, and which."""
+    unlike = [row.single_or_bag for row in beside if row.single_or_bag != subject.models]
+    if not unlike:
+        return ""
+    kinds = ", ".join(f"{unlike.count(kind)} {'is' if unlike.count(kind) == 1 else 'are'} of {models_in_words(kind)}"
+                      for kind in dict.fromkeys(unlike))
+    return f", but this result is of {models_in_words(subject.models)} and of the {len(beside)} rows {kinds}"
 
 
 def comparable(evaluation: Evaluation) -> bool:

@@ -1,9 +1,11 @@
 """The table of published numbers agrees with what was collected, and only comparable rows are ever chosen."""
 
 import csv
+import re
 
 import baselines
 import pytest
+from comparability import Subject
 
 from demucs.errors import DemucsError
 from demucs.metrics.aggregates import FAMILIES, NSDR_MEAN, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS
@@ -67,6 +69,60 @@ def test_models_trained_on_the_test_set_are_marked_and_never_chosen():
     for row in marked:   # not even where the regime and the test set are theirs
         assert row not in [chosen for family in FAMILIES.values() for chosen in baselines.select(
             TABLE, family, containing="", regime=row.training_data, test_set=row.test_set)]
+
+
+def subject(family, **changes):
+    values = dict(name="ours", value=6., family=family.key, models="single", training_data="MUSDB18-HQ train",
+                  test_set="MUSDB18-HQ test", tracks=50)
+    return Subject(**{**values, **changes})
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("changes", [{}, {"training_data": "MUSDB18-HQ + 800 songs"}, {"test_set": "MUSDB18 test"},
+                                     {"test_set": "synthetic", "tracks": 6}, {"training_data": "not recorded"}])
+def test_every_row_is_beside_other_apart_or_excluded_and_the_kinds_do_not_mix(family, changes):
+    chosen = baselines.choose(TABLE, subject(family, **changes))
+    groups = [*chosen.beside, *chosen.others, *(item.row for item in chosen.apart), *chosen.excluded]
+    assert len(groups) == len(TABLE) and all(row in groups for row in TABLE)
+    assert all(row.trained_on_test for row in chosen.excluded) and len(chosen.excluded) == 2
+    for row in [*chosen.beside, *chosen.others]:
+        assert (row.family, row.training_data, row.test_set) == (
+            family.key, chosen.subject.training_data, chosen.subject.test_set) and not row.trained_on_test
+        assert ("Demucs" in row.model) == (row in chosen.beside) and None not in row.values.values()
+    assert all(item.reasons for item in chosen.apart)
+    if changes.get("tracks") == 6 or "not recorded" in changes.values():
+        assert not chosen.beside and not chosen.others
+
+
+def test_the_rows_beside_a_run_are_those_that_are_drawn():
+    for family in FAMILIES.values():
+        assert list(baselines.choose(TABLE, subject(family)).beside) == baselines.select(TABLE, family)
+
+
+def test_models_with_more_data_stand_beside_models_with_as_much():
+    more = baselines.choose(TABLE, subject(SDR_MEDIAN_OF_MEDIANS, training_data="MUSDB18-HQ + 800 songs"))
+    assert {row.values["all"] for row in more.beside} == {9.20, 9.01, 9.00, 8.80, 8.69, 8.34}   # Table 2 has no sources
+
+
+def test_conflicts_and_doubts_have_a_footnote():
+    for row in TABLE:
+        numbers = [row.values[name] for name in baselines.SOURCES]
+        off = None not in row.values.values() and abs(row.values["all"] - sum(numbers) / 4) > 0.021
+        doubtful = any(word in row.source for word in ("SECONDARY", "but marks", "does not mark", "inflated",
+                                                       "equal total", "compares with", "not a valid baseline"))
+        assert row.footnote or not (off or doubtful or row.trained_on_test), row.label
+    assert sum(bool(row.footnote) for row in TABLE) == 30
+
+
+def test_footnotes_that_name_another_row_quote_its_number():
+    """Each number in a footnote is one of the table, a difference, or its own mean over sources."""
+    overall = {f"{row.values['all']:.2f}" for row in TABLE if row.values["all"] is not None}
+    vocals = {f"{row.values['vocals']:.2f}" for row in TABLE if row.values["vocals"] is not None}
+    gaps = {"0.37", "1.27", "0.59", "9.27"}
+    assert {"0.37", "1.27", "0.59"} == {f"{abs(a - b):.2f}" for a, b in ((5.36, 5.73), (5.50, 6.77), (7.65, 8.24))}
+    for row in TABLE:
+        for number in re.findall(r"(?<![\d.:])\d\.\d\d(?!\d)", row.footnote):
+            assert number in overall | vocals | gaps, (row.label, number)
 
 
 def test_labels_say_whether_several_models_were_averaged():
