@@ -100,6 +100,7 @@ class MiscConfig:
     show: bool
     verbose: bool
     patience: float
+    examples_at_once: tp.Optional[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +257,7 @@ def _check(config: Config) -> None:
                 "max_batches": (config.max_batches, 1), "save_every": (config.save_every, 1), "seed": (config.seed, 0),
                 "test.shifts": (config.test.shifts, 0), "test.workers": (config.test.workers, 0),
                 "misc.num_workers": (config.misc.num_workers, 0), "misc.patience": (config.misc.patience, 0),
+                "misc.examples_at_once": (config.misc.examples_at_once, 1),
                 "checkpoint.minutes": (config.checkpoint.minutes, 0), "checkpoint.steps": (config.checkpoint.steps, 0),
                 "misc.num_prints": (config.misc.num_prints, 0),
                 "svd.niters": (config.svd.niters, 1), "svd.dim": (config.svd.dim, 1), "svd.bs": (config.svd.bs, 1)}

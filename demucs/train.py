@@ -233,7 +233,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                                         quantisation=quantisation)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
                        augment=augment, averages=per_batch, svd=config.svd, clip_grad=optim.clip_grad,
-                       track_name=functools.partial(describe, train_set), **shared)
+                       track_name=functools.partial(describe, train_set), at_once=config.misc.examples_at_once,
+                       **shared)
     valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
                        max_batches=config.max_batches, **shared)
     test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,

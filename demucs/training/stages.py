@@ -80,7 +80,8 @@ class TrainStage:
 
     `loader` yields batches [b, S, A, L] of this rank, drawn by `sampler`. `wrapped` is `model` with gradients averaged
     over the group. `track_name(index)` says which track an example comes from. `quantisation` is that of the model, if
-    it is trained for one.
+    it is trained for one. `at_once` is how many examples go through the model together, where memory is less than the
+    batch needs: a step is the same mathematics, in more time.
     """
     model: nn.Module
     wrapped: nn.Module
@@ -98,6 +99,7 @@ class TrainStage:
     prints: int
     track_name: tp.Callable[[int], str]
     quantisation: tp.Optional[Quantisation] = None
+    at_once: tp.Optional[int] = None
 
     def run(self, epoch: int, *, start: int = 0, average: tp.Optional[Average] = None,
             between: tp.Callable[[int, Average], None] = lambda done, average: None) -> Metrics:
@@ -127,38 +129,56 @@ class TrainStage:
 
     def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
         """One optimiser step on sources [b, S, A, L], whose sum is the mixture and whose first example is number `first`
-        of the global batch."""
-        with self._chance(epoch, step, first):
-            estimates = self.wrapped(sources.sum(dim=1))
-        losses, reported = reconstruction(estimates, sources, self.loss)
-        # Gradients are averaged over ranks, so a sum over the batch needs their number to be one over all of it.
-        loss = weighted_mean(losses, self.weights) * (self.group.world_size if self.loss in SUMMED else 1)
-        metrics = {"reco": weighted_mean(reported.detach(), self.weights)}
-        for name, value in zip(self.model.sources, reported.detach()):
-            metrics[f"reco_{name}"] = value
-        if self.quantisation is not None:
-            size = self.quantisation.size()
-            metrics["ms"] = size.detach()
-            loss = loss + self.quantisation.weight * size
-        penalty = self._penalty(epoch, step)
-        if penalty is not None:
-            metrics["penalty"] = penalty.detach()
-            loss = loss + self.svd.penalty * penalty
-        metrics["loss"] = loss.detach()
-
-        self._require_finite(loss.detach(), "loss", epoch, step, names)
-        loss.backward()
+        of the global batch. With `at_once` they go through the model in parts, whose gradients add up."""
+        size = min(self.at_once or len(sources), len(sources))
+        parts = sources.split(size)
+        total: tp.Dict[str, torch.Tensor] = {}
+        for index, part in enumerate(parts):
+            last = index == len(parts) - 1
+            # Gradients of several processes are averaged once, with those of the last part.
+            together = contextlib.nullcontext() if last or self.wrapped is self.model else self.wrapped.no_sync()
+            with together:
+                loss, metrics = self._loss(part, len(part) / len(sources), epoch=epoch, step=step,
+                                           first=first + index * size, whole=last)
+                self._require_finite(loss.detach(), "loss", epoch, step, names)
+                loss.backward()
+            for key, value in metrics.items():
+                total[key] = total[key] + value if key in total else value
         norm = gradient_norm(self.model)
         # Gradients are the same on all ranks by now, so all of them stop here.
         self._require_finite(norm, "gradient norm", epoch, step, names)
-        metrics["grad"] = norm
+        total["grad"] = norm
         if self.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad()
         for average in self.averages:
             average.update()
-        return to_numbers(metrics)
+        return to_numbers(total)
+
+    def _loss(self, sources: torch.Tensor, share: float, *, epoch: int, step: int, first: int, whole: bool
+              ) -> tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]:
+        """What a part of this rank's batch, `share` of it, adds to the loss and to the metrics. What depends on the weights
+        alone is added with the part that completes the `whole`."""
+        with self._chance(epoch, step, first):
+            estimates = self.wrapped(sources.sum(dim=1))
+        losses, reported = reconstruction(estimates, sources, self.loss)
+        # Gradients are averaged over ranks, so a sum over the batch needs their number to be one over all of it.
+        factor = self.group.world_size if self.loss in SUMMED else share
+        loss = weighted_mean(losses, self.weights) * factor
+        metrics = {"reco": weighted_mean(reported.detach(), self.weights) * share}
+        for name, value in zip(self.model.sources, reported.detach()):
+            metrics[f"reco_{name}"] = value * share
+        if whole and self.quantisation is not None:
+            size = self.quantisation.size()
+            metrics["ms"] = size.detach()
+            loss = loss + self.quantisation.weight * size
+        penalty = self._penalty(epoch, step) if whole else None
+        if penalty is not None:
+            metrics["penalty"] = penalty.detach()
+            loss = loss + self.svd.penalty * penalty
+        metrics["loss"] = loss.detach()
+        return loss, metrics
 
     @contextlib.contextmanager
     def _chance(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:

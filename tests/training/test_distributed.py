@@ -72,8 +72,8 @@ QUANTISED = ["quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4"] if
 @pytest.mark.parametrize("overrides", [[], ["optim.loss=mse", "optim.lr=1e-4", *QUANTISED]], ids=["l1", "mse"])
 def test_any_split_gives_the_same_step(songs, tmp_path, overrides):
     (alone,), metrics = train(songs, tmp_path / "one", 1, *overrides)
-    for world_size in (2, 4):
-        ranks, others = train(songs, tmp_path / str(world_size), world_size, *overrides)
+    for world_size, more in ((2, []), (4, []), (1, ["misc.examples_at_once=3"]), (2, ["misc.examples_at_once=3"])):
+        ranks, others = train(songs, tmp_path / f"{world_size}{more}", world_size, *overrides, *more)
         for weights in ranks:
             assert np.array_equal(weights, ranks[0])
         # Two Adam steps of 3e-4 on sums in another order.
