@@ -1,8 +1,10 @@
 """Score a model or a bag of models on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
 
 Writes demucs_results/runs/SIG/evaluation.json, collects run card, history and example separations of the run beside it,
-and prints the scores with the name of each way of averaging. Settings may also be given by their keys in the
-configuration of training, as `test.shifts=2` or `dset.musdb=/data/musdb18hq`; they go before the flags.
+and prints the scores with the name of each way of averaging. Each track is written when it is done, so a call that was
+stopped goes on, and several (--shard 0/4 ... 3/4) share the work. Settings may also be given by their keys in the
+configuration of training, as `test.shifts=2` or `dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are
+separated already are scored by tools.evaluate.
 """
 
 import argparse
@@ -12,18 +14,15 @@ import sys
 import typing as tp
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from demucs import pretrained, schema
+from demucs import pretrained
 from demucs.errors import ConfigError, DemucsError
 from demucs.inference import collect, experiments, tracks
-from demucs.inference.apply import usable_device
 from demucs.inference.bag import BagOfModels
-from demucs.inference.evaluate import evaluate_tracks
 from demucs.inference.outputs import folder_name
 from demucs.inference.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
-from demucs.schema import Evaluation
+from tools import scoring
 from tools.overrides import KEYS, apply_overrides
 
 
@@ -33,31 +32,23 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
-    add("--musdb", type=Path, default=Path(os.environ.get("DEMUCS_MUSDB", "datasets/musdbhq")),
-        help="MUSDB18-HQ or a folder like it (default: $DEMUCS_MUSDB, here %(default)s)")
-    add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
-    add("--dataset-name", help="what to call the test set in the records (default: found out)")
-    add("--no-sdr", action="store_true", help="only nSDR: leave out museval's SDR, ISR, SIR and SAR, which are slow")
+    scoring.add_flags(parser)
     add("--shifts", type=int, default=1, help="rounds of the shift trick (default: %(default)s)")
     add("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
     add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
     add("--segment", type=float, help="seconds per segment (default: the model's)")
     add("--seed", type=int, default=0, help="of the shift trick (default: %(default)s)")
-    add("-d", "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(here by default: %(default)s)")
-    add("-j", "--workers", type=int, default=min(8, os.cpu_count() or 1),
-        help="processes for museval (default: %(default)s)")
+    add("-j", "--workers", type=int, default=0, help=argparse.SUPPRESS)      # of museval, which needed processes
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
-    add("--examples", type=int, default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
     add("--reference-separators", action="store_true",
-        help="also score silence, the mixture, and a fixed filter fitted on the training songs, by nSDR")
-    add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
+        help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")
     add("--experiments", type=Path, default=experiments.EXPERIMENTS, help="where runs lie (default: %(default)s)")
     return parser
 
 
-def reference_separators(model: nn.Module, args: argparse.Namespace) -> tp.Dict[str, nn.Module]:
+def reference_separators(model: nn.Module, sources: tp.Sequence[str], args: argparse.Namespace
+                         ) -> tp.Dict[str, nn.Module]:
     """What a model is compared with, by the name that its record gets."""
-    sources = list(model.sources)
     first = model.models[0] if isinstance(model, BagOfModels) else model
     sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
                                        segment=float(first.segment))
@@ -74,30 +65,25 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"workers={args.workers}: the number of processes must be 0 or more")
     if args.nonhq and args.reference_separators:
         raise ConfigError("--reference-separators needs training songs as folders of wav files: leave --nonhq out")
-    model = pretrained.get_model_from_args(args).to(usable_device(args.device))
-    root = args.nonhq or args.musdb
-    test = (tracks.musdb_stem_tracks if args.nonhq else tracks.track_folders)(root, sources=model.sources)
-    dataset = args.dataset_name or ("MUSDB18 test" if args.nonhq else tracks.dataset_name(root))
-    settings = {key: getattr(args, key) for key in ("shifts", "overlap", "split", "segment", "seed")}
-    own_name = folder_name(args.sig or args.name)
-    folder = args.results / "runs" / own_name
-    separators = {own_name: model, **(reference_separators(model, args) if args.reference_separators else {})}
-
-    experiments.collect_run(own_name, experiments=args.experiments, results=args.results)
-    evaluations: tp.List[Evaluation] = []
-    for name, separator in separators.items():
-        own = separator is model
-        logging.info("Scoring %s on %s (%d tracks)", name, dataset, len(test))
-        sdr = own and not args.no_sdr      # museval takes minutes per song, and nSDR is enough to compare with
-        scores = evaluate_tracks(
-            separator, test, metrics=("nsdr", "bsseval") if sdr else ("nsdr",), **settings,
-            workers=args.workers if sdr else 0, save_to=args.save if own else None,
-            keep=collect.ExampleWriter(args.results / "examples" / name, model, count=args.examples) if own else None)
-        record = collect.evaluation_record(separator, scores, name=name, dataset=dataset, settings=settings)
-        schema.save(record, folder / ("evaluation.json" if own else f"evaluation_{name}.json"))
-        evaluations.append(record)
-    print(collect.score_tables(evaluations))
-    print(f"\nrecords in {folder}")
+    name = folder_name(args.sig or args.name)
+    folder = args.results / "runs" / name
+    if args.collect:
+        return scoring.report(scoring.collect_records(folder), folder)
+    model = pretrained.get_model_from_args(args)
+    songs = scoring.songs_of(args, model.sources)
+    settings = {key: getattr(args, key) for key in scoring.SEPARATION}
+    references = reference_separators(model, songs.sources, args) if args.reference_separators else {}
+    if (args.shard or scoring.shard_of(os.environ)).index == 0:
+        experiments.collect_run(name, experiments=args.experiments, results=args.results)
+    whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
+    evaluations = [scoring.evaluate(
+        model, songs, name=name, folder=folder, args=args, settings={**settings, **collect.precision(model)},
+        metrics=whole, save_to=args.save, examples=args.results / "examples" / name)]
+    for other, separator in references.items():
+        evaluations.append(scoring.evaluate(
+            separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{scoring.RECORD}_{other}",
+            settings={**settings, **collect.precision(separator)}))
+    scoring.report(evaluations, folder)
 
 
 def main() -> int:
@@ -105,7 +91,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         run(args)
-    except DemucsError as error:
+    except (DemucsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

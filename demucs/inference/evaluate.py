@@ -1,15 +1,17 @@
-"""Scores of a model on tracks with known sources, as published Demucs evaluates: separation and museval's scoring run
-at the same time, the latter in other processes. Reference separators go through exactly what models go through.
+"""Scores of a model, a bag, or of files separated before, on tracks with known sources.
+
+Each track is separated and scored by itself, so an evaluation may be spread over processes and stopped at any time:
+with `TrackFiles` each result is on disk at once, and what is there is not done again. Reference separators go through
+exactly what models go through.
 """
 
-import concurrent.futures
-import contextlib
+import dataclasses
+import datetime
 import logging
-import multiprocessing
+import os
 import time
 import typing as tp
 import zlib
-from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -19,122 +21,197 @@ from torch import nn
 from ..data import audio
 from ..dsp.convert import convert_audio
 from ..dsp.randomness import generator
-from ..errors import ConfigError
-from ..metrics.bsseval import bss_eval, frame_medians
-from ..metrics.nsdr import nsdr
+from ..errors import AudioError, ConfigError
 from ..schema import TrackScores
+from .provenance import now
+from .scoring import METRICS, Scores, score
+from .separated import SeparatedFolder
 from .song import separate_song
-from .tracks import Track
+from .track_files import TrackFiles
+from .tracks import Track, fingerprint
 
 logger = logging.getLogger(__name__)
 
-METRICS = ("nsdr", "bsseval")
-Scores = tp.Dict[str, tp.Dict[str, tp.Optional[float]]]
+Separator = tp.Union[nn.Module, SeparatedFolder]
+Device = tp.Union[None, str, torch.device]
 Keep = tp.Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
-def evaluate_tracks(model: nn.Module, tracks: tp.Sequence[Track], *,
-                    metrics: tp.Sequence[str] = ("nsdr",), shifts: int = 1, overlap: float = 0.25, split: bool = True,
-                    segment: tp.Optional[float] = None, seed: int = 0,
-                    device: tp.Union[None, str, torch.device] = None, workers: int = 0,
-                    save_to: tp.Optional[Path] = None, keep: tp.Optional[Keep] = None, rank: int = 0,
-                    world_size: int = 1) -> tp.List[TrackScores]:
+class Separated(tp.NamedTuple):
+    """A track at the separator's rate: `mix` [A, L], `references` and `estimates` [S, A, L]."""
+    mix: torch.Tensor
+    references: torch.Tensor
+    estimates: torch.Tensor
+
+
+def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics: tp.Sequence[str] = ("nsdr",),
+                    sums: bool = False, sources: tp.Optional[tp.Sequence[str]] = None,
+                    folded: tp.Optional[tp.Mapping[str, str]] = None, shifts: int = 1, overlap: float = 0.25,
+                    split: bool = True, segment: tp.Optional[float] = None, seed: int = 0, device: Device = None,
+                    files: tp.Optional[TrackFiles] = None, save_to: tp.Optional[Path] = None,
+                    keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1) -> tp.List[TrackScores]:
     """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
 
     Args:
-        model: a model or a bag, as `apply.separate` takes it.
-        tracks: with references in the order of `model.sources`.
-        metrics: "nsdr", and "bsseval" for SDR, ISR, SIR and SAR in frames of one second, as museval has them.
-        shifts, overlap, split, segment, seed, device: as in `apply.separate`; each track draws its own shifts from
-            `seed` and its name, so that a score does not depend on which other tracks are evaluated.
-        workers: processes that score; with 0 it is done in this one. At most workers + 1 tracks are in memory.
+        separator: a model or a bag, as `apply.separate` takes it, or a folder of separated files.
+        tracks: with references in the order of `sources`.
+        metrics: "nsdr" and "si_sdr" of whole tracks; "bsseval" for SDR, ISR, SIR and SAR in frames of one second, as
+            museval has them, or "sdr" for the first of these alone.
+        sums: score sums of sources, too.
+        sources: names of the references; default: the separator's sources.
+        folded: the separator's sources that are added to another one before scoring, {source: other source}.
+        shifts, overlap, split, segment, seed: as in `apply.separate`; each track draws its own shifts from `seed` and
+            its name, so that a score does not depend on which other tracks are evaluated.
+        device: where to separate, and to score where it is a CUDA device; default: where the model is.
+        files: where results go, and where those of before are looked for.
         save_to: folder for the estimates, as TRACK/SOURCE.mp3.
         keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track.
 
     Raises:
         ConfigError: for an unknown metric.
         AudioError, DatasetError: where a track cannot be read.
+        ResultsError: where a result cannot be written.
     """
     for metric in metrics:
         if metric not in METRICS:
             raise ConfigError(f"unknown metric {metric!r}; there are: {', '.join(METRICS)}")
     mine = list(tracks)[rank::world_size]
-    settings = dict(shifts=shifts, overlap=overlap, split=split, segment=segment, device=device)
+    if isinstance(separator, SeparatedFolder):
+        separator.require(mine)
+    names = list(sources or separator.sources)
+    settings = dict(shifts=shifts, overlap=overlap, split=split, segment=segment, seed=seed, device=device)
+    where = _scoring_device(separator, device)
+    marks = {track.name: _fingerprint(separator, track) for track in mine} if files is not None else {}
+    done = _done_before(mine, marks, files, save_to, names) if files is not None else {}
     results: tp.List[TrackScores] = []
-    pending: tp.Deque[tp.Tuple[str, float, float, tp.Callable[[], tp.Tuple[Scores, float]]]] = deque()
-
-    def finish() -> None:
-        name, duration, separating, outcome = pending.popleft()
-        scores, scoring = outcome()
-        results.append(TrackScores(name=name, duration=duration, seconds=separating + scoring, scores=scores))
-        means = {metric: np.mean([value[metric] for value in scores.values() if value[metric] is not None] or np.nan)
-                 for metric in ("nsdr", "SDR") if metric in scores[model.sources[0]]}
-        logger.info("Eval | track %d/%d | %s | %s | %.1f s", len(results), len(mine), name,
-                    " | ".join(f"{metric} {mean:.2f}" for metric, mean in means.items()), results[-1].seconds)
-
-    with _scoring(workers) as submit:
-        for track in mine:
-            begin = time.monotonic()
-            mix, references, estimates = separate_track(model, track, seed=seed, **settings)
-            if save_to is not None:
-                for source, estimate in zip(model.sources, estimates):
-                    path = Path(save_to) / track.name / f"{source}.mp3"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    audio.write(path, estimate, model.samplerate)
-            if keep is not None:
-                keep(track.name, mix, references, estimates)
-            separating = time.monotonic() - begin
-            outcome = submit(score, references.numpy(), estimates.numpy(), model.sources, model.samplerate, metrics)
-            pending.append((track.name, references.shape[-1] / model.samplerate, separating, outcome))
-            del mix, references, estimates, outcome
-            while len(pending) > workers:
-                finish()
-        while pending:
-            finish()
+    clock = _Clock(len(mine) - len(done))
+    for track in mine:
+        if track.name in done:
+            results.append(done[track.name])
+            continue
+        begin = time.monotonic()
+        try:
+            song = separate_track(separator, track, sources=names, folded=folded or {}, **settings)
+            between = time.monotonic()
+            scores = _score_anywhere(song, names, separator.samplerate, metrics, sums, where)
+        except AudioError as error:
+            raise error if track.name in str(error) else AudioError(f"{track.name}: {error}") from error
+        end = time.monotonic()
+        results.append(TrackScores(
+            name=track.name, duration=song.mix.shape[-1] / separator.samplerate, seconds=end - begin,
+            seconds_scoring=end - between, fingerprint=marks.get(track.name, ""), **dataclasses.asdict(scores)))
+        if files is not None:
+            files.add(results[-1], created=now())
+        if save_to is not None:
+            for source, estimate in zip(names, song.estimates):
+                _save(_estimate(save_to, track, source), estimate, separator.samplerate)
+        if keep is not None:
+            keep(track.name, song.mix, song.references, song.estimates)
+        logger.info("Eval | track %d/%d | %s | %s | %.1f s%s", len(results), len(mine), track.name,
+                    _means(scores, names), end - begin, clock.left(time.monotonic() - begin))
+        del song
     return results
 
 
-def separate_track(model: nn.Module, track: Track, *, seed: int, **settings: tp.Any
-                   ) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mixture [A, L], references and estimates [S, A, L] of a track, at the model's rate."""
-    song = track.read()
-    mix = convert_audio(song.mix, song.samplerate, model.samplerate, model.audio_channels)
-    references = convert_audio(song.references, song.samplerate, model.samplerate, model.audio_channels)
-    own = int(generator(seed, "evaluated track", zlib.crc32(track.name.encode())).integers(2 ** 31))
-    return mix, references, separate_song(model, mix, seed=own, **settings)
+def separate_track(separator: Separator, track: Track, *, sources: tp.Sequence[str], folded: tp.Mapping[str, str],
+                   seed: int, **settings: tp.Any) -> Separated:
+    """A track and its estimates, at the separator's rate, in the order of `sources`."""
+    if isinstance(separator, SeparatedFolder):
+        song, estimates = separator.separate(track)
+        mix, references = song.mix, song.references
+    else:
+        song = track.read()
+        mix, references = (convert_audio(wav, song.samplerate, separator.samplerate, separator.audio_channels)
+                           for wav in (song.mix, song.references))
+        own = int(generator(seed, "evaluated track", zlib.crc32(track.name.encode())).integers(2 ** 31))
+        estimates = separate_song(separator, mix, seed=own, **settings)
+    if folded:
+        named = dict(zip(separator.sources, estimates))
+        for extra, other in folded.items():
+            named[other] = named[other] + named[extra]
+        estimates = torch.stack([named[source] for source in sources])
+    return Separated(mix, references, estimates)
 
 
-def score(references: np.ndarray, estimates: np.ndarray, sources: tp.Sequence[str], samplerate: int,
-          metrics: tp.Sequence[str]) -> tp.Tuple[Scores, float]:
-    """Scores of one track, computed in float64, and the seconds that took. Both signals are [S, A, L].
-
-    The measures of BSSEval are medians over the frames that are defined; None where none is.
-    """
-    begin = time.monotonic()
-    references, estimates = references.astype(np.float64), estimates.astype(np.float64)
-    scores: Scores = {source: {} for source in sources}
-    if "nsdr" in metrics:
-        values = nsdr(torch.from_numpy(references), torch.from_numpy(estimates))
-        for source, value in zip(sources, values.tolist()):
-            scores[source]["nsdr"] = value
-    if "bsseval" in metrics:
-        measured = bss_eval(torch.from_numpy(references), torch.from_numpy(estimates), samplerate)
-        for source, medians in zip(sources, frame_medians(measured.frames)):
-            scores[source].update(medians)
-    return scores, time.monotonic() - begin
+def _scoring_device(separator: Separator, device: Device) -> torch.device:
+    """A CUDA device scores what it separates; others do not compute in float64, or are the CPU."""
+    weights = separator.parameters() if isinstance(separator, nn.Module) else iter(())
+    where = torch.device(next((tensor.device for tensor in weights), "cpu") if device is None else device)
+    return where if where.type == "cuda" else torch.device("cpu")
 
 
-@contextlib.contextmanager
-def _scoring(workers: int) -> tp.Iterator[tp.Callable[..., tp.Callable[[], tp.Any]]]:
-    """A function that has `function(*args)` computed, by other processes or by this one, and returns a way to wait."""
-    def at_once(function: tp.Callable[..., tp.Any], *args: tp.Any) -> tp.Callable[[], tp.Any]:
-        value = function(*args)
-        return lambda: value
+def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int, metrics: tp.Sequence[str], sums: bool,
+                    device: torch.device) -> Scores:
+    """`score` on `device`, or on the CPU where its memory does not suffice."""
+    def on(where: torch.device) -> Scores:
+        return score(song.references.to(where), song.estimates.to(where), sources, samplerate, metrics=metrics,
+                     sums=sums)
+    try:
+        return on(device)
+    except torch.cuda.OutOfMemoryError:
+        logger.warning("%s has too little memory left to score a song of %d s; the CPU does it", device,
+                       song.mix.shape[-1] / samplerate)
+    return on(torch.device("cpu"))
 
-    if not workers:
-        yield at_once
-        return
-    # spawn: a forked child of a process that has run torch's thread pool or CUDA may hang
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"),
-                                                initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield lambda function, *args: pool.submit(function, *args).result
+
+def _fingerprint(separator: Separator, track: Track) -> str:
+    own = separator.files(track) if isinstance(separator, SeparatedFolder) else ()
+    return fingerprint([*track.files, *own]) if track.files or own else ""
+
+
+def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files: TrackFiles, save_to: tp.Optional[Path],
+                 sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
+    done = {}
+    for track in tracks:
+        scores, reason = files.find(track.name, marks[track.name])
+        if scores is not None and save_to is not None and \
+                not all(_estimate(save_to, track, source).exists() for source in sources):
+            scores, reason = None, f"its estimates are not all in {save_to}"
+        if scores is not None:
+            done[track.name] = scores
+        elif reason:
+            logger.info("Eval | %s was scored before, and is scored anew: %s", track.name, reason)
+    if done:
+        logger.info("Eval | %d of %d tracks were scored before, with these settings, and are not scored again",
+                    len(done), len(tracks))
+    return done
+
+
+def _estimate(folder: Path, track: Track, source: str) -> Path:
+    return Path(folder) / track.name / f"{source}.mp3"
+
+
+def _save(path: Path, wav: torch.Tensor, samplerate: int) -> None:
+    """Write an estimate so that the file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}")
+    try:
+        audio.write(part, wav, samplerate)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _means(scores: Scores, sources: tp.Sequence[str]) -> str:
+    """Means over the sources, for a line of the log."""
+    words = []
+    for metric in ("nsdr", "SDR"):
+        values = [scores.scores[source].get(metric) for source in sources]
+        defined = [value for value in values if value is not None]
+        if any(metric in row for row in scores.scores.values()):
+            words.append(f"{metric} {np.mean(defined):.2f}" if defined else f"{metric} undefined")
+    return " | ".join(words) + (" | ill-conditioned" if scores.ill_conditioned else "")
+
+
+class _Clock:
+    """How long the rest takes, if the other tracks are like those that are done."""
+
+    def __init__(self, tracks: int):
+        self.tracks = tracks
+        self.seconds: tp.List[float] = []
+
+    def left(self, seconds: float) -> str:
+        """After a track that took `seconds`: " | 0:12:30 left", or "" after the last one."""
+        self.seconds.append(seconds)
+        rest = round((self.tracks - len(self.seconds)) * sum(self.seconds) / len(self.seconds))
+        return f" | {datetime.timedelta(seconds=rest)} left" if len(self.seconds) < self.tracks else ""

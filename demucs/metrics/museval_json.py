@@ -57,7 +57,7 @@ def read_track(path: tp.Union[str, Path]) -> TrackScores:
     try:
         content = path.read_bytes()
         targets = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["targets"]
-        frames = {target["name"]: {metric: np.array([frame["metrics"][metric] for frame in target["frames"]], dtype=float)
+        frames = {target["name"]: {metric: np.array([frame["metrics"][metric] for frame in target["frames"]], float)
                                    for metric in METRICS} for target in targets}
         duration = max((_end(target["frames"][-1]) for target in targets if target["frames"]), default=0.)
     except (KeyError, TypeError, ValueError, OSError, EOFError) as error:

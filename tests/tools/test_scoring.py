@@ -1,16 +1,23 @@
-"""`tools.test_pretrained`: records, examples and tables of an exported model."""
+"""`tools.test_pretrained`, `tools.evaluate` and `tools.museval_scores`: records, shards, examples and tables."""
 
+import dataclasses
+import errno
+import logging
+import os
 import shutil
 import sys
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from demucs import schema
+from demucs.errors import ConfigError
 from demucs.inference import package
 from demucs.models import zoo
 from demucs.schema import Evaluation
+from tools import evaluate, museval_scores, scoring
 from tools import test_pretrained as tool
 
 RATE = 8000
@@ -41,16 +48,29 @@ def call(monkeypatch, *arguments):
     return tool.main()
 
 
+def run(monkeypatch, module, *arguments):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    return module.main()
+
+
+def evaluation(name="cafe0001"):
+    return schema.load(Evaluation, f"demucs_results/runs/{name}/evaluation.json")
+
+
 def test_records_with_reference_separators(workplace, monkeypatch, capsys):
     assert call(monkeypatch, "--no-sdr", "--reference-separators", "--shifts", "2", "--seed", "3") == 0
     folder = workplace / "demucs_results" / "runs" / "cafe0001"
-    records = {path.name: schema.load(Evaluation, path) for path in folder.iterdir()}
+    records = {path.name: schema.load(Evaluation, path) for path in folder.glob("*.json")}
     assert sorted(records) == ["evaluation.json", "evaluation_average_filter.json", "evaluation_mixture.json",
                                "evaluation_silence.json"]
     own = records["evaluation.json"]
     assert (own.name, own.model, own.dataset, own.sources) == ("cafe0001", "hdemucs", "data test", SOURCES)
     assert own.model_hash == package.load("release_models/cafe0001.th").card.model_hash
-    assert own.settings["shifts"] == 2 and own.settings["seed"] == 3 and own.settings["overlap"] == 0.25
+    assert own.settings == {"metrics": ["nsdr", "si_sdr"], "shifts": 2, "overlap": 0.25, "split": True, "segment": None,
+                            "seed": 3, "precision": "float32"}
+    assert own.device == "cpu" and own.expected == ["C - Three", "D - Four"]
+    assert sorted(path.relative_to(folder / "tracks").as_posix() for path in (folder / "tracks").rglob("*.json")) == [
+        f"{record[:-5]}/{track}.json" for record in sorted(records) for track in own.expected]
     assert [track.name for track in own.tracks] == ["C - Three", "D - Four"]
 
     def score(name, source):
@@ -70,11 +90,13 @@ def test_records_with_reference_separators(workplace, monkeypatch, capsys):
     assert (examples / "C - Three" / "reference" / "drums.mp3").exists()
 
 
-def test_museval_and_saved_estimates(workplace, monkeypatch, capsys):
-    assert call(monkeypatch, "--workers", "0", "--save", "kept", "--examples", "0", "--dataset-name", "noises") == 0
+def test_all_metrics_and_saved_estimates(workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "--workers", "8", "--save", "kept", "--examples", "0", "--dataset-name", "noises") == 0
     record = schema.load(Evaluation, "demucs_results/runs/cafe0001/evaluation.json")
     assert record.dataset == "noises"
-    assert set(record.tracks[0].scores["drums"]) == {"nsdr", "SDR", "ISR", "SIR", "SAR"}
+    assert set(record.tracks[0].scores["drums"]) == {"nsdr", "si_sdr", "SDR", "ISR", "SIR", "SAR"}
+    assert len(schema.unpack_frames(record.tracks[0].frames["drums"]["SIR"])) == 3
+    assert record.tracks[0].ill_conditioned is False and 0 < record.tracks[0].seconds_scoring < record.tracks[0].seconds
     assert "SDR (dB): median over 1 s frames, median over tracks" in capsys.readouterr().out
     assert (workplace / "kept" / "C - Three" / "vocals.mp3").exists()
     assert not (workplace / "demucs_results" / "examples").exists()
@@ -87,8 +109,9 @@ def test_overrides_mean_the_same_as_flags(workplace, monkeypatch):
                 "test.sdr=false", "test.split=no", "test.workers=0", "test.save=true", "test.every=3",
                 "test.nonhq=") == 0
     record = schema.load(Evaluation, "demucs_results/runs/cafe0001/evaluation.json")
-    assert record.settings == {"shifts": 2, "overlap": 0., "split": False, "segment": None, "seed": 0}
-    assert record.dataset == "data test" and set(record.tracks[0].scores["drums"]) == {"nsdr"}
+    assert record.settings == {"metrics": ["nsdr", "si_sdr"], "shifts": 2, "overlap": 0., "split": False,
+                               "segment": None, "seed": 0, "precision": "float32"}
+    assert record.dataset == "data test" and set(record.tracks[0].scores["drums"]) == {"nsdr", "si_sdr"}
     assert (workplace / "separated" / "cafe0001" / "C - Three" / "vocals.mp3").exists()
 
 
@@ -129,3 +152,130 @@ def test_impossible_calls(workplace, monkeypatch, capsys, arguments, message):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
     assert not (workplace / "demucs_results").exists()
+
+
+def test_a_second_call_does_nothing_again(workplace, monkeypatch, caplog):
+    assert call(monkeypatch, "--examples", "0") == 0
+    first, created = evaluation(), (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text()
+    caplog.set_level(logging.INFO)
+    assert call(monkeypatch, "--examples", "0") == 0
+    assert "2 of 2 tracks were scored before" in caplog.text
+    assert (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text() == created
+    assert call(monkeypatch, "--examples", "0", "--again") == 0
+    again = evaluation()
+    assert [track.scores for track in again.tracks] == [track.scores for track in first.tracks]
+    assert [track.seconds for track in again.tracks] != [track.seconds for track in first.tracks]
+    caplog.clear()
+    assert call(monkeypatch, "--examples", "0", "--shifts", "0") == 0
+    assert "C - Three was scored before, and is scored anew: shifts was 1, now 0" in caplog.text
+    assert evaluation().settings["shifts"] == 0
+
+
+def test_shards_and_collecting(workplace, monkeypatch, capsys, caplog):
+    assert call(monkeypatch, "--examples", "0", "--no-sdr") == 0
+    whole = evaluation()
+    shutil.rmtree("demucs_results")
+    with caplog.at_level(logging.INFO):
+        assert call(monkeypatch, "--no-sdr", "--examples", "1", "--shard", "1/2") == 0
+    assert "Scoring cafe0001 on data test (2 tracks; part 1 of 2: 1)" in caplog.text
+    assert "1 of 2 tracks are not scored yet: C - Three. The last shard" in caplog.text
+    assert not (workplace / "demucs_results/runs/cafe0001/evaluation.json").exists()
+    capsys.readouterr()
+    assert call(monkeypatch, "--collect") == 1
+    assert "not complete" in capsys.readouterr().err
+    assert not (workplace / "demucs_results/examples").exists()      # of the first track, which is another shard's
+    for key, value in (("SLURM_ARRAY_TASK_ID", "4"), ("SLURM_ARRAY_TASK_MIN", "4"), ("SLURM_ARRAY_TASK_MAX", "5"),
+                       ("SLURM_ARRAY_TASK_COUNT", "2")):
+        monkeypatch.setenv(key, value)
+    assert call(monkeypatch, "--no-sdr", "--examples", "1") == 0
+    assert [track.scores for track in evaluation().tracks] == [track.scores for track in whole.tracks]
+    assert "nSDR (dB): whole track, mean over tracks; data test, 2 tracks" in capsys.readouterr().out
+    assert [path.name for path in (workplace / "demucs_results/examples/cafe0001").iterdir()] == ["C - Three"]
+    text = (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text()
+    (workplace / "demucs_results/runs/cafe0001/evaluation.json").unlink()
+    assert call(monkeypatch, "--collect") == 0
+    assert (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text() == text
+
+
+def test_collecting_nothing(workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "--collect") == 1
+    assert "contains no scores of tracks" in capsys.readouterr().err
+
+
+def test_where_a_process_stands():
+    def place(**environment):
+        return scoring.shard_of({key: str(value) for key, value in environment.items()})
+
+    def array(task, first, last, count, **more):
+        return place(SLURM_ARRAY_TASK_ID=task, SLURM_ARRAY_TASK_MIN=first, SLURM_ARRAY_TASK_MAX=last,
+                     SLURM_ARRAY_TASK_COUNT=count, **more)
+    assert place() == place(RANK="", WORLD_SIZE="") == (0, 1) and place(RANK=2, WORLD_SIZE=3) == (2, 3)
+    assert [array(task, 0, 7, 8) for task in range(8)] == [(task, 8) for task in range(8)]
+    assert array(5, 1, 9, 3) == (1, 3) and array(7, 7, 7, 1) == (0, 1)      # --array=1-9:4 and --array=7
+    assert sorted(array(task, 2, 3, 2, RANK=rank, WORLD_SIZE=2) for task in (2, 3) for rank in (0, 1)) == [
+        (index, 4) for index in range(4)]
+    for task, first, last, count in ((3, 1, 7, 3), (1, 0, 2, 2)):      # --array=1,3,7; no such task
+        with pytest.raises(ConfigError, match=f"not evenly spaced.*--array=0-{count - 1}"):
+            array(task, first, last, count)
+    assert scoring.device_of("cpu", {"LOCAL_RANK": "3"}) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("text", ["8/8", "1", "-1/2", "a/b", "1/2/3", "0/0"])
+def test_parts_that_do_not_exist(workplace, monkeypatch, capsys, text):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, f"--shard={text}")
+    assert f"{text!r} is no part I/N" in capsys.readouterr().err
+
+
+def test_separated_files(workplace, monkeypatch, capsys):
+    for track in ("C - Three", "D - Four"):
+        (workplace / "theirs" / track).mkdir(parents=True)
+        for source, other in (("drums", "mixture"), ("vocals", "vocals")):
+            wav, _ = soundfile.read(workplace / "data" / "test" / track / f"{other}.wav")
+            soundfile.write(workplace / "theirs" / track / f"{source}.wav", wav, RATE, subtype="FLOAT")
+    assert run(monkeypatch, evaluate, "theirs", "--musdb", "data", "-d", "cpu", "--examples", "1") == 0
+    record = evaluation("theirs")
+    assert (record.name, record.model, record.model_hash, record.dataset) == ("theirs", "separated files", "", "data test")
+    assert record.settings == {"metrics": ["nsdr", "si_sdr", "bsseval"], "files": "wav"} and record.sources == SOURCES
+    assert record.tracks[0].scores["drums"]["nsdr"] == pytest.approx(0, abs=0.3)     # two sources of equal level
+    assert record.tracks[0].scores["vocals"]["nsdr"] > 90                            # a copy of 32-bit floats
+    assert (workplace / "demucs_results/examples/theirs/C - Three/reference/drums.mp3").exists()
+    assert run(monkeypatch, evaluate, "theirs", "--musdb", "data", "--sources", "vocals", "-n", "voice", "-d", "cpu",
+               "--examples", "0", "--no-sdr") == 0
+    assert evaluation("voice").sources == ["vocals"]
+    assert run(monkeypatch, evaluate, "theirs", "-n", "voice", "--collect") == 0
+    capsys.readouterr()
+    for arguments, message in ((["theirs", "-n", "cafe0001"], "choose another name with --name"),
+                               (["nowhere"], "nowhere: no such folder"), (["theirs", "--sources", "bass"], "bass")):
+        schema.save(dataclasses.replace(record, model="hdemucs"), "demucs_results/runs/cafe0001/evaluation.json")
+        assert run(monkeypatch, evaluate, *arguments, "--musdb", "data", "-d", "cpu") == 1
+        assert message in capsys.readouterr().err
+
+
+def test_museval_there_and_back(workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "--examples", "0") == 0
+    own = evaluation()
+    record = "demucs_results/runs/cafe0001/evaluation.json"
+    assert run(monkeypatch, museval_scores, "export", record, "out/mine") == 0
+    assert sorted(path.name for path in (workplace / "out/mine/test").iterdir()) == ["C - Three.json", "D - Four.json"]
+    assert run(monkeypatch, museval_scores, "import", "out/mine") == 0
+    back = evaluation("mine")
+    for track, other in zip(own.tracks, back.tracks, strict=True):
+        for source in SOURCES:
+            assert other.frames[source] == {metric: track.frames[source][metric] for metric in other.frames[source]}
+    capsys.readouterr()
+    for arguments, message in ((["import", "out/mine", "-n", "cafe0001"], "choose another name"),
+                               (["import", "data"], "contains no file of museval"),
+                               (["export", "nothing.json", "out"], "no such file")):
+        assert run(monkeypatch, museval_scores, *arguments) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(workplace, monkeypatch, capsys):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", full)
+    assert call(monkeypatch, "--no-sdr") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "C - Three.json: cannot be written (No space left on device)" in error
+    assert not list(workplace.glob("demucs_results/runs/**/*.json"))

@@ -1,0 +1,59 @@
+"""Score songs that were separated already, by whatever program: `python3 -m tools.evaluate separated/htdemucs`.
+
+The folder holds TRACK/SOURCE.wav (or flac, mp3), with the names, rate, channels and length of the test set's tracks.
+Writes demucs_results/runs/NAME/evaluation.json and prints the scores. Sources may be sums of the test set's, such as
+no_vocals. Models are scored by tools.test_pretrained.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from demucs import schema
+from demucs.errors import ConfigError, DemucsError
+from demucs.inference.separated import SeparatedFolder
+from demucs.schema import Evaluation
+from tools import scoring
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.evaluate", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
+    parser.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
+    parser.add_argument("--sources", help="which ones, with commas between them (default: those of the first track)")
+    scoring.add_flags(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Raises DemucsError where the files or the test set are not usable."""
+    name = args.name or args.folder.resolve().name
+    folder = args.results / "runs" / name
+    if args.collect:
+        return scoring.report(scoring.collect_records(folder), folder)
+    separator = SeparatedFolder(args.folder, sources=args.sources.split(",") if args.sources else None)
+    there = folder / f"{scoring.RECORD}.json"
+    if there.exists() and schema.load(Evaluation, there).model != "separated files":
+        raise ConfigError(f"{there} is the evaluation of a model; choose another name with --name")
+    songs = scoring.songs_of(args, separator.sources)
+    evaluation = scoring.evaluate(
+        separator, songs, name=name, folder=folder, args=args, settings={"files": separator.formats},
+        metrics=scoring.WHOLE if args.no_sdr else scoring.ALL, examples=args.results / "examples" / name)
+    scoring.report([evaluation], folder)
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        run(args)
+    except (DemucsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

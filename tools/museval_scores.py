@@ -1,0 +1,48 @@
+"""Exchange scores with museval: `python3 -m tools.museval_scores export RECORD FOLDER`, or `import FOLDER`.
+
+Export takes an evaluation.json and writes FOLDER/test/TRACK.json, as museval.MethodStore().add_eval_dir(FOLDER) reads
+it. Import makes a record in demucs_results/runs/NAME of a folder of museval's files, so that reports can show it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from demucs import schema
+from demucs.errors import ConfigError, DemucsError
+from demucs.inference.experiments import RESULTS
+from demucs.metrics import museval_json
+from demucs.schema import Evaluation
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.museval_scores", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    export = commands.add_parser("export", help="from a record to museval's files")
+    export.add_argument("record", type=Path, help="an evaluation.json")
+    export.add_argument("folder", type=Path, help="where museval's files go; its name is the method's name in museval")
+    read = commands.add_parser("import", help="from museval's files to a record")
+    read.add_argument("folder", type=Path, help="with TRACK.json, TRACK.json.gz or test/TRACK.json")
+    read.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
+    read.add_argument("--results", type=Path, default=RESULTS, help="where records go (default: %(default)s)")
+    args = parser.parse_args()
+    try:
+        if args.command == "export":
+            paths = museval_json.write_folder(schema.load(Evaluation, args.record), args.folder)
+            print(f"wrote {len(paths)} tracks to {args.folder / museval_json.SUBSET}")
+        else:
+            record = museval_json.read_folder(args.folder, name=args.name)
+            path = args.results / "runs" / record.name / "evaluation.json"
+            if path.exists() and schema.load(Evaluation, path).model != record.model:
+                raise ConfigError(f"{path} is an evaluation of our own; choose another name with --name")
+            schema.save(record, path)
+            print(f"wrote {path}")
+    except (DemucsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

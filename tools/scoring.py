@@ -1,0 +1,161 @@
+"""What the command lines of evaluation share: the test set, shards, and records that are put together at the end.
+
+A shard is every N-th track. It is given by --shard I/N, or found in the environment: the task of a Slurm array, and the
+rank among the processes of a job.
+"""
+
+import argparse
+import logging
+import os
+import typing as tp
+from pathlib import Path
+
+import torch
+
+from demucs import schema
+from demucs.errors import ConfigError
+from demucs.inference import collect, experiments
+from demucs.inference.apply import usable_device
+from demucs.inference.evaluate import Separator, evaluate_tracks
+from demucs.inference.track_files import ResultsError, TrackFiles
+from demucs.inference.tracks import SongSet, song_set
+from demucs.schema import Evaluation
+
+TRACKS, RECORD = "tracks", "evaluation"
+SEPARATION = ("shifts", "overlap", "split", "segment", "seed")     # settings that `evaluate_tracks` takes
+NAMED = 8                                                          # tracks in a message
+WHOLE, ALL = ("nsdr", "si_sdr"), ("nsdr", "si_sdr", "bsseval")     # metrics without SDR in frames, and with it
+
+
+class Shard(tp.NamedTuple):
+    """Part `index` (from 0) of `count`."""
+    index: int
+    count: int
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--musdb", type=Path, default=Path(os.environ.get("DEMUCS_MUSDB", "datasets/musdbhq")),
+        help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: $DEMUCS_MUSDB, here "
+             "%(default)s)")
+    add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
+    add("--dataset-name", help="what to call the test set in the records (default: found out)")
+    add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")
+    gpu = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
+    add("-d", "--device", default="cuda" if gpu else "cpu", help="(here by default: %(default)s)")
+    add("--examples", type=int, default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
+    add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
+    add("--shard", type=shard, metavar="I/N",
+        help="only part I of N, from 0/N on (default: from Slurm's array and RANK)")
+    add("--collect", action="store_true", help="score nothing: put together what all shards have left")
+    add("--again", action="store_true", help="score all tracks, also those that were scored before with these settings")
+
+
+def shard(text: str) -> Shard:
+    """The shard "I/N". Raises argparse.ArgumentTypeError for anything else."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part I/N with I from 0 to N - 1, such as 0/8 or 7/8")
+    return Shard(int(index), int(count))
+
+
+def shard_of(environment: tp.Mapping[str, str]) -> Shard:
+    """The shard of this process among the tasks of a Slurm array and the ranks of its job.
+
+    Raises:
+        ConfigError: where the numbers of the array have gaps, so that parts would be left out.
+    """
+    def number(name: str, default: int) -> int:
+        return int(environment.get(name) or default)
+
+    rank, world_size = number("RANK", 0), number("WORLD_SIZE", 1)
+    if not environment.get("SLURM_ARRAY_TASK_ID"):
+        return Shard(rank, world_size)
+    first, last = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_MAX", 0)
+    count, task = number("SLURM_ARRAY_TASK_COUNT", 1), number("SLURM_ARRAY_TASK_ID", 0)
+    step = (last - first) // (count - 1) if count > 1 else 1
+    if first + step * (count - 1) != last or (task - first) % step:
+        raise ConfigError(f"the numbers of this Slurm array are not evenly spaced ({count} from {first} to {last}); "
+                          f"submit with --array=0-{count - 1}: tracks that are done are not scored again")
+    return Shard((task - first) // step * world_size + rank, count * world_size)
+
+
+def device_of(name: str, environment: tp.Mapping[str, str]) -> torch.device:
+    """The device called `name`; of several GPUs, where none is named, that of this process's place on its machine.
+
+    Raises:
+        ConfigError: where it cannot be used.
+    """
+    if name == "cuda" and torch.cuda.device_count() > 1:
+        name = f"cuda:{int(environment.get('LOCAL_RANK') or 0) % torch.cuda.device_count()}"
+    return usable_device(name)
+
+
+def songs_of(args: argparse.Namespace, sources: tp.Sequence[str]) -> SongSet:
+    """The tracks that `args` name. Raises DatasetError."""
+    return song_set(args.nonhq or args.musdb, sources=sources, compressed=args.nonhq is not None,
+                    name=args.dataset_name)
+
+
+def evaluate(separator: Separator, songs: SongSet, *, name: str, folder: Path, args: argparse.Namespace,
+             settings: tp.Mapping[str, tp.Any], metrics: tp.Sequence[str], record: str = RECORD,
+             save_to: tp.Optional[Path] = None, examples: tp.Optional[Path] = None) -> tp.Optional[Evaluation]:
+    """Score this process's shard into FOLDER/tracks/RECORD/, and put FOLDER/RECORD.json together if no other is left.
+
+    Returns the whole evaluation, or None where tracks of other shards are missing; the log names them.
+
+    Args:
+        examples: folder for excerpts of the first `args.examples` tracks.
+    """
+    part = args.shard or shard_of(os.environ)
+    device = device_of(args.device, os.environ)
+    folded = {source: other for source, other in songs.folded.items() if source in separator.sources}
+    header = collect.evaluation_record(
+        separator, [], name=name, dataset=songs.name, sources=songs.sources, expected=[t.name for t in songs.tracks],
+        device=collect.device_name(device), settings={
+            "metrics": list(metrics), **settings, **({"folded": folded} if folded else {})})
+    files = TrackFiles(folder / TRACKS / record, header)
+    mine = songs.tracks[part.index::part.count]
+    if args.again:
+        for track in mine:
+            files.path(track.name).unlink(missing_ok=True)
+    keep = None if examples is None else collect.ExampleWriter(
+        examples, sources=songs.sources, samplerate=separator.samplerate, names=header.expected[:args.examples])
+    logging.info("Scoring %s on %s (%d tracks%s)", name, songs.name, len(songs.tracks),
+                 f"; part {part.index} of {part.count}: {len(mine)}" if part.count > 1 else "")
+    evaluate_tracks(separator, songs.tracks, metrics=metrics, sums=True, sources=songs.sources, folded=folded,
+                    **{key: value for key, value in settings.items() if key in SEPARATION}, device=device, files=files,
+                    save_to=save_to, keep=keep, rank=part.index, world_size=part.count)
+    return put_together(files, folder / f"{record}.json")
+
+
+def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
+    """Write the evaluation of all tracks to `path` if they are all there; else None, and the log names the missing."""
+    whole, missing = files.assemble()
+    if whole is not None:
+        schema.save(whole, path)
+        return whole
+    names = [f"{name} ({reason})" if reason else name for name, reason in missing.items()]
+    logging.info("%d of %d tracks are not scored yet: %s%s. The last shard to finish, or --collect, writes %s",
+                 len(missing), len(files.record.expected), ", ".join(names[:NAMED]),
+                 f" and {len(names) - NAMED} more" if len(names) > NAMED else "", path)
+    return None
+
+
+def collect_records(folder: Path) -> tp.List[Evaluation]:
+    """Put together every record of which tracks lie in FOLDER/tracks. Raises ResultsError where tracks are missing."""
+    places = sorted(place for place in (folder / TRACKS).glob("*") if place.is_dir())
+    if not places:
+        raise ResultsError(f"{folder / TRACKS}: contains no scores of tracks; evaluate first")
+    records = [put_together(TrackFiles.found(place), folder / f"{place.name}.json") for place in places]
+    if None in records:
+        raise ResultsError(f"{folder}: the evaluation is not complete; the tracks that are missing are named above")
+    return [record for record in records if record is not None]
+
+
+def report(evaluations: tp.Sequence[tp.Optional[Evaluation]], folder: Path) -> None:
+    """Print what came out, where all shards are done."""
+    whole = [evaluation for evaluation in evaluations if evaluation is not None]
+    if len(whole) == len(evaluations):
+        print(collect.score_tables(whole))
+    print(f"\nrecords in {folder}")
