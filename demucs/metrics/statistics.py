@@ -25,11 +25,15 @@ from scipy import stats
 from ..errors import DatasetError
 from ..schema import Evaluation, TrackScores
 from .aggregates import ALL, Family, FamilyError, aggregate
-from .bootstrap import ACROSS, LEVEL, RESAMPLES, Interval, bootstrap_interval, interval_of
+from .bootstrap import ACROSS, LEVEL, METHODS, RESAMPLES, Interval, bootstrap_interval, interval_of
 
 FEWEST = 5      # tracks: of fewer, no bootstrap interval is worth its name
 FEW = 20        # tracks: of fewer, intervals of 95 % cover about 80 % (5 tracks) to 90 % (10), as simulation shows
 TIE = 0.005     # dB: what two decimals cannot show is neither won nor lost
+
+__all__ = ["LEVEL", "METHODS", "RESAMPLES", "Interval", "bootstrap_interval", "Difference", "Comparison", "SeedSpread",
+           "compare", "seed_spread", "signed_rank", "verdict", "describe", "beside_seeds", "FEWEST", "FEW", "TIE",
+           "BETTER", "WORSE", "UNCLEAR"]
 
 BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 

@@ -1,0 +1,123 @@
+"""The forest plot: one line per source for each comparison of two runs, with its interval and what may be said of it.
+
+A mark is filled where the first of the two may be called better or worse (`demucs.metrics.statistics.verdict`). A grey
+band shows how far the aggregates of runs lie apart that differ in their seed alone.
+"""
+
+import typing as tp
+
+import common  # noqa: F401  (makes the repository importable)
+from style import Theme, heading, new_figure, source_color
+
+from demucs.metrics.aggregates import ALL, one_family
+from demucs.metrics.statistics import UNCLEAR, Comparison, Difference, SeedSpread
+
+COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("", 3.2))   # heading, and place in inches
+PLOT, TABLE = 4.6, 5.2         # widths in inches
+LONGEST = 34                   # characters of a name
+
+
+def forest_plot(comparisons: tp.Sequence[Comparison], theme: Theme,
+                spread: tp.Optional[tp.Mapping[str, SeedSpread]] = None) -> tp.Any:
+    """A figure with a row for each source and comparison. Call within `themed(theme)`.
+
+    All of `comparisons` have the same second evaluation, what the first ones are compared with; `spread` is over its
+    seeds. Raises FamilyError where two of them are of different families.
+    """
+    spread = spread or {}
+    family = one_family([*comparisons, *spread.values()], where="a forest plot")
+    sources = list(dict.fromkeys(source for item in comparisons for source in item.differences if source != ALL))
+    several = len(comparisons) > 1
+    rows = _rows(comparisons, sources)
+    labels = [_short(row.item.first) if several and row.item else _source(row.source) for row in rows]
+    figure = new_figure(PLOT + TABLE + 0.085 * max(map(len, labels)), 1.75 + 0.36 * -rows[-1].place)
+    _head(figure, comparisons, bool(spread), theme)
+    axes, table = figure.subplots(1, 2, width_ratios=[PLOT, TABLE])
+    axes.axvline(0, color=theme.text, linewidth=1)
+    for row in rows:
+        if row.item is not None:
+            found = row.item.differences[row.source]
+            seeds = spread.get(row.source)
+            if seeds is not None:
+                axes.barh(row.place, 2 * seeds.range, left=-seeds.range, height=0.72, color=theme.grid, zorder=0)
+            _mark(axes, row.place, found, source_color(row.source, sources, theme), theme)
+            _words(table, row.place, found, seeds, theme)
+    for words, place in COLUMNS:
+        table.text(place, 0.85, words, color=theme.muted, fontsize=9, va="center")
+    axes.set_yticks([row.place for row in rows], labels)
+    for label, row in zip(axes.get_yticklabels(), rows):
+        named = not several or row.item is None
+        label.set_color(source_color(row.source, sources, theme) if named else theme.text)
+        label.set_fontweight("bold" if named else "normal")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -0.1), max(high, 0.1))
+    axes.set_xlabel(f"Paired difference in {family.label}")
+    axes.xaxis.set_label_coords(0, -0.36 / (0.36 * (1.7 - rows[-1].place)))   # 0.36 inches under the axis
+    axes.xaxis.label.set_horizontalalignment("left")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for each in (axes, table):
+        each.set_ylim(rows[-1].place - 0.6, 1.1)
+        each.spines["left"].set_visible(False)
+    table.set_xlim(0, TABLE)
+    table.set_axis_off()
+    return figure
+
+
+class _Row(tp.NamedTuple):
+    """A line of the plot at a height; without `item` it names the source of those under it."""
+    place: float
+    source: str
+    item: tp.Optional[Comparison]
+
+
+def _rows(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str]) -> tp.List[_Row]:
+    """All lines from height 0 down, with gaps between sources."""
+    rows: tp.List[_Row] = []
+    place = 0.
+    for source in [*sources, ALL]:
+        items: tp.List[tp.Optional[Comparison]] = [item for item in comparisons if source in item.differences]
+        for item in ([None, *items] if len(comparisons) > 1 and items else items):
+            rows.append(_Row(place=place, source=source, item=item))
+            place -= 0.8
+        place -= 0.25
+    return rows
+
+
+def _head(figure: tp.Any, comparisons: tp.Sequence[Comparison], seeds: bool, theme: Theme) -> None:
+    first, base = comparisons[0].first, comparisons[0].second
+    level = next(iter(comparisons[0].differences.values())).interval.level
+    tracks = " or ".join(str(count) for count in dict.fromkeys(item.tracks for item in comparisons))
+    told = [f"right of zero: better than {_short(base)}", f"{tracks} paired tracks", f"{level:.0%} bootstrap intervals",
+            "filled where better or worse", "grey: range over seeds" if seeds else ""]
+    heading(figure, f"{_short(first) if len(comparisons) == 1 else 'Runs'} minus {_short(base)}",
+            ", ".join(filter(None, told)), theme)
+
+
+def _source(source: str) -> str:
+    return "mean over sources" if source == ALL else source
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[:LONGEST - 3]}..."
+
+
+def _mark(axes: tp.Any, place: float, difference: Difference, color: str, theme: Theme) -> None:
+    interval = difference.interval
+    axes.plot([interval.low, interval.high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
+    clear = difference.verdict != UNCLEAR
+    axes.plot(difference.value, place, marker="D" if difference.source == ALL else "o", markersize=8, color=color,
+              markerfacecolor=color if clear else theme.background, markeredgewidth=1.8)
+
+
+def _words(table: tp.Any, place: float, difference: Difference, seeds: tp.Optional[SeedSpread], theme: Theme) -> None:
+    interval = difference.interval
+    numbers = f"{difference.value:+.2f}   [{interval.low:+.2f}, {interval.high:+.2f}]".replace("-", "\N{MINUS SIGN}")
+    told = difference.verdict
+    if told != UNCLEAR and seeds is not None and abs(difference.of_aggregates) <= seeds.range:
+        told += ", within seeds"
+    words = (numbers, f"{difference.won}, {difference.lost}, {difference.tied}", told)
+    for text, (_, column) in zip(words, COLUMNS):
+        table.text(column, place, text, va="center", fontsize=9.5,
+                   color=theme.muted if text == UNCLEAR else theme.text)
