@@ -24,11 +24,12 @@ from .files import atomic
 
 Metrics = tp.Dict[str, float]
 
-RUN_CARD_VERSION = 1
+RUN_CARD_VERSION = 2
 EVALUATION_VERSION = 2
 RELEASE_VERSION = 1
 HISTORY_VERSION = 1
 STATUS_VERSION = 1
+LEDGER_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
 UNDEFINED = "-"
 
@@ -48,6 +49,12 @@ class Session:
     world_size: int
     device: str                        # e.g. "cuda: NVIDIA A100", "cpu"
     job: tp.Optional[str] = None       # Slurm job id
+    restarts: int = 0                  # of that job, before this session
+    gpus: tp.Dict[str, int] = field(default_factory=dict)     # how many of each name; none where it ran on CPUs
+    nodes: tp.List[str] = field(default_factory=list)
+    command: tp.List[str] = field(default_factory=list)       # as it was started
+    commit: str = ""                   # of the code that ran, with "-dirty" where tracked files differed from it
+    diff: str = ""                     # file beside the run card that holds the difference; "" where there is none
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,37 @@ class RunStatus:
 
 
 @dataclass(frozen=True)
+class LedgerLine:
+    """A session of a run begins or ends: a line of `ledger.jsonl`, to which lines are only ever added. Each says all
+    about its session. One that was killed has no end of its own; the next session adds it, from what it last said of
+    itself."""
+    session: str                       # no two are alike
+    signature: str
+    event: str                         # "start" or "end"
+    started: str                       # ISO 8601, UTC
+    first_epoch: int                   # finished epochs and steps of the next one when the session began
+    first_step: int
+    epoch: int                         # the same at the time of this line
+    step: int
+    steps: int                         # of an epoch
+    world_size: int
+    gpus: tp.Dict[str, int]            # how many of each name
+    nodes: tp.List[str]
+    host: str                          # of the first process
+    process: int
+    job: tp.Optional[str]              # Slurm job id
+    restarts: int                      # of that job
+    commit: str
+    seconds: tp.Optional[float] = None     # until the end
+    state: str = ""                    # at the end: "done", "stopped", "failed" or "killed"
+    reason: str = ""
+    version: int = LEDGER_VERSION
+
+
+@dataclass(frozen=True)
 class RunCard:
-    """What a training run was: enough to repeat it and to judge what its numbers mean."""
+    """What a training run was: enough to repeat it and to judge what its numbers mean. `commit`, `versions` and `packages`
+    are those of the newest session."""
     signature: str
     name: str                          # Dora's readable name of the difference from the base configuration
     argv: tp.List[str]                 # the overrides as typed
@@ -96,6 +132,8 @@ class RunCard:
     versions: tp.Dict[str, str]
     sessions: tp.List[Session]
     continued_from: tp.Optional[str] = None
+    delta: tp.Optional[tp.Dict[str, tp.Any]] = None           # difference from the base configuration; None: not known
+    packages: tp.Dict[str, str] = field(default_factory=dict)     # all that were installed
     version: int = RUN_CARD_VERSION
 
 
@@ -222,8 +260,9 @@ class ReleaseCard:
     version: int = RELEASE_VERSION
 
 
-Record = tp.TypeVar("Record", RunStatus, RunCard, Evaluation, ReleaseCard)
-OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {Evaluation: (1,)}     # versions that lack fields only, which have defaults
+Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, ReleaseCard)
+# Versions that lack fields only, which have defaults.
+OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1,), Evaluation: (1,)}
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:

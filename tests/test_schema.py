@@ -53,3 +53,17 @@ def test_versions_that_are_not_known():
             schema.from_plain(Evaluation, {**schema.to_plain(RECORD), "version": version})
     with pytest.raises(SchemaError, match="lacks.*'created'"):
         schema.from_plain(Evaluation, {"version": 1})
+
+
+def test_a_run_card_of_version_1_is_read(repository):
+    """The committed record of the demo, without what came to be recorded later."""
+    path = repository / "demucs_results" / "runs" / "4c3a4313" / "run_card.json"
+    old = json.loads(path.read_text())
+    if old["version"] != 1:
+        session = {"restarts", "gpus", "nodes", "command", "commit", "diff"}
+        old = {key: value for key, value in old.items() if key not in ("delta", "packages")} | {"version": 1}
+        old["sessions"] = [{key: value for key, value in item.items() if key not in session}
+                           for item in old["sessions"]]
+    card = schema.from_plain(schema.RunCard, old)
+    assert card.version == 2 and card.delta is None and card.packages == {}
+    assert card.sessions and all(item.gpus == {} and item.diff == "" for item in card.sessions)
