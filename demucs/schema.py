@@ -28,6 +28,7 @@ RUN_CARD_VERSION = 2
 EVALUATION_VERSION = 2
 RELEASE_VERSION = 1
 HISTORY_VERSION = 1
+QUALITY_VERSION = 1
 STATUS_VERSION = 1
 LEDGER_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
@@ -239,6 +240,70 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class QualityTrack:
+    """Measures without references of one separated song: `values[source][measure]`, None where undefined."""
+    name: str
+    duration: float                    # seconds of audio
+    values: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]
+
+
+@dataclass(frozen=True)
+class QualityScores:
+    """Measures of a folder of separated songs, see `demucs.metrics.quality.measures`."""
+    name: str                          # of the folder
+    sources: tp.List[str]
+    measures: tp.Dict[str, str]        # key -> label with unit
+    tracks: tp.List[QualityTrack]
+    settings: tp.Dict[str, tp.Any]     # model, seed, ...
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str                       # ISO 8601, UTC
+    version: int = QUALITY_VERSION
+
+
+@dataclass(frozen=True)
+class QualityColumn:
+    """One separator in a `QualityStudy`: true nSDR in dB and measures, per source, as `pack_frames` of one number per track.
+    """
+    separator: str
+    kind: str                          # "model", "reference" or "oracle"
+    nsdr: tp.Dict[str, str]
+    values: tp.Dict[str, tp.Dict[str, str]]    # [source][measure]; a measure that could not be taken is missing
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's correlation of a measure with nSDR, and its bootstrap interval. `source` may be "all": the mean over
+    sources of their correlations."""
+    measure: str
+    source: str
+    among: str                         # which separators: "model" or "all"
+    over: str                          # what is ranked: "tracks" of a separator or "separators" of a track
+    rho: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class QualityStudy:
+    """How far measures without references agree with true scores, on songs and separators of known quality."""
+    name: str
+    dataset: str
+    tracks: tp.List[str]
+    sources: tp.List[str]
+    measures: tp.Dict[str, str]        # key -> label with unit
+    expected: tp.Dict[str, int]        # key -> sign that the correlation was expected to have: 1 or -1
+    columns: tp.List[QualityColumn]
+    correlations: tp.List[RankCorrelation]
+    settings: tp.Dict[str, tp.Any]
+    model_hash: str
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str                       # ISO 8601, UTC
+    version: int = QUALITY_VERSION
+
+
+@dataclass(frozen=True)
 class ReleaseCard:
     """What an exported model is. Stored inside the `.th` file and as JSON beside it."""
     signature: str
@@ -260,7 +325,8 @@ class ReleaseCard:
     version: int = RELEASE_VERSION
 
 
-Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, ReleaseCard)
+Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
+                    ReleaseCard)
 # Versions that lack fields only, which have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1,), Evaluation: (1,)}
 
@@ -325,6 +391,11 @@ def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str
             values["sessions"] = [Session(**item) for item in values["sessions"]]
         if kind is Evaluation:
             values["tracks"] = [TrackScores(**item) for item in values["tracks"]]
+        if kind is QualityScores:
+            values["tracks"] = [QualityTrack(**item) for item in values["tracks"]]
+        if kind is QualityStudy:
+            values["columns"] = [QualityColumn(**item) for item in values["columns"]]
+            values["correlations"] = [RankCorrelation(**item) for item in values["correlations"]]
         return kind(**values)
     except TypeError as error:
         raise SchemaError(f"{where}: {kind.__name__}: {error}") from error
