@@ -9,7 +9,11 @@
 set -euo pipefail
 usage='Scores a model on the test set, into demucs_results/runs/SIG; exports the experiment first where needed.
     sbatch slurm_scripts/evaluate_slurm.sh SIG [OPTION...]         options are those of tools.test_pretrained
-    bash slurm_scripts/evaluate_slurm.sh [--dry-run] [--local] SIG [OPTION...]'
+    sbatch --array=0-7 slurm_scripts/evaluate_slurm.sh SIG         eight jobs, each with an eighth of the songs
+    sbatch --ntasks=4 --gres=gpu:4 slurm_scripts/evaluate_slurm.sh SIG   four processes that share the songs
+    bash slurm_scripts/evaluate_slurm.sh [--dry-run] [--local] SIG [OPTION...]
+SIG may also be the name of a published model or bag, or a folder of separated songs, which has a / in it and is scored
+by tools.evaluate. Songs that were scored before with the same settings are not scored again.'
 
 # Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
@@ -21,10 +25,36 @@ source "$here/slurm_scripts/common.sh" "$here" || { echo "submit in the reposito
 begin "$@"
 set -- "${arguments[@]}"
 [[ $# -gt 0 && $1 != -* ]] || fail "which model? $usage"
-check_model "$1"
 
-hand_over "$@"
-signature=$1
+is_published() {
+    local remote=$repository/demucs/remote
+    [[ $1 == hf://* || ( $1 != */* && -f $remote/$1.yaml ) ]] || grep -qsF "/$1-" "$remote/files.txt"
+}
+
+what=$1
+if [[ $1 == */* && -d $1 ]]; then
+    what=$(realpath "$1")
+    command=(tools.evaluate "$what")
+elif ! is_released "$1" && ! is_experiment "$1" && is_published "$1"; then
+    command=(tools.test_pretrained -n "$1")
+else
+    check_model "$1"
+    command=(tools.test_pretrained --repo ./release_models -n "$1")
+fi
 shift
-release_if_needed "$signature"
-run_one -m tools.test_pretrained --repo ./release_models -n "$signature" "$@"
+
+hand_over "$what" "$@"
+if [[ ${command[*]} == *--repo* ]]; then
+    # The jobs of an array want the same export: the first one makes it, the others wait for it.
+    if [[ -n ${SLURM_ARRAY_TASK_ID:-} && -z $dry_run ]] && command -v flock >/dev/null; then
+        mkdir -p "$repository/release_models"
+        exec 9> "$repository/release_models/.$what.lock"
+        flock 9
+    fi
+    release_if_needed "$what"
+    exec 9>&-
+fi
+# A process that separates on CPUs uses all that it has; in training they are its loader workers'.
+cores=${SLURM_CPUS_PER_TASK:-$(( $(nproc 2>/dev/null || echo 1) / $(local_tasks) ))}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( cores > 0 ? cores : 1 ))}
+run_tasks -m "${command[@]}" "$@"

@@ -164,7 +164,8 @@ def test_musdb18(tmp_path):
     target.parent.mkdir(parents=True)
     inputs = [part for name in ("mixture", *SOURCES) for part in ("-i", str(tmp_path / "wav" / f"{name}.wav"))]
     maps = [part for index in range(5) for part in ("-map", str(index))]
-    subprocess.run([ffmpeg, "-loglevel", "error", *inputs, *maps, "-ar", "44100", "-c:a", "aac", str(target)], check=True)
+    subprocess.run([ffmpeg, "-loglevel", "error", *inputs, *maps, "-ar", "44100", "-c:a", "aac", str(target)],
+                   check=True)
     songs = song_set(tmp_path / "musdb", sources=["drums", "instrumental", "guitar", "other"], compressed=True)
     assert songs.name == "MUSDB18 test" and songs.sources == ["drums", "instrumental", "other"]
     assert songs.folded == {"guitar": "other"} and [path.name for path in songs.tracks[0].files] == [target.name]

@@ -91,8 +91,7 @@ def test_nothing_is_left(signals):
     references, estimates = (wav.clone() for wav in signals)
     references[0], estimates[1] = 0, references[1]
     scores = score(references, estimates, STEMS, RATE, metrics=("nsdr", "si_sdr", "bsseval"), sums=True)
-    assert scores.scores["drums"] == {"nsdr": pytest.approx(scores.scores["drums"]["nsdr"]), "si_sdr": None, "SDR": None,
-                                      "ISR": None, "SIR": None, "SAR": None}
+    assert {name for name, value in scores.scores["drums"].items() if value is not None} == {"nsdr"}
     assert scores.scores["bass"]["si_sdr"] is None and scores.scores["bass"]["nsdr"] > 70
     assert scores.condition is None and scores.ill_conditioned is False
     assert scores.scores["instrumental"]["SDR"] is not None

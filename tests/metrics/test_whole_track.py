@@ -17,7 +17,8 @@ def test_same_as_the_formulas(block, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", block)
     draw = torch.Generator().manual_seed(0)
     references = torch.randn(3, 2, 1000, generator=draw)
-    estimates = 0.7 * references + torch.tensor([1e-3, 0.1, 3.])[:, None, None] * torch.randn(3, 2, 1000, generator=draw)
+    noise = torch.randn(3, 2, 1000, generator=draw)
+    estimates = 0.7 * references + torch.tensor([1e-3, 0.1, 3.])[:, None, None] * noise
     scores = whole_track(references, estimates)
     for name, expected in (("nsdr", nsdr(references.double(), estimates.double())),
                            ("si_sdr", si_sdr(references.double(), estimates.double()))):

@@ -91,6 +91,24 @@ def test_tasks_are_even_where_only_their_number_was_given(slurm):
     assert places == [("n1", "0"), ("n1", "1"), ("n2", "0"), ("n2", "1")]
 
 
+def test_an_array_of_evaluations_exports_once_and_knows_its_parts(slurm):
+    """Two jobs of two processes: each process finds which part of four it is."""
+    from tools.scoring import shard_of
+    slurm.environment.pop("OMP_NUM_THREADS", None)
+    job = job_id(slurm.run("sbatch", "--array=0-1", "--ntasks=2", "--gres=gpu:2", "--cpus-per-task=3",
+                           "slurm_scripts/evaluate_slurm.sh", "11111111", TEST_EXPORTS=str(slurm.root)))
+    deadline = time.monotonic() + PATIENCE
+    while len(slurm.records()) < 5 or slurm.run("squeue", "--noheader", "--job", job).stdout:
+        assert time.monotonic() < deadline, slurm.run("squeue").stdout
+        time.sleep(0.1)
+    records = slurm.records()
+    exports = [record for record in records if record["argv"][1] == "tools.export"]
+    parts = [record for record in records if record["argv"][1] == "tools.test_pretrained"]
+    assert len(exports) == 1 and len(records) == 5
+    assert sorted(shard_of(record["env"]) for record in parts) == [(index, 4) for index in range(4)]
+    assert {record["env"]["OMP_NUM_THREADS"] for record in parts} == {"3"}
+
+
 def test_more_tasks_than_gpus_is_an_error(slurm):
     job = job_id(slurm.run("sbatch", "--ntasks=4", "--gres=gpu:2", "slurm_scripts/train_slurm.sh", "5"))
     assert wait(slurm, job) == ["FAILED 2:0"]

@@ -80,7 +80,7 @@ def test_train_release_evaluate_separate_draw(real):
     results = real.root / "demucs_results"
     evaluation = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation.json")
     assert [track.name for track in evaluation.tracks] == ["The test"]
-    assert set(evaluation.tracks[0].scores["bass"]) == {"nsdr", "SDR", "ISR", "SIR", "SAR"}
+    assert set(evaluation.tracks[0].scores["bass"]) == {"nsdr", "si_sdr", "SDR", "ISR", "SIR", "SAR"}
     silence = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation_silence.json")
     assert abs(silence.tracks[0].scores["drums"]["nsdr"]) < 0.01     # the mean of the mixture comes back
     assert (results / "logs" / signature / "train.log").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,31 @@ def test_evaluation_exports_only_what_is_not_exported(no_slurm):
     os.utime(no_slurm.root / "outputs" / "xps" / "11111111" / "best.th", (later, later))
     no_slurm.script("evaluate_slurm.sh", "11111111", "--shifts", "2")
     assert sorted(record["argv"] for record in no_slurm.records()) == [export, export, evaluate, evaluate, evaluate]
+
+
+def test_evaluation_by_several_processes(no_slurm):
+    (no_slurm.root / "release_models").mkdir()
+    (no_slurm.root / "release_models" / "11111111.th").touch()
+    result = no_slurm.script("evaluate_slurm.sh", "11111111", DEMUCS_LOCAL_TASKS="3")
+    assert result.returncode == 0, result.stderr
+    environments = [record["env"] for record in no_slurm.records()]
+    assert [(env["RANK"], env["WORLD_SIZE"]) for env in environments] == [("0", "3"), ("1", "3"), ("2", "3")]
+    assert {int(env["OMP_NUM_THREADS"]) >= 1 for env in environments} == {True}
+
+
+def test_evaluation_of_published_models_and_of_separated_songs(no_slurm, tmp_path):
+    shutil.copytree(REPOSITORY / "demucs" / "remote", no_slurm.root / "demucs" / "remote")
+    (tmp_path / "my songs" / "their stems").mkdir(parents=True)
+    for name in ("htdemucs_ft", "0d19c1c6", "hf://someone/model"):
+        assert no_slurm.script("evaluate_slurm.sh", name, "--shifts", "2").returncode == 0
+    result = no_slurm.script("evaluate_slurm.sh", "./their stems", "-n", "theirs", cwd=tmp_path / "my songs")
+    assert result.returncode == 0, result.stderr
+    assert sorted(record["argv"] for record in no_slurm.records()) == [
+        ["-m", "tools.evaluate", str(tmp_path / "my songs" / "their stems"), "-n", "theirs"],
+        *(["-m", "tools.test_pretrained", "-n", name, "--shifts", "2"]
+          for name in ("0d19c1c6", "hf://someone/model", "htdemucs_ft"))]
+    for unknown in ("19c1c6", "files", "./nothing"):
+        assert "no model" in no_slurm.script("evaluate_slurm.sh", unknown).stderr
 
 
 def test_separation_of_files_with_strange_names(no_slurm, tmp_path):
