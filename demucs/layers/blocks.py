@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from . import piecewise
 from .dconv import DConv, DConvSpec
 
 
@@ -69,9 +70,11 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, inject: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
         """`inject` [B, inner, T] is the time branch, added where the two branches meet."""
+        if self.spec.axis == "time" and x.dim() == 4:
+            x = x.flatten(1, 2)                  # the level after the meeting: one frequency is left
+        if inject is None and piecewise.can_encode(self, x):
+            return piecewise.encode(self, x)
         if self.spec.axis == "time":
-            if x.dim() == 4:
-                x = x.flatten(1, 2)              # the level after the meeting: one frequency is left
             x = F.pad(x, (0, -x.shape[-1] % self.spec.stride))
         y = self.conv(x)
         if self.spec.merge:
@@ -110,8 +113,11 @@ class DecoderBlock(nn.Module):
             self.norm1 = _norm(spec.norm_groups, 2 * spec.inner)
         self.dconv = DConv(spec.inner, dconv) if dconv else None
 
-    def expand(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor]) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-        """The transposed convolution's output with its padding still on, and its input."""
+    def expand(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor]
+               ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
+        """The transposed convolution's output with its padding still on, and its input where one frequency is left."""
+        if piecewise.can_decode(self, x):
+            return piecewise.decode(self, x, skip, first=0, length=self._reach(x), activate=False), None
         if self.spec.axis == "frequency" and x.dim() == 3:
             x = x.view(x.shape[0], self.spec.inner, -1, x.shape[-1])   # just above the meeting: one frequency
         if not self.spec.merge:
@@ -123,13 +129,20 @@ class DecoderBlock(nn.Module):
         return self.norm2(self.conv_tr(x)), x
 
     def forward(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor], length: int
-                ) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-        """Returns the block's output, over time cut to `length`, and what entered the transposed convolution: the
-        branches part there."""
-        y, before = self.expand(x, skip)
+                ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
+        """Returns the block's output, over time cut to `length`, and where one frequency is left what entered the
+        transposed convolution: the branches part there."""
         padding = self.spec.padding
+        if piecewise.can_decode(self, x):
+            inner = length if self.spec.axis == "time" else self._reach(x) - 2 * padding
+            return piecewise.decode(self, x, skip, first=padding, length=inner, activate=not self.last), None
+        y, before = self.expand(x, skip)
         if self.spec.axis == "time":
             y = y[..., padding:padding + length]
         elif padding:
             y = y[..., padding:-padding, :]
         return (y if self.last else F.gelu(y)), before
+
+    def _reach(self, x: torch.Tensor) -> int:
+        """Length of the transposed convolution's output along its axis."""
+        return (x.shape[2] - 1) * self.spec.stride + self.spec.kernel

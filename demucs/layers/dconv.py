@@ -39,6 +39,7 @@ class DConv(nn.Module):
 
     def __init__(self, channels: int, spec: DConvSpec, *, kernel: int = 3):
         super().__init__()
+        self.spec = spec
         hidden = int(channels / spec.compress)
         if hidden < 1:
             raise ValueError(f"dconv_comp={spec.compress:g} leaves no channel of {channels}; lower it, or add channels")
