@@ -1,0 +1,68 @@
+"""Matrix products through convolutions, against torch's own in double precision."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from demucs.layers import products
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    """With one thread, torch's own are as fast."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(1, 700, 48), (2, 3, 211, 32), (1025, 24)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_linear(shape, biased):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(shape), torch.randn(31, shape[-1]), torch.randn(31) if biased else None
+    truth = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    with torch.no_grad():
+        assert products._faster(x)
+        y = products.linear(x, weight, bias)
+        strided = products.linear(x.transpose(-1, -2).contiguous().transpose(-1, -2), weight, bias)
+    assert y.shape == truth.shape
+    assert max((y - truth).abs().max(), (strided - truth).abs().max()) <= 1e-6 * truth.abs().max()
+
+
+@pytest.mark.parametrize("queries, keys", [(300, 300), (1500, 90), (211, 1000)])
+def test_attention(queries, keys, monkeypatch):
+    monkeypatch.setattr(products, "SCORES", 100 * 1000)
+    monkeypatch.setattr(products, "SMALL", 1000)
+    torch.manual_seed(0)
+    parts = [torch.randn(2, size, 3 * 16).unflatten(-1, (3, 16)).transpose(1, 2) for size in (queries, keys, keys)]
+    truth = F.scaled_dot_product_attention(*(2 * part.double() for part in parts))
+    with torch.no_grad():
+        assert products._faster(parts[0])
+        y = products.attention(*(2 * part for part in parts))
+    assert y.shape == truth.shape
+    assert (y - truth).abs().max() <= 2e-6 * truth.abs().max()
+
+
+def test_layer_has_the_parameters_of_torch_and_trains():
+    torch.manual_seed(0)
+    ours = products.Linear(48, 31)
+    torch.manual_seed(0)
+    theirs = torch.nn.Linear(48, 31)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
+    x = torch.randn(700, 48)
+    for layer in (ours, theirs):
+        layer(x).square().mean().backward()
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours.parameters(), theirs.parameters()))
+
+
+def test_training_other_types_and_small_factors_stay_with_torch():
+    x = torch.randn(700, 48)
+    assert not products._faster(x)
+    with torch.no_grad():
+        assert not products._faster(x[:10]) and not products._faster(x.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not products._faster(x)
+        torch.set_num_threads(1)
+        assert not products._faster(x)
