@@ -44,7 +44,7 @@ from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
 from .training.solver import Solver
 from .training.stages import TrainStage, ValidStage
-from .training.status import StatusFile
+from .training.status import StatusFile, refused
 from .training.testing import TestStage
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ def pretrained_model(config: Config) -> nn.Module:
 
 
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
-                 argv: tp.Sequence[str] = ()) -> Solver:
+                 argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     # What can be refused is refused before anything is scanned.
     parent = folder.parent / (config.continue_from or "") / NEWEST
@@ -244,7 +244,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
-                           continued_from=config.continue_from, quantisation=quantisation)
+                           continued_from=config.continue_from, delta=delta, quantisation=quantisation)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.run if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
@@ -285,7 +285,8 @@ def main(cfg: tp.Any) -> None:
             return
         group = join_group()
         logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
-        solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv)
+        solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
+                              delta=dict(xp.delta or ()))
         try:
             with ending_workers():
                 solver.run()
@@ -295,6 +296,8 @@ def main(cfg: tp.Any) -> None:
         leave_group()
     except DemucsError as error:
         logger.error("%s", error)
+        if rank == 0:
+            refused(xp.folder, xp.sig, str(error))
         sys.exit(1)
 
 

@@ -1,7 +1,10 @@
 """What a run writes about itself while it trains: history, run card, and the best weights as a package."""
 
+import collections
+import hashlib
 import os
 import platform
+import sys
 import time
 import typing as tp
 from fractions import Fraction
@@ -10,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..files import atomic
 from ..inference import package, quantised
-from ..inference.provenance import commit, now, versions
+from ..inference.provenance import commit, now, packages, uncommitted, versions
 from ..schema import EpochRecord, RunCard, Session, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
@@ -29,6 +33,19 @@ def device_name(group: Group) -> str:
     return f"cpu: {platform.machine()}"
 
 
+def machines(group: Group) -> tp.Tuple[tp.List[str], tp.Dict[str, int]]:
+    """The nodes of a group in the order of ranks, and how many GPUs of each name it has. All ranks call this together."""
+    gpu = torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else None
+    nodes, gpus = zip(*group.gather((platform.node(), gpu)))
+    return list(dict.fromkeys(nodes)), dict(collections.Counter(gpu for gpu in gpus if gpu is not None))
+
+
+def command_line() -> tp.List[str]:
+    """How this process was started, but for the folder where Python is."""
+    interpreter, *arguments = sys.orig_argv
+    return [os.path.basename(interpreter), *arguments]
+
+
 class RunRecorder:
     """Keeps `history.json`, `run_card.json` and `best.th` of a run folder up to date. Only rank 0 calls `publish`.
 
@@ -38,13 +55,14 @@ class RunRecorder:
         epochs, batch_size, seed: as planned.
         train_tracks, valid_tracks: numbers of tracks.
         continued_from: signature of the experiment whose weights were the start, if any.
+        delta: difference from the base configuration, by key, if it is known.
         quantisation: of the model, if it is trained for one: then `best.th` holds its quantised weights, packed.
     """
 
     def __init__(self, model: nn.Module, *, folder: Path, group: Group, signature: str, name: str,
                  argv: tp.Sequence[str], epochs: int, batch_size: int, seed: int, train_tracks: int,
                  valid_tracks: int, continued_from: tp.Optional[str],
-                 quantisation: tp.Optional[Quantisation] = None):
+                 delta: tp.Optional[tp.Mapping[str, tp.Any]] = None, quantisation: tp.Optional[Quantisation] = None):
         self.model = model
         self.quantisation = quantisation
         self.folder = folder
@@ -52,8 +70,12 @@ class RunRecorder:
         self.begin = time.monotonic()
         self.started = now()
         self.earlier: tp.List[Session] = []
-        self.world_size = group.world_size
-        self.device = device_name(group)
+        nodes, gpus = machines(group)
+        self.session: tp.Dict[str, tp.Any] = dict(
+            world_size=group.world_size, device=device_name(group), job=os.environ.get("SLURM_JOB_ID"),
+            restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0), gpus=gpus, nodes=nodes, command=command_line(),
+            commit=commit())
+        self.diff = uncommitted() if group.is_first else None     # now: files may change while the run goes on
         learnt_bits = quantisation.bits.values() if quantisation else ()     # no parameters of the model as exported
         self.constant: tp.Dict[str, tp.Any] = dict(
             signature=signature, name=name, argv=list(argv), model=model.zoo_name,
@@ -64,7 +86,7 @@ class RunRecorder:
             parameters=sum(parameter.numel() for parameter in model.parameters())
             - sum(bits.numel() for bits in learnt_bits), seed=seed, epochs=epochs, batch_size=batch_size,
             train_tracks=train_tracks, valid_tracks=valid_tracks, continued_from=continued_from, commit=commit(),
-            versions=versions())
+            versions=versions(), delta=None if delta is None else dict(delta), packages=packages())
 
     def resume(self, epochs_done: int) -> None:
         """This is a further session of a run that has `epochs_done` epochs behind it."""
@@ -77,8 +99,8 @@ class RunRecorder:
         if history:
             save_history(history, self.folder / HISTORY)
         session = Session(started=self.started, ended=now(), seconds=time.monotonic() - self.begin,
-                          first_epoch=self.first_epoch, last_epoch=len(history), world_size=self.world_size,
-                          device=self.device, job=os.environ.get("SLURM_JOB_ID"))
+                          first_epoch=self.first_epoch, last_epoch=len(history), diff=self._save_diff(),
+                          **self.session)
         card = RunCard(**self.constant, epochs_done=len(history), sessions=[*self.earlier, session])
         save(card, self.folder / CARD)
         if best_state is not None:
@@ -88,3 +110,13 @@ class RunRecorder:
                                         argv=self.constant["argv"])
                 packed = quantised.packed(self.quantisation.quantizer) if self.quantisation else None
                 package.save(self.model, self.folder / BEST, card=card, quantizer_state=packed)
+
+    def _save_diff(self) -> str:
+        """The file with what the code differed in from its commit: one for all sessions with the same difference."""
+        if not self.diff:
+            return ""
+        path = self.folder / f"uncommitted-{hashlib.sha256(self.diff).hexdigest()[:8]}.diff"
+        if not path.exists():
+            with atomic(path) as file:
+                file.write(self.diff)
+        return path.name

@@ -182,7 +182,7 @@ class Solver:
             self._run()
         except Stopped:
             raise
-        except Exception as error:
+        except BaseException as error:
             self.status.write("failed", str(error) or type(error).__name__)
             raise
         self.status.write("done")
@@ -190,6 +190,8 @@ class Solver:
     def _run(self) -> None:
         if len(self.history) >= self.epochs:
             logger.info("All %d epochs are done.", self.epochs)
+        else:
+            self.status.begin(len(self.history), self.position.step)
         with self.requests.listening(), self.watchdog.watching():
             self.status.progress(len(self.history), self.position.step, self.history)
             while len(self.history) < self.epochs:

@@ -1,21 +1,76 @@
-"""The file `status.json` of a run: what it is doing now, or how it ended. Batch scripts decide by it whether to go on."""
+"""The file `status.json` of a run: what it is doing now, or how it ended. Batch scripts decide by it whether to go on.
 
+While the process lives, a thread touches the file, so that its age tells a run that was killed from one that is busy with
+something long. The same moments go into the ledger of the run.
+"""
+
+import contextlib
+import dataclasses
 import logging
 import os
 import platform
+import threading
 import time
 import typing as tp
+import uuid
 from pathlib import Path
 
-from ..inference.provenance import now
-from ..schema import EpochRecord, RunStatus, save
+from ..inference import ledger
+from ..inference.provenance import commit, now
+from ..schema import EpochRecord, LedgerLine, RunStatus, SchemaError, load, save
 from .distributed import Group
-from .records import device_name
+from .records import device_name, machines
 
 logger = logging.getLogger(__name__)
 
 STATUS = "status.json"
 EVERY = 10.      # seconds between two updates of a running one
+BEAT = 20.       # seconds between two signs of life
+
+
+def place() -> tp.Dict[str, tp.Any]:
+    """Where this process runs, as in a status."""
+    return dict(host=platform.node(), process=os.getpid(), job=os.environ.get("SLURM_JOB_ID"),
+                restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0))
+
+
+def refused(folder: Path, signature: str, reason: str) -> None:
+    """The run could not begin, for a reason that the user is told. Does nothing where it had begun, and said that itself."""
+    path = folder / STATUS
+    before = last_said(folder)
+    here = place()
+    if before is None:
+        before = RunStatus(signature=signature, epoch=1, step=0, steps=0, epochs=0, best_nsdr=None, seconds_per_step=None,
+                           world_size=int(os.environ.get("WORLD_SIZE", 1)), device="", started=now(), updated=now(),
+                           state="", reason="", **here)
+    if before.state == "failed" and (before.host, before.process) == (here["host"], here["process"]):
+        return
+    with harmless(folder):
+        close_killed(folder, before)
+        save(dataclasses.replace(before, state="failed", reason=reason, started=now(), updated=now(), **here), path)
+
+
+def last_said(folder: Path) -> tp.Optional[RunStatus]:
+    """The status that the session before left, if it can be read."""
+    try:
+        return load(RunStatus, folder / STATUS)
+    except (SchemaError, OSError):
+        return None
+
+
+def close_killed(folder: Path, status: tp.Optional[RunStatus]) -> None:
+    """Write down the end of the session that `status` is about, if it had none."""
+    for end in ledger.killed(ledger.read(folder)[0], status):
+        ledger.append(end, folder)
+
+
+@contextlib.contextmanager
+def harmless(folder: Path) -> tp.Iterator[None]:
+    """Records of how it goes must not be what stops it."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        logger.warning("cannot write the ledger or the status in %s: %s", folder, error)
 
 
 class StatusFile:
@@ -26,12 +81,33 @@ class StatusFile:
         self.group = group
         self.constant: tp.Dict[str, tp.Any] = dict(
             signature=signature, epochs=epochs, steps=steps, world_size=group.world_size, device=device_name(group),
-            host=platform.node(), process=os.getpid(), job=os.environ.get("SLURM_JOB_ID"),
-            restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0), started=now())
+            started=now(), **place())
         self.epoch, self.step = 1, 0
         self.best_nsdr: tp.Optional[float] = None
         self._begin: tp.Optional[tp.Tuple[float, int]] = None    # time and number of the first step of this session
         self._written = 0.
+        self._session: tp.Optional[LedgerLine] = None
+        self._begun = time.monotonic()
+        self._ended = threading.Event()
+
+    def begin(self, epoch: int, step: int) -> None:
+        """A session begins, after `epoch` epochs and `step` steps of the next one. All ranks call this together."""
+        nodes, gpus = machines(self.group)
+        if not self.group.is_first:
+            return
+        known = {key: self.constant[key] for key in ("signature", "started", "steps", "world_size", "host", "process",
+                                                     "job", "restarts")}
+        self._session = LedgerLine(session=uuid.uuid4().hex[:12], event="start", first_epoch=epoch, first_step=step,
+                                   epoch=epoch, step=step, gpus=gpus, nodes=nodes, commit=commit(), **known)
+        with harmless(self.path.parent):
+            close_killed(self.path.parent, last_said(self.path.parent))
+            ledger.append(self._session, self.path.parent)
+        threading.Thread(target=self._live, name="status", daemon=True).start()
+
+    def _live(self) -> None:
+        while not self._ended.wait(BEAT):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
 
     def progress(self, epoch: int, step: int, history: tp.Sequence[EpochRecord]) -> None:
         """The run has done `step` steps of an epoch (counted from 0)."""
@@ -48,14 +124,24 @@ class StatusFile:
         """State and reason as in `RunStatus`."""
         if not self.group.is_first:
             return
+        if state != "running":
+            self._end(state, reason)
         pace = None
         if self._begin is not None:
             begin, first = self._begin
             steps = (self.epoch - 1) * self.constant["steps"] + self.step - first
             pace = (time.monotonic() - begin) / steps if steps else None
-        try:
+        with harmless(self.path.parent):
             save(RunStatus(**self.constant, state=state, reason=reason, epoch=self.epoch, step=self.step,
                            best_nsdr=self.best_nsdr, seconds_per_step=pace, updated=now()), self.path)
-        except OSError as error:
-            logger.warning("cannot write %s: %s", self.path, error)
         self._written = time.monotonic()
+
+    def _end(self, state: str, reason: str) -> None:
+        """The session ends, if one had begun."""
+        self._ended.set()
+        if self._session is not None:
+            line, self._session = self._session, None
+            with harmless(self.path.parent):
+                ledger.append(dataclasses.replace(line, event="end", epoch=self.epoch - 1, step=self.step, state=state,
+                                                  reason=reason, seconds=time.monotonic() - self._begun),
+                              self.path.parent)
