@@ -100,6 +100,7 @@ class MiscConfig:
     show: bool
     verbose: bool
     patience: float
+    tensorboard: bool
     examples_at_once: tp.Optional[int]
 
 

@@ -6,6 +6,7 @@ Reads the configuration once, builds the parts from plain numbers, and hands the
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import os
 import sys
@@ -29,6 +30,7 @@ from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
 from .errors import ConfigError, DemucsError, PackageError, SignatureError
+from .files import atomic
 from .grids import _published as published
 from .inference import repository
 from .inference.bag import BagOfModels
@@ -36,9 +38,11 @@ from .inference.tracks import Track, musdb_stem_tracks, track_folders
 from .models import zoo
 from .training.best import Selection
 from .training.checkpoints import NEWEST
+from .training.curves import Curves, require_tensorboard
 from .training.distributed import Group, join_group, leave_group
 from .training.ema import ModelEMA
 from .training.interruption import Requests, Stopped, Watchdog, ending_workers, ignore_in_worker
+from .training.lock import LockedError, locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
@@ -67,6 +71,19 @@ class ExperimentMain(HydraMain):
                                  f"All keys and their values are in conf/.")
         with _hydra_errors_in_one_line():
             return super().get_xp(argv)
+
+    def init_xp(self, xp: tp.Any) -> tp.Any:
+        """As Dora's, but the arguments are never lost: a process that is killed here, or a full disk, leaves them as they
+        were. All processes of a run come here at once."""
+        path = xp.folder / ".argv.json"
+        try:
+            if not path.exists() or path.read_text() != json.dumps(xp.argv):
+                with atomic(path) as file:
+                    file.write(json.dumps(xp.argv).encode())
+        except OSError as error:
+            raise SystemExit(f"error: cannot write {path}: {error.strerror}. A run keeps its files there: make the folder "
+                             f"writable, or free some space, and start again.") from error
+        return xp
 
     def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
         """Arguments of an experiment of this folder, else of a published one, else None."""
@@ -204,6 +221,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                  argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     # What can be refused is refused before anything is scanned.
+    if config.misc.tensorboard:
+        require_tensorboard()
     parent = folder.parent / (config.continue_from or "") / NEWEST
     if config.continue_from and not config.continue_pretrained and not parent.exists() \
             and not (folder / NEWEST).exists():
@@ -252,6 +271,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
                     requests=Requests(group), status=StatusFile(folder, group, signature=signature, epochs=config.epochs,
                                                                 steps=sampler.steps), watchdog=Watchdog(60 * config.misc.patience),
+                    curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
     if solver.restore():
         recorder.resume(len(solver.history))
@@ -285,18 +305,20 @@ def main(cfg: tp.Any) -> None:
             return
         group = join_group()
         logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
-        solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
-                              delta=dict(xp.delta or ()))
-        try:
-            with ending_workers():
-                solver.run()
-        except Stopped as stopped:
-            logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
-                        stopped.reason or "another process's signal")
+        with contextlib.ExitStack() as stack:
+            group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
+            solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
+                                  delta=dict(xp.delta or ()))
+            try:
+                with ending_workers():
+                    solver.run()
+            except Stopped as stopped:
+                logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
+                            stopped.reason)
         leave_group()
     except DemucsError as error:
         logger.error("%s", error)
-        if rank == 0:
+        if rank == 0 and not isinstance(error, LockedError):      # the status is that of the run that goes on
             refused(xp.folder, xp.sig, str(error))
         sys.exit(1)
 

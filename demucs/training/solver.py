@@ -20,11 +20,12 @@ from ..errors import PackageError, TrainingError
 from ..schema import EpochRecord, Metrics
 from .best import Selection
 from .checkpoints import Checkpoints
+from .curves import Curves
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
 from .interruption import Requests, Stopped, Watchdog
 from .stages import Average, TrainStage, ValidStage, describe
-from .state import NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states
+from .state import FORMAT, NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states
 from .status import StatusFile
 from .svd import SvdSettings, exact_svd_penalty
 
@@ -58,7 +59,7 @@ class Solver:
         publish: called on rank 0 after every epoch with (history, best weights if they changed else None), before the
             checkpoint is written.
         settings: plain configuration, stored in the checkpoint for readers.
-        requests, watchdog, status: see `interruption` and `status`.
+        requests, watchdog, status, curves: see `interruption`, `status` and `curves`.
         save_minutes, save_steps: time and steps between checkpoints within an epoch; 0 for none.
     """
 
@@ -69,7 +70,7 @@ class Solver:
                  save_every: tp.Optional[int],
                  publish: tp.Callable[[tp.Sequence[EpochRecord], tp.Optional[State]], None],
                  settings: tp.Mapping[str, tp.Any], requests: Requests, watchdog: Watchdog, status: StatusFile,
-                 save_minutes: float, save_steps: int):
+                 curves: Curves, save_minutes: float, save_steps: int):
         self.model = model
         self.train = train
         self.valid = valid
@@ -90,6 +91,7 @@ class Solver:
         self.requests = requests
         self.watchdog = watchdog
         self.status = status
+        self.curves = curves
         self.save_seconds = 60 * save_minutes
         self.save_steps = save_steps
         self.checkpoints = Checkpoints(folder)
@@ -119,9 +121,13 @@ class Solver:
         if found is None:
             return False
         package, path = found
+        different = different_settings({**self.settings, "epochs": None}, {**package.get("args", {}), "epochs": None})
+        if different and not package[NOTES]:
+            raise PackageError(f"{path}: belongs to another experiment: {'; '.join(different)}. Put that file back where it "
+                               f"came from; to start from its weights, set continue_from to its signature.")
         self.registry.restore(package, str(path))
         if package[NOTES]:
-            for note in package[NOTES] + different_settings(self.settings, package["args"]):
+            for note in package[NOTES] + different:
                 logger.warning("%s: %s", path, note)
         states = package.get("random_states", [])
         if self.group.rank < len(states):
@@ -185,6 +191,8 @@ class Solver:
         except BaseException as error:
             self.status.write("failed", str(error) or type(error).__name__)
             raise
+        finally:
+            self.curves.close()
         self.status.write("done")
 
     def _run(self) -> None:
@@ -192,12 +200,14 @@ class Solver:
             logger.info("All %d epochs are done.", self.epochs)
         else:
             self.status.begin(len(self.history), self.position.step)
+            self.curves.begin(self.position.step, self.position.average, self.history)
         with self.requests.listening(), self.watchdog.watching():
             self.status.progress(len(self.history), self.position.step, self.history)
             while len(self.history) < self.epochs:
                 epoch = len(self.history)
                 record, changed = self._epoch(epoch)
                 self.history.append(record)
+                self.curves.epoch(len(self.history), record)
                 self.position = Position()
                 self.status.progress(len(self.history), 0, self.history)
                 self._publish(epoch, changed)
@@ -214,6 +224,7 @@ class Solver:
         def after_step(done: int, average: Average) -> None:
             position.step, position.average, position.seconds = done, average, time.monotonic() - begin
             self.status.progress(epoch, done, self.history)
+            self.curves.step(epoch, done, average)
             due = bool(self.save_seconds) and time.monotonic() - self.saved >= self.save_seconds
             self._go_on(due=due or bool(self.save_steps) and done % self.save_steps == 0)
         if position.trained is None:
@@ -301,8 +312,9 @@ class Solver:
         position = self.position
         ranks = self.group.gather((random_states(), position.average.state_dict()))
         if self.group.is_first:
+            self.curves.flush()
             self.checkpoints.save({
-                **self.registry.collect(), "random_states": [states for states, _ in ranks],
+                **self.registry.collect(), "format": FORMAT, "random_states": [states for states, _ in ranks],
                 "position": {"step": position.step, "averages": [average for _, average in ranks],
                              "seconds": position.seconds, "trained": position.trained,
                              "candidates": position.candidates}}, keep_as=keep_as)
