@@ -1,45 +1,100 @@
-"""Text table of the nSDR per source: a run and every reference separator that was evaluated on the same tracks."""
+"""Text table of scores per source: a run and every reference separator on the same tracks, and published numbers.
 
+With --published the rows of demucs_results/published_baselines.csv stand in it, too, the comparable ones first, and a
+sentence says what the comparison shows. Numbers of another family never do: ask for that family.
+"""
+
+import dataclasses
+import textwrap
 import typing as tp
 
+import baselines
 import common
 from readers import Run, find_run
-from scores import measured, undefined
+from scores import PUBLISHED, Row, measured, one_table, subject, undefined
 
 from demucs.errors import SignatureError
-from demucs.metrics.aggregates import ALL, FAMILIES, NSDR_MEAN, Family, aggregate
+from demucs.metrics.aggregates import ALL, EVERY_FAMILY, NSDR_MEAN, Family, aggregate
+
+WIDEST = 72     # characters of a label
 
 
-def score_table(run: Run, family: Family) -> str:
-    """The table with its caption and notes. Raises SignatureError where the run has no scores in the family."""
+def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selection] = None) -> str:
+    """The table with its caption and notes, and the rows of `selection` where it is given.
+
+    Raises SignatureError where the run has no scores in the family, FamilyError where `selection` is of another.
+    """
     rows = measured(run, family)
-    if run.evaluation is None or not rows:
+    if not rows:
         raise SignatureError(f"{run.name} has no scores in the family {family.key}: evaluate it first "
                              f"(slurm_scripts/evaluate_slurm.sh {run.name})")
-    columns = [*run.evaluation.sources, ALL]
-    first = max(len(row.label) for row in rows)
-    widths = [max(8, len(column) + 2) for column in columns]
-    head = "".join(f"{'mean' if name == ALL else name:>{width}}" for name, width in zip(columns, widths))
-    lines = [f"{family.label}, mean over sources at the right",
-             f"{run.evaluation.dataset}, {len(run.evaluation.tracks)} tracks", "",
-             " " * first + head, "-" * (first + sum(widths))]
-    for row in rows:
-        numbers = (row.values.get(name) for name in columns)
-        lines.append(f"{row.label:<{first}}" + "".join(
-            f"{'undefined' if value is None else format(round(value, 2) + 0., '.2f'):>{width}}"
-            for value, width in zip(numbers, widths)))
-    notes = [undefined(aggregate(run.evaluation, family)), *(f"note: {note}" for note in run.notes)]
-    return "\n".join([*lines, *filter(None, notes)])
+    groups = [("", rows)]
+    if selection:
+        apart = [item.row for item in selection.apart if item.row.family == family.key]
+        groups += [("published, comparable:", [*map(_row, selection.beside)]),
+                   ("published, comparable, other models:", [*map(_row, selection.others)]),
+                   ("published, not comparable (other data, other test set):", [*map(_row, apart)])]
+    shown = one_table([row for _, group in groups for row in group])
+    notes = list(dict.fromkeys(row.footnote for row in shown if row.footnote))
+    columns = [*run.sources, ALL]
+    labels = {id(row): textwrap.shorten(row.label, WIDEST, placeholder=" ...")
+              + (f" [{notes.index(row.footnote) + 1}]" if row.footnote else "") for row in shown}
+    first = max(map(len, labels.values()))
+    widths = [max(10, len(column) + 2) for column in columns]
+    scored = "as its test printed"
+    if run.evaluation is not None:
+        scored = f"{run.evaluation.dataset}, {len(run.evaluation.tracks)} tracks"
+    lines = [f"{family.label}, mean over sources at the right", scored, "",
+             " " * first + "".join(f"{'mean' if name == ALL else name:>{width}}"
+                                   for name, width in zip(columns, widths)), "-" * (first + sum(widths))]
+    for heading, group in groups:
+        lines += [heading] if heading and group else []
+        lines += [f"{labels[id(row)]:<{first}}" + "".join(
+            f"{_number(row, name):>{width}}" for name, width in zip(columns, widths)) for row in group]
+    if selection:
+        lines += ["", selection.sentence]
+        if selection.excluded:
+            lines.append(f"Left out: {len(selection.excluded)} published rows of models trained on the test set.")
+    lines += [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    told = [undefined(aggregate(run.evaluation, family))] if run.evaluation else []
+    return "\n".join([*lines, *filter(None, told), *(f"note: {note}" for note in run.notes)])
+
+
+def _number(row: Row, column: str) -> str:
+    value = row.values.get(column)
+    if value is None:
+        return "-" if row.kind == PUBLISHED else "undefined"
+    return format(round(value, 2) + 0., ".2f")   # not "-0.00"
+
+
+def _row(baseline: baselines.Baseline) -> Row:
+    return Row(label=baseline.label, kind=PUBLISHED, values=baseline.values, origin=baseline.source,
+               family=EVERY_FAMILY[baseline.family], footnote=baseline.footnote)
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7")
-    parser.add_argument("--family", choices=sorted(FAMILIES), default=NSDR_MEAN.key,
+    parser = common.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
+    parser.add_argument("--family", choices=sorted(EVERY_FAMILY), default=NSDR_MEAN.key,
                         help="how scores are aggregated (default: %(default)s)")
+    parser.add_argument("--published", action="store_true", help="with published numbers")
+    parser.add_argument("--trained-on", metavar="DATA",
+                        help=f"what the model was trained on, where no run card says so, e.g. '{baselines.REGIME}'")
+    parser.add_argument("--scored-on", choices=baselines.TEST_SETS,
+                        help="the test set, where a printed result does not say so")
     arguments = parser.parse_args()
+    family = EVERY_FAMILY[arguments.family]
     tables: tp.List[str] = []
     for argument in arguments.runs or [None]:
-        tables.append(score_table(find_run(argument, arguments.results), FAMILIES[arguments.family]))
+        run = find_run(argument, arguments.results)
+        selection = None
+        if arguments.published:
+            own = subject(run, family)
+            if arguments.trained_on:
+                own = dataclasses.replace(own, training_data=arguments.trained_on)
+            if arguments.scored_on:
+                own = dataclasses.replace(own, test_set=arguments.scored_on, tracks=own.tracks or baselines.TEST_TRACKS)
+            selection = baselines.choose(baselines.load(), own)
+        tables.append(score_table(run, family, selection))
     print("\n\n".join(tables))
 
 

@@ -1,52 +1,109 @@
 """The rows of a score table: a run, the reference separators on the same tracks, and published numbers.
 
 Text table, bar charts and the report all take them from here, so that they cannot differ. A table holds one metric
-family only.
+family only: every row carries its own, and `one_table` refuses rows of two.
 """
 
+import re
 import typing as tp
 from dataclasses import dataclass
 
 import baselines
+from comparability import NOT_RECORDED, NOT_STATED, SINGLE, Subject, statement
 from readers import REFERENCE_LABELS, Run
 
-from demucs.metrics.aggregates import ALL, Aggregate, Family, aggregate
+from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, FAMILIES, SDR_MEDIAN_OF_MEDIANS, Aggregate, Family,
+                                       FamilyError, aggregate, logged_aggregate, one_family)
+from demucs.schema import RunCard
 
 RUN, REFERENCE, PUBLISHED = "run", "reference", "published"
+MUSDB_TRAIN_TRACKS = (86, 100)   # without and with the 14 songs for validation
 
 
 @dataclass(frozen=True)
 class Row:
     """One line: `values[source or "all"]` in dB or None; `kind` is RUN, REFERENCE or PUBLISHED; `origin` says where a
-    published number comes from."""
+    published number comes from, `footnote` what is in doubt about it."""
     label: str
     kind: str
     values: tp.Dict[str, tp.Optional[float]]
+    family: Family
     origin: str = ""
+    footnote: str = ""
+
+
+def one_table(rows: tp.Sequence[Row], where: str = "a score table") -> tp.List[Row]:
+    """`rows`, which may stand in one table or on one axis. Raises FamilyError where they are of two families."""
+    if rows:
+        one_family(rows, where=where)
+    return list(rows)
 
 
 def measured(run: Run, family: Family) -> tp.List[Row]:
-    """The model and the reference separators, the best first among the latter. Empty where nothing is defined."""
-    if run.evaluation is None or not aggregate(run.evaluation, family).defined:
-        return []
-    rows = [Row(label=f"{run.evaluation.model} {run.evaluation.name}", kind=RUN,
-                values=aggregate(run.evaluation, family).values)]
-    others = [Row(label=REFERENCE_LABELS.get(name, name.replace("_", " ")), kind=REFERENCE,
-                  values=aggregate(evaluation, family).values)
-              for name, evaluation in run.references.items() if aggregate(evaluation, family).defined]
+    """The model, what its tests printed, and the reference separators, the best first among the latter. Empty where
+    nothing is defined."""
+    rows = []
+    if run.evaluation is not None:
+        rows.append(Row(label=f"{run.evaluation.model} {run.evaluation.name}", kind=RUN, family=family,
+                        values=aggregate(run.evaluation, family).values))
+    for printed in () if family.pooled else run.printed:   # no test prints pooled frames
+        epochs = "" if printed.epochs is None else f", {printed.epochs} epochs"
+        rows.append(Row(label=f"{run.name} as printed{epochs}", kind=RUN, family=family,
+                        values=logged_aggregate(printed.numbers, family).values))
+    rows = [row for row in rows if _defined(row)]
+    others = [Row(label=REFERENCE_LABELS.get(name, name.replace("_", " ")), kind=REFERENCE, family=family,
+                  values=aggregate(evaluation, family).values) for name, evaluation in run.references.items()]
+    others = [row for row in others if _defined(row)] if rows else []
     return rows + sorted(others, key=lambda row: -_or_lowest(row.values[ALL]))
 
 
 def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) -> tp.List[Row]:
-    """Published rows that fit the family, where the run has the four sources that they are about."""
-    if run.evaluation is None or set(run.evaluation.sources) != set(baselines.SOURCES):
+    """Published rows of the family, and of the run's training data where that is known to be another than MUSDB18-HQ,
+    where the run has the four sources that they are about. `comparison_note` says what they are worth."""
+    if set(run.sources) != set(baselines.SOURCES):
         return []
-    return [Row(label=row.label, kind=PUBLISHED, values=row.values, origin=row.source)
-            for row in baselines.select(table, family)]
+    known = training_data(run)
+    regime = baselines.REGIME if known == NOT_RECORDED or not _on_musdb(run) else known
+    return [Row(label=row.label, kind=PUBLISHED, family=family, values=row.values, origin=row.source,
+                footnote=row.footnote) for row in baselines.select(table, family, regime=regime)]
+
+
+def subject(run: Run, family: Family) -> Subject:
+    """What the run's result is, for a comparison with published ones. Raises FamilyError where it has none there."""
+    evaluation = run.evaluation
+    rows = measured(run, family)
+    if not rows:
+        raise FamilyError(f"{run.name} has no scores in the family {family.key}: evaluate it first, with that metric")
+    row = rows[0]
+    bag = re.match(r"bag of (.*)", evaluation.model) if evaluation is not None else None
+    return Subject(name=row.label, value=row.values[ALL], family=family.key, training_data=training_data(run),
+                   models=f"bag of {bag.group(1).count(',') + 1}" if bag else SINGLE,
+                   test_set=evaluation.dataset if evaluation is not None else NOT_STATED,
+                   tracks=len(evaluation.tracks) if evaluation is not None else None)
+
+
+def training_data(run: Run) -> str:
+    """What the run was trained on, as the table of published numbers calls it; "not recorded" without a run card.
+
+    A card has the number of songs, and 86 or 100 without another data set among the overrides are MUSDB18-HQ's.
+    """
+    card: tp.Optional[RunCard] = run.card
+    if card is None:
+        return NOT_RECORDED
+    other = any(argument.lstrip("+").startswith(("dset.wav=", "dset.wav2=", "dset=", "dset.use_musdb="))
+                for argument in card.argv)
+    musdb = card.train_tracks in MUSDB_TRAIN_TRACKS and not other and _on_musdb(run)
+    return baselines.REGIME if musdb else f"{card.train_tracks} songs"
+
+
+def _on_musdb(run: Run) -> bool:
+    return run.evaluation is None or run.evaluation.dataset in baselines.TEST_SETS
 
 
 def undefined(result: Aggregate) -> str:
     """A sentence on the tracks that do not count, "" where all do."""
+    if result.tracks is None:
+        return ""
     short = {source: result.tracks - count for source, count in result.counts.items()
              if source != ALL and count < result.tracks}
     if not short:
@@ -55,18 +112,25 @@ def undefined(result: Aggregate) -> str:
     return f"Of {result.tracks} tracks some have no defined score and do not count: {listed}."
 
 
-def comparison_note(run: Run) -> str:
-    """What the published numbers do and do not say about this run, in one or two sentences."""
-    evaluation = run.evaluation
-    assert evaluation is not None
-    basis = f"{baselines.TEST_TRACKS} songs of {baselines.TEST_SET}"
-    if not baselines.comparable(evaluation):
-        return (f"Published numbers were measured on the {basis}; this run was scored on {evaluation.dataset} "
-                f"({len(evaluation.tracks)} tracks). They are shown for orientation only: no number here can be "
-                f"compared with them.")
-    trained = f" on {run.card.train_tracks} songs" if run.card is not None else ""
-    return (f"Published rows: Demucs models trained on {baselines.REGIME}, scored on the same {basis}, aggregated the "
-            f"same way. This run is one model trained{trained}; a bag averages several.")
+def comparison_note(run: Run, family: tp.Optional[Family] = None) -> str:
+    """What the published numbers do and do not say about this run in `family`, in one sentence; without a family, in
+    the one that most papers print, or the first that the run has."""
+    if family is None:
+        family = next(item for item in (SDR_MEDIAN_OF_MEDIANS, *FAMILIES.values()) if measured(run, item))
+    return baselines.choose(baselines.load(), subject(run, family)).sentence
+
+
+def gap_note(run: Run, family: Family, row: baselines.Baseline) -> str:
+    """What the gap between the run's overall number in `family` and that of a published row shows, in one sentence, and
+    how much of it is aggregation, where the two are of different families and the run has scores in both."""
+    own = subject(run, family)
+    theirs = EVERY_FAMILY.get(row.family)
+    same = measured(run, theirs) if theirs is not None else []
+    return statement(own, row.subject, in_their_family=same[0].values[ALL] if same else None)
+
+
+def _defined(row: Row) -> bool:
+    return any(value is not None for value in row.values.values())
 
 
 def _or_lowest(value: tp.Optional[float]) -> float:
