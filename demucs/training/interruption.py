@@ -27,7 +27,7 @@ SAVING = signal.SIGUSR1
 
 class Stopped(Exception):
     """The run was asked to stop, has saved its state, and goes on from there when it is started again. `reason` is the
-    name of the signal, on the rank that got one."""
+    name of the signal, the same on all ranks."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -64,10 +64,13 @@ class Requests:
     def agreed(self, due: bool = False) -> tp.Tuple[bool, bool]:
         """(stop, save): whether any rank was asked to, or, for saving, whether it is `due` on the first. All ranks must
         call this together."""
-        stop, save = self.group.sum([bool(self.stop_signal), self.save_wanted or (due and self.group.is_first)])
+        *asked, save = self.group.sum([*(self.stop_signal == number.name for number in STOPPING),
+                                       self.save_wanted or (due and self.group.is_first)])
         if save:
             self.save_wanted = False
-        return stop > 0, save > 0
+        # A signal reaches the ranks one after the other, and the first of them may have to give the reason for another.
+        self.stop_signal = next((number.name for number, count in zip(STOPPING, asked) if count), "")
+        return bool(self.stop_signal), save > 0
 
 
 def ignore_in_worker(index: int) -> None:

@@ -15,6 +15,7 @@ from ..files import atomic
 from ..inference import pickled, published
 
 NOTES = "notes"     # what of a checkpoint of another program could not be taken over
+FORMAT = 1          # of our checkpoints, their entry "format"; the first ones lack it
 
 
 class StateRegistry:
@@ -82,6 +83,9 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
     if not isinstance(package, dict):
         raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
     if not published.is_checkpoint(package):
+        if package.get("format", FORMAT) != FORMAT:
+            raise PackageError(f"{path}: was written in format {package['format']!r} by a newer version of this program, "
+                               f"which reads format {FORMAT}; go on with that version")
         return {**package, NOTES: []}
     settings = pickled.plain(package["args"], path)
     if not isinstance(settings, dict) or not isinstance(package["history"], list):
@@ -96,9 +100,9 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
 
 
 def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp.Any]) -> tp.List[str]:
-    """Where the configuration of a checkpoint of Demucs says something else than that of this run, in words. Where data
-    lie and how many processes load them does not matter."""
-    own, other = dict(_flat(ours)), dict(_flat({**theirs, "model_settings": theirs.get(theirs.get("model", "")) or {}}))
+    """Where the configuration of a checkpoint, ours or of Demucs, says something else than that of this run, in words.
+    Where data lie and how many processes load them does not matter."""
+    own, other = dict(_flat(ours)), dict(_flat({"model_settings": theirs.get(theirs.get("model", "")) or {}, **theirs}))
     return [f"it was trained with {key.replace('model_settings.', '')}={other[key]!r}, this run has {value!r}"
             for key, value in own.items() if key in other and other[key] != value
             and not key.startswith("misc.") and key not in ("dset.musdb", "dset.metadata", "dset.backend", "flag")]

@@ -1,0 +1,83 @@
+"""One process at a time trains a run: a lock that its owner cannot forget, because it ends with the process.
+
+It is a lock of the operating system on the file `lock` in the run's folder, whose content says who holds it. What
+stands there after the process has ended keeps nobody out. It reaches other nodes where the file system hands locks on,
+as NFS does.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import platform
+import time
+import typing as tp
+from pathlib import Path
+
+from ..errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+LOCK = "lock"
+PATIENCE = 20.       # seconds; a process that was killed just now may not be gone yet
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+class LockedError(TrainingError):
+    """Another process trains this run."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, patience: float = PATIENCE) -> tp.Iterator[None]:
+    """Nobody else trains the run in `folder` inside the block.
+
+    Raises:
+        LockedError: where another process does, after `patience` seconds.
+        TrainingError: where the folder cannot be written.
+    """
+    path = folder / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise TrainingError(f"cannot write in {folder}: {error.strerror}. A run keeps its checkpoints there: make it "
+                            f"writable, or move it to a file system that is, and start again.") from error
+    try:
+        _take(handle, path, patience)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, path: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            # Of a process, not of a file: loader workers and soundstretch do not inherit it.
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                logger.warning("%s: this file system has no locks (%s); see to it that no other process trains this run",
+                               path, error.strerror)
+                return
+            if time.monotonic() > deadline:
+                raise LockedError(f"{path.parent.name} is being trained already, by {_holder(handle)}: one process at "
+                                  f"a time. Wait for its end, or end it.") from error
+        time.sleep(0.2)
+    content = json.dumps({"host": platform.node(), "process": os.getpid(), "job": os.environ.get("SLURM_JOB_ID")})
+    try:
+        os.pwrite(handle, content.ljust(os.fstat(handle).st_size).encode(), 0)     # no moment without content
+        os.ftruncate(handle, len(content))
+    except OSError as error:                  # a full disk; the lock holds all the same
+        logger.warning("cannot write %s: %s", path, error)
+
+
+def _holder(handle: int) -> str:
+    try:
+        found = json.loads(os.pread(handle, 4096, 0))
+        job = f", Slurm job {found['job']}" if found["job"] else ""
+        return f"process {found['process']} on {found['host']}{job}"
+    except (ValueError, KeyError, TypeError, OSError):
+        return "another process"

@@ -1,0 +1,219 @@
+"""Whether a batch job goes on: `python3 -m tools.requeue begin SIG` before training, `... end SIG --exit CODE` after it.
+
+A job is put back into the queue when its training was interrupted after some progress, which means that the newest
+checkpoint is further than when the job started: then nothing that has been done is done again. Without progress it is
+tried again a few times (a process was killed, a node is broken), and at once no more where the run has never come to a
+checkpoint and says why. `scancel` ends it for good. What is known from one start to the next stands in attempts.json of
+the run's folder.
+
+`end` exits with 0 (done), 10 (again), 11 (stopped for good) or 12 (given up), and `begin` with 13 where there is nothing to
+start; the line printed says why. Nothing here needs torch: a batch script calls it twice.
+"""
+
+import argparse
+import enum
+import os
+import pickle
+import subprocess
+import sys
+import typing as tp
+import zipfile
+from pathlib import Path
+
+from demucs import schema
+from demucs.errors import DemucsError, SignatureError
+from demucs.schema import RunStatus
+
+EXPERIMENTS = Path("outputs") / "xps"
+ATTEMPTS = "attempts.json"
+CHECKPOINTS = ("checkpoint.th", "checkpoint_previous.th")
+MOST = 3                  # starts in a row without progress
+KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
+TERMINATED = KILLED + 15
+NOTHING_TO_START = 13
+
+Position = tp.Tuple[int, int]      # epochs done, steps done in the next one
+
+
+class Verdict(enum.IntEnum):
+    """How a job goes on; the value is the exit status."""
+    DONE = 0
+    AGAIN = 10
+    STOPPED = 11
+    GIVEN_UP = 12
+
+
+class _Part:
+    """Stands for any object inside a checkpoint but plain ones."""
+
+    def __new__(cls, *args: tp.Any, **kwargs: tp.Any) -> "_Part":
+        return object.__new__(cls)
+
+    def __init__(self, *args: tp.Any, **kwargs: tp.Any):
+        pass
+
+    def __setstate__(self, state: tp.Any) -> None:
+        pass
+
+    def __setitem__(self, key: tp.Any, value: tp.Any) -> None:
+        pass
+
+    def append(self, value: tp.Any) -> None:
+        pass
+
+
+class _Skeleton(pickle.Unpickler):
+    """The containers, numbers and strings of a checkpoint, without its tensors. Constructs and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> tp.Any:
+        return dict if (module, name) == ("collections", "OrderedDict") else _Part
+
+    def persistent_load(self, pid: tp.Any) -> tp.Any:
+        return None
+
+
+def position(folder: Path) -> tp.Optional[Position]:
+    """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
+    for name in CHECKPOINTS:
+        try:
+            with zipfile.ZipFile(folder / name) as file:
+                inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
+                with file.open(inside) as pickled:
+                    package = _Skeleton(pickled).load()
+            return len(package["history"]), (package.get("position") or {"step": 0})["step"]
+        except Exception:           # whatever a damaged file leads to, it is no checkpoint
+            continue
+    return None
+
+
+def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
+          preempted: bool, words: str = "", most: int = MOST) -> tp.Tuple[Verdict, str]:
+    """What becomes of a job whose training has ended.
+
+    Args:
+        exit_status: of all tasks.
+        status: what the run said last in this start of the job, if anything.
+        progressed: whether the newest checkpoint is further than at the start.
+        ever: whether there is any checkpoint.
+        fruitless: starts in a row without progress, this one included.
+        preempted: whether Slurm wants the nodes for another job.
+        words: what Slurm said about the first task that ended badly, such as "n1: task 0: Killed". The others are
+            terminated then, so their exit statuses say little.
+    """
+    state, why = (status.state, status.reason) if status is not None else ("", "")
+    if exit_status == 0 and state in ("done", ""):
+        return Verdict.DONE, "the run is done" if state else "nothing was trained"
+    if preempted:
+        return Verdict.AGAIN, "it was preempted"
+    terminated = exit_status == TERMINATED and (not words or words.endswith("Terminated"))
+    if why == "SIGTERM" or (terminated and state in ("running", "")):
+        return Verdict.STOPPED, "it was stopped by SIGTERM"
+    place = f"in epoch {status.epoch}, after step {status.step}" if status is not None else "before training began"
+    reason = {"stopped": f"it was stopped by {why}", "failed": f"it failed: {why}"}.get(
+        state, words or f"a process ended with status {exit_status}") + f" ({place})"
+    if progressed:
+        return Verdict.AGAIN, reason
+    if fruitless >= most:
+        return Verdict.GIVEN_UP, f"{reason}. {fruitless} starts in a row have made no progress"
+    if not ever and exit_status < KILLED and state in ("failed", ""):
+        return Verdict.GIVEN_UP, f"{reason}. It has never made progress, so another start would end in the same way"
+    return Verdict.AGAIN, f"{reason}, without progress, {fruitless} of {most} times"
+
+
+def job_id() -> str:
+    """Of this job, or of the array that it is part of: the same for all starts."""
+    return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
+
+
+def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
+    """What the last start has left; empty where there was none, or where a full disk has cut the file."""
+    try:
+        found = schema.read_json(folder / ATTEMPTS)
+    except schema.SchemaError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def running_elsewhere(folder: Path) -> tp.Optional[str]:
+    """The job that trains this run now according to its lock, if that is another job which runs. A lock is free once its
+    process has ended; this sees more only on file systems where locks do not reach other nodes."""
+    try:
+        holder = schema.read_json(folder / "lock")["job"]
+    except (schema.SchemaError, KeyError, TypeError):
+        return None
+    if not holder or holder == os.environ.get("SLURM_JOB_ID"):
+        return None
+    try:
+        asked = subprocess.run(["squeue", "--noheader", "--format=%T", "--jobs", holder], capture_output=True, text=True,
+                               timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return holder if asked.stdout.strip() == "RUNNING" else None
+
+
+def begin(folder: Path) -> tp.Tuple[int, str]:
+    """Note where this start begins. Returns an exit status and a sentence."""
+    other = running_elsewhere(folder)
+    if other is not None:
+        return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
+    last = attempts(folder)
+    same = last.get("job") == job_id()
+    if same and os.environ.get("SLURM_ARRAY_JOB_ID") and last.get("verdict", "AGAIN") != "AGAIN":
+        return NOTHING_TO_START, f"the chain has ended before: {last.get('reason')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    start = position(folder)
+    schema.write_json({"job": job_id(), "start": start, "fruitless": last.get("fruitless", 0) if same else 0},
+                      folder / ATTEMPTS)
+    return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
+
+
+def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int
+        ) -> tp.Tuple[Verdict, str]:
+    """What becomes of the job, noted for its next start."""
+    last = attempts(folder)
+    start, now = last.get("start"), position(folder)
+    progressed = now is not None and now > (tuple(start) if start else (0, 0))
+    fruitless = 0 if progressed or preempted else last.get("fruitless", 0) + 1
+    status = None
+    if (folder / "status.json").exists():
+        status = schema.load(RunStatus, folder / "status.json")
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+        if (status.job or "", status.restarts) != (os.environ.get("SLURM_JOB_ID", ""), restarts):
+            status = None                                          # of an earlier start
+    verdict, reason = judge(exit_status=exit_status, status=status, progressed=progressed, ever=now is not None,
+                            fruitless=fruitless, preempted=preempted, words=words, most=most)
+    schema.write_json({"job": job_id(), "start": start, "fruitless": fruitless, "verdict": verdict.name,
+                       "reason": reason}, folder / ATTEMPTS)
+    return verdict, reason
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.requeue", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("moment", choices=("begin", "end"))
+    parser.add_argument("signature", metavar="SIG")
+    parser.add_argument("--exit", type=int, default=0, help="exit status of training")
+    parser.add_argument("--preempted", action="store_true", help="Slurm wants the nodes for another job")
+    parser.add_argument("--words", default="", help="what Slurm said about the first task that ended badly")
+    parser.add_argument("--most", type=int, default=int(os.environ.get("DEMUCS_MOST_FAILURES") or MOST),
+                        help="starts in a row without progress (default: $DEMUCS_MOST_FAILURES, here %(default)s)")
+    parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where runs lie (default: %(default)s)")
+    args = parser.parse_args()
+    try:
+        if args.signature != Path(args.signature).name:
+            raise SignatureError(f"{args.signature!r} is not a signature")
+        folder = args.experiments / args.signature
+        code, reason = begin(folder) if args.moment == "begin" else end(
+            folder, exit_status=args.exit, preempted=args.preempted, words=args.words, most=args.most)
+    except DemucsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: cannot keep account of the starts of {args.signature}: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.signature}: {reason}")
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
