@@ -1,7 +1,7 @@
 """What every script here shares: where the repository is, how arguments look, and how errors reach the reader.
 
 The scripts are run as `python graphing_scripts/NAME.py` from any folder, without installing anything; importing this
-module first makes `demucs.schema` and the numpy-only part of the metrics importable. None of them imports torch.
+module first makes `demucs.schema` and the metrics that need no torch importable. None of them imports torch.
 """
 
 import argparse
@@ -21,11 +21,40 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, epilog=f"example:\n  {example}",
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("runs", nargs="*", metavar="RUN",
-                      help="a signature (a folder of demucs_results/runs), another folder of records, or a file: "
-                           "run_card.json, history.json, evaluation.json; without it, the newest run")
+                      help="a signature (a folder of demucs_results/runs or outputs/xps), another folder, or a file: a "
+                           "record, a Demucs history.json, a solver's log, a printed result, a museval folder; without "
+                           "it, the newest run")
     made.add_argument("--results", type=Path, default=REPOSITORY / "demucs_results", metavar="DIR",
                       help="folder that holds runs/, examples/ and figures/ (default: demucs_results)")
     return made
+
+
+def add_chain_options(made: argparse.ArgumentParser) -> None:
+    """Options that say which run continues which, where no record does."""
+    made.add_argument("--continued", action="store_true",
+                      help="the runs continue one another in this order (run cards say so by themselves)")
+    made.add_argument("--experiments", type=Path, metavar="FILE",
+                      help="a JSON file with the overrides of experiments by signature; runs whose overrides hold "
+                           "continue_from=SIGNATURE are drawn after that one")
+
+
+def add_origin_options(made: argparse.ArgumentParser) -> None:
+    """Options that say what published numbers a result may stand beside, where no record does."""
+    made.add_argument("--trained-on", default="", metavar="DATA",
+                      help="what the models were trained on, where no run card says so, e.g. 'MUSDB18-HQ train'")
+    made.add_argument("--scored-on", default="", metavar="DATA",
+                      help="the test set of printed results, which do not say so, e.g. 'MUSDB18-HQ test'")
+
+
+def together(names: tp.Iterable[str]) -> str:
+    """Name of the folder for figures of several runs."""
+    return "+".join(names)[:120]
+
+
+def print_notes(notes: tp.Iterable[str]) -> None:
+    """What was left out or could not be known, each once."""
+    for note in dict.fromkeys(notes):
+        print(f"note: {note}")
 
 
 def run(main: tp.Callable[[], None]) -> None:

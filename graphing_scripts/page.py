@@ -1,4 +1,4 @@
-"""The pieces of an HTML page that needs nothing but itself: tables, pictures in two themes, sections.
+"""The pieces of an HTML page that needs nothing but itself: tables, pictures in two themes, players, sections.
 
 Everything that comes from a record passes through `escape`. Style and script lie beside this file and are put into the
 page; no address outside it occurs.
@@ -6,27 +6,40 @@ page; no address outside it occurs.
 
 import base64
 import html
+import re
 import typing as tp
 from pathlib import Path
 
+from excerpts import LOWEST, REFERENCE, Clip, Excerpt, height_of
 from style import DARK, LIGHT, Theme, svg, themed
 
 HERE = Path(__file__).resolve().parent
+FREQUENCIES = {100.: "100 Hz", 1000.: "1 kHz", 10000.: "10 kHz"}
 escape = html.escape
 
 Cell = tp.Union[str, float, None]
 
 
-def number(value: tp.Optional[float], digits: int = 2) -> str:
+def number(value: tp.Optional[float], digits: int = 2, *, plus: bool = False) -> str:
     """A number with a true minus sign, and none before zero; a dash where there is no number."""
-    return "\u2013" if value is None else f"{round(value, digits) + 0.:.{digits}f}".replace("-", "\u2212")
+    if value is None:
+        return "\u2013"
+    return f"{round(value, digits) + 0.:{'+' if plus else ''}.{digits}f}".replace("-", "\u2212")
+
+
+def true_minus(text: str) -> str:
+    """`text` with minus signs before its numbers instead of hyphens."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
 
 
 def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, caption: str, sortable: bool = False,
           kinds: tp.Optional[tp.Sequence[str]] = None) -> str:
     """A table whose first column names the rows. Numbers are shown with two digits; a string is a cell of text, and
-    one that is given as a row alone is a heading within the table. `kinds` are classes of the rows."""
+    one that is given as a row alone is a heading within the table. `kinds` are classes of the rows. "" without a
+    row."""
     rows = list(rows)
+    if not rows:
+        return ""
     text = [all(isinstance(row[column], str) for row in rows if len(row) > 1) for column in range(len(head))]
     cells = "".join(f'<th scope="col"{" class=text" if left else ""}>{_sorter(name) if sortable else escape(name)}</th>'
                     for name, left in zip(head, text))
@@ -66,13 +79,58 @@ def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
             width = figure.get_size_inches()[0] * 5.5   # rem: text comes out alike in all pictures
         images.append(f'<img class="{theme.name}" style="max-width:{width:.1f}rem" alt="{escape(alt)}" '
                       f'src="data:image/svg+xml;base64,{data}">')
-    return f'<div class="wide">{"".join(images)}</div>'
+    return f'<div class="wide figure">{"".join(images)}</div>'
+
+
+def players(cut: Excerpt) -> str:
+    """The sounds of an excerpt: one row per source, one column per run, and the reference beside them."""
+    parts = []
+    if cut.mixture is not None:
+        parts.append(f'<div class="clips one">{_player("the mixture", cut.mixture)}</div>')
+    for source, clips in cut.clips.items():
+        separated = [column for column in cut.columns if column != REFERENCE]
+        figures = []
+        for column in cut.columns:
+            if column not in clips:
+                continue
+            by = f" by {column}" if len(separated) > 1 else ""
+            what = REFERENCE if column == REFERENCE else f"separated{by}"
+            figures.append(_player(f"{source}, {what}", clips[column]))
+        parts.append(f'<div class="clips">{"".join(figures)}</div>')
+    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(
+        f"{cut.seconds:.0f} s from second {cut.start:.0f}. A click on a picture plays from there; changing to another "
+        f"player goes on at the same moment.", "quiet") + f'<div class="listen">{"".join(parts)}</div>')
+
+
+def _player(what: str, clip: Clip) -> str:
+    ticks = "".join(f'<span style="top:{100 - 100 * height_of(frequency):.1f}%">{words}</span>'
+                    for frequency, words in FREQUENCIES.items() if frequency > LOWEST)
+    return (f'<figure><figcaption>{escape(what)}</figcaption><div class="spectrum"><img src="{clip.picture}" '
+            f'alt="Spectrogram of {escape(what)}">{ticks}<i></i></div>'
+            f'<audio controls preload="metadata" aria-label="{escape(what)}" src="{clip.audio}"></audio></figure>')
 
 
 def section(title: str, *parts: str) -> str:
     """A section with a heading; "" where it would be empty."""
     content = "".join(parts)
-    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+    return f'<section id="{_anchor(title)}"><h2>{escape(title)}</h2>{content}</section>' if content else ""
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z]+", "-", title.lower()).strip("-")
+
+
+def contents(body: str) -> str:
+    """Links to the sections of a page."""
+    found = re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', body)
+    return "<nav>" + "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in found) + "</nav>" if found else ""
+
+
+def folded(title: str, *parts: str, on_paper: bool = False) -> str:
+    """What most readers pass over: behind a line to click on, which `on_paper` opens when the page is printed. "" where
+    it would be empty."""
+    content, kind = "".join(parts), ' class="paper"' if on_paper else ""
+    return f"<details{kind}><summary>{escape(title)}</summary>{content}</details>" if content else ""
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -80,10 +138,17 @@ def paragraph(text: str, kind: str = "") -> str:
     return f"<p{f' class={kind}' if kind else ''}>{escape(text)}</p>" if text else ""
 
 
+def notes(texts: tp.Sequence[str]) -> str:
+    """Sentences that a reader should know before the rest, in one box; "" where there is none."""
+    if len(texts) < 2:
+        return "".join(paragraph(text, "note") for text in texts)
+    return f'<ul class="note">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'
+
+
 def facts(pairs: tp.Iterable[tp.Tuple[str, str]]) -> str:
     """A list of names and values; pairs without a value are left out."""
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs if value)
-    return f"<dl>{items}</dl>"
+    return f"<dl>{items}</dl>" if items else ""
 
 
 def page(title: str, body: str) -> str:

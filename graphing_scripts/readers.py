@@ -1,4 +1,4 @@
-"""Reading what runs leave behind: a folder of records, single records, and museval's folders of others.
+"""Finding and reading runs: folders of our records, experiments' folders, single files, and what others left.
 
 A run lies in `demucs_results/runs/SIGNATURE/`:
 
@@ -7,37 +7,65 @@ A run lies in `demucs_results/runs/SIGNATURE/`:
     evaluation.json             scores of the model on every test track
     evaluation_NAME.json        scores of a reference separator on the same tracks: silence, mixture, average_filter
 
-Each of them may be missing. Numbers come from these records alone, never from the text of a log.
+Each of them may be missing. A run that has no folder there is looked for among the experiments,
+`outputs/xps/SIGNATURE/`. Any other folder is read file by file: histories, evaluations, logs and printed results whose
+names hold the same signature make one run. Numbers of our own runs come from records alone; a log is read only where
+somebody left nothing else.
 """
 
+import dataclasses
 import difflib
 import gzip
 import json
+import re
 import typing as tp
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import common  # noqa: F401  (makes the repository importable)
-import numpy as np
+import common
+import others
 
 from demucs import schema
 from demucs.errors import SignatureError
-from demucs.schema import EpochRecord, Evaluation, RunCard, SchemaError, TrackScores
+from demucs.metrics import museval_json
+from demucs.schema import EpochRecord, Evaluation, Metrics, RunCard, SchemaError
 
 REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
+EXPERIMENTS = common.REPOSITORY / "outputs" / "xps"
+MUSDB = ("drums", "bass", "other", "vocals")
+RECORDS = ("run_card.json", "history.json", "evaluation.json")
+_SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
+_EPOCHS = re.compile(r"(\d+)_epoch")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a test printed: `numbers` are aggregates under Demucs's names, `epochs` how long was trained until then,
+    where the name of the file says it ("218_epochs")."""
+    name: str
+    numbers: Metrics
+    epochs: tp.Optional[int] = None
 
 
 @dataclass
 class Run:
-    """The records of one run. `references` are evaluations of reference separators, by name, on the same tracks as
-    `evaluation`; those that are not on the same tracks stay out and `notes` says so."""
+    """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
+    `evaluation`; those that are not on the same tracks stay out and `notes` says so. `printed` has the latest first.
+    `first_epoch` is 1 unless a log
+    counts on from the run before. `arguments` are the overrides that Dora kept, where there is no card."""
     name: str
     card: tp.Optional[RunCard] = None
     history: tp.List[EpochRecord] = field(default_factory=list)
     evaluation: tp.Optional[Evaluation] = None
     references: tp.Dict[str, Evaluation] = field(default_factory=dict)
     notes: tp.List[str] = field(default_factory=list)
+    printed: tp.List[Printed] = field(default_factory=list)
+    first_epoch: int = 1
+    arguments: tp.List[str] = field(default_factory=list)
+    logged: bool = False      # whether the history was read from a log, with its few decimals
+    trained_on: str = ""      # as the reader of the records says, where they do not
+    scored_on: str = ""
 
     @property
     def sources(self) -> tp.List[str]:
@@ -46,8 +74,24 @@ class Run:
             return self.card.sources
         if self.evaluation is not None:
             return self.evaluation.sources
-        keys = self.history[0].valid if self.history else {}
-        return [key[len("nsdr_"):] for key in keys if key.startswith("nsdr_")]
+        numbers = [*(record.valid for record in self.history[:1]), *(item.numbers for item in self.printed)]
+        keys = (key for item in numbers for key in item if re.match(r"nsdr_(?!med($|_))", key))
+        return in_order(key[len("nsdr_"):] for key in dict.fromkeys(keys))
+
+    @property
+    def argv(self) -> tp.List[str]:
+        """The overrides of the configuration; [] where no record has them."""
+        return self.card.argv if self.card is not None else self.arguments
+
+    @property
+    def parent(self) -> tp.Optional[str]:
+        """Signature of the run that this one continued."""
+        return self.card.continued_from if self.card is not None else continued_from(self.arguments)
+
+    @property
+    def signature(self) -> tp.Optional[str]:
+        """That of the card, or the one in the name."""
+        return self.card.signature if self.card is not None else signature_in(self.name)
 
     @property
     def written(self) -> str:
@@ -57,25 +101,72 @@ class Run:
         return max(times, default="")
 
 
+def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
+    """Sources from a record of others in the order of MUSDB18's, which such records have lost; further ones behind."""
+    return sorted(sources, key=lambda source: MUSDB.index(source) if source in MUSDB else len(MUSDB))
+
+
+def continued_from(argv: tp.Iterable[str]) -> tp.Optional[str]:
+    """The signature after `continue_from=` among overrides."""
+    found = [value.strip("\"'") for key, _, value in (item.partition("=") for item in argv) if key == "continue_from"]
+    return found[-1] if found and found[-1] not in ("", "null") else None
+
+
+def signature_in(name: str) -> tp.Optional[str]:
+    """Eight hexadecimal digits in a name that are not a date."""
+    found = _SIGNATURE.search(name)
+    return found.group() if found else None
+
+
 def find_run(argument: tp.Optional[str], results: Path) -> Run:
     """The run that `argument` names: a signature, a folder or a file; None for the newest one in `results`/runs.
 
-    Raises SignatureError where there is no such run, SchemaError where a record cannot be read.
+    Raises SignatureError where there is no such run or more than one, SchemaError where a record cannot be read.
     """
     if argument is None:
         return newest_run(results)
-    folder = results / "runs" / argument
-    if folder.is_dir():
-        return read_folder(folder)
+    found = find_runs([argument], results)
+    if len(found) > 1:
+        raise SignatureError(f"{argument} holds {len(found)} runs ({', '.join(run.name for run in found)}): name one "
+                             f"file")
+    return found[0]
+
+
+def find_runs(arguments: tp.Sequence[str], results: Path) -> tp.List[Run]:
+    """All runs that `arguments` name, in their order; what belongs to one signature is one run. None named: the newest.
+
+    Raises as `find_run` does.
+    """
+    if not arguments:
+        return [newest_run(results)]
+    parts = [part for argument in arguments for part in _parts(argument, results)]
+    found: tp.List[Run] = []
+    for part in sorted(parts, key=lambda run: run.logged):    # a log is the last that is believed
+        same = [run for run in found if part.signature and run.signature == part.signature and _join(run, part)]
+        if not same:
+            found.append(part)
+    order = {id(part): place for place, part in enumerate(parts)}
+    signatures = [run.signature for run in found]
+    for run in found:
+        if run.signature and signatures.count(run.signature) == 1:
+            run.name = run.signature    # rather than that of one of its files
+    return sorted(found, key=lambda run: order[id(run)])
+
+
+def _parts(argument: str, results: Path) -> tp.List[Run]:
+    for folder in (results / "runs" / argument, EXPERIMENTS / argument):
+        if argument and any((folder / name).exists() for name in RECORDS):
+            return [read_records(folder)]
     path = Path(argument)
     if path.is_dir():
         return read_folder(path)
     if path.is_file():
-        return read_file(path)
+        return [read_file(path)]
     known = sorted(item.name for item in (results / "runs").glob("*") if item.is_dir())
     near = difflib.get_close_matches(argument, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"runs there: {', '.join(known) or 'none'}"
-    raise SignatureError(f"{argument} is neither a run in {results / 'runs'} nor a file or folder; {hint}")
+    raise SignatureError(f"{argument} is neither a run in {results / 'runs'} or {EXPERIMENTS} nor a file or folder; "
+                         f"{hint}")
 
 
 def newest_run(results: Path) -> Run:
@@ -83,18 +174,18 @@ def newest_run(results: Path) -> Run:
     folders = sorted(item for item in (results / "runs").glob("*") if item.is_dir() and any(item.glob("*.json")))
     if not folders:
         raise SignatureError(f"no run in {results / 'runs'}: train and evaluate one (`make demo`), or name a file")
-    return max((read_folder(folder) for folder in folders), key=lambda found: found.written)
+    return max((read_records(folder) for folder in folders), key=lambda found: found.written)
 
 
-def read_folder(folder: Path) -> Run:
-    """All records of a folder, or museval's per-track files where it holds those."""
-    if not any((folder / name).exists() for name in ("run_card.json", "history.json", "evaluation.json")):
-        if any(folder.glob("*.json*")):
-            return Run(name=folder.name, evaluation=read_museval(folder))
-        raise SchemaError(f"{folder}: none of run_card.json, history.json, evaluation.json lies there")
+def read_records(folder: Path) -> Run:
+    """All records of a run's or an experiment's folder. Raises SchemaError where there is none."""
+    if not any((folder / name).exists() for name in RECORDS):
+        raise SchemaError(f"{folder}: none of {', '.join(RECORDS)} lies there")
     found = Run(name=folder.resolve().name)
     if (folder / "run_card.json").exists():
         found.card = schema.load(RunCard, folder / "run_card.json")
+    elif (folder / ".argv.json").exists():    # Dora's, which the experiments of others have, too
+        found.arguments = [str(item) for item in schema.read_json(folder / ".argv.json")]
     if (folder / "history.json").exists():
         found.history = schema.load_history(folder / "history.json")
     if (folder / "evaluation.json").exists():
@@ -104,52 +195,99 @@ def read_folder(folder: Path) -> Run:
     return found
 
 
+def read_folder(folder: Path) -> tp.List[Run]:
+    """Runs from a folder of records, of museval's files, or of files of all kinds. Raises SchemaError."""
+    if any((folder / name).exists() for name in RECORDS):
+        return [read_records(folder)]
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if (folder / museval_json.SUBSET).is_dir() or any(_is_museval(path) for path in files[:1]):
+        made = museval_json.read_folder(folder)
+        return [Run(name=folder.resolve().name, evaluation=dataclasses.replace(made, sources=in_order(made.sources)))]
+    wanted = [path for path in files if path.name.endswith((".json", ".json.gz", ".log", ".out", ".txt"))]
+    if not wanted:
+        raise SchemaError(f"{folder}: holds no record, history, log (.log), printed result (.out, .txt) or file of "
+                          f"museval")
+    return [read_file(path) for path in wanted]
+
+
 def read_file(path: Path) -> Run:
-    """A run of which one record is known: what it is shows in its content."""
-    plain = schema.read_json(path)
-    generic = path.stem in ("run_card", "history", "evaluation")
-    name = path.resolve().parent.name if generic else path.stem
+    """A run of which one file is known: what it is shows in its content. Raises SchemaError."""
+    generic = path.name.split(".")[0] in ("run_card", "history", "evaluation", "solver", "trainer", "train")
+    name = path.resolve().parent.name if generic else path.name.split(".json")[0] if ".json" in path.name else path.stem
+    plain = _plain(path)
+    if isinstance(plain, str):
+        if others.is_log(plain):
+            first, history = others.read_log(plain, str(path))
+            return Run(name=name, history=history, first_epoch=first, logged=True)
+        return _printed(name, path, others.read_printed(plain, str(path)))
     if isinstance(plain, list):
         history = schema.load_history(path)
         if not history:
             raise SchemaError(f"{path}: a history without an epoch; train at least one")
         return Run(name=name, history=history)
-    if isinstance(plain, dict) and "tracks" in plain:
+    kinds = set(plain) if isinstance(plain, dict) else set()
+    if "evaluation_metadata" in kinds:
+        return Run(name=name, evaluation=others.read_instrumental(plain, name, str(path)))
+    if "targets" in kinds:
+        track = museval_json.read_track(path)
+        return Run(name=name, evaluation=Evaluation(
+            name=name, model="museval", dataset="1 track read from museval", sources=in_order(track.scores),
+            tracks=[track], settings={}, model_hash="", commit="", versions={}, created=""))
+    if "tracks" in kinds:
         return Run(name=name, evaluation=schema.from_plain(Evaluation, plain, where=str(path)))
-    if isinstance(plain, dict) and "sessions" in plain:
+    if "sessions" in kinds:
         return Run(name=name, card=schema.from_plain(RunCard, plain, where=str(path)))
-    raise SchemaError(f"{path}: neither a run card, nor a history, nor an evaluation")
+    if "nsdr" in kinds or "sdr" in kinds:
+        return _printed(name, path, others.read_printed(json.dumps(plain), str(path)))
+    raise SchemaError(f"{path}: neither a run card, nor a history, an evaluation, a log or a printed result")
 
 
-def read_museval(folder: Path) -> Evaluation:
-    """The per-track files that museval writes (`*.json` or `*.json.gz`), frames reduced to medians over time.
-
-    The test set is not named in them: `dataset` says MUSDB18 where there are its 50 tracks. Raises SchemaError.
-    """
-    tracks = []
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.json.gz")]):
-        try:
-            content = path.read_bytes()
-            targets = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["targets"]
-            duration = max(frame["time"] + frame["duration"] for target in targets for frame in target["frames"])
-            scores = {target["name"]: _museval_medians(target["frames"]) for target in targets}
-        except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
-            raise SchemaError(f"{path}: not a track of museval ({error!r})") from error
-        tracks.append(TrackScores(name=path.name.split(".json")[0], duration=duration, seconds=0., scores=scores))
-    sources = sorted({source for track in tracks for source in track.scores})
-    return Evaluation(name=folder.name, model="museval", sources=sources, tracks=tracks, settings={}, model_hash="",
-                      dataset="MUSDB18 test" if len(tracks) == 50 else f"{len(tracks)} tracks read from museval",
-                      commit="", versions={}, created="")
+def _plain(path: Path) -> tp.Any:
+    """JSON where it is JSON, else the text. Raises SchemaError where it is neither."""
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: cannot be read as text ({error})") from error
+    if "\x00" in text:
+        raise SchemaError(f"{path}: not a text")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        if ".json" in path.name:
+            raise SchemaError(f"{path}: not a JSON file ({error})") from error
+        return text
 
 
-def _museval_medians(frames: tp.List[tp.Dict[str, tp.Any]]) -> tp.Dict[str, tp.Optional[float]]:
-    medians: tp.Dict[str, tp.Optional[float]] = {}
-    for metric in ("SDR", "ISR", "SIR", "SAR"):
-        values = np.array([frame["metrics"][metric] for frame in frames], dtype=float)
-        values = values[~np.isnan(values)]
-        median = float(np.median(values)) if values.size else None
-        medians[metric] = median if median is not None and np.isfinite(median) else None
-    return medians
+def _printed(name: str, path: Path, numbers: Metrics) -> Run:
+    epochs = _EPOCHS.search(path.stem)
+    return Run(name=name,
+               printed=[Printed(name=name, numbers=numbers, epochs=int(epochs.group(1)) if epochs else None)])
+
+
+def _is_museval(path: Path) -> bool:
+    if not path.name.endswith(museval_json.SUFFIXES):
+        return False
+    plain = _plain(path)
+    return isinstance(plain, dict) and "targets" in plain
+
+
+def _join(run: Run, part: Run) -> bool:
+    """Add what `part` knows to `run`, of the same signature; False where both know a record of one kind."""
+    if part.history and run.history and part.logged:
+        run.notes.append(f"The log {part.name} is left out: there is a history of {run.signature}.")
+        return True
+    taken = [(run.card, part.card), (run.history, part.history), (run.evaluation, part.evaluation)]
+    if any(mine and other for mine, other in taken):
+        return False
+    if part.history:
+        run.history, run.first_epoch, run.logged = part.history, part.first_epoch, part.logged
+    run.card, run.evaluation = run.card or part.card, run.evaluation or part.evaluation
+    run.references.update(part.references)
+    run.arguments = run.arguments or part.arguments
+    run.printed = sorted([*run.printed, *part.printed], key=lambda item: -(item.epochs or 0))
+    run.notes += part.notes
+    return True
 
 
 def _add_reference(found: Run, path: Path) -> None:

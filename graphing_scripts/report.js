@@ -21,13 +21,34 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.tBodies[0].append(...rows);
   }));
 }
-// One player at a time: starting one pauses the others and goes on where they were, to hear the same moment.
+// One player at a time: starting one pauses the others and goes on where they were, to hear the same moment of a song.
 let playing = null;
 document.addEventListener("play", (event) => {
-  const group = event.target.closest(".clips");
+  const song = event.target.closest(".listen");
   if (playing && playing !== event.target) {
     playing.pause();
-    if (playing.closest(".clips") === group) event.target.currentTime = playing.currentTime;
+    if (playing.closest(".listen") === song && !event.target.placed) event.target.currentTime = playing.currentTime;
   }
+  event.target.placed = false;
   playing = event.target;
 }, true);
+// A line runs over the picture of what plays; a click on a picture plays from there.
+for (const figure of document.querySelectorAll(".clips figure")) {
+  const audio = figure.querySelector("audio");
+  const spectrum = figure.querySelector(".spectrum");
+  const line = spectrum.querySelector("i");
+  const follow = () => {
+    line.style.left = `${100 * audio.currentTime / (audio.duration || 1)}%`;
+    if (!audio.paused) requestAnimationFrame(follow);
+  };
+  audio.addEventListener("play", () => { figure.classList.add("playing"); follow(); });
+  audio.addEventListener("seeked", () => { figure.classList.add("playing"); follow(); });
+  spectrum.addEventListener("click", (event) => {
+    const box = spectrum.getBoundingClientRect();
+    audio.currentTime = (event.clientX - box.left) / box.width * (audio.duration || 0);
+    audio.placed = true;
+    if (audio.paused) audio.play();
+  });
+}
+// On paper nothing can be opened.
+addEventListener("beforeprint", () => document.querySelectorAll("details.paper").forEach((item) => { item.open = true; }));

@@ -1,54 +1,100 @@
-"""One self-contained HTML page about a run: summary, scores, sounds, curves, songs, run card.
+"""One self-contained HTML page about a run or a comparison: summary, scores, sounds, curves, songs, run card.
 
-It needs no server and no network. Everything in it comes from the run's records and its example separations.
+Of one run, or of several that continue one another, it is a report on that training; of several others a comparison, in
+which the first named is what the rest is held against. The page needs no server and no network. Everything in it comes
+from records and example separations.
 """
 
+import typing as tp
 from pathlib import Path
 
 import baselines
 import common
-from page import escape, page, paragraph, section
-from readers import Run, find_run
-from scores import comparison_note
-from sections import evaluation_card, family_scores, listening, run_card, songs, summary, training
+from chains import Chain, find_chains
+from page import contents, escape, folded, notes, page, paragraph, section
+from sections import (evaluation_card, family_scores, first_families, gaps, listening, made_by, other_families, songs,
+                      sums_of_sources, summary, training)
 
-from demucs.metrics.aggregates import FAMILIES, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS
+from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
+                                       SDR_POOLED_MEDIAN)
 
-FIRST = (NSDR_MEAN.key, SDR_MEDIAN_OF_MEDIANS.key)   # what most readers look for; the others stand further down
+FOOTER = "<footer>Drawn by graphing_scripts/report.py from records and example separations.</footer>"
+FURTHER = (*FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN)
 
 
-def report(run: Run, examples: Path, *, seconds: float = 10., tracks: int = 3) -> str:
-    """The page about `run`. `examples` is the folder of its example separations, which need not exist."""
-    rows = baselines.load()
-    scores = {key: family_scores(run, family, rows) for key, family in FAMILIES.items()}
-    first = [key for key in FIRST if scores[key]]
-    note = paragraph(comparison_note(run), "note") if any(scores.values()) else ""
-    body = [f"<h1>{escape(run.card.model + ' ' if run.card else '')}{escape(run.name)}</h1>",
-            paragraph(summary(run), "summary"), note, *(paragraph(text, "quiet") for text in run.notes),
-            section("Scores", *(scores.pop(key) for key in first)),
-            section("Listen", listening(run, examples, seconds=seconds, tracks=tracks)),
-            section("Training", training(run)), section("Track by track", songs(run)),
-            section("The same scores, aggregated in other ways", *scores.values()),
-            section("How it was made", run_card(run.card) if run.card else "", evaluation_card(run)),
-            "<footer>Drawn by graphing_scripts/report.py from the records of this run.</footer>"]
-    return page(f"Report on {run.name}", "".join(body))
+def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 3) -> str:
+    """The page about one training. `examples` is the folder of its example separations, which need not exist."""
+    run, rows = chain.last, baselines.load()
+    first = first_families([run])
+    others = [family for family in FURTHER if family not in first]
+    told, note = summary(chain, rows)
+    model = run.card.model if run.card is not None else run.evaluation.model if run.evaluation is not None else ""
+    head = "".join([f"<h1>{escape(f'{model} {run.name}'.strip())}</h1>", paragraph(told, "summary"),
+                    notes([note] if note else []),
+                    *(paragraph(text, "quiet") for part in chain.parts for text in part.run.notes)])
+    body = "".join([
+        section("Scores", *(family_scores([run], family, rows) for family in first), sums_of_sources(run, first),
+                gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
+        section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
+        section("Training", training(chain)), section("Track by track", songs(run)),
+        section("Aggregated in other ways", other_families([run], others, rows)),
+        section("How it was made", made_by(chain), evaluation_card(run))])
+    return page(f"Report on {run.name}", head + contents(body) + body + FOOTER)
+
+
+def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, seconds: float = 10.,
+               tracks: int = 3) -> str:
+    """The page that holds the runs at the ends of `chains` against the first of them."""
+    import compared   # statistics take as long to import as a figure to draw
+    runs, rows = [chain.last for chain in chains], baselines.load()
+    first = first_families(runs)
+    others = [family for family in FURTHER if family not in first]
+    paired, missing = compared.paired(runs)
+    limits = compared.general_notes(paired)
+    evaluations = {run.evaluation.name: run.evaluation for run in runs if run.evaluation is not None}
+    base = next(iter(evaluations.values()), None)
+    heading = f"{runs[0].name} and {', '.join(run.name for run in runs[1:])}"
+    head = f"<h1>{escape(heading)}</h1>" + "".join(
+        paragraph(text, "summary") for text in compared.verdicts(runs, paired)) + notes([*missing, *limits]) + "".join(
+        paragraph(text, "quiet") for run in runs for text in run.notes)
+    pairs = {key: compared.differences(base, evaluations, found, limits) for key, found in paired.items() if base}
+    shown = [pairs.pop(family.key) for family in first if family.key in pairs]
+    body = "".join([
+        section("Differences", *shown, folded("In other families", *pairs.values())),
+        section("Scores", *(family_scores(runs, family, rows) for family in first),
+                other_families(runs, others, rows)),
+        section("Listen", listening(examples, runs[0].sources, seconds=seconds, tracks=tracks)),
+        section("Training", compared.curves_together(chains),
+                *(folded(f"Training of {chain.name}", training(chain)) for chain in chains)),
+        section("Track by track", compared.songs_together(runs, paired)),
+        section("How they were made", compared.settings_that_differ(runs),
+                *(folded(chain.name, made_by(chain), evaluation_card(chain.last)) for chain in chains))])
+    return page(f"Comparison of {heading}", head + contents(body) + body + FOOTER)
 
 
 def main() -> None:
     parser = common.parser(__doc__, "python graphing_scripts/report.py 162f67a7")
+    common.add_chain_options(parser)
+    common.add_origin_options(parser)
     parser.add_argument("--seconds", type=float, default=10., help="length of the example excerpts (default: 10)")
     parser.add_argument("--tracks", type=int, default=3, help="how many example songs to show (default: 3)")
     arguments = parser.parse_args()
-    for argument in arguments.runs or [None]:
-        run = find_run(argument, arguments.results)
-        if argument is None:
-            print(f"newest run: {run.name}")
-        text = report(run, arguments.results / "examples" / run.name, seconds=arguments.seconds,
-                      tracks=arguments.tracks)
-        for path in (arguments.results / "figures" / run.name / "report.html", arguments.results / "report.html"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            print(path)
+    chains = find_chains(arguments.runs, arguments.results, experiments=arguments.experiments,
+                         continued=arguments.continued)
+    for chain in chains:
+        chain.last.trained_on, chain.last.scored_on = arguments.trained_on, arguments.scored_on
+    if not arguments.runs:
+        print(f"newest run: {chains[0].name}")
+    folders = {chain.name: arguments.results / "examples" / chain.name for chain in chains}
+    options = {"seconds": arguments.seconds, "tracks": arguments.tracks}
+    text = report(chains[0], folders[chains[0].name], **options) if len(chains) == 1 else \
+        comparison(chains, folders, **options)
+    name = common.together(chain.name for chain in chains)
+    for path in (arguments.results / "figures" / name / "report.html", arguments.results / "report.html"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(path)
+    common.print_notes(note for chain in chains for part in chain.parts for note in part.run.notes)
 
 
 if __name__ == "__main__":

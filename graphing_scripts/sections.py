@@ -1,17 +1,22 @@
-"""The sections of a run's report: what each of them says, as HTML built from the run's records."""
+"""The sections of a report on one run: what each of them says, as HTML built from the run's records."""
 
+import shlex
 import typing as tp
 from pathlib import Path
 
 import baselines
-from page import escape, facts, number, paragraph, picture, table
-from plot_results import best_epoch, training_curves
-from plot_scores import METRICS, score_bars, track_spread
+from bars import groups_of, published_row, score_bars, subject_of
+from chains import Chain
+from comparability import family_in_words, statement
+from curves import best_note, tested_curves, training_curves
+from page import Cell, escape, facts, folded, number, paragraph, picture, players, table, true_minus
 from readers import Run
-from scores import PUBLISHED, Row, measured, published, undefined
+from scores import PUBLISHED, RUN, Row, measured, undefined
+from tracks import doubtful, metrics_of, per_track, track_spread
 
-from demucs.metrics.aggregates import ALL, NSDR_MEAN, Family, aggregate
-from demucs.schema import RunCard
+from demucs.metrics.aggregates import (ALL, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate, aggregate_tracks,
+                                       track_values)
+from demucs.schema import Evaluation, RunCard, Session
 
 MEANINGS = {
     "nsdr_mean": "nSDR compares a whole track with the truth in one ratio; the mean over tracks is what the Music "
@@ -20,130 +25,267 @@ MEANINGS = {
                              "tracks. Most papers print this one.",
     "sdr_mean_of_medians": "The same medians over frames, but then the mean over tracks: what Demucs logs as sdr.",
     "nsdr_median": "The nSDR of the middle track instead of the mean: one bad track does not move it.",
+    "sdr_pooled_mean": "The mean over all frames of all tracks, which weighs long tracks more: what the notes on "
+                       "variants of HTDemucs quote.",
+    "sdr_pooled_median": "The median over all frames of all tracks, which weighs long tracks more.",
 }
+UNSURE = "\u2020"
 
 
-def summary(run: Run) -> str:
-    """The run in a sentence or two."""
-    parts = []
+def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
+    """What most readers look for, as far as the runs have it."""
+    return [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
+
+
+def summary(chain: Chain, rows_of_table: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
+    """The run in a few sentences, the last of which says what published numbers mean beside it."""
+    run, families = chain.last, first_families([chain.last])
+    told = [_training_sentence(chain)]
+    if families:
+        rows = {family.key: measured(run, family) for family in families}
+        where = "Its test printed" if run.evaluation is None else \
+            f"On {run.evaluation.dataset} ({len(run.evaluation.tracks)} tracks)"
+        numbers = [f"{number(rows[family.key][0].values[ALL])} dB {family_in_words(family.key)}" for family in families]
+        told.append(f"{where}: {' and '.join(numbers)}, the mean over sources.")
+        others = [row for row in rows[families[0].key] if row.kind not in (RUN, PUBLISHED)]
+        if others:
+            compared = ", ".join(f"{row.label} {number(row.values[ALL])} dB" for row in others)
+            told.append(f"Separators that learn nothing or next to nothing, in {families[0].name}: {compared}.")
+    elif run.history:
+        told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name}).")
+    note = baselines.choose(rows_of_table, subject_of(run, families[-1])).sentence if families else ""
+    return [" ".join(filter(None, told)), note]
+
+
+def _training_sentence(chain: Chain) -> str:
+    run, before = chain.last, chain.parts[:-1]
+    history = f", after {' and '.join(f'{len(part.epochs)} of {part.run.name}' for part in before)}" if before else ""
     if run.card is not None:
         card = run.card
-        parts.append(f"{card.model} ({card.parameters / 1e6:.1f} million parameters) trained for {card.epochs_done} "
-                     f"of {card.epochs} planned epochs on {card.train_tracks} songs.")
-    if run.evaluation is not None:
-        own, *others = measured(run, NSDR_MEAN) or [None]
-        if own is not None and own.values[ALL] is not None:
-            told = f"On {run.evaluation.dataset} ({len(run.evaluation.tracks)} tracks) its nSDR is " \
-                   f"{number(own.values[ALL])} dB (mean over tracks, then over sources)"
-            compared = ", ".join(f"{row.label} {number(row.values[ALL])} dB" for row in others)
-            parts.append(f"{told}; for comparison: {compared}." if compared else f"{told}.")
-    elif run.history:
-        parts.append(f"It has {len(run.history)} epochs in its history and was not evaluated yet "
-                     f"(slurm_scripts/evaluate_slurm.sh {run.name}).")
-    return " ".join(parts)
+        return (f"{card.model} ({card.parameters / 1e6:.1f} million parameters) trained for {card.epochs_done} of "
+                f"{card.epochs} planned epochs{history}, on {card.train_tracks} songs.")
+    return f"{len(run.history)} epochs of training{history}." if run.history else ""
 
 
-def family_scores(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> str:
-    """Picture and table of one family; "" where the run has no scores in it."""
-    own, theirs = measured(run, family), published(run, family, rows)
-    if not own or run.evaluation is None:
+def other_families(runs: tp.Sequence[Run], families: tp.Sequence[Family], rows: tp.Sequence[baselines.Baseline]) -> str:
+    """The same scores in families that fewer readers look for, each folded."""
+    return "".join(folded(family.short, family_scores(runs, family, rows, headed=False), on_paper=True)
+                   for family in families)
+
+
+def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[baselines.Baseline], *,
+                  headed: bool = True) -> str:
+    """Picture and table of one family; "" where no run has scores in it."""
+    groups = groups_of(runs, family, rows)
+    scored = [run for run in runs if measured(run, family)]
+    if not groups:
         return ""
-    sources = [*run.evaluation.sources, ALL]
-    heading = [(f"Published, {baselines.TEST_SET}" + (
-        "" if baselines.comparable(run.evaluation) else ": other songs, not comparable"),)] if theirs else []
+    sources = scored[0].sources
+    columns = [*sources, *([ALL] if len(sources) > 1 else [])]
+    notes = list(dict.fromkeys(row.footnote for group in groups for row in group.rows if row.footnote))
 
-    def cells(row: Row) -> tp.List[tp.Union[str, float, None]]:
-        return [row.label, *(row.values[source] for source in sources)]
-    lines = [*map(cells, own), *heading, *map(cells, theirs)]
-    kinds = [*(row.kind for row in own), *("group" for _ in heading), *(PUBLISHED for _ in theirs)]
+    def cells(row: Row) -> tp.List[Cell]:
+        mark = f" [{notes.index(row.footnote) + 1}]" if row.footnote else ""
+        return [row.label + mark, *(row.values.get(source) for source in columns)]
+    lines = [line for group in groups for line in ([group.heading], *map(cells, group.rows))]
+    kinds = [kind for group in groups for kind in ("group", *(row.kind for row in group.rows))]
     told = "; ".join(f"{row.label}: " + ", ".join(
-        f"{'mean' if name == ALL else name} {number(row.values[name])}" for name in sources) for row in own)
-    return (f"<h3>{escape(family.short)}</h3>" + paragraph(MEANINGS[family.key], "quiet")
-            + picture(lambda theme: score_bars(run, family, theme, rows), f"Bars of {family.label}. {told}.")
-            + table(["", *sources[:-1], "mean"], lines, caption=family.label, kinds=kinds)
-            + paragraph(undefined(aggregate(run.evaluation, family)), "quiet"))
+        f"{'mean' if name == ALL else name} {number(row.values.get(name))}" for name in columns)
+        for group in groups for row in group.rows if row.kind == RUN)
+    title = f"Scores of {scored[0].name}" if len(scored) == 1 else f"Scores of {len(scored)} runs"
+    gone = [undefined(aggregate(run.evaluation, family)) for run in scored if run.evaluation is not None]
+    return (f"<h3>{escape(family.short)}</h3>" * headed + paragraph(MEANINGS.get(family.key, ""), "quiet")
+            + picture(lambda theme: score_bars(groups, sources, title, theme), f"Bars of {family.label}. {told}.")
+            + table(["", *("mean" if name == ALL else name for name in columns)], lines, caption=family.label,
+                    kinds=kinds)
+            + "".join(paragraph(f"[{place}] {note}", "quiet") for place, note in enumerate(notes, start=1))
+            + "".join(paragraph(text, "quiet") for text in dict.fromkeys(gone)) + _apart(scored[0], family, rows))
 
 
-def training(run: Run) -> str:
-    """The training curves; "" without a history."""
-    if not run.history:
+def gaps(run: Run, families: tp.Sequence[Family], rows: tp.Sequence[baselines.Baseline]) -> str:
+    """What lies between the run and the best comparable row of papers' family, one sentence for each family that the
+    run's number might be read in; "" where no row is comparable."""
+    papers = SDR_MEDIAN_OF_MEDIANS
+    if not measured(run, papers):
         return ""
-    best = best_epoch(run)
-    told = f"the best weights are those of epoch {best}" if best else "the best weights come from an earlier run"
-    return picture(lambda theme: training_curves(run, theme), f"Training curves over {len(run.history)} epochs: loss, "
-                   f"validation nSDR per source, penalty and gradient norm; {told}.")
+    own = subject_of(run, papers)
+    beside = baselines.choose(rows, own).beside
+    told = [statement(subject_of(run, family), beside[0].subject, in_their_family=own.value)
+            for family in families if measured(run, family) and beside]
+    return "<h3>What lies between this and the best comparable number</h3>" * bool(told) + "".join(
+        paragraph(true_minus(text)) for text in told)
 
 
-def songs(run: Run) -> str:
-    """The distribution over tracks, and a table of them that sorts."""
+def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> str:
+    """Published rows of the same family that do not stand beside the run, under the reasons; "" where no row does stand
+    beside it. Those of models that were trained on the test set are counted only."""
+    selection = baselines.choose(rows, subject_of(run, family))
+    if not selection.beside and not selection.others:
+        return ""
+    others = [("another kind of model, comparable otherwise", row) for row in selection.others]
+    others += [("; ".join(item.reasons), item.row) for item in selection.apart if item.row.family == family.key]
+    columns = [*baselines.SOURCES, ALL]
+    lines: tp.List[tp.List[Cell]] = []
+    for why in dict.fromkeys(reason for reason, _ in others):
+        lines.append([why])
+        lines += [[row.label, *(row.values.get(source) for source in columns), row.source]
+                  for reason, row in others if reason == why]
+    excluded = sum(row.family == family.key for row in selection.excluded)
+    left = f"Left out: {excluded} of models that were trained on the test set." if excluded else ""
+    return folded(f"{len(others)} published results that stand apart, and why",
+                  table(["", *baselines.SOURCES, "mean", "read in"], lines, caption=family.label),
+                  paragraph(left, "quiet")) if others else ""
+
+
+def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:
+    """Scores of sums of sources, such as the instrumental, which no aggregate over sources counts."""
     evaluation = run.evaluation
     if evaluation is None:
         return ""
-    spreads = [picture(lambda theme, metric=metric: track_spread(run, metric, theme),
-                       f"{text} of each of {len(evaluation.tracks)} tracks, per source.")
-               for metric, text in METRICS.items()]
-    known = {metric for track in evaluation.tracks for scores in track.scores.values() for metric in scores}
-    columns = [(source, metric) for metric in METRICS if metric in known for source in evaluation.sources]
-    head = ["track", *(f"{source} {'nSDR' if metric == 'nsdr' else metric}" for source, metric in columns), "length, s"]
-    rows = [[track.name, *(track.scores.get(source, {}).get(metric) for source, metric in columns), track.duration]
-            for track in evaluation.tracks]
-    return "".join(spreads) + table(head, rows, sortable=True,
-                                    caption="Scores of each track in dB; a click on a head sorts")
-
-
-def listening(run: Run, folder: Path, *, seconds: float, tracks: int) -> str:
-    """Players and spectrograms of example separations; "" where there are none."""
-    if not folder.is_dir():
-        return ""
-    from excerpts import MIXTURE, excerpt, track_folders   # reads audio: not needed where there is none
+    sums = list(dict.fromkeys(source for track in evaluation.tracks for source in track.scores
+                              if source not in evaluation.sources))
     parts = []
-    for place in track_folders(folder)[:tracks]:
-        cut = excerpt(place, run.sources, seconds)
-        clips = []
-        for clip in cut.clips:
-            what = "the mixture" if clip.name == MIXTURE else f"{clip.name}, separated"
-            clips.append((what, clip))
-            if clip.name in cut.references:
-                clips.append((f"{clip.name}, reference", cut.references[clip.name]))
-        figures = "".join(
-            f'<figure><figcaption>{escape(what)}</figcaption><img src="{clip.picture}" '
-            f'alt="Spectrogram of {escape(what)}"><audio controls preload="metadata" src="{clip.audio}"></audio>'
-            "</figure>"
-            for what, clip in clips)
-        parts.append(f"<h3>{escape(cut.track)}</h3>" + paragraph(
-            f"{cut.seconds:.0f} s from second {cut.start:.0f}. Pictures: 40 Hz to 16 kHz on a logarithmic scale from "
-            f"bottom to top, brightness over 80 dB, the same scale in all.", "quiet")
-            + f'<div class="clips">{figures}</div>')
-    return "".join(parts)
+    for family in families if sums else []:
+        found = aggregate_tracks(evaluation.tracks, sums, family)
+        if found.defined:
+            parts.append(table(["", *sums], [[f"{evaluation.model} {evaluation.name}", *(
+                found.values[source] for source in sums)]], caption=family.label))
+    return f"<h3>Sums of sources</h3>{paragraph(SUMS, 'quiet')}{''.join(parts)}" if parts else ""
 
 
-def run_card(card: RunCard) -> str:
-    """What is needed to repeat the run."""
-    hours = sum(session.seconds * session.world_size for session in card.sessions) / 3600
-    gpu = any(session.device.startswith("cuda") for session in card.sessions)
-    sessions = table(
-        ["started", "ended", "epochs", "processes", "device", "job"],
-        [[s.started, s.ended, f"{s.first_epoch} to {s.last_epoch}", str(s.world_size), s.device, s.job or ""]
-         for s in card.sessions], caption="Sessions on machines (times in UTC)")
-    return facts([
-        ("signature", card.signature), ("overrides", " ".join(card.argv) or "none"), ("model", card.model),
+SUMS = "Sums of the estimates against sums of the true sources: what a user of two stems hears."
+
+
+def training(chain: Chain) -> str:
+    """The training curves, tests along it, and what the runs of a chain came to; "" without a history."""
+    if not chain.history:
+        return ""
+    told = ", ".join(part.run.name for part in chain.parts)
+    lines: tp.List[tp.List[Cell]] = []
+    for part in chain.parts:
+        record = part.record(part.best) if part.best else None
+        lines.append([part.run.name, f"{part.first} to {part.last}", str(part.best or "\u2013"),
+                      record.chosen if record else "of the run before", f"{record.valid['loss']:.4f}"
+                      if record and "loss" in record.valid else "", record.valid.get("nsdr") if record else None])
+    return (picture(lambda theme: training_curves(chain, theme),
+                    f"Training curves over {chain.epochs} epochs of {told}: loss, validation nSDR per source, chosen "
+                    f"weights, penalty and gradient norm; {best_note(chain)}.")
+            + picture(lambda theme: tested_curves(chain, theme),
+                      "Scores on the test songs along the training, one panel for each way to aggregate them.")
+            + table(["run", "epochs", "best", "weights", "validation loss there", f"there, {NSDR_MEAN.label}"], lines,
+                    caption="Best weights by validation"))
+
+
+def songs(run: Run) -> str:
+    """The distribution over tracks, and tables of them that sort, one per metric."""
+    evaluation = run.evaluation
+    if evaluation is None:
+        return ""
+    first, others = [], []
+    for metric in metrics_of(evaluation):
+        made = picture(lambda theme, metric=metric: track_spread(run, metric, theme),
+                       f"{per_track(metric)}: each of {len(evaluation.tracks)} tracks, per source.")
+        (first if metric in ("nsdr", "SDR") else others).append(made + _track_table(evaluation, metric))
+    return "".join(first) + folded("Other metrics, track by track", *others)
+
+
+def _track_table(evaluation: Evaluation, metric: str) -> str:
+    unsure = doubtful(evaluation, metric)
+    sources, several = evaluation.sources, len(evaluation.sources) > 1
+    rows: tp.List[tp.List[Cell]] = []
+    for track in evaluation.tracks:
+        values = [next(iter(track_values([track], source, metric)), None) for source in sources]
+        known = [value for value in values if value is not None]
+        mean = [sum(known) / len(known) if len(known) == len(values) else None] if several else []
+        rows.append([track.name + (UNSURE if track.name in unsure else ""), *values, *mean, track.duration])
+    head = ["track", *sources, *(["mean"] if several else []), "length, s"]
+    told = f"{UNSURE} The sources of these tracks are so alike that this measure depends on rounding errors."
+    return table(head, rows, sortable=True, caption=f"{per_track(metric)}; a click on a head sorts") + paragraph(
+        told if unsure else "", "quiet")
+
+
+def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seconds: float, tracks: int) -> str:
+    """Players and spectrograms of example separations, side by side where there are several runs; "" where there are
+    none. `folders` are those of each run's examples."""
+    if not folders or not all(folder.is_dir() for folder in folders.values()):
+        return ""
+    from excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks   # reads audio: not needed where there is none
+    cuts = [excerpt(found, sources, seconds) for found in shared_tracks(folders)[:tracks]]
+    told = (f"Spectrograms from {LOWEST:.0f} Hz to {HIGHEST / 1000:.0f} kHz on a logarithmic scale, brightness over "
+            f"{RANGE:.0f} dB, the same in all pictures of a song.")
+    return paragraph(told, "quiet") + "".join(map(players, cuts)) if cuts else ""
+
+
+def made_by(chain: Chain) -> str:
+    """What is needed to repeat the training of every run of a chain, the last one first."""
+    cards = [run_card(part.run.card, part.run.argv, part.run.name) for part in reversed(chain.parts)]
+    sessions = [session for part in chain.parts if part.run.card for session in part.run.card.sessions]
+    spent = paragraph(f"All runs together: {_spent(sessions)}.") if len(chain.parts) > 1 and sessions else ""
+    return spent + "".join(cards)
+
+
+def run_card(card: tp.Optional[RunCard], argv: tp.Sequence[str], name: str) -> str:
+    """What is needed to repeat a run; of one without a card, how it differs from the base configuration."""
+    command = "dora run " + shlex.join(argv) if argv else ""
+    if card is None:
+        return f"<h3>{escape(name)}</h3>" + facts([("command", command)]) if command else ""
+    started = [shlex.join(session.command) for session in card.sessions if session.command]
+    delta = [(key, str(value)) for key, value in card.delta.items()] if card.delta is not None else \
+        [(part.partition("=")[0].lstrip("+"), part.partition("=")[2]) for part in argv]
+    return (f"<h3>Training of {escape(card.signature)}</h3>" + facts([
+        ("command", started[-1] if started else command), ("model", card.model),
+        ("parameters", f"{card.parameters:,}"), ("seed", str(card.seed)),
         ("sources", ", ".join(card.sources)), ("audio", f"{card.samplerate} Hz, {card.audio_channels} channels"),
-        ("parameters", f"{card.parameters:,}"), ("seed", str(card.seed)), ("batch size", str(card.batch_size)),
         ("songs", f"{card.train_tracks} for training, {card.valid_tracks} for validation"),
-        ("continued from", card.continued_from or ""), ("commit", card.commit),
-        ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
-        ("GPU-hours" if gpu else "process-hours", f"{hours:.2f}"),
-    ]) + sessions + "<details><summary>settings of the model</summary>" + facts(
-        (name, str(value)) for name, value in card.model_settings.items()) + "</details>"
+        ("epochs", f"{card.epochs_done} of {card.epochs}"), ("batch size", str(card.batch_size)),
+        ("continued from", card.continued_from or ""), ("commit", card.commit), ("machines", _machines(card.sessions)),
+        ("spent", _spent(card.sessions)), ("versions", _pairs(card.versions, " ")),
+    ]) + folded(f"Difference from the base configuration: {len(delta)} settings",
+                table(["setting", "value"], delta, caption="Settings of their own"), on_paper=True)
+        + folded("Settings of the model", facts((key, str(value)) for key, value in card.model_settings.items()))
+        + folded("Sessions on machines", table(
+            ["started", "ended", "epochs", "processes", "machines", "job", "commit"],
+            [[s.started, s.ended, f"{s.first_epoch} to {s.last_epoch}", str(s.world_size), _machines([s]),
+              (s.job or "") + (f", restart {s.restarts}" if s.restarts else ""),
+              s.commit + (f" with {s.diff}" if s.diff else "")]
+             for s in card.sessions], caption="Times in UTC"), on_paper=True)
+        + folded("Packages that were installed", facts(card.packages.items())))
+
+
+def _machines(sessions: tp.Sequence[Session]) -> str:
+    """GPUs, or processes on CPUs, and the nodes where they were."""
+    told = []
+    for session in sessions:
+        gpus = session.gpus or {session.device.removeprefix("cuda: "): session.world_size}
+        on = f" on {', '.join(session.nodes)}" if session.nodes else ""
+        told.append(", ".join(f"{count} \u00d7 {kind}" for kind, count in gpus.items()) + on)
+    return "; ".join(dict.fromkeys(told))
+
+
+def _spent(sessions: tp.Sequence[Session]) -> str:
+    """GPU-hours, and hours of processes on CPUs, where there are such."""
+    found = []
+    for kind, gpu in (("GPU-hours", True), ("process-hours on CPUs", False)):
+        hours = sum(s.seconds * s.world_size for s in sessions if s.device.startswith("cuda") == gpu) / 3600
+        found += [f"{hours:.2f} {kind}"] if hours else []
+    return ", ".join(found)
+
+
+def _pairs(plain: tp.Mapping[str, tp.Any], between: str) -> str:
+    return ", ".join(f"{name}{between}{value}" for name, value in plain.items())
 
 
 def evaluation_card(run: Run) -> str:
     """How the scores were made."""
-    if run.evaluation is None:
-        return ""
     made = run.evaluation
-    return "<h3>Evaluation</h3>" + facts([
+    if made is None:
+        return ""
+    scoring = [track.seconds_scoring for track in made.tracks if track.seconds_scoring is not None]
+    spent = f"{sum(track.seconds for track in made.tracks):.0f} s" + (f", {sum(scoring):.0f} s of them scoring"
+                                                                    if scoring else "")
+    return f"<h3>Evaluation of {escape(made.name)}</h3>" + facts([
         ("test set", f"{made.dataset}, {len(made.tracks)} tracks"), ("weights", made.model_hash),
-        ("settings", ", ".join(f"{name}={value}" for name, value in made.settings.items())), ("commit", made.commit),
-        ("versions", ", ".join(f"{name} {version}" for name, version in made.versions.items())),
+        ("settings", _pairs(made.settings, "=")), ("device", made.device), ("commit", made.commit),
+        ("spent", spent if any(track.seconds for track in made.tracks) else ""),
+        ("versions", _pairs(made.versions, " ")),
         ("created", made.created)])

@@ -20,6 +20,8 @@ from demucs.metrics.aggregates import ALL
 _SOURCE_COLORS = {"drums": "#D55E00", "bass": "#1E82C8", "other": "#009E73", "vocals": "#CC79A7",
                   "guitar": "#8C7B00", "piano": "#7A52A3"}
 _MORE_COLORS = ("#8C5A4A", "#3D9AA8", "#8C7B00", "#7A52A3")
+_RUN_COLORS = ("#1E82C8", "#D55E00", "#009E73", "#CC79A7", "#7A52A3", "#8C7B00")
+_RUN_DASHES: tp.Tuple[tp.Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ def source_color(source: str, sources: tp.Sequence[str], theme: Theme) -> str:
     return _SOURCE_COLORS.get(source) or _MORE_COLORS[unnamed.index(source) % len(_MORE_COLORS)]
 
 
+def run_look(number: int) -> tp.Dict[str, tp.Any]:
+    """Colour and dashes of the run with that number where runs stand beside each other: told apart without colour,
+    too."""
+    return {"color": _RUN_COLORS[number % len(_RUN_COLORS)], "linestyle": _RUN_DASHES[number % len(_RUN_DASHES)]}
+
+
 @contextmanager
 def themed(theme: Theme) -> tp.Iterator[None]:
     """Draw within this. Text becomes paths in SVG, so that a picture looks the same everywhere."""
@@ -61,6 +69,11 @@ def themed(theme: Theme) -> tp.Iterator[None]:
         yield
 
 
+def signed(value: float, plus: bool = False) -> str:
+    """Two decimals with a true minus sign, and none before zero."""
+    return f"{round(value, 2) + 0.:{'+' if plus else ''}.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches, which lays itself out."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -68,16 +81,33 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def heading(figure: Figure, title: str, subtitle: str, theme: Theme) -> None:
-    """Title over the whole figure, and a quieter line under it that says what is shown."""
+def heading(figure: Figure, title: str, subtitle: str, theme: Theme, *, below: float = 0.) -> None:
+    """Title over the whole figure, and a quieter line under it that says what is shown. `below` inches stay free under
+    that line."""
     height = figure.get_size_inches()[1]
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.62 / height))
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.62 + below) / height))
     figure.text(0.012, 1 - 0.10 / height, title, fontsize=13, fontweight="bold", va="top", ha="left")
     figure.text(0.012, 1 - 0.36 / height, subtitle, fontsize=10, color=theme.muted, va="top", ha="left")
 
 
+def key(figure: Figure, entries: tp.Sequence[tp.Any]) -> None:
+    """What the marks mean, in a row between the heading (made with `below=0.3`) and the panels."""
+    height = figure.get_size_inches()[1]
+    figure.legend(handles=list(entries), loc="upper left", bbox_to_anchor=(0.004, 1 - 0.57 / height),
+                  ncols=len(entries), borderaxespad=0., columnspacing=1.6, handlelength=2.2)
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once and for all, rather than anew for every file."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def svg(figure: Figure) -> str:
     """The figure as SVG text; the same figure gives the same text."""
+    settle(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
@@ -87,6 +117,7 @@ def save(figure: Figure, folder: Path, name: str) -> tp.List[Path]:
     """Write NAME.png and NAME.svg to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     png, vector = folder / f"{name}.png", folder / f"{name}.svg"
+    settle(figure)
     figure.savefig(png, dpi=150, metadata={"Software": None})
     vector.write_text(svg(figure), encoding="utf-8")
     return [png, vector]

@@ -1,0 +1,202 @@
+"""Bars per source: runs beside reference separators and published numbers, and what variants change.
+
+A figure holds one metric family, which its axis names. Tables of the report are made from the same groups of rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+import typing as tp
+from dataclasses import dataclass
+
+import baselines
+from comparability import Subject
+from readers import Run
+from scores import PUBLISHED, REFERENCE, RUN, Row, measured, one_table, published, subject
+from style import Theme, heading, new_figure, signed, source_color
+
+from demucs.metrics.aggregates import ALL, Family
+
+if tp.TYPE_CHECKING:
+    from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
+
+LABEL = 46         # characters in a line of a row's name
+FADED = (1., 0.62, 0.42, 0.28)   # opacity of the first, second, ... run beside one another
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under a heading. `comparable` is False for numbers that stand there for orientation only."""
+    heading: str
+    rows: tp.Sequence[Row]
+    comparable: bool = True
+
+
+def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselines.Baseline]) -> tp.List[Group]:
+    """The rows of `runs` in one family, then published ones. Empty where no run has scores in it. Raises FamilyError
+    where rows of two families would come together."""
+    groups: tp.List[Group] = []
+    for run in runs:
+        rows = measured(run, family)
+        if not rows:
+            continue
+        scored = scored_on(run)
+        if groups and groups[-1].heading == scored:
+            groups[-1] = Group(scored, [*groups[-1].rows, *(row for row in rows if row not in groups[-1].rows)])
+        else:
+            groups.append(Group(scored, rows))
+    if groups:
+        first = next(run for run in runs if measured(run, family))
+        beside = baselines.choose(table, subject_of(first, family)).beside
+        rows = [published_row(row, family) for row in beside] or published(first, family, table)
+        told = f"published, {beside[0].test_set}" if beside else \
+            f"published, {baselines.TEST_SET}: for orientation, not comparable"
+        groups += [Group(told, rows, comparable=bool(beside))] if rows else []
+    one_table([row for group in groups for row in group.rows], where="a figure")
+    return groups
+
+
+def subject_of(run: Run, family: Family) -> Subject:
+    """What the run's result is, completed by what its reader said about it. Raises FamilyError where it has none."""
+    found = subject(run, family)
+    if run.trained_on:
+        found = dataclasses.replace(found, training_data=run.trained_on)
+    if run.scored_on and run.evaluation is None:
+        found = dataclasses.replace(found, test_set=run.scored_on, tracks=baselines.TEST_TRACKS)
+    return found
+
+
+def published_row(row: baselines.Baseline, family: Family) -> Row:
+    return Row(label=row.label, kind=PUBLISHED, values=row.values, family=family, origin=row.source,
+               footnote=row.footnote)
+
+
+def scored_on(run: Run) -> str:
+    """The test set of a run's scores."""
+    if run.evaluation is None:
+        return "as printed by tests" + (f", {run.scored_on}" if run.scored_on else "")
+    done, expected = len(run.evaluation.tracks), len(run.evaluation.expected)
+    return f"{run.evaluation.dataset}, {done} {'of ' + str(expected) + ' ' if done < expected else ''}tracks"
+
+
+def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str, theme: Theme) -> tp.Any:
+    """One panel per source and one for the mean over them, one bar per row. Call within `themed(theme)`; None without
+    rows. `groups` are of one family."""
+    rows = [row for group in groups for row in group.rows]
+    if not rows:
+        return None
+    lines: tp.List[tp.Union[str, Row]] = [item for group in groups for item in (group.heading, *group.rows)]
+    heights = _places(lines)
+    figure = new_figure(12, 2.05 + 0.30 * -heights[-1])
+    kinds = {row.kind for row in rows}
+    shown = {RUN: "coloured: measured here", REFERENCE: "grey: reference separators", PUBLISHED: "hatched: published"}
+    heading(figure, title, ", ".join(text for kind, text in shown.items() if kind in kinds), theme)
+    figure.supxlabel(rows[0].family.label, fontsize=10)
+    columns = [*sources, *([ALL] if len(sources) > 1 else [])]
+    runs = [row for row in rows if row.kind == RUN]
+    grid = figure.add_gridspec(1, len(columns))
+    shared = None
+    for column, source in enumerate(columns):
+        axes = figure.add_subplot(grid[column], sharex=shared, sharey=shared)
+        shared = shared or axes
+        color = source_color(source, sources, theme)
+        axes.set_title("mean" if source == ALL else source, color=color)
+        for place, line in zip(heights, lines):
+            if isinstance(line, Row):
+                strength = FADED[min(runs.index(line), len(FADED) - 1)] if line.kind == RUN else 1.
+                _bar(axes, place, line, source, color, strength, theme)
+        axes.axvline(0, color=theme.muted, linewidth=1)
+        axes.tick_params(axis="y", length=0, labelleft=column == 0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", linewidth=0.7)
+        axes.set_axisbelow(True)
+    assert shared is not None
+    shared.set_yticks(heights, [_name(line) for line in lines])
+    for label, line in zip(shared.get_yticklabels(), lines):
+        label.set_fontweight("bold" if isinstance(line, Row) and line.kind == RUN else "normal")
+        label.set_color(theme.text if isinstance(line, Row) else theme.muted)
+        label.set_fontstyle("normal" if isinstance(line, Row) else "italic")
+    shared.set_ylim(heights[-1] - 0.9, 0.7)
+    numbers = [row.values.get(source) or 0. for row in rows for source in columns]
+    low, high = min(*numbers, 0.), max(*numbers, 0.)
+    shared.set_xlim(low - 0.04 * (high - low or 1.), high + 0.36 * max(high - low, 0.5))   # room for numbers
+    return figure
+
+
+def _places(lines: tp.Sequence[tp.Union[str, Row]]) -> tp.List[float]:
+    """Heights of the lines on the vertical axis, from 0 down: more room for two-line names and before a heading."""
+    places: tp.List[float] = []
+    before = 0.
+    for line in lines:
+        half = 0.75 if isinstance(line, str) else 0.3 + 0.25 * len(_name(line).splitlines())
+        places.append(places[-1] - before - half if places else 0.)
+        before = 0.45 if isinstance(line, str) else half
+    return places
+
+
+def _name(line: tp.Union[str, Row]) -> str:
+    return textwrap.fill(line.label, LABEL) if isinstance(line, Row) else line
+
+
+def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength: float, theme: Theme) -> None:
+    value = row.values.get(source)
+    if value is None:
+        _beside(axes, 0, place, "undefined", color=theme.muted, fontsize=8)
+        return
+    look = {RUN: {"color": color, "alpha": strength}, REFERENCE: {"color": theme.muted, "alpha": 0.55},
+            PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
+    axes.barh(place, value, height=0.62, linewidth=0.9, **look)
+    # the number of a bar to the left stands right of zero, for left of the bar are the names
+    _beside(axes, max(value, 0.), place, signed(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
+
+
+def _beside(axes: tp.Any, value: float, place: float, words: str, **look: tp.Any) -> None:
+    text = axes.annotate(words, (value, place), xytext=(4, 0), textcoords="offset points", va="center", **look)
+    text.set_in_layout(False)   # room for it is in the limits of the axis
+
+
+def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str], theme: Theme) -> tp.Any:
+    """What each variant changes against one and the same base: `comparisons` are variant minus base, in one family.
+    Full bars where there is a verdict, pale ones where the interval says nothing; whiskers are the intervals."""
+    if not comparisons:
+        return None
+    family, base = comparisons[0].family, comparisons[0].second
+    assert all(item.second == base and item.family.key == family.key for item in comparisons)
+    columns = [*sources, *([ALL] if len(sources) > 1 else [])]
+    figure = new_figure(12, 1.75 + 0.42 * len(comparisons))
+    level = next(iter(comparisons[0].differences.values())).interval.level
+    heading(figure, f"What changes against {base}",
+            f"paired by track; whiskers: {level:.0%} intervals; pale: not distinguishable from no change", theme)
+    figure.supxlabel(f"change in {family.label}", fontsize=10)
+    grid = figure.add_gridspec(1, len(columns))
+    shared = None
+    ends: tp.List[float] = [0.]
+    for column, source in enumerate(columns):
+        axes = figure.add_subplot(grid[column], sharex=shared, sharey=shared)
+        shared = shared or axes
+        color = source_color(source, sources, theme)
+        axes.set_title("mean" if source == ALL else source, color=color)
+        for place, comparison in enumerate(comparisons):
+            found = comparison.differences.get(source)
+            if found is None:
+                _beside(axes, 0, -place, "too few tracks", color=theme.muted, fontsize=8)
+                continue
+            clear = found.verdict in ("better", "worse")
+            axes.barh(-place, found.value, height=0.55, color=color, alpha=0.95 if clear else 0.35)
+            axes.plot([found.interval.low, found.interval.high], [-place, -place], color=theme.text, linewidth=1.3)
+            ends += [found.interval.low, found.interval.high]
+            _beside(axes, max(found.interval.high, 0.), -place, signed(found.value, plus=True), fontsize=9,
+                    fontweight="bold" if clear else "normal")
+        axes.axvline(0, color=theme.muted, linewidth=1)
+        axes.tick_params(axis="y", length=0, labelleft=column == 0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", linewidth=0.7)
+        axes.set_axisbelow(True)
+    assert shared is not None
+    shared.set_yticks([-place for place in range(len(comparisons))],
+                      [textwrap.fill(item.first, LABEL) for item in comparisons])
+    shared.set_ylim(0.6 - len(comparisons), 0.6)
+    span = max(max(ends) - min(ends), 0.05)
+    shared.set_xlim(min(ends) - 0.05 * span, max(ends) + 0.42 * span)
+    return figure

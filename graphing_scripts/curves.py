@@ -1,0 +1,283 @@
+"""Curves over epochs: training of a chain of runs, tests along it, and several chains beside each other.
+
+A line is interrupted where one run continues another, for that starts anew from the best weights with new averages.
+"""
+
+import typing as tp
+
+from chains import Chain, newest_is_best
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from style import Theme, heading, key, new_figure, run_look, source_color
+
+from demucs.metrics.aggregates import ALL, FAMILIES, NSDR_MEAN, Family, logged_aggregate
+from demucs.schema import EpochRecord
+
+FEW = 20              # points of a line: fewer are marked one by one
+STEEP = 30.           # largest over middle value from which on a logarithmic axis shows more
+MEGABYTE = "ms"       # what published Demucs calls a quantised model's size in its records
+
+Value = tp.Callable[[EpochRecord], tp.Optional[float]]
+
+
+def training_curves(chain: Chain, theme: Theme) -> tp.Any:
+    """A figure with one panel per quantity that the histories have. Call it within `themed(theme)`."""
+    panels: tp.List[tp.Callable[[tp.Any], None]] = [lambda axes: _loss(axes, chain, theme)]
+    if any("nsdr" in record.valid for record in chain.history):
+        panels.append(lambda axes: _nsdr(axes, chain, theme))
+    if len(_candidates(chain)) > 1:
+        panels.append(lambda axes: _chosen(axes, chain, theme))
+    if any(record.train.get("penalty") or record.penalty for record in chain.history):
+        panels.append(lambda axes: _pair(axes, chain, theme, "SVD penalty", "penalty", lambda r: r.train.get("penalty"),
+                                         lambda r: r.penalty))
+    if any("grad" in record.train for record in chain.history):
+        panels.append(lambda axes: _pair(axes, chain, theme, "Gradient norm", "L2 norm, mean over steps",
+                                         lambda r: r.train.get("grad"), None))
+    if any(record.valid.get(MEGABYTE) for record in chain.history):
+        panels.append(lambda axes: _pair(axes, chain, theme, "Model size, quantised", "MB",
+                                         lambda r: r.train.get(MEGABYTE), lambda r: r.valid.get(MEGABYTE)))
+    figure = new_figure(11, 1.05 + 2.9 * ((len(panels) + 1) // 2))
+    heading(figure, "Training of " + " \N{RIGHTWARDS ARROW} ".join(part.run.name for part in chain.parts),
+            f"{chain.epochs} epochs; {best_note(chain)}", theme, below=0.3)
+    key(figure, _key(chain, theme))
+    for cell, draw in zip(_cells(figure, len(panels)), panels):
+        axes = figure.add_subplot(cell)
+        draw(axes)
+        _frame(axes, chain, theme, names=cell.rowspan.start == 0)
+    return figure
+
+
+def _cells(figure: tp.Any, count: int) -> tp.List[tp.Any]:
+    """Places for that many panels in two columns; of an odd number the first is as wide as both."""
+    grid = figure.add_gridspec((count + 1) // 2, 2)
+    if count % 2:
+        return [grid[0, :], *(grid[1 + place // 2, place % 2] for place in range(count - 1))]
+    return [grid[place // 2, place % 2] for place in range(count)]
+
+
+def best_note(chain: Chain) -> str:
+    """Which weights the last run kept, in words."""
+    part = chain.parts[-1]
+    if part.best is None:
+        return "best weights: from the run that this one continued"
+    chosen = part.record(part.best).chosen
+    if newest_is_best(part.run):
+        return (f"kept weights: those of the last epoch ({chosen}), for it trains on the validation songs and their "
+                f"scores choose nothing")
+    exact = ", to the decimals of a log" if part.run.logged else ""
+    return f"best weights: epoch {part.best} ({chosen}{exact})"
+
+
+def _candidates(chain: Chain) -> tp.List[str]:
+    return list(dict.fromkeys(name for record in chain.history for name in (*record.candidates, record.chosen)))
+
+
+def _key(chain: Chain, theme: Theme) -> tp.List[tp.Any]:
+    several = any(len(record.candidates) > 1 for record in chain.history)
+    entries = [Line2D([], [], color=theme.muted, linestyle="--", label="training"),
+               Line2D([], [], color=theme.text, label="validation, best weights of each epoch")]
+    if several and any("main" in record.candidates for record in chain.history):
+        entries.append(Line2D([], [], color=theme.muted, linewidth=0.9, label="validation, without averaging"))
+    if any(part.best for part in chain.parts):
+        entries.append(Line2D([], [], color=theme.text, marker="*", markersize=10, linestyle="none",
+                              label="kept weights" if newest_is_best(chain.last) else "best of a run"))
+    if any(test.numbers.get("nsdr") is not None for test in chain.tests):
+        entries.append(Line2D([], [], color=theme.muted, marker="D", markerfacecolor="none", linestyle="none",
+                              label="test songs"))
+    return entries
+
+
+def lines(label: str) -> str:
+    """The label of a family in several lines, for a vertical axis."""
+    return label.replace(": ", ":\n").replace(", ", ",\n")
+
+
+def _frame(axes: tp.Any, chain: Chain, theme: Theme, *, names: bool) -> None:
+    """Epochs along the axis, the joins, and the names of the joined runs over them."""
+    _epochs(axes, chain.epochs)
+    for join in chain.joins:
+        axes.axvline(join - 0.5, color=theme.muted, linewidth=0.9, linestyle=(0, (5, 3)))
+    if names and len(chain.parts) > 1:
+        axes.set_title(axes.get_title("left"), pad=17)
+        for part in chain.parts:
+            wide = len(part.epochs) / chain.epochs
+            if wide > 0.1:
+                axes.annotate(part.run.name, ((part.first - 0.5 + part.last + 0.5) / 2, 1.01), ha="center", va="bottom",
+                              xycoords=axes.get_xaxis_transform(), fontsize=8, color=theme.muted)
+
+
+def _epochs(axes: tp.Any, last: int) -> None:
+    axes.grid(axis="y", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("epoch")
+    axes.set_xlim(0.5 if last < FEW else 0, last + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+
+
+def _line(axes: tp.Any, chain: Chain, value: Value, **look: tp.Any) -> tp.List[float]:
+    """Draw `value` of every epoch, one line per run; what was drawn comes back."""
+    drawn: tp.List[float] = []
+    for part in chain.parts:
+        points = [(epoch, number) for epoch, record in zip(part.epochs, part.run.history)
+                  if (number := value(record)) is not None]
+        if points:
+            # few points would not show as a line
+            axes.plot(*zip(*points), **{"marker": "o" if len(points) < FEW else None, "markersize": 3.5, **look})
+            drawn += [number for _, number in points]
+    return drawn
+
+
+def _loss(axes: tp.Any, chain: Chain, theme: Theme) -> None:
+    axes.set_title("Loss")
+    axes.set_ylabel("loss")
+    if any(len(record.candidates) > 1 for record in chain.history):
+        _line(axes, chain, lambda r: r.candidates.get("main", {}).get("loss"), color=theme.muted, linewidth=0.9,
+              marker=None)
+    _line(axes, chain, lambda r: r.train.get("loss"), color=theme.muted, linestyle="--")
+    _line(axes, chain, lambda r: r.valid.get("loss"), color=theme.text)
+    _best(axes, chain, lambda r: r.valid.get("loss"), theme, labels=True)
+    axes.margins(y=0.09)
+
+
+def _best(axes: tp.Any, chain: Chain, value: Value, theme: Theme, *, labels: bool = False) -> None:
+    """A star where each run attained its best, and which of its weights that were."""
+    for part in chain.parts:
+        height = value(part.record(part.best)) if part.best else None
+        if part.best is None or height is None:
+            continue
+        _star(axes, part.best, height, theme)
+        if labels:
+            right = part.best > chain.epochs * 0.9
+            axes.annotate(f"{part.record(part.best).chosen}, epoch {part.best}", (part.best, height), fontsize=8,
+                          xytext=(6 if right else 0, -9), textcoords="offset points", zorder=6,
+                          ha="right" if right else "center", va="top", color=theme.text,
+                          path_effects=[withStroke(linewidth=3, foreground=theme.background)])
+
+
+def _star(axes: tp.Any, epoch: int, height: float, theme: Theme) -> None:
+    axes.plot([epoch], [height], marker="*", markersize=11, color=theme.text, markeredgecolor=theme.background,
+              zorder=5, linestyle="none", clip_on=False)
+
+
+def _nsdr(axes: tp.Any, chain: Chain, theme: Theme) -> None:
+    axes.set_title("Validation nSDR")
+    axes.set_ylabel(lines(NSDR_MEAN.label), fontsize=9)
+    ends = []
+    for source in [*chain.sources, ALL]:
+        field = NSDR_MEAN.history if source == ALL else f"{NSDR_MEAN.history}_{source}"
+        color = source_color(source, chain.sources, theme)
+        drawn = _line(axes, chain, lambda r, field=field: r.valid.get(field), color=color,
+                      linewidth=2.4 if source == ALL else 1.6)
+        tests = [(test.epoch, test.numbers[field]) for test in chain.tests if test.numbers.get(field) is not None]
+        if drawn:
+            ends.append((drawn[-1], source, color))
+        if tests:
+            axes.plot(*zip(*tests), color=color, marker="D", markersize=6, linestyle="none", markerfacecolor="none",
+                      markeredgewidth=1.6, clip_on=False, zorder=4)
+    _best(axes, chain, lambda r: r.valid.get(NSDR_MEAN.history), theme)
+    axes.margins(y=0.09)
+    end_labels(axes, [(height, "mean" if source == ALL else source, color) for height, source, color in ends])
+
+
+def _chosen(axes: tp.Any, chain: Chain, theme: Theme) -> None:
+    """Which weights validated best, epoch by epoch."""
+    names = _candidates(chain)
+    axes.set_title("Weights that validated best")
+    for part in chain.parts:
+        places = [names.index(record.chosen) for record in part.run.history]
+        axes.plot(part.epochs, places, linestyle="none", marker="|", markersize=8, color=theme.text,
+                  markeredgewidth=1.1)
+        if part.best:
+            _star(axes, part.best, names.index(part.record(part.best).chosen), theme)
+    counts = [sum(record.chosen == name for record in chain.history) for name in names]
+    axes.set_yticks(range(len(names)), [f"{name} ({count})" for name, count in zip(names, counts)])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+
+
+def _pair(axes: tp.Any, chain: Chain, theme: Theme, title: str, label: str, train: Value,
+          valid: tp.Optional[Value]) -> None:
+    axes.set_title(title)
+    drawn = _line(axes, chain, train, color=theme.muted, linestyle="--")
+    drawn += _line(axes, chain, valid, color=theme.text) if valid else []
+    axes.margins(y=0.09)
+    positive = sorted(value for value in drawn if value > 0)
+    if positive and len(positive) == len(drawn) and positive[-1] > STEEP * positive[len(positive) // 2]:
+        axes.set_yscale("log")
+        label += ", logarithmic"
+    axes.set_ylabel(lines(label), fontsize=9)
+
+
+def end_labels(axes: tp.Any, ends: tp.Iterable[tp.Tuple[float, str, str]]) -> None:
+    """Names in colours at the right ends of lines, moved apart so that none covers another. The limits of the vertical
+    axis must be set."""
+    ends = sorted(ends)
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.075
+    places = [height for height, _, _ in ends]
+    for _ in range(200):
+        for lower in range(len(places) - 1):
+            overlap = gap - (places[lower + 1] - places[lower])
+            if overlap > 1e-9:
+                places[lower] -= overlap / 2
+                places[lower + 1] += overlap / 2
+        places = [min(max(place, low), high) for place in places]
+    for place, (_, name, color) in zip(places, ends):
+        axes.annotate(name, (1.03, place), xycoords=axes.get_yaxis_transform(), color=color, va="center", fontsize=9,
+                      fontweight="bold", annotation_clip=False)
+
+
+def tested_curves(chain: Chain, theme: Theme) -> tp.Any:
+    """Scores on the test songs along the training, one panel per family; None where there are fewer than two tests."""
+    wanted = [(family, found) for family in FAMILIES.values() if len(found := _tested(chain, family)) > 1]
+    if not wanted:
+        return None
+    figure = new_figure(11, 0.75 + 2.9 * ((len(wanted) + 1) // 2))
+    heading(figure, f"Tests along the training of {chain.name}",
+            "each panel is one way to aggregate: numbers of two panels do not compare", theme)
+    for cell, (family, found) in zip(_cells(figure, len(wanted)), wanted):
+        axes = figure.add_subplot(cell)
+        axes.set_title(family.short)
+        axes.set_ylabel(lines(family.label), fontsize=9)
+        ends = []
+        for source in [*chain.sources, ALL]:
+            points = [(epoch, values[source]) for epoch, values in found if values.get(source) is not None]
+            if not points:
+                continue
+            color = source_color(source, chain.sources, theme)
+            axes.plot(*zip(*points), color=color, marker="D", markersize=5, markerfacecolor="none", markeredgewidth=1.5,
+                      linewidth=2.2 if source == ALL else 1.4, clip_on=False)
+            ends.append((points[-1][1], "mean" if source == ALL else source, color))
+        axes.margins(y=0.1)
+        end_labels(axes, ends)
+        _frame(axes, chain, theme, names=cell.rowspan.start == 0)
+    return figure
+
+
+def _tested(chain: Chain, family: Family) -> tp.List[tp.Tuple[int, tp.Dict[str, tp.Any]]]:
+    found = [(test.epoch, logged_aggregate(test.numbers, family, chain.sources)) for test in chain.tests]
+    return [(epoch, numbers.values) for epoch, numbers in found if numbers.defined]
+
+
+def comparison_curves(chains: tp.Sequence[Chain], theme: Theme) -> tp.Any:
+    """Validation loss and mean nSDR of several chains; None where no two have a history."""
+    shown = [(number, chain) for number, chain in enumerate(chains) if chain.history]
+    if len(shown) < 2:
+        return None
+    panels: tp.List[tp.Tuple[str, str, Value]] = [
+        ("Validation loss", "loss", lambda r: r.valid.get("loss")),
+        ("Validation nSDR", NSDR_MEAN.label, lambda r: r.valid.get(NSDR_MEAN.history))]
+    figure = new_figure(11, 4.3)
+    heading(figure, "Validation along the training",
+            "best weights of each epoch; runs compare only where they validate on the same songs", theme, below=0.3)
+    key(figure, [Line2D([], [], label=chain.name, **run_look(number)) for number, chain in shown])
+    for place, (title, label, value) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        axes.set_title(title)
+        axes.set_ylabel(lines(label), fontsize=9)
+        for number, chain in shown:
+            _line(axes, chain, value, **run_look(number))
+        axes.margins(y=0.09)
+        _epochs(axes, max(chain.epochs for _, chain in shown))
+    return figure

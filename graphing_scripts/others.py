@@ -1,0 +1,129 @@
+"""Reading what others leave: solver logs of Demucs, printed results, and the evaluations behind the variants' notes.
+
+    a solver's log       "Train Summary | Epoch 3 | Loss=0.1539 | ..." with or without colour codes, published Demucs's
+    or
+                         ours: an epoch that is logged again replaces the former one and all after it
+    a printed result     a dict of aggregates under Demucs's names: {'nsdr_drums': 7.7, ..., 'sdr_med': 6.5}
+    an instrumental evaluation of the variants' notes: scores of all frames and the whole of each track
+
+Histories are read by `demucs.schema`, museval's files by `demucs.metrics.museval_json`.
+"""
+
+import ast
+import math
+import re
+import typing as tp
+from pathlib import Path
+
+import common  # noqa: F401  (makes the repository importable)
+import numpy as np
+
+from demucs.metrics import museval_json
+from demucs.schema import EpochRecord, Evaluation, Metrics, SchemaError, TrackScores, pack_frames
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_SUMMARY = re.compile(r"(Train|Valid|Test) Summary \| Epoch (\d+) \| (.*\S)")
+_ITEM = re.compile(r"(\w+)[= ](\S+)")
+_NUMBERS = re.compile(r"\{[^{}]*\}")
+_METRIC = re.compile(r"(nsdr|sdr|isr|sir|sar)(_med)?(_\w+)?$")
+DECIMALS = 4    # of losses in a log
+INSTRUMENTAL = "instrumental"
+
+
+def is_log(text: str) -> bool:
+    """Whether a text has an epoch's summary in it."""
+    return _SUMMARY.search(COLOUR.sub("", text)) is not None
+
+
+def read_log(text: str, where: str) -> tp.Tuple[int, tp.List[EpochRecord]]:
+    """The epochs of a solver's log and the number of the first, as logged. An epoch without validation is not complete
+    and left out. Of the validated weights a log tells the chosen ones only.
+
+    Raises:
+        SchemaError: naming `where`, if there is no complete epoch, or one is missing between others.
+    """
+    epochs: tp.Dict[int, tp.Dict[str, tp.Dict[str, str]]] = {}
+    for kind, number, items in _SUMMARY.findall(COLOUR.sub("", text).replace("\r", "\n")):
+        epoch = int(number)
+        if kind == "Train":
+            epochs = {known: parts for known, parts in epochs.items() if known < epoch}
+        epochs.setdefault(epoch, {})[kind] = {key.lower(): value for key, value in _ITEM.findall(items)}
+    complete = sorted(epoch for epoch, parts in epochs.items() if "Valid" in parts)
+    if not complete:
+        raise SchemaError(f"{where}: a log without a complete epoch ('Valid Summary | Epoch ...')")
+    missing = sorted(set(range(complete[0], complete[-1])) - set(complete))
+    if missing:
+        raise SchemaError(f"{where}: the log lacks epoch {missing[0]} of {complete[0]} to {complete[-1]}; give the "
+                          f"logs of one run one by one, or its history.json")
+    return complete[0], [_logged_epoch(epochs[epoch], f"{where}, epoch {epoch}") for epoch in complete]
+
+
+def _logged_epoch(parts: tp.Dict[str, tp.Dict[str, str]], where: str) -> EpochRecord:
+    valid = dict(parts["Valid"])
+    chosen = valid.pop("bname", None) or valid.pop("by", "main")
+    try:
+        numbers = {key: float(value) for key, value in valid.items()}
+        best, penalty = numbers.pop("best"), numbers.pop("penalty", None)
+        return EpochRecord(train=_floats(parts.get("Train", {})), candidates={chosen: numbers}, chosen=chosen,
+                           best=best, penalty=penalty, test=_floats(parts["Test"]) if "Test" in parts else None)
+    except (KeyError, ValueError) as error:
+        raise SchemaError(f"{where}: not the summary of an epoch ({error!r})") from error
+
+
+def _floats(items: tp.Mapping[str, str]) -> Metrics:
+    return {key: float(value) for key, value in items.items()}
+
+
+def agree(logged: EpochRecord, record: EpochRecord) -> bool:
+    """Whether an epoch of a log is that of a history, to the log's decimals."""
+    def same(mine: tp.Optional[float], other: tp.Optional[float]) -> bool:
+        return mine is None or other is None or abs(mine - other) <= 0.51 * 10 ** -DECIMALS
+    return same(logged.valid.get("loss"), record.valid.get("loss")) and \
+        same(logged.train.get("loss"), record.train.get("loss"))
+
+
+def read_printed(text: str, where: str) -> Metrics:
+    """The last printed dict of aggregates in a text. Raises SchemaError naming `where` if there is none."""
+    text = re.sub(r"\bnp\.float\d*\(([^()]*)\)", r"\1", COLOUR.sub("", text))
+    text = re.sub(r"\bnan\b", "None", text, flags=re.IGNORECASE)
+    for found in reversed(_NUMBERS.findall(text)):
+        try:
+            plain = ast.literal_eval(found)
+        except (SyntaxError, ValueError):
+            continue
+        numbers = {key: float(value) for key, value in plain.items() if isinstance(value, (int, float))
+                   and isinstance(key, str) and _METRIC.match(key)} if isinstance(plain, dict) else {}
+        if numbers:
+            return numbers
+    raise SchemaError(f"{where}: neither the log of a solver nor a printed result of Demucs ({{'nsdr_drums': ...}})")
+
+
+def read_instrumental(plain: tp.Mapping[str, tp.Any], name: str, where: str) -> Evaluation:
+    """An evaluation as the notes on HTDemucs's variants store it: one source, everything but the vocals. Its tracks
+    have no length in them but their whole frames of a second. Raises SchemaError naming `where`."""
+    tracks = []
+    try:
+        about = plain["evaluation_metadata"]
+        for track, entry in plain["tracks"].items():
+            scores: tp.Dict[str, tp.Optional[float]] = {}
+            frames: tp.Dict[str, str] = {}
+            for metric, values in entry["scores"].items():
+                numbers = np.array(values, dtype=float)
+                if metric == "NSDR":
+                    scores["nsdr"] = float(numbers[0])
+                    continue
+                finite = numbers[np.isfinite(numbers)]
+                scores[metric] = float(np.median(finite)) if finite.size else None
+                frames[metric] = pack_frames(numbers)
+            tracks.append(TrackScores(name=track, duration=float(max(map(len, entry["scores"].values()))), seconds=0.,
+                                      scores={INSTRUMENTAL: scores}, frames={INSTRUMENTAL: frames}))
+        if any(not math.isfinite(track.scores[INSTRUMENTAL].get("nsdr") or 0.) for track in tracks):
+            raise ValueError("an NSDR is not finite")
+        settings = {key: about[key] for key in ("shifts", "overlap") if key in about}
+        model = str(about["model_name"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise SchemaError(f"{where}: not an evaluation of the variants' notes ({error!r})") from error
+    dataset = "MUSDB18-HQ test" if len(tracks) == museval_json.MUSDB_TEST_TRACKS else f"{len(tracks)} tracks"
+    return Evaluation(name=name, model=model, dataset=dataset, sources=[INSTRUMENTAL], tracks=tracks,
+                      settings=settings, model_hash="", commit="", versions={}, created="",
+                      expected=[track.name for track in tracks])
