@@ -7,17 +7,19 @@ track.
 """
 
 import dataclasses
+import math
 import typing as tp
 
 import numpy as np
 import torch
 
-from ..metrics.bsseval import BssEval, bss_eval, frame_medians
-from ..metrics.whole_track import whole_track
+from ..metrics.bsseval import METRICS as MEASURES
+from ..metrics.bsseval import bss_eval, frame_medians
+from ..metrics.energies import energies
 from ..schema import pack_frames
 
-WHOLE = ("nsdr", "si_sdr")
-METRICS = (*WHOLE, "sdr", "bsseval")
+METRICS = ("nsdr", "si_sdr", "sdr", "bsseval")
+WITHOUT_INTERFERENCE = tuple(measure for measure in MEASURES if measure != "SIR")     # one reference knows none
 INSTRUMENTAL = "instrumental"
 VOCALS = "vocals"
 
@@ -37,17 +39,27 @@ def score(references: torch.Tensor, estimates: torch.Tensor, sources: tp.Sequenc
 
     Values over frames are medians over the frames that are defined. What is undefined or infinite is None.
     """
-    result = Scores(scores={}, frames={})
-    bsseval = "bsseval" in metrics
-    measures = ("SDR", "ISR", "SIR", "SAR") if bsseval else ("SDR",) if "sdr" in metrics else ()
-    measured = _add(result, references, estimates, sources, samplerate, metrics, measures)
-    if measured is not None and bsseval:
-        result.condition, result.ill_conditioned = measured.condition, measured.ill_conditioned
-    for name, parts in sums_of(sources).items() if sums else ():
-        # One reference knows no interference, so there is no SIR; and the filters are for the one that is published.
-        some = tuple(each for each in measures if each != "SIR") if name == INSTRUMENTAL else measures[:1]
-        summed = [sum(wavs[part] for part in parts)[None] for wavs in (references, estimates)]
-        _add(result, *summed, [name], samplerate, metrics, some)
+    parts = {source: [index] for index, source in enumerate(sources)}
+    if sums:
+        parts.update(sums_of(sources))
+    result = Scores(scores={name: {} for name in parts}, frames={})
+    measures = MEASURES if "bsseval" in metrics else MEASURES[:1] if "sdr" in metrics else ()
+    found = energies(references, estimates, list(parts.values()), samplerate=samplerate)
+    for metric, values in (("nsdr", found.nsdr), ("si_sdr", found.si_sdr)):
+        if metric in metrics:
+            for name, value in zip(parts, values().tolist()):
+                result.scores[name][metric] = value if math.isfinite(value) else None
+    if measures:
+        measured = bss_eval(references, estimates, samplerate, measures=measures)
+        _add(result, sources, measured.frames)
+        if "bsseval" in metrics:
+            result.condition, result.ill_conditioned = measured.condition, measured.ill_conditioned
+    for place, name in enumerate(parts):
+        if name == INSTRUMENTAL and name not in sources and "bsseval" in metrics:
+            summed = [sum(wavs[part] for part in parts[name])[None] for wavs in (references, estimates)]
+            _add(result, [name], bss_eval(*summed, samplerate, measures=WITHOUT_INTERFERENCE).frames)
+        elif name not in sources and measures:
+            _add(result, [name], {"SDR": found.sdr()[place:place + 1].cpu().numpy()})
     return result
 
 
@@ -61,20 +73,8 @@ def sums_of(sources: tp.Sequence[str]) -> tp.Dict[str, tp.List[int]]:
     return {name: parts for name, parts in sums.items() if name not in sources}
 
 
-def _add(result: Scores, references: torch.Tensor, estimates: torch.Tensor, names: tp.Sequence[str], samplerate: int,
-         metrics: tp.Sequence[str], measures: tp.Sequence[str]) -> tp.Optional[BssEval]:
-    """Add scores of the sources `names` to `result`; returns what BSSEval said, if it was asked."""
-    rows: tp.List[tp.Dict[str, tp.Optional[float]]] = [{} for _ in names]
-    if any(metric in WHOLE for metric in metrics):
-        whole = whole_track(references, estimates)
-        for metric in (metric for metric in WHOLE if metric in metrics):
-            for row, value in zip(rows, whole[metric].tolist()):
-                row[metric] = value if np.isfinite(value) else None
-    measured = bss_eval(references, estimates, samplerate, measures=measures) if measures else None
-    if measured is not None:
-        for row, medians in zip(rows, frame_medians(measured.frames)):
-            row.update(medians)
-        result.frames.update({name: {metric: pack_frames(values[index]) for metric, values in measured.frames.items()}
-                              for index, name in enumerate(names)})
-    result.scores.update(zip(names, rows))
-    return measured
+def _add(result: Scores, names: tp.Sequence[str], frames: tp.Mapping[str, np.ndarray]) -> None:
+    """Add frames [names, T] of each measure, and their medians."""
+    for index, (name, medians) in enumerate(zip(names, frame_medians(frames))):
+        result.scores[name].update(medians)
+        result.frames[name] = {metric: pack_frames(values[index]) for metric, values in frames.items()}
