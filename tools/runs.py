@@ -1,0 +1,96 @@
+"""A table of the experiments: `python3 -m tools.runs [SIGNATURE...]`.
+
+States: running, starting (its job runs, the training does not yet), queued, lost (it says that it runs, but its job or
+process is gone), failed, damaged (files that cannot be read), stopped (goes on when it is started again), done, and new
+(never ran; shown with --all).
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+import typing as tp
+from pathlib import Path
+
+from demucs.inference import runs
+
+OUTPUTS = Path("outputs")
+WIDTH = 150          # where the output is no terminal
+CLEAR = "\033[H\033[2J"
+SORTINGS = ("state", "signature", "updated", "best", "epoch", "gpu-hours")
+
+
+def chosen(found: tp.Sequence[runs.RunRow], args: argparse.Namespace) -> tp.List[runs.RunRow]:
+    return runs.ordered(
+        [row for row in found
+         if (not args.signatures or row.signature.startswith(tuple(args.signatures)))
+         and (row.state in args.state if args.state else row.state != "new" or args.all or args.signatures)], args.sort)
+
+
+def show(args: argparse.Namespace, slurm: runs.Slurm) -> None:
+    folder = args.outputs / "xps"
+    found = runs.rows(folder, slurm=slurm)
+    selected = chosen(found, args)
+    if args.json:
+        print(runs.as_json(selected), flush=True)
+        return
+    watched = args.watch is not None
+    terminal = sys.stdout.isatty()
+    lines = [time.strftime("%Y-%m-%d %H:%M:%S")] if watched else []
+    if selected:
+        width = shutil.get_terminal_size((WIDTH, 50)).columns if terminal else WIDTH
+        lines.append(runs.table(selected, max(60, width)))
+    else:
+        left_out = len(found)
+        lines.append(f"no experiments in {folder}" if not left_out else f"none of {left_out} experiments in {folder} is "
+                     f"asked for (--all shows those that never ran)")
+    lines += [f"Note: {note}" for note in slurm.notes]
+    print((CLEAR if watched and terminal else "") + "\n".join(lines) + ("\n" if watched else ""), flush=True)
+
+
+def states(text: str) -> tp.List[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in runs.STATES:
+            raise argparse.ArgumentTypeError(f"{name!r} is no state; there are {', '.join(runs.STATES)}")
+    return names
+
+
+def pause(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    return seconds
+
+
+def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.runs", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("signatures", nargs="*", metavar="SIGNATURE", help="of experiments, or how they begin")
+    parser.add_argument("--state", type=states, help="only these, with commas between them")
+    parser.add_argument("--sort", choices=SORTINGS, default="state", help="default: %(default)s")
+    parser.add_argument("--all", action="store_true", help="also those that never ran")
+    parser.add_argument("--watch", type=pause, metavar="SECONDS", help="again and again, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="a list of objects, with all digits")
+    parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
+    args = parser.parse_args(argv)
+    slurm = runs.Slurm()
+    try:
+        show(args, slurm)
+        while args.watch is not None:
+            time.sleep(args.watch)
+            show(args, slurm)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # `| head` has seen enough
+        return 0
+    except OSError as error:
+        print(f"error: {args.outputs / 'xps'}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
