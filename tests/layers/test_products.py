@@ -57,12 +57,30 @@ def test_layer_has_the_parameters_of_torch_and_trains():
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours.parameters(), theirs.parameters()))
 
 
-def test_training_other_types_and_small_factors_stay_with_torch():
-    x = torch.randn(700, 48)
-    assert not products._faster(x)
+def test_training_other_types_and_small_factors_stay_with_torch(monkeypatch):
+    convolved = []
+    convolution = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *args: (convolved.append(1), convolution(*args))[1])
+    x, weight = torch.randn(700, 48), torch.randn(31, 48)
+    products.linear(x, weight)
     with torch.no_grad():
-        assert not products._faster(x[:10]) and not products._faster(x.double())
+        products.linear(x[:10], weight)
+        products.linear(x.double(), weight.double())
         with torch.autocast("cpu", torch.bfloat16):
-            assert not products._faster(x)
+            assert products.linear(x, weight).dtype == torch.bfloat16
         torch.set_num_threads(1)
-        assert not products._faster(x)
+        products.linear(x, weight)
+        assert not convolved
+        torch.set_num_threads(2)
+        products.linear(x, weight)
+        assert convolved
+
+
+def test_attention_of_bfloat16_is_computed_in_float32():
+    torch.manual_seed(0)
+    parts = [3 * torch.randn(1, 2, 700, 32, dtype=torch.bfloat16) for _ in range(3)]
+    truth = F.scaled_dot_product_attention(*(part.double() for part in parts))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y = products.attention(*parts)
+    assert y.dtype == torch.bfloat16
+    assert (y - truth).abs().max() <= 2 ** -8 * truth.abs().max()          # one rounding, of the result
