@@ -3,14 +3,17 @@
 Different players do not play the same waveform, so what two estimates have in common in phase was put in both, or was
 torn apart between them. The common part is measured by multiple coherence (J. S. Bendat, A. G. Piersol, "Random Data",
 4th ed. 2010, chapter 7): in every frequency bin and over `SECONDS` at a time, the estimate's spectrum is predicted
-linearly from those of all others, separately for each audio channel. The share of energy that is predicted,
+linearly from those of all others, separately for each audio channel. Where a share C of its energy |E|^2 is predicted by
+others with the energy |O|^2, no more than the weaker side can have leaked:
 
-    leakage = 10 log10( sum predicted / sum |E|^2 ),
+    leakage = 10 log10( sum C min(|E|^2, |O|^2) / sum |E|^2 ),
 
-is 0 dB for an estimate that filters make of the others. With N frames and K other estimates, K / N of anything is
-predicted by chance; that is taken off. Blind to what a source loses to none of the estimates, and to artifacts of one
-estimate alone. Sources that really have a waveform in common (one reverb on all of them) count as leaking.
+0 dB for an estimate that filters make of the others. With N frames and K other estimates, K / N of anything is predicted
+by chance; that is taken off. Blind to what a source loses to none of the estimates, and to artifacts of one estimate
+alone. Sources that really have a waveform in common (one reverb on all of them) count as leaking.
 """
+
+import typing as tp
 
 import numpy as np
 
@@ -21,6 +24,7 @@ N_FFT, HOP = 2048, 1024       # samples; at 44.1 kHz a leak may come up to some 
 SECONDS = 2.                  # over which a leak is taken to be filtered the same way
 LEAST_FRAMES = 4              # per other estimate; with fewer, chance predicts too much to be taken off
 FLOOR = -40.                  # dB: below, what is left of chance decides
+TINY = np.finfo(np.float64).tiny
 LOADING = 1e-9                # of the others' mean energy, added to each, so that silent ones do no harm
 
 
@@ -55,20 +59,21 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
             block = block.transpose(1, 0, 2).astype(np.complex128)             # [F, S, frames]
             covariance = block @ block.conj().transpose(0, 2, 1)
             for source in range(len(estimates)):
-                part, all_of_it = _predicted(covariance, source)
+                part, own, theirs = _predicted(covariance, source)
                 # What chance predicts of the unpredicted rest is taken off; negative values even out in the sum.
-                predicted[source] += (all_of_it - (all_of_it - part) * count / (count - others)).sum()
-                whole[source] += all_of_it.sum()
+                part = own - (own - part) * count / (count - others)
+                predicted[source] += (part * np.minimum(1, theirs / np.maximum(own, TINY))).sum()
+                whole[source] += own.sum()
     return np.minimum(0, ratio_in_decibels(np.maximum(predicted, 0), whole, FLOOR))
 
 
-def _predicted(covariance: np.ndarray, source: int) -> tuple:
-    """Energy [F] of a source that the others predict, and all of its energy [F], from covariances [F, S, S]."""
+def _predicted(covariance: np.ndarray, source: int) -> tp.Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energy of a source that the others predict, all of its energy, and theirs, from covariances [F, S, S]: [F] each."""
     others = [index for index in range(covariance.shape[1]) if index != source]
     among = covariance[:, others][:, :, others]
     across = covariance[:, others, source][..., None]
-    mean = np.trace(among, axis1=1, axis2=2).real / len(others)
-    loading = LOADING * mean + np.finfo(np.float64).tiny
+    theirs = np.trace(among, axis1=1, axis2=2).real
+    loading = LOADING * theirs / len(others) + TINY
     weights = np.linalg.solve(among + loading[:, None, None] * np.eye(len(others)), across)
     own = covariance[:, source, source].real
-    return np.clip((across.conj() * weights).sum(axis=(1, 2)).real, 0, own), own
+    return np.clip((across.conj() * weights).sum(axis=(1, 2)).real, 0, own), own, theirs

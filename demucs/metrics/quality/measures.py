@@ -11,13 +11,14 @@ import numpy as np
 
 from ...errors import AudioError
 from .agreement import agreement
+from .decisiveness import decisiveness
 from .harmonicity import hnr
 from .leakage import leakage
 from .musical_noise import kurtosis_ratio
 from .percussive import hpr
 from .reconstruction import level, reconstruction
 
-HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.05}    # the lowest string of a bass; frames of 0.225 s need no more
+HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.1}     # the lowest string of a bass; frames of 0.225 s overlap
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ class Measure:
 MEASURES: tp.Dict[str, Measure] = {measure.key: measure for measure in (
     Measure("hnr", "harmonics-to-noise ratio (dB)", 1, "estimates"),
     Measure("hpr", "harmonic-to-percussive ratio (dB)", 1, "estimates"),
-    Measure("reconstruction", "what the sum of estimates lacks of the mixture (dB)", -1, "mixture"),
+    Measure("reconstruction", "reconstruction loss (dB)", -1, "mixture"),
     Measure("level", "level in the mixture (dB)", 1, "mixture"),
-    Measure("leakage", "leakage from other estimates (dB)", -1, "estimates"),
-    Measure("kurtosis_ratio", "musical noise: kurtosis ratio (dB)", -1, "mixture"),
+    Measure("leakage", "leakage between estimates (dB)", -1, "estimates"),
+    Measure("kurtosis_ratio", "musical noise, kurtosis ratio (dB)", -1, "mixture"),
+    Measure("decisiveness", "decisiveness of the shares (dB)", 1, "mixture"),
     Measure("shift_agreement", "agreement of two shifts (dB)", 1, "model"),
     Measure("remix_agreement", "agreement after remixing (dB)", 1, "model"),
 )}
@@ -72,6 +74,8 @@ def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional
         found["kurtosis_ratio"] = kurtosis_ratio(estimates, mixture)
     if len(estimates) > 1:
         found["leakage"] = leakage(estimates, samplerate)
+    if len(estimates) > 1 and mixture is not None:
+        found["decisiveness"] = decisiveness(estimates, mixture)
     for key, several in (passes or {}).items():
         if key not in MEASURES or MEASURES[key].needs != "model":
             raise AudioError(f"no measure of passes is called {key!r}; there are: "

@@ -12,7 +12,7 @@ import numpy as np
 
 from .spectra import energy, ratio_in_decibels, same_length, signals
 
-FLOOR = -150.      # dB: a residual of rounding errors
+FLOOR = -80.       # dB: what rounding to 16 bits leaves
 
 
 class Reconstruction(tp.NamedTuple):
@@ -26,7 +26,7 @@ class Reconstruction(tp.NamedTuple):
 def reconstruction(estimates: np.ndarray, mixture: np.ndarray) -> Reconstruction:
     """What remains of a mixture [A, L] when all its estimates [S, A, L] are taken away; lower is better.
 
-    `relative` lies between -150 dB and what the estimates make of it (0 dB where they are silent); NaN for a silent
+    `relative` lies between -80 dB and what the estimates make of it (0 dB where they are silent); NaN for a silent
     mixture.
 
     Raises:
@@ -41,7 +41,7 @@ def reconstruction(estimates: np.ndarray, mixture: np.ndarray) -> Reconstruction
 
 
 def level(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    """Energy of each estimate [S, A, L] by that of the mixture [A, L], in dB: [S], at least -150. NaN for a silent mixture.
+    """Energy of each estimate [S, A, L] by that of the mixture [A, L], in dB: [S], at least -80. NaN for a silent mixture.
 
     Raises:
         AudioError: as `reconstruction`.

@@ -1,0 +1,82 @@
+"""How far a measure puts separations in the order of their true scores.
+
+C. Spearman, "The proof and measurement of association between two things", American Journal of Psychology 15, 1904: the
+correlation of ranks; 1 where both orders are the same, -1 where one is the reverse of the other. Two questions, each with
+an interval from drawing songs anew (`metrics.bootstrap`):
+
+- over tracks: of one separator's songs, which came out well? The correlation over songs, averaged over separators.
+- over separators: of one song's separations, which is the best? The correlation over separators, averaged over songs.
+
+Pooling both would mix the questions. Intervals are about other songs like these; they do not cover other separators.
+"""
+
+import typing as tp
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ...errors import DatasetError
+from ..bootstrap import LEVEL, Interval, interval_of
+
+FEWEST = 5              # songs, and separators
+RESAMPLES = 2000
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rank correlation over the last dimension of two arrays of one shape [..., N]: [...]. Ties share their mean rank.
+
+    0 where one of the two is constant: an order that is none agrees with nothing.
+    """
+    ranks = [rankdata(values, axis=-1) - (np.shape(values)[-1] + 1) / 2 for values in (first, second)]
+    power = np.sqrt(np.square(ranks[0]).sum(axis=-1) * np.square(ranks[1]).sum(axis=-1))
+    return np.divide((ranks[0] * ranks[1]).sum(axis=-1), power, out=np.zeros_like(power), where=power > 0)
+
+
+def over_tracks(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.Tuple[float, Interval]:
+    """Mean over separators of the correlation over songs, of [separators, songs] or [sources, separators, songs] twice;
+    with sources, the mean over them, too.
+
+    Songs where a value is undefined (NaN) are left out.
+
+    Raises:
+        DatasetError: where fewer than 5 songs are left.
+    """
+    sample = _defined(measure, score)
+
+    def statistic(values: np.ndarray, axis: int) -> tp.Any:
+        """[2, groups, ..., songs] -> [...]"""
+        assert axis == -1
+        return spearman(values[0], values[1]).mean(axis=0)
+    return float(statistic(sample, axis=-1)), _interval(sample, statistic, seed)
+
+
+def over_separators(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.Tuple[float, Interval]:
+    """Mean over songs of the correlation over separators, of [separators, songs] or [sources, separators, songs] twice.
+
+    Songs where a value is undefined (NaN) are left out.
+
+    Raises:
+        DatasetError: where fewer than 5 songs, or fewer than 5 separators, are left.
+    """
+    sources = np.reshape(measure, (-1, *np.shape(measure)[-2:])).shape[0]
+    sample = _defined(measure, score)
+    separators = sample.shape[1] // sources
+    if separators < FEWEST:
+        raise DatasetError(f"an order of {separators} separators says nothing; there must be {FEWEST}")
+    by_song = sample.reshape(2, sources, separators, -1).transpose(0, 1, 3, 2)      # [2, sources, songs, separators]
+    values = spearman(by_song[0], by_song[1]).mean(axis=0)
+    return float(values.mean()), _interval(values, np.mean, seed)
+
+
+def _defined(measure: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Both as [2, groups, songs], without songs where any value is undefined."""
+    sample = np.stack([np.asarray(values, dtype=np.float64) for values in (measure, score)])
+    sample = sample.reshape(2, -1, sample.shape[-1])
+    sample = sample[..., np.isfinite(sample).all(axis=(0, 1))]
+    if sample.shape[-1] < FEWEST:
+        raise DatasetError(f"{sample.shape[-1]} songs have every value; a correlation needs {FEWEST}")
+    return sample
+
+
+def _interval(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], seed: int) -> Interval:
+    return interval_of(sample, statistic, level=LEVEL, method="bca", resamples=RESAMPLES, seed=seed)

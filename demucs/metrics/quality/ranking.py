@@ -1,0 +1,56 @@
+"""Songs in the order of their predicted quality: by one measure, or by the mean of their places in several.
+
+Measures have different units and spreads, so it is places that are averaged (J.-C. de Borda's count, 1781), over the
+measures that were chosen and over sources.
+"""
+
+import typing as tp
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ...errors import ConfigError, did_you_mean
+from ...schema import QualityScores
+from .measures import MEASURES
+
+
+class Place(tp.NamedTuple):
+    """A song and its mean place: from 0 (last everywhere) to 1 (first everywhere). None where nothing is defined."""
+    name: str
+    value: tp.Optional[float]
+
+
+def require_measures(keys: tp.Iterable[str], available: tp.Collection[str]) -> None:
+    """Raises ConfigError for a key that is no measure, or was not taken."""
+    for key in keys:
+        if key not in MEASURES:
+            raise ConfigError(f"no measure is called {key!r}; there are: {', '.join(MEASURES)}."
+                              f"{did_you_mean(key, MEASURES)}")
+        if key not in available:
+            raise ConfigError(f"{key} was not measured: it needs the {MEASURES[key].needs}. There are: "
+                              f"{', '.join(available)}")
+
+
+def ranking(scores: QualityScores, by: tp.Sequence[str]) -> tp.List[Place]:
+    """The songs of `scores`, the best first, by the measures `by`; ties in the order of names.
+
+    Raises:
+        ConfigError: where `by` names no measure, or one that was not taken.
+    """
+    if not by:
+        raise ConfigError("songs are ranked by at least one measure")
+    require_measures(by, scores.measures)
+    places = []
+    for key in by:
+        for source in scores.sources:
+            values = [track.values.get(source, {}).get(key) for track in scores.tracks]
+            column = np.array([np.nan if value is None else value * MEASURES[key].better for value in values])
+            defined = np.isfinite(column)
+            count = int(defined.sum())
+            column[defined] = (rankdata(column[defined]) - 1) / max(1, count - 1) if count > 1 else 0.5
+            places.append(column)
+    table = np.array(places)
+    counts = np.isfinite(table).sum(axis=0)
+    means = np.divide(np.nansum(table, axis=0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    found = [Place(track.name, float(mean) if np.isfinite(mean) else None) for track, mean in zip(scores.tracks, means)]
+    return sorted(found, key=lambda place: (place.value is None, -(place.value or 0.), place.name))

@@ -1,0 +1,75 @@
+"""The tables of docs/quality.md, written from the record of a study."""
+
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+
+from demucs.errors import ConfigError
+from demucs.files import atomic
+from demucs.schema import QualityStudy, RankCorrelation, unpack_frames
+
+PAGE = Path("docs") / "quality.md"
+BEGIN, END = "<!-- written by tools.study_quality: begin -->\n", "<!-- written by tools.study_quality: end -->\n"
+MINUS = "\N{MINUS SIGN}"
+QUESTIONS = {
+    ("model", "tracks"): "Which songs came out well? The trained model and its spoilt copies, correlation over songs",
+    ("model", "separators"): "Which weights are better? The same, correlation over the weights",
+    ("all", "tracks"): "Which songs came out well? All separators, correlation over songs",
+    ("all", "separators"): "Which separator is better? All separators, correlation over separators",
+}
+
+
+def write_tables(study: QualityStudy, page: Path) -> None:
+    """Replace what stands between the two marks in `page`. Raises ConfigError where they are not there."""
+    text = page.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ConfigError(f"{page}: has no place for the tables; it needs the lines {BEGIN.strip()} and {END.strip()}")
+    before, after = text[:text.index(BEGIN)], text[text.index(END):]
+    with atomic(page) as file:
+        file.write(f"{before}{BEGIN}{tables(study)}{after}".encode("utf-8"))
+
+
+def tables(study: QualityStudy) -> str:
+    """Markdown: what was studied, who separated how well, and the correlations."""
+    parts = [f"Study `{study.name}`: {study.dataset}, {len(study.tracks)} songs, {len(study.columns)} separators, seed "
+             f"{study.settings['seed']}; {study.created[:10]}, torch {study.versions.get('torch', '?')}.", _qualities(study)]
+    for (among, over), title in QUESTIONS.items():
+        found = [item for item in study.correlations if (item.among, item.over) == (among, over)]
+        if found:
+            parts.append(f"**{title}.**\n\n{_correlations(study, found)}")
+    parts.append("Spearman's rho and its 95 % interval over songs; the sign it was expected to have stands before them. **Bold** where the "
+                 "interval excludes zero on the expected side, *slanted* where it does on the other.")
+    return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def _qualities(study: QualityStudy) -> str:
+    rows = [[column.kind, column.separator,
+             *(_number(float(np.mean(unpack_frames(column.nsdr[source]))), 1) for source in study.sources)]
+            for column in study.columns]
+    return _table(["kind", "separator", *(f"{source}, nSDR (dB)" for source in study.sources)], rows)
+
+
+def _correlations(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
+    keys = list(dict.fromkeys(item.measure for item in found))
+    cells = {(item.measure, item.source): _cell(item, study.expected[item.measure]) for item in found}
+    sources = list(dict.fromkeys(item.source for item in found))
+    return _table(["measure", "expected", *("mean" if source == "all" else source for source in sources)],
+                  [[f"`{key}`: {study.measures[key]}", "+" if study.expected[key] > 0 else MINUS,
+                    *(cells[key, source] for source in sources)] for key in keys])
+
+
+def _cell(item: RankCorrelation, expected: int) -> str:
+    text = f"{_number(item.rho)} [{_number(item.low)}, {_number(item.high)}]"
+    if item.low <= 0 <= item.high:
+        return text
+    return f"**{text}**" if item.rho * expected > 0 else f"*{text}*"
+
+
+def _number(value: float, decimals: int = 2) -> str:
+    return f"{round(value, decimals) + 0.:.{decimals}f}".replace("-", MINUS)
+
+
+def _table(head: tp.Sequence[str], rows: tp.Sequence[tp.Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,106 @@
+"""Judge separated songs without references: `python3 -m tools.score_quality separated/SIG --mixtures songs/`.
+
+The folder holds TRACK/SOURCE.wav (or flac, mp3). Prints the songs in the order of their predicted quality, the best first,
+and writes all measures to a JSON record. Mixtures may lie among the estimates as mixture.wav; with the model that made
+the separations (-n or -s), songs are separated again to see what it repeats. What each measure is worth: docs/quality.md.
+"""
+
+import argparse
+import logging
+import sys
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+
+from demucs import pretrained, schema
+from demucs.errors import DemucsError
+from demucs.inference.quality import score_folder
+from demucs.metrics.quality.measures import MEASURES
+from demucs.metrics.quality.ranking import ranking
+from demucs.schema import QualityScores
+
+PREFERRED = ("decisiveness", "leakage")      # the first that could be taken
+WIDTH, CELL = 40, 10                         # characters of a song's name and of a number
+
+
+def get_parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {key:<17}{measure.label}; {'higher' if measure.better > 0 else 'lower'} is better; needs the "
+                       f"{measure.needs}" for key, measure in MEASURES.items())
+    parser = argparse.ArgumentParser(prog="python3 -m tools.score_quality", description=__doc__,
+                                     epilog=f"measures:\n{listed}",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    pretrained.add_model_flags(parser)
+    parser.set_defaults(name=None)
+    add = parser.add_argument
+    add("folder", type=Path, help="of TRACK/SOURCE.wav")
+    add("--mixtures", type=Path, metavar="DIR", help="of TRACK/mixture.wav, test/TRACK/mixture.wav or TRACK.wav")
+    add("--sources", help="which ones, with commas between them (default: the model's, or those of the first song)")
+    add("--by", help=f"measures to rank by, with commas between them (default: {', else '.join(PREFERRED)})")
+    add("--seed", type=int, default=0, help="of separating again (default: %(default)s)")
+    add("-d", "--device", default="cpu", help="for separating again (default: %(default)s)")
+    add("--out", type=Path, metavar="FILE", help="the record (default: FOLDER/quality.json)")
+    return parser
+
+
+def table(scores: QualityScores, by: tp.Sequence[str]) -> str:
+    """Songs down, the best first, with their mean place from 0 to 1; measures `by` of each source across."""
+    columns = [(key, source) for key in by for source in scores.sources]
+    heads = [key if source == scores.sources[0] else "" for key, source in columns]
+    lines = [_line("", "", heads, "<"), _line("song", "place", [source for _, source in columns])]
+    tracks = {track.name: track for track in scores.tracks}
+    for place in ranking(scores, by):
+        values = [tracks[place.name].values[source].get(key) for key, source in columns]
+        lines.append(_line(place.name, _number(place.value, 2), [_number(value, 1) for value in values]))
+    return "\n".join(lines)
+
+
+def summary(scores: QualityScores) -> str:
+    """Mean over songs of every measure, sources across."""
+    lines = [_line("mean over songs", "", scores.sources)]
+    for key, label in scores.measures.items():
+        columns = [[track.values[source].get(key) for track in scores.tracks] for source in scores.sources]
+        found = [[value for value in column if value is not None] for column in columns]
+        lines.append(_line(label, "", [_number(float(np.mean(column)) if column else None, 1) for column in found]))
+    return "\n".join(lines)
+
+
+def _line(name: str, place: str, cells: tp.Sequence[str], align: str = ">") -> str:
+    """Cells under `name`; what is aligned to the left may be wider than a cell, up to the next one that is not empty."""
+    text = f"{name[:WIDTH]:<{WIDTH}}{place:>7}"
+    for number, cell in enumerate(cells):
+        text = f"{text:<{WIDTH + 7 + CELL * number}}"
+        text += f"  {cell}" if align == "<" and cell else f"{cell:>{CELL}}" if align == ">" else ""
+    return text.rstrip()
+
+
+def _number(value: tp.Optional[float], decimals: int) -> str:
+    return "-" if value is None else f"{round(value, decimals) + 0.:.{decimals}f}"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Raises DemucsError where the songs or the model are not usable."""
+    model = pretrained.get_model_from_args(args) if args.name or args.sig else None
+    again = {"seed": args.seed, "device": args.device} if model is not None else {}
+    scores = score_folder(args.folder, mixtures=args.mixtures, model=model, **again,
+                          sources=args.sources.split(",") if args.sources else None)
+    by = args.by.split(",") if args.by else [key for key in PREFERRED if key in scores.measures][:1] or ["hnr"]
+    print(f"{table(scores, by)}\n\n{summary(scores)}")
+    out = args.out or args.folder / "quality.json"
+    schema.save(scores, out)
+    print(f"\nrecord in {out}")
+
+
+def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
+    args = get_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        run(args)
+    except (DemucsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Compare measures of quality without references with true scores, on songs whose sources are known:
+
+    python3 -m tools.make_synthetic datasets/quality --train 4 --test 20 --seconds 8 --seed 20
+    python3 -m tools.study_quality -n SIG --repo ./release_models --musdb datasets/quality
+
+Writes demucs_results/quality/SIG/study.json, which graphing_scripts/plot_heuristics.py draws, and the tables of
+docs/quality.md. With --tables, only the tables, from the record that is there. Takes ten minutes on a core.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from demucs import pretrained, schema
+from demucs.errors import DemucsError
+from demucs.inference import experiments, quality_study, tracks
+from demucs.inference.outputs import folder_name
+from demucs.schema import QualityStudy
+from tools import quality_page
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.study_quality", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    pretrained.add_model_flags(parser)
+    add = parser.add_argument
+    add("--musdb", type=Path, default=Path("datasets/quality"),
+        help="folder of test/TRACK/SOURCE.wav and train/TRACK/SOURCE.wav (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of shifts, noise and intervals (default: %(default)s)")
+    add("--overlap", type=float, default=0.25, help="of the model's segments (default: %(default)s)")
+    add("--results", type=Path, default=experiments.RESULTS, help="where the record goes (default: %(default)s)")
+    add("--page", type=Path, default=quality_page.PAGE, help="whose tables are written (default: %(default)s)")
+    add("--tables", action="store_true", help="write the tables only")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Raises DemucsError where model, songs or the page are not usable."""
+    name = folder_name(args.sig or args.name)
+    out = args.results / "quality" / name / "study.json"
+    if not args.tables:
+        model = pretrained.get_model_from_args(args)
+        songs = tracks.track_folders(args.musdb, sources=model.sources)
+        train = sorted(path for path in (args.musdb / "train").iterdir() if path.is_dir())
+        record = quality_study.study(model, songs, train, dataset=tracks.dataset_name(args.musdb),
+                                     name=name, seed=args.seed, overlap=args.overlap)
+        schema.save(record, out)
+    quality_page.write_tables(schema.load(QualityStudy, out), args.page)
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    torch.set_num_threads(1)
+    try:
+        run(args)
+    except (DemucsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
