@@ -2,8 +2,9 @@
 # What the batch scripts share. Each of them sources this file with the root of the repository as argument, then calls
 #   begin "$@"              options, cluster file; sets `mode` (job, submit, here) and `arguments`
 #   ... its own checks ...
+#   find_signature ARG...   for training: sets `signature`
 #   hand_over ARGUMENT...   in mode "submit": sbatch, and the script ends
-#   run_tasks or run_one    Python on every task, or once
+#   train, run_tasks or run_one    Python on every task, or once; `train` may put its job back into the queue
 # Modes: "job" is the batch script inside its job, "submit" is `bash x.sh` where sbatch exists, "here" is without Slurm.
 
 repository=$(cd "$1" && pwd)
@@ -28,11 +29,13 @@ quoted() {
 # Options of ours may stand anywhere; everything else is left in `arguments`.
 begin() {
     local argument forced='' in_job=''
-    arguments=() dry_run=''
+    arguments=() dry_run='' test_only='' signature='' signature_only=''
     for argument in "$@"; do
         case $argument in
             --local)   forced=1 ;;
             --dry-run) dry_run=1 ;;
+            --test-only) test_only=1 ;;
+            --signature) signature_only=1 ;;
             --help)    printf '%s\n' "${usage:?}"; exit 0 ;;
             *)         arguments+=("$argument") ;;
         esac
@@ -44,6 +47,7 @@ begin() {
     elif command -v sbatch >/dev/null; then mode=submit
     else mode=here
     fi
+    [[ -z $test_only || $mode == submit ]] || fail "--test-only asks Slurm, and there is no sbatch here"
     read_cluster_file
 }
 
@@ -74,7 +78,7 @@ check_overrides() {
         esac
     done
     [[ -d ${DEMUCS_MUSDB:-$repository/datasets/musdbhq} ]] \
-        || say "Note: no folder ${DEMUCS_MUSDB:-datasets/musdbhq} here; DEMUCS_MUSDB says where MUSDB18-HQ is"
+        || say "Note: no folder ${DEMUCS_MUSDB:-datasets/musdbhq} here; DEMUCS_MUSDB says where MUSDB18-HQ is" >&2
 }
 
 is_experiment() { [[ -n $1 && $1 != */* && -f $repository/outputs/xps/$1/.argv.json ]]; }
@@ -111,7 +115,34 @@ release_if_needed() {
 
 # ------------------------------------------------------------------------------------------------------- handing over
 
-# In mode "submit": sbatch, with what the cluster file adds and nothing of a job we may be in ourselves.
+# Sets `signature` to that of the experiment that these overrides (or -f SIG and overrides) mean. Where the packages are
+# missing, as on some login nodes, it stays empty until the job runs. Ends the script where an override is wrong.
+find_signature() {
+    local status=0
+    if [[ -z $signature_only && ( $mode == here || -n $dry_run && $mode == job ) ]]; then return; fi
+    prepare_python
+    signature=$("$python" -m tools.signature "$@") || status=$?
+    if [[ $status == 3 && $mode == submit ]]; then
+        say "Note: without the packages of Python the signature is known only once the job runs"
+    elif [[ $status != 0 ]]; then
+        exit 2
+    fi
+    if [[ -n $signature_only ]]; then
+        echo "$signature"
+        exit 0
+    fi
+}
+
+# Sets `signature` to the experiment that goes on for EPOCHS epochs with all that experiment SIG has, and prepares it.
+extend() {
+    local check=()
+    prepare_python
+    [[ -z $dry_run ]] || check=(--check)
+    signature=$("$python" -m tools.extend "${check[@]}" "$1" "$2") || exit 2
+}
+
+# In mode "submit": sbatch, with what the cluster file adds and nothing of a job we may be in ourselves. A job that trains
+# has its signature as name, and runs when no earlier one of that name does.
 hand_over() {
     [[ $mode == submit ]] || return 0
     local variable clean=(-u RANK -u LOCAL_RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT)
@@ -119,6 +150,11 @@ hand_over() {
     for variable in "${!SLURM_@}"; do
         [[ $variable == SLURM_CONF || $variable == SLURM_CLUSTERS ]] || clean+=(-u "$variable")
     done
+    [[ -z $test_only ]] || command+=(--test-only)
+    if [[ -n $signature ]]; then
+        command+=("--job-name=$signature" --dependency=singleton)
+        [[ -z ${DEMUCS_CHAIN:-} ]] || command+=("--array=1-$DEMUCS_CHAIN%1")
+    fi
     read -ra extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}"
     command+=("${extra[@]}" "$script" "$@")
     cd "$repository"   # SLURM_SUBMIT_DIR and the relative log folder follow from it
@@ -129,6 +165,7 @@ hand_over() {
         return
     fi
     mkdir -p slurm_out
+    [[ -z $signature ]] || say "Signature $signature, in outputs/xps/$signature"
     env "${clean[@]}" DEMUCS_REPO="$repository" "${command[@]}" \
         || fail "sbatch refused the job; its reason stands above (without a cluster: --local runs on this machine)"
     exit 0
@@ -159,7 +196,7 @@ prepare_python() {
     unset RANK LOCAL_RANK WORLD_SIZE MASTER_ADDR MASTER_PORT
     unset SLURM_EXPORT_ENV                                  # --export=NONE would leave the tasks without environment
     export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}     # Slurm 22.05 to 23.02 do not pass it on to srun
-    [[ $mode == submit || -n $dry_run ]] || describe
+    [[ $mode == submit || -n $dry_run$signature_only ]] || describe
 }
 
 describe() {
@@ -204,6 +241,99 @@ run_tasks() {
         say "$SLURM_NTASKS tasks, rendezvous at $MASTER_ADDR:$MASTER_PORT"
     fi
     run srun --kill-on-bad-exit=1 "${step_options[@]}" bash -c "$task" task "$python" "$@"
+}
+
+# What srun says about the first task that ended badly goes to the file $1; everything goes on to the log. The other tasks
+# get a SIGTERM then, which they note while they wait for the dead one; not all clusters kill them within ten seconds.
+watch_step() {
+    local line steps
+    while IFS= read -r line || [[ -n $line ]]; do
+        printf '%s\n' "$line"
+        if [[ ! -s $1 && $line =~ ^srun:\ error:\ (.*:\ tasks?\ .*) ]]; then
+            printf '%s' "${BASH_REMATCH[1]}" > "$1"
+            (
+                sleep 6
+                steps=$(timeout 20 squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '[.][0-9]+$')
+                # shellcheck disable=SC2086
+                [[ -z $steps ]] || timeout 20 scancel --signal=KILL $steps
+            ) >/dev/null 2>&1 &
+        fi
+    done
+}
+
+# Training of SIGNATURE with the rest as arguments of Python. A job that was interrupted goes back into the queue; which
+# interruptions count is written in tools/requeue.py.
+train() {
+    local status=0 verdict=0 words word_file watcher
+    signature=$1
+    shift
+    if [[ $mode != job || -n $dry_run ]]; then
+        run_tasks "$@"
+        return
+    fi
+    prepare_python
+    "$python" -m tools.requeue begin "$signature" || verdict=$?
+    [[ $verdict != 13 ]] || exit 0
+    [[ $verdict == 0 ]] || exit 2
+    word_file=$(mktemp)
+    exec 5> >(watch_step "$word_file" >&2)
+    watcher=$!
+    set +e   # a subshell, since set -e means nothing in a function whose status is looked at
+    (set -e; run_tasks "$@") 2>&5 5>&-
+    status=$?
+    set -e
+    exec 5>&-
+    wait "$watcher" || true   # for the last words
+    words=$(cat "$word_file")
+    rm -f "$word_file"
+    [[ $status != 2 ]] || exit 2   # refused before it began
+    # shellcheck disable=SC2046
+    "$python" -m tools.requeue end "$signature" --exit "$status" --words "$words" $(preempted) || verdict=$?
+    case $verdict in
+        0)  exit 0 ;;
+        10) go_on ;;
+        *)  exit $(( status > 0 ? status : 1 )) ;;
+    esac
+}
+
+# One field of this job's record. The controller may be away for a while.
+job_field() {
+    local attempt record
+    for ((attempt = 0; attempt < 20; attempt++)); do
+        if record=$(timeout 30 scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null); then
+            grep -oE "(^| )$1=[^ ]*" <<< "$record" | head -n1 | cut -d= -f2
+            return
+        fi
+        command -v scontrol >/dev/null || return 0
+        sleep 5
+    done
+}
+
+# Slurm preempts by SIGTERM, as scancel does, and puts the job back into the queue only if it is still there in the end.
+preempted() {
+    if [[ $(job_field PreemptTime) =~ ^[0-9] ]]; then echo --preempted; fi
+}
+
+# The last thing that a job does which is not finished.
+go_on() {
+    local attempt state
+    if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then
+        [[ $SLURM_ARRAY_TASK_ID != "${SLURM_ARRAY_TASK_MAX:-}" ]] \
+            || fail "the chain of jobs has come to its end before the training: submit once more, or raise DEMUCS_CHAIN"
+        say "The next job of the chain goes on"
+        exit 0
+    fi
+    command -v scontrol >/dev/null \
+        || fail "the state is saved, but this node has no scontrol to put the job back into the queue: submit it again" \
+                "to go on, and set DEMUCS_CHAIN=N in the cluster file for a chain of N jobs"
+    state=$(job_field JobState)
+    [[ $state == RUNNING ]] || fail "the job is $state: it stays so"   # a cancelled job would really start again
+    say "Back into the queue"
+    for ((attempt = 0; attempt < 20; attempt++)); do
+        timeout 60 scontrol requeue "$SLURM_JOB_ID" && exit 0
+        sleep 10
+    done
+    fail "the state is saved, but scontrol requeue failed: submit it again to go on"
 }
 
 # Python once, on one task and one GPU.

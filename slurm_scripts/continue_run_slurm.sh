@@ -6,11 +6,15 @@
 #SBATCH --gres=gpu:8
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
+#SBATCH --signal=USR2@300
+#SBATCH --requeue
 set -euo pipefail
 usage='Continues an experiment that was trained here.
     sbatch slurm_scripts/continue_run_slurm.sh SIG                 the same experiment goes on from its checkpoint
+    sbatch slurm_scripts/continue_run_slurm.sh SIG EPOCHS          the same training for EPOCHS in all: it gets another
+                                                                   signature, and starts from all that SIG has
     sbatch slurm_scripts/continue_run_slurm.sh SIG OVERRIDE...     a new experiment starts from the weights of SIG
-    bash slurm_scripts/continue_run_slurm.sh [--dry-run] [--local] SIG [OVERRIDE...]'
+    bash slurm_scripts/continue_run_slurm.sh [--dry-run] [--local] [--signature] SIG [EPOCHS | OVERRIDE...]'
 
 # Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
@@ -23,16 +27,28 @@ begin "$@"
 set -- "${arguments[@]}"
 [[ $# -gt 0 ]] || fail "which experiment? $usage"
 check_experiment "$1"
-check_overrides "${@:2}"
-
-extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
-hand_over "$@"
-signature=$1
+old=$1
 shift
+extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
 if [[ $# -eq 0 ]]; then
-    say "The same experiment goes on: $signature, from its checkpoint, in outputs/xps/$signature"
-    run_tasks -m dora run -d -f "$signature"
+    signature=$old
+    [[ -z $signature_only ]] || { echo "$signature"; exit 0; }
+    hand_over "$old"
+    say "The same experiment goes on: $old, from its checkpoint, in outputs/xps/$old"
+    train "$old" -m dora run -d -f "$old"
+elif [[ $1 != *=* && $1 != -* ]]; then
+    [[ $1 =~ ^[1-9][0-9]{0,5}$ ]] || fail "EPOCHS must be a whole number from 1 on, not '$1'"
+    [[ $# -eq 1 ]] || fail "$old goes on for $1 epochs as it is; other settings are another experiment: leave out the number"
+    find_signature -f "$old" "epochs=$1"
+    hand_over "$old" "$1"
+    extend "$old" "$1"
+    say "The training of $old goes on for $1 epochs in all, as $signature, in outputs/xps/$signature"
+    train "$signature" -m dora run -d -f "$signature"
 else
-    say "A new experiment: the settings of $signature with $(quoted "$@"), starting from the weights of $signature"
-    run_tasks -m dora run -d -f "$signature" "$@" "continue_from=\"$signature\""
+    check_overrides "$@"
+    settings=(-f "$old" "$@" "continue_from=\"$old\"")
+    find_signature "${settings[@]}"
+    hand_over "$old" "$@"
+    say "A new experiment: the settings of $old with $(quoted "$@"), starting from the weights of $old"
+    train "$signature" -m dora run -d "${settings[@]}"
 fi

@@ -6,6 +6,7 @@
 #SBATCH --gres=gpu:1
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
+#SBATCH --requeue
 set -euo pipefail
 usage='Scores a model on the test set, into demucs_results/runs/SIG; exports the experiment first where needed.
     sbatch slurm_scripts/evaluate_slurm.sh SIG [OPTION...]         options are those of tools.test_pretrained

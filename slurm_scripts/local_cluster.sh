@@ -4,6 +4,7 @@
 #   local_cluster.sh start | stop | status
 #   eval "$(local_cluster.sh env)"        after that sbatch, squeue and scancel of this shell mean this cluster
 # Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs each node claims, 96), DEMUCS_SLURM_GPUS (8).
+# Jobs of its partition "urgent" preempt those of the default one, which get a minute to save and run again later.
 # It has no authentication: every user of this machine can run jobs as you while it is up. Loopback and tests only.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -42,7 +43,7 @@ steps() {
 }
 
 # Idle or busy nodes that answer.
-nodes_up() { ask sinfo --noheader --Node --format=%T | grep -cE '^(idle|mixed|allocated|completing)$' || true; }
+nodes_up() { ask sinfo --noheader --Node --format='%N %T' | sort -u | grep -cE ' (idle|mixed|allocated|completing)$' || true; }
 
 free_base_port() {
     local base tried
@@ -95,7 +96,9 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 ReturnToService=2
-KillWait=5
+KillWait=${DEMUCS_SLURM_KILL_WAIT:-5}
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 FirstJobId=$(first_job_id)
 MailProg=/bin/true
 JobCompType=jobcomp/filetxt
@@ -109,7 +112,8 @@ SlurmdLogFile=$folder/slurmd.%n.log
 NodeName=DEFAULT CPUs=${DEMUCS_SLURM_CPUS:-96} RealMemory=$memory Gres=gpu:$count
 NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1))
 NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2))
-PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 END
 }
 
@@ -175,7 +179,7 @@ case ${1:-} in
     stop)   stop ;;
     status)
         [[ -f $SLURM_CONF && $(daemons | wc -l) == 3 ]] || { echo "not running"; exit 1; }
-        ask sinfo --Node --format='%N %T %c CPUs %G' || fail "the controller does not answer"
+        ask sinfo --Node --partition=all --format='%N %T %c CPUs %G' || fail "the controller does not answer"
         ask squeue --format='%.9A %.20j %.8T %.10M %R'
         ;;
     # Gloo looks for the address of this machine's name, which need not have one; all tasks are here. The GPUs of the

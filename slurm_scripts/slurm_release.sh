@@ -6,6 +6,7 @@
 #SBATCH --gres=gpu:1
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
+#SBATCH --requeue
 set -euo pipefail
 usage='Exports trained experiments to release_models/SIG.th.
     sbatch slurm_scripts/slurm_release.sh [SIG...] [OPTION...]     without SIG: the newest experiment that has weights

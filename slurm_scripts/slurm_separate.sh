@@ -6,6 +6,7 @@
 #SBATCH --gres=gpu:1
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
+#SBATCH --requeue
 set -euo pipefail
 usage='Separates songs with a model trained here, into separated/SIG/SONG/*.wav.
     sbatch slurm_scripts/slurm_separate.sh FILE [FILE...] SIG [OPTION...]     options are those of demucs, -o FOLDER

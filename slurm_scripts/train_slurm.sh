@@ -6,10 +6,13 @@
 #SBATCH --gres=gpu:8
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
+#SBATCH --signal=USR2@300
+#SBATCH --requeue
 set -euo pipefail
 usage='Trains HDemucs with the published settings of one student reproduction (180 epochs: signature 162f67a7).
     sbatch slurm_scripts/train_slurm.sh [EPOCHS=390] [OVERRIDE...]     an override is key=value, as in conf/config.yaml
     bash slurm_scripts/train_slurm.sh [--dry-run] [--local] ...        checks, then submits itself, or runs here
+    bash slurm_scripts/train_slurm.sh --signature ...                  only prints the signature
 Another shape: sbatch --nodes=2 --ntasks=4 --ntasks-per-node=2 --gres=gpu:2 slurm_scripts/train_slurm.sh 180'
 
 # Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
@@ -30,8 +33,9 @@ fi
 check_overrides "$@"
 
 extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
+settings=("epochs=$epochs" test.every=100 batch_size=32 hdemucs.norm_starts=100 hdemucs.cac=False test.split=True
+    valid_apply=True model=hdemucs hdemucs.dconv_lstm=4 'ema.epoch=[0.9,0.95]' 'ema.batch=[0.9995,0.9999]' seed=42
+    hdemucs.hybrid_old=True svd=base svd.penalty=1e-05 svd.dim=80 svd.convtr=True optim.lr=0.0003 "$@")
+find_signature "${settings[@]}"
 hand_over "$epochs" "$@"
-run_tasks -m dora run -d "epochs=$epochs" test.every=100 batch_size=32 hdemucs.norm_starts=100 hdemucs.cac=False \
-    test.split=True valid_apply=True model=hdemucs hdemucs.dconv_lstm=4 'ema.epoch=[0.9,0.95]' \
-    'ema.batch=[0.9995,0.9999]' seed=42 hdemucs.hybrid_old=True svd=base svd.penalty=1e-05 svd.dim=80 \
-    svd.convtr=True optim.lr=0.0003 "$@"
+train "$signature" -m dora run -d "${settings[@]}"

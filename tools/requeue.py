@@ -72,18 +72,21 @@ class _Skeleton(pickle.Unpickler):
         return None
 
 
+def position_in(path: Path) -> tp.Optional[Position]:
+    """How far the checkpoint in a file has come; None where it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
+            with file.open(inside) as pickled:
+                package = _Skeleton(pickled).load()
+        return len(package["history"]), (package.get("position") or {"step": 0})["step"]
+    except Exception:           # whatever a damaged file leads to, it is no checkpoint
+        return None
+
+
 def position(folder: Path) -> tp.Optional[Position]:
     """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
-    for name in CHECKPOINTS:
-        try:
-            with zipfile.ZipFile(folder / name) as file:
-                inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
-                with file.open(inside) as pickled:
-                    package = _Skeleton(pickled).load()
-            return len(package["history"]), (package.get("position") or {"step": 0})["step"]
-        except Exception:           # whatever a damaged file leads to, it is no checkpoint
-            continue
-    return None
+    return next(filter(None, (position_in(folder / name) for name in CHECKPOINTS)), None)
 
 
 def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
@@ -115,7 +118,8 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
         return Verdict.AGAIN, reason
     if fruitless >= most:
         return Verdict.GIVEN_UP, f"{reason}. {fruitless} starts in a row have made no progress"
-    if not ever and exit_status < KILLED and state in ("failed", ""):
+    refused = exit_status < KILLED or "Exited with exit code" in words
+    if not ever and refused and state in ("failed", ""):
         return Verdict.GIVEN_UP, f"{reason}. It has never made progress, so another start would end in the same way"
     return Verdict.AGAIN, f"{reason}, without progress, {fruitless} of {most} times"
 

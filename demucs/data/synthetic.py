@@ -21,11 +21,7 @@ from ..dsp.randomness import generator
 from ..errors import ConfigError, DatasetError
 from ..schema import SchemaError, read_json, write_json
 from .musdb import SOURCES, VALIDATION_TRACKS
-from .synthesis.accompaniment import render_accompaniment
-from .synthesis.bass import render_bass
-from .synthesis.drums import render_drums
 from .synthesis.plan import SAMPLERATE, SongPlan, draw_plan
-from .synthesis.voice import render_voice
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +30,6 @@ MANIFEST = "synthetic.json"     # in the root of a finished dataset: the recipe 
 SPLITS = ("train", "test")
 SHORTEST = 1.                   # seconds
 WORTHWHILE = 60.                # seconds of songs per process; starting one takes as long as rendering those
-_RENDER = {"drums": render_drums, "bass": render_bass, "other": render_accompaniment, "vocals": render_voice}
 
 
 def song_plan(seed: int, split: str, index: int, seconds: float) -> SongPlan:
@@ -47,10 +42,16 @@ def render_song(seed: int, split: str, index: int, seconds: float) -> tp.Dict[st
 
     The level is chosen so that neither a stem nor the mixture clips; the mixture is the sum of the stems exactly.
     """
+    # Their filters take a second to import, of every start of a training, which asks for the name of the manifest only.
+    from .synthesis.accompaniment import render_accompaniment
+    from .synthesis.bass import render_bass
+    from .synthesis.drums import render_drums
+    from .synthesis.voice import render_voice
+    render = {"drums": render_drums, "bass": render_bass, "other": render_accompaniment, "vocals": render_voice}
     plan = song_plan(seed, split, index, seconds)
     stems = {}
     for source in SOURCES:
-        stem = _RENDER[source](plan, generator(seed, f"synthetic {split} {source}", index))
+        stem = render[source](plan, generator(seed, f"synthetic {split} {source}", index))
         rms = math.sqrt(float(np.mean(stem.astype(np.float64) ** 2)))
         stems[source] = stem * (10 ** (plan.levels[source] / 20) / rms)
     peak = max(float(np.abs(x).max()) for x in (*stems.values(), sum(stems.values())))

@@ -85,8 +85,12 @@ def ending_workers() -> tp.Iterator[None]:
     try:
         yield
     finally:
+        # torch makes an error of every worker that ends by a signal, in whatever its rank does at that moment.
+        before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for child in multiprocessing.active_children():
             child.kill()
+            child.join()
+        signal.signal(signal.SIGCHLD, before)
 
 
 class Watchdog:

@@ -117,27 +117,32 @@ def test_more_tasks_than_gpus_is_an_error(slurm):
 
 
 def test_a_dead_rank_ends_the_job(slurm):
+    begin = time.monotonic()
     job = job_id(slurm.run("sbatch", "--ntasks=3", "--gres=gpu:3", "slurm_scripts/train_slurm.sh", "5",
                            TEST_FAIL_RANK="1", TEST_SLEEP="100"))
     assert wait(slurm, job)[0].startswith("FAILED")
-    assert len(slurm.records(job)) == 3
+    assert time.monotonic() - begin < 10 + 5      # and what it takes to begin
+    assert len(slurm.records(job)) == 3           # it had never made progress: no second start
+    assert "task 1: Exited with exit code 3 (before training began)" in log_of(slurm, job)
 
 
 def test_bash_checks_then_submits_from_anywhere_as_the_cluster_file_says(slurm, tmp_path):
     (slurm.root / "slurm_scripts" / "cluster.env").write_text(
-        "export SBATCH_JOB_NAME=mine\n"
+        "export SBATCH_COMMENT=mine\n"
         "DEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:1'\n"
         "cluster_setup() { export TEST_FROM_SETUP=$SLURM_JOB_ID; }\n")
     inside = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "5", "SLURM_SUBMIT_DIR": "/", "RANK": "7", "WORLD_SIZE": "9"}
     dry = slurm.script("train_slurm.sh", "5", "--dry-run", cwd=tmp_path, **inside)
-    assert "sbatch --nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:1 " in dry.stdout and "srun" in dry.stdout
+    assert re.search("sbatch --job-name=[0-9a-f]{8} --dependency=singleton --nodes=2 --ntasks=2 --ntasks-per-node=1 "
+                     "--gres=gpu:1 ", dry.stdout) and "srun" in dry.stdout
     job = job_id(slurm.script("train_slurm.sh", "5", cwd=tmp_path, **inside))
     assert wait(slurm, job) == ["COMPLETED 0:0"]
     environments = [record["env"] for record in slurm.records(job)]
     assert [(env["SLURMD_NODENAME"], env["RANK"], env["LOCAL_RANK"], env["WORLD_SIZE"]) for env in environments] == [
         ("n1", "0", "0", "2"), ("n2", "1", "0", "2")]
     assert {env["TEST_FROM_SETUP"] for env in environments} == {job}
-    assert (slurm.root / "slurm_out" / f"mine-{job}.out").exists()
+    log, = (slurm.root / "slurm_out").glob(f"*-{job}.out")
+    assert re.fullmatch(r"[0-9a-f]{8}-\d+[.]out", log.name)      # the name of a job that trains is its signature
 
 
 def test_wrong_arguments_are_not_submitted_and_end_a_job_in_its_first_second(slurm):
@@ -174,7 +179,7 @@ def test_the_one_gpu_scripts(slurm, tmp_path):
         [["-m", "tools.export", "11111111"]],
         [["-m", "dora", "run", "-d", "-f", "11111111"]] * 2]
     assert all("," not in slurm.records(job)[0]["env"]["CUDA_VISIBLE_DEVICES"] for job in jobs[:4])
-    assert "RANK" not in slurm.records(jobs[2])[0]["env"]   # one process: nothing to rendezvous with
+    assert slurm.records(jobs[2])[0]["env"]["WORLD_SIZE"] == "1"
 
 
 def test_cluster_starts_twice_stops_twice_and_leaves_no_process(checkout):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -52,7 +53,10 @@ def test_epochs_default_and_one_process_without_gpu(no_slurm):
     ("continue_run_slurm.sh", [], "which experiment?"),
     ("continue_run_slurm.sh", ["deadbeef"], "outputs/xps/deadbeef/.argv.json does not exist"),
     ("continue_train_slurm.sh", ["../xps/11111111"], "no experiment ../xps/11111111"),
-    ("continue_run_slurm.sh", ["11111111", "5"], "5 is not an override"),
+    ("continue_run_slurm.sh", ["11111111", "five"], "EPOCHS must be a whole number from 1 on, not 'five'"),
+    ("continue_run_slurm.sh", ["11111111", "5", "seed=1"], "leave out the number"),
+    ("continue_run_slurm.sh", ["11111111", "--clear"], "--clear is not an override"),
+    ("train_slurm.sh", ["5", "--test-only"], "there is no sbatch here"),
     ("slurm_release.sh", ["deadbeef"], "no experiment deadbeef"),
     ("slurm_release.sh", ["11111111", "22222222"], "experiment 22222222 has no weights yet"),
     ("evaluate_slurm.sh", [], "which model?"),
@@ -80,6 +84,22 @@ def test_continuing_is_the_same_experiment_or_says_that_it_is_not(no_slurm):
     argvs = [record["argv"] for record in no_slurm.records()]
     base = ["-m", "dora", "run", "-d", "-f", "11111111"]
     assert sorted(argvs) == [base, base + ["optim.lr=1e-4", 'continue_from="11111111"']]
+
+
+def test_more_epochs_are_another_experiment_with_all_that_the_first_has(no_slurm):
+    result = no_slurm.script("continue_run_slurm.sh", "11111111", "500")
+    assert result.returncode == 0, result.stderr
+    assert "The training of 11111111 goes on for 500 epochs in all, as eeeeeeee" in result.stdout
+    assert sorted(record["argv"] for record in no_slurm.records()) == [
+        ["-m", "dora", "run", "-d", "-f", "eeeeeeee"], ["-m", "tools.extend", "11111111", "500"]]
+
+
+def test_the_signature_before_anything_runs(no_slurm):
+    for script, arguments in (("train_slurm.sh", ["180"]), ("continue_run_slurm.sh", ["11111111", "500"])):
+        result = no_slurm.script(script, "--signature", *arguments)
+        assert re.fullmatch(r"[0-9a-f]{8}\n", result.stdout), result.stdout + result.stderr
+    assert no_slurm.script("continue_run_slurm.sh", "11111111", "--signature").stdout == "11111111\n"
+    assert no_slurm.records() == []
 
 
 def test_release_takes_the_newest_experiment_with_weights(no_slurm):

@@ -1,0 +1,106 @@
+"""The same training for more epochs: `python3 -m tools.extend SIG EPOCHS`.
+
+The number of epochs is part of a signature, so the longer training is another experiment. It is given everything that
+SIG has by now: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run card.
+From there on it is trained like any other, and ends as if it had been planned longer from the start. extended.json in
+both folders names the other. Prints the new signature; done again, it changes nothing.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import sys
+import typing as tp
+from pathlib import Path
+
+from demucs import schema
+from demucs.errors import ConfigError, DemucsError, SignatureError
+from demucs.files import atomic
+from demucs.train import main as experiments
+from demucs.training.checkpoints import NEWEST, PREVIOUS
+from demucs.training.lock import locked
+from demucs.training.records import BEST, CARD, HISTORY
+from tools.requeue import position, position_in
+
+LINK = "extended.json"
+LINK_VERSION = 1
+
+
+def link(folder: Path) -> tp.Dict[str, tp.Any]:
+    """What extended.json in `folder` says. Raises SchemaError where it is none."""
+    if not (folder / LINK).exists():
+        return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
+    found = schema.read_json(folder / LINK)
+    if not isinstance(found, dict) or found.get("version") != LINK_VERSION:
+        raise schema.SchemaError(f"{folder / LINK}: not a link of version {LINK_VERSION} between two trainings")
+    return found
+
+
+def extend(signature: str, epochs: int, *, check: bool = False) -> str:
+    """Prepare the experiment that goes on to `epochs` epochs, unless that was done before or `check` is set. Returns its
+    signature.
+
+    Raises:
+        SignatureError: where there is no such experiment, or the longer one was begun in another way.
+        ConfigError: where `epochs` is not more than it has.
+        LockedError: where it is being trained.
+    """
+    argv = experiments.get_argv_from_sig(signature)
+    old = experiments.get_xp(argv)
+    if epochs <= old.cfg.epochs:
+        raise ConfigError(f"{signature} is planned for {old.cfg.epochs} epochs: to extend it, give a larger number than "
+                          f"{epochs}; without a number it goes on as planned")
+    reached = position(old.folder)
+    if reached is None:
+        raise SignatureError(f"{signature} has no checkpoint that can be read in {old.folder}; train it first")
+    new = experiments.get_xp([*argv, f"epochs={epochs}"])
+    if (new.folder / NEWEST).exists():
+        if link(new.folder)["extended_from"] != signature:
+            raise SignatureError(f"the same training for {epochs} epochs is {new.sig}, which has begun by itself "
+                                 f"({new.folder / NEWEST}); continue that, or move its folder away")
+        return new.sig
+    if check:
+        return new.sig
+    with locked(old.folder, patience=0):
+        _copy(old, new, reached[0])
+    return new.sig
+
+
+def _copy(old: tp.Any, new: tp.Any, done: int) -> None:
+    """The newest checkpoint comes last: until it is there, nothing has begun, and all is done again."""
+    links = {xp.sig: link(xp.folder) for xp in (old, new)}
+    links[new.sig].update(extended_from=old.sig, after_epochs=done)
+    if new.sig not in links[old.sig]["extended_to"]:
+        links[old.sig]["extended_to"].append(new.sig)
+    for xp in (new, old):
+        schema.write_json(links[xp.sig], xp.folder / LINK)
+    experiments.init_xp(new)
+    if (old.folder / CARD).exists():
+        card = schema.load(schema.RunCard, old.folder / CARD)
+        schema.save(dataclasses.replace(card, signature=new.sig, name=experiments.get_name(new), argv=list(new.argv),
+                                        epochs=new.cfg.epochs), new.folder / CARD)
+    # Of the two checkpoints the one that was looked at is the newest that can be read.
+    newest = NEWEST if position_in(old.folder / NEWEST) else PREVIOUS
+    for name, target in ((HISTORY, HISTORY), (BEST, BEST), (newest, NEWEST)):
+        if (old.folder / name).exists():
+            with open(old.folder / name, "rb") as source, atomic(new.folder / target) as copy:
+                shutil.copyfileobj(source, copy)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tools.extend", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("signature", metavar="SIG")
+    parser.add_argument("epochs", type=int, metavar="EPOCHS", help="in all, those of SIG included")
+    parser.add_argument("--check", action="store_true", help="only tell the signature, and whether it can be done")
+    args = parser.parse_args()
+    try:
+        print(extend(args.signature, args.epochs, check=args.check))
+    except (DemucsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
