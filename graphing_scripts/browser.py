@@ -122,8 +122,10 @@ class Browser:
             time.sleep(0.05)
 
     def ask(self, expression: str) -> tp.Any:
-        """The value of a JavaScript expression, of a promise what it becomes. Raises ToolError where it fails."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        """The value of a JavaScript expression, of a promise what it becomes; it may do what a reader's click may, such
+        as to play a sound. Raises ToolError where it fails."""
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
+                           userGesture=True)
         if "exceptionDetails" in answer:
             details = answer["exceptionDetails"]
             raise ToolError(details.get("exception", {}).get("description") or details["text"])

@@ -27,9 +27,11 @@ def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]]
             if not _both(scored[0], other, family):
                 continue
             try:
-                found.setdefault(family.key, []).append(compare(other, scored[0], family))
+                made = compare(other, scored[0], family)
             except DatasetError as error:
                 notes.append(f"No paired comparison: {error}.")
+            else:
+                found.setdefault(family.key, []).append(made)
     return found, list(dict.fromkeys(notes))
 
 

@@ -1,4 +1,4 @@
-"""Material of others: logs, printed results, folders of all kinds; and runs that continue one another as one line of epochs.
+"""Material of others: logs, printed results, folders of all kinds; and runs that continue one another, as one line.
 
 The samples beside this file are made up, in the layouts of published Demucs and museval.
 """
@@ -173,7 +173,8 @@ def test_runs_that_train_on_the_validation_songs_keep_their_newest_weights(resul
 def test_museval_files_packed_or_not():
     run, = readers.read_folder(SAMPLES / "museval")
     assert [track.name for track in run.evaluation.tracks] == ["A - One", "B - Two"]
-    assert run.sources == ["drums", "bass", "other", "vocals"] and run.evaluation.dataset == "2 tracks read from museval"
+    assert run.sources == ["drums", "bass", "other", "vocals"]
+    assert run.evaluation.dataset == "2 tracks read from museval"
     assert all(track.scores["bass"]["ISR"] == 7.25 and track.duration == 3. for track in run.evaluation.tracks)
     single = readers.read_file(SAMPLES / "museval" / "A - One.json.gz")
     assert single.evaluation.tracks == run.evaluation.tracks[:1] and single.name == "A - One"

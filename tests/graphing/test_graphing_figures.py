@@ -120,7 +120,8 @@ def test_the_best_weights_are_marked_with_the_average_that_won(sampled):
     assert stars(found["Validation nSDR"]) == [(3, history[2].valid["nsdr"]), (6, history[5].valid["nsdr"])]
     assert {"ema_epoch_0, epoch 3", "ema_batch_0, epoch 6"} <= set(texts(found["Loss"].figure))
     weights = found["Weights that validated best"]
-    assert [label.get_text() for label in weights.get_yticklabels()] == ["main (3)", "ema_batch_0 (3)", "ema_epoch_0 (1)"]
+    names = [label.get_text() for label in weights.get_yticklabels()]
+    assert names == ["main (3)", "ema_batch_0 (3)", "ema_epoch_0 (1)"]
     ticks = [(list(line.get_xdata()), list(line.get_ydata())) for line in weights.lines if line.get_marker() == "|"]
     assert ticks == [([1, 2, 3, 4], [0, 1, 2, 0]), ([5, 6, 7], [1, 1, 0])]
 
@@ -274,7 +275,8 @@ def test_what_variants_change_is_pale_where_nothing_can_be_said(results):
 def test_each_track_is_a_point_of_the_paired_scatter(results):
     first = readers.find_run("759c9a58", results).evaluation
     second = dataclasses.replace(first, name="other", tracks=[
-        dataclasses.replace(track, scores={source: {"SDR": values["SDR"] - 1} for source, values in track.scores.items()})
+        dataclasses.replace(track, scores={source: {"SDR": values["SDR"] - 1}
+                                           for source, values in track.scores.items()})
         for track in reversed(first.tracks)])
     second.tracks[-1].scores["bass"]["SDR"] = None
     figure = draw(tracks.paired_scatter, first, second, compare(first, second, SDR_MEDIAN_OF_MEDIANS), style.LIGHT)
