@@ -42,9 +42,8 @@ def show(args: argparse.Namespace, slurm: runs.Slurm) -> None:
         width = shutil.get_terminal_size((WIDTH, 50)).columns if terminal else WIDTH
         lines.append(runs.table(selected, max(60, width)))
     else:
-        left_out = len(found)
-        lines.append(f"no experiments in {folder}" if not left_out else f"none of {left_out} experiments in {folder} is "
-                     f"asked for (--all shows those that never ran)")
+        lines.append(f"no experiments in {folder}" if not found else
+                     f"none of {len(found)} experiments in {folder} is asked for (--all shows those that never ran)")
     lines += [f"Note: {note}" for note in slurm.notes]
     print((CLEAR if watched and terminal else "") + "\n".join(lines) + ("\n" if watched else ""), flush=True)
 

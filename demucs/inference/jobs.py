@@ -18,8 +18,8 @@ ACCOUNTS = ("JobIDRaw", "State", "ExitCode")
 MOST_LOOKUPS = 10      # jobs that are asked for one by one
 SIGNATURE = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{8}(?![0-9A-Za-z])")
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
-GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY",
-        "REVOKED")
+GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+        "OUT_OF_MEMORY", "REVOKED")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +89,16 @@ class Slurm:
         return found
 
     def _ask(self, *command: str, needed: bool = True) -> tp.Optional[str]:
-        """What a command prints; None where it fails. No answer in time is noted, and a failure where it is `needed`."""
+        """What a command prints; None where it fails. No answer in time is noted, and a failure where it is
+        `needed`."""
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=self.patience,
                                   stdin=subprocess.DEVNULL)
         except FileNotFoundError:
             return None
         except subprocess.TimeoutExpired:
-            self.notes.append(f"{command[0]} did not answer within {self.patience:g} s: what Slurm knows is missing here")
+            self.notes.append(f"{command[0]} did not answer within {self.patience:g} s: what Slurm knows is missing "
+                              f"here")
             return None
         except OSError as error:
             self.notes.append(f"{command[0]}: {error.strerror}")

@@ -1,9 +1,9 @@
 """The ledger of a run: `ledger.jsonl` in its folder, a line when a session begins and one when it ends.
 
-Slurm forgets a job minutes after its end unless a site keeps accounts, and keeps of a requeued job only the last stay; GPU
-hours are counted from here. Lines are only ever added, each by one write. A line that a crash or a full disk tore is passed
-over, and the next one starts on a line of its own. A session that was killed writes no end: the next session adds it from
-`status.json`, and until then its reader does.
+Slurm forgets a job minutes after its end unless a site keeps accounts, and keeps of a requeued job only the last stay;
+GPU hours are counted from here. Lines are only ever added, each by one write. A line that a crash or a full disk tore
+is passed over, and the next one starts on a line of its own. A session that was killed writes no end: the next session
+adds it from `status.json`, and until then its reader does.
 
 No torch here: the table of runs has to be there at once.
 """
@@ -26,8 +26,8 @@ PATIENCE = 2.        # seconds that a writer waits for another one; then it writ
 
 @dataclasses.dataclass(frozen=True)
 class Stay:
-    """A session as the ledger tells it. `exact` is False where its length is no more than an upper bound; `open` where it
-    has no end yet."""
+    """A session as the ledger tells it. `exact` is False where its length is no more than an upper bound; `open` where
+    it has no end yet."""
     line: LedgerLine
     seconds: float
     exact: bool
@@ -108,8 +108,8 @@ def told_by(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
 
 
 def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None) -> tp.List[Stay]:
-    """The sessions in the order of their beginnings. One without an end has lasted until `status` was last updated, if that
-    is its own, else at most until the next one began."""
+    """The sessions in the order of their beginnings. One without an end has lasted until `status` was last updated, if
+    that is its own, else at most until the next one began."""
     last: tp.Dict[str, LedgerLine] = {}
     for line in lines:
         if line.event == "end" or line.session not in last:

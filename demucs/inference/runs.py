@@ -1,8 +1,8 @@
 """How the experiments of a folder stand: from what they wrote themselves, and from what Slurm or this machine knows.
 
 A run says itself that it is running, stopped, done or failed (`status.json`), and touches that file while it lives. One
-that was killed says "running" for ever: it is "lost" when its job or process is gone and the file is old. No torch here:
-a table of fifty runs has to be there at once.
+that was killed says "running" for ever: it is "lost" when its job or process is gone and the file is old. No torch
+here: a table of fifty runs has to be there at once.
 """
 
 import dataclasses
@@ -113,8 +113,8 @@ class _Folder:
         try:
             return self._row(queue, past)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:     # a field of another type
-            return RunRow(self.folder.name, "damaged", f"{STATUS} or {ledger.LEDGER} is not what it should be ({error})",
-                          argv=self.argv)
+            return RunRow(self.folder.name, "damaged", argv=self.argv,
+                          why=f"{STATUS} or {ledger.LEDGER} is not what it should be ({error})")
 
     def _row(self, queue: tp.Optional[tp.Sequence[Job]], past: tp.Mapping[str, Job]) -> RunRow:
         status = self.status
@@ -124,10 +124,12 @@ class _Folder:
         if status is not None:
             share = status.step / status.steps if status.steps else 0.
             values = dict(epochs_done=status.epoch - 1 + share, epochs=status.epochs or None,
-                          best_nsdr=status.best_nsdr, job=status.job, host=status.host)
+                          best_nsdr=None if status.best_nsdr is None else float(status.best_nsdr), job=status.job,
+                          host=status.host)
             if state == "running" and status.seconds_per_step is not None:
-                values["seconds_per_step"] = status.seconds_per_step
-                values["eta"] = max(0., (status.epochs - values["epochs_done"]) * status.steps * status.seconds_per_step)
+                pace = float(status.seconds_per_step)
+                values["seconds_per_step"] = pace
+                values["eta"] = max(0., (status.epochs - values["epochs_done"]) * status.steps * pace)
         elif state != "new":
             values = self._from_history()
         sessions = len(stays)
@@ -172,8 +174,8 @@ class _Folder:
 
     def _running(self, status: RunStatus, active: tp.Optional[Job], past: tp.Mapping[str, Job], asked: bool
                  ) -> tp.Tuple[str, str]:
-        """Whether a run that says it is running does. A sign of life within the grace decides, then what knows its process
-        or job, then the age of the last sign."""
+        """Whether a run that says it is running does. A sign of life within the grace decides, then what knows its
+        process or job, then the age of the last sign."""
         age = self.age or 0.
         quiet = seconds_since(status.updated)
         why = f"no progress for {duration(quiet)}" if quiet > WORTH_A_NOTE else ""

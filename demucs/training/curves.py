@@ -1,8 +1,8 @@
 """Curves for TensorBoard, as an option: `misc.tensorboard=true`, in the folder `tensorboard` of the run.
 
-Everything is drawn over one axis, the optimiser steps since the run began; epochs stand at their last step. Only numbers
-that exist already are written, by a thread of the writer. A run that goes on hides what it had written after the moment it
-goes on from, so that its curves have no step twice.
+Everything is drawn over one axis, the optimiser steps since the run began; epochs stand at their last step. Only
+numbers that exist already are written, by a thread of the writer. A run that goes on hides what it had written after
+the moment it goes on from, so that its curves have no step twice.
 """
 
 import importlib.util
@@ -60,8 +60,8 @@ class Curves:
             self.epoch(number, record)
 
     def step(self, epoch: int, done: int, average: Average) -> None:
-        """After `done` steps of an epoch (counted from 0), with the averages over them on this rank: every so often, the mean
-        since the last time."""
+        """After `done` steps of an epoch (counted from 0), with the averages over them on this rank: every so often,
+        the mean since the last time."""
         if self._writer is None or done % self.every and done != self.steps:
             return
         seen, self._seen = self._seen, Average.restored([average.state_dict()])

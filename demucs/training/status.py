@@ -1,7 +1,7 @@
 """The file `status.json` of a run: what it is doing now, or how it ended. Batch scripts decide by it whether to go on.
 
-While the process lives, a thread touches the file, so that its age tells a run that was killed from one that is busy with
-something long. The same moments go into the ledger of the run.
+While the process lives, a thread touches the file, so that its age tells a run that was killed from one that is busy
+with something long. The same moments go into the ledger of the run.
 """
 
 import contextlib
@@ -35,14 +35,15 @@ def place() -> tp.Dict[str, tp.Any]:
 
 
 def refused(folder: Path, signature: str, reason: str) -> None:
-    """The run could not begin, for a reason that the user is told. Does nothing where it had begun, and said that itself."""
+    """The run could not begin, for a reason that the user is told. Does nothing where it had begun, and said that
+    itself."""
     path = folder / STATUS
     before = last_said(folder)
     here = place()
     if before is None:
-        before = RunStatus(signature=signature, epoch=1, step=0, steps=0, epochs=0, best_nsdr=None, seconds_per_step=None,
-                           world_size=int(os.environ.get("WORLD_SIZE", 1)), device="", started=now(), updated=now(),
-                           state="", reason="", **here)
+        before = RunStatus(signature=signature, epoch=1, step=0, steps=0, epochs=0, best_nsdr=None,
+                           seconds_per_step=None, world_size=int(os.environ.get("WORLD_SIZE", 1)), device="",
+                           started=now(), updated=now(), state="", reason="", **here)
     if before.state == "failed" and (before.host, before.process) == (here["host"], here["process"]):
         return
     with harmless(folder):
@@ -74,7 +75,8 @@ def harmless(folder: Path) -> tp.Iterator[None]:
 
 
 class StatusFile:
-    """Keeps the status of a run in `folder`. Only the first rank writes; a status that cannot be written stops nothing."""
+    """Keeps the status of a run in `folder`. Only the first rank writes; a status that cannot be written stops
+    nothing."""
 
     def __init__(self, folder: Path, group: Group, *, signature: str, epochs: int, steps: int):
         self.path = folder / STATUS

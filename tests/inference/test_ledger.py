@@ -15,8 +15,8 @@ from demucs.schema import LedgerLine, RunStatus
 START = LedgerLine(session="a", signature="cafe0001", event="start", started="2026-01-01T00:00:00+00:00", first_epoch=0,
                    first_step=0, epoch=0, step=0, steps=100, world_size=8, gpus={"NVIDIA A100": 8}, nodes=["n1"],
                    host="n1", process=17, job="5", restarts=0, commit="abc")
-STATUS = RunStatus(signature="cafe0001", state="running", reason="", epoch=3, step=40, steps=100, epochs=9, best_nsdr=None,
-                   seconds_per_step=1., world_size=8, device="cuda", host="n1", process=17, job="5", restarts=0,
+STATUS = RunStatus(signature="cafe0001", state="running", reason="", epoch=3, step=40, steps=100, epochs=9,
+                   best_nsdr=None, seconds_per_step=1., world_size=8, device="cuda", host="n1", process=17, job="5", restarts=0,
                    started=START.started, updated="2026-01-01T01:30:00+00:00")
 
 
@@ -49,13 +49,15 @@ def test_torn_lines_cost_themselves_only(tmp_path):
 
 def test_many_writers(tmp_path):
     """Six processes, 50 lines each, of different lengths."""
-    code = ("import sys, dataclasses, pathlib; from demucs.inference import ledger; from demucs.schema import LedgerLine\n"
+    code = ("import sys, dataclasses, pathlib\n"
+            "from demucs.inference import ledger; from demucs.schema import LedgerLine\n"
             "line = LedgerLine(**eval(sys.argv[2]))\n"
             "for n in range(50):\n"
             "    ledger.append(dataclasses.replace(line, session=f'{sys.argv[3]}-{n}', nodes=['node'] * (n * 20)),"
             " pathlib.Path(sys.argv[1]))")
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), repr(dataclasses.asdict(START)), str(number)],
-                                cwd=REPOSITORY) for number in range(6)]
+    line = repr(dataclasses.asdict(START))
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), line, str(number)], cwd=REPOSITORY)
+               for number in range(6)]
     assert [writer.wait(timeout=60) for writer in writers] == [0] * 6
     lines, damaged = ledger.read(tmp_path)
     assert damaged == 0 and {line.session for line in lines} == {f"{w}-{n}" for w in range(6) for n in range(50)}
