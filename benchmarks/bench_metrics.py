@@ -1,0 +1,102 @@
+"""Time of scoring four stereo stems beside museval, memory for a long song, and the part of scoring in an evaluation.
+
+    python benchmarks/bench_metrics.py [--seconds 30] [--long 360] [--separated 40] [--rounds 3]
+
+museval (0.4.1) and ours score the same signals, each in a process of its own, on the same cores. museval knows no SDR
+without the other measures, so both of our times stand beside its one. With --seconds 240, the length of a song, museval
+takes minutes. The memory of scoring --long seconds is that of the whole process, beside the 2000 MB that it may take. The
+time of all scores of a song stands beside that of separating it by HDemucs and HTDemucs with random weights, on the GPU
+where there is one: a ratio above 10 means that scores take less than a tenth. The last line is JSON.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import typing as tp
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+from benchmarks.environments import python, variables
+from benchmarks.peers.metrics_peer import METRICS, RATE, signals
+from demucs.inference.scoring import score
+from demucs.inference.song import separate_song
+from demucs.models import zoo
+
+PEER = REPOSITORY / "benchmarks" / "peers" / "metrics_peer.py"
+SOURCES = ["drums", "bass", "other", "vocals"]
+SEGMENTS = {"hdemucs": 44., "htdemucs": 7.8}      # seconds, as published
+MEMORY = 2000.                                    # MB
+
+
+def scoring(which: str, seconds: float, rounds: int, target: Path) -> tp.Dict[str, float]:
+    done = subprocess.run([python("ours"), str(PEER), which, str(seconds), str(rounds), str(target)],
+                          env=variables("ours"), stdout=subprocess.PIPE, check=True)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    print(which, f"{seconds:g} s", {key: round(value, 3) for key, value in answer.items()}, flush=True)
+    return answer
+
+
+def difference(ours: Path, peer: Path, names: tp.Iterable[str]) -> float:
+    """The largest difference of any frame, in dB."""
+    one, other = np.load(ours), np.load(peer)
+    return max(float(np.nanmax(np.abs(one[name] - other[name]))) for name in names)
+
+
+def evaluation(name: str, seconds: float) -> tp.Tuple[float, float]:
+    """Seconds of separating a song and of all its scores, as an evaluation does them."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=RATE, segment=SEGMENTS[name]).to(device)
+    references, _ = signals(seconds)
+    mix = references.sum(0)
+    if device.type == "cuda":                    # the first call of each kernel is not what a song takes
+        score(*(wav[..., :RATE].to(device) for wav in (references, references)), SOURCES, RATE, metrics=("bsseval",))
+        separate_song(model, mix[..., :RATE], device=device)
+    begin = time.perf_counter()
+    estimates = separate_song(model, mix, device=device)
+    between = time.perf_counter()
+    score(references.to(device), estimates.to(device), SOURCES, RATE, metrics=("nsdr", "si_sdr", "bsseval"), sums=True)
+    return between - begin, time.perf_counter() - between
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30., help="beside museval (default: %(default)s)")
+    parser.add_argument("--long", type=float, default=360., help="of which memory is measured (default: %(default)s)")
+    parser.add_argument("--separated", type=float, default=40., help="that are separated (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of ours; the best counts (default: %(default)s)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        files = {which: Path(place) / f"{which}.npz" for which in ("ours", "museval", "long")}
+        ours = scoring("ours", args.seconds, args.rounds, files["ours"])
+        peer = scoring("museval", args.seconds, 1, files["museval"])
+        long = scoring("ours", args.long, 1, files["long"])
+        errors = {"sdr": difference(files["ours"], files["museval"], METRICS[:1]),
+                  "all": difference(files["ours"], files["museval"], METRICS)}
+    beside = f"{args.seconds:g} s of four stereo stems, beside museval {metadata.version('museval')}"
+    results: tp.List[tp.Dict[str, tp.Any]] = [
+        {"name": f"{words} of {beside}", "ours": ours[key], "peer": peer["all"], "ratio": peer["all"] / ours[key],
+         "error": errors[key], "unit": "s"}
+        for key, words in (("sdr", "SDR"), ("all", "SDR, ISR, SIR and SAR"))]
+    results.append({"name": f"memory for all scores of {args.long:g} s, beside the limit", "ours": long["peak_mb"],
+                    "peer": MEMORY, "ratio": MEMORY / long["peak_mb"], "error": None, "unit": "MB"})
+    for model in SEGMENTS:
+        separating, scores = evaluation(model, args.separated)
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        print(f"{model}, {args.separated:g} s on {device}: separation {separating:.2f} s, all scores {scores:.2f} s, "
+              f"{100 * scores / separating:.1f} % of it", flush=True)
+        results.append({"name": f"all scores of {args.separated:g} s on {device}, beside separating it with {model}",
+                        "ours": scores, "peer": separating, "ratio": separating / scores, "error": None, "unit": "s"})
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
