@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import SignatureError
 from .inference import defaults
-from .inference.catalogue import REMOTE_ROOT, ROOT_URL, ModelLoadingError
+from .inference.names.catalogue import REMOTE_ROOT, ROOT_URL, ModelLoadingError
 
 if tp.TYPE_CHECKING:
     from torch import nn
@@ -30,7 +30,7 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
     Raises:
         ModelLoadingError: where there is no such model, or it cannot be fetched or read. The message says what to do.
     """
-    from .inference import repository
+    from .inference.names import repository
 
     return repository.get_model(name, repo)
 
@@ -42,7 +42,8 @@ def get_model_from_sig(sig: str) -> "nn.Module":
         SignatureError: where there is no such experiment, or no epoch of it has finished.
         PackageError: where its weights are damaged.
     """
-    from .inference import experiments, package
+    from .inference import experiments
+    from .inference.packages import package
 
     best = experiments.experiment_folder(sig) / experiments.BEST
     if not best.is_file():

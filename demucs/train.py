@@ -32,7 +32,7 @@ from .dsp import soundstretch
 from .errors import ConfigError, DemucsError, PackageError, SignatureError
 from .files import atomic
 from .grids import _published as published
-from .inference import repository
+from .inference.names import repository
 from .inference.bag import BagOfModels
 from .inference.tracks import Track, musdb_stem_tracks, track_folders
 from .models import zoo

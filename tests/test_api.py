@@ -11,7 +11,7 @@ from demucs.apply import BagOfModels, TensorChunk, apply_model, tensor_chunk
 from demucs.data import audio
 from demucs.dsp.convert import convert_audio
 from demucs.errors import AudioError, ConfigError, SignatureError
-from demucs.inference import package
+from demucs.inference.packages import package
 from demucs.inference.apply import separate
 from demucs.inference.song import separate_song
 from demucs.models import zoo

@@ -10,7 +10,7 @@ import torch
 from conftest import require_program
 
 from demucs import separate
-from demucs.inference import package
+from demucs.inference.packages import package
 from demucs.models import zoo
 
 SOURCES = ["drums", "bass", "other", "vocals"]

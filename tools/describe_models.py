@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from demucs.inference import catalogue
+from demucs.inference.names import catalogue
 from demucs.models import zoo
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "models"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demucs.errors import DemucsError
 from demucs.inference.experiments import EXPERIMENTS, FORMATS, PLAIN, export
-from demucs.inference.repository import DEFAULT_FOLDER
+from demucs.inference.names.repository import DEFAULT_FOLDER
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from torch import nn
 from ..data import audio
 from ..metrics.aggregates import ALL, FAMILIES, Family, aggregate, aggregate_tracks
 from ..schema import Evaluation, TrackScores
-from . import package
+from .packages import package
 from .bag import BagOfModels
 from .provenance import commit, now, versions
 from .scoring import INSTRUMENTAL

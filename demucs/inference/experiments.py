@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import schema
 from ..errors import SignatureError, did_you_mean
 from ..schema import ReleaseCard, RunCard
-from . import package, publish
+from .packages import package, publish
 from .provenance import now
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..files import atomic
-from ..inference import package, quantised
+from ..inference.packages import package, quantised
 from ..inference.provenance import commit, now, packages, uncommitted, versions
 from ..schema import EpochRecord, RunCard, Session, load, save, save_history
 from .distributed import Group
@@ -34,7 +34,8 @@ def device_name(group: Group) -> str:
 
 
 def machines(group: Group) -> tp.Tuple[tp.List[str], tp.Dict[str, int]]:
-    """The nodes of a group in the order of ranks, and how many GPUs of each name it has. All ranks call this together."""
+    """The nodes of a group in the order of ranks, and how many GPUs of each name it has. All ranks call this
+    together."""
     gpu = torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else None
     nodes, gpus = zip(*group.gather((platform.node(), gpu)))
     return list(dict.fromkeys(nodes)), dict(collections.Counter(gpu for gpu in gpus if gpu is not None))

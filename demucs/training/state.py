@@ -2,7 +2,7 @@
 
 A checkpoint is one file of plain containers and tensors with the entries of published Demucs (`state`, `optimizer`,
 `history`, `best_state`, `ema_batch_0`, ...) and a few more. So a run can go on from a checkpoint of Demucs 4.x, whose
-configuration is an object of omegaconf: see `inference.pickled`.
+configuration is an object of omegaconf: see `inference.packages.pickled`.
 """
 
 import typing as tp
@@ -12,7 +12,7 @@ import torch
 
 from ..errors import PackageError, TrainingError
 from ..files import atomic
-from ..inference import pickled, published
+from ..inference.packages import pickled, published
 
 NOTES = "notes"     # what of a checkpoint of another program could not be taken over
 FORMAT = 1          # of our checkpoints, their entry "format"; the first ones lack it

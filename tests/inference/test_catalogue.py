@@ -9,8 +9,8 @@ import pytest
 
 from demucs import pretrained
 from demucs.errors import PackageError, SignatureError
-from demucs.inference import catalogue, hub
-from demucs.inference.catalogue import ModelLoadingError, read_bag
+from demucs.inference.names import catalogue, hub
+from demucs.inference.names.catalogue import ModelLoadingError, read_bag
 
 GOLDEN = json.loads((Path(__file__).resolve().parent.parent / "golden" / "remote.json").read_text())
 

@@ -14,8 +14,8 @@ import pytest
 from inference.loopback import FileServer
 
 from demucs.errors import ConfigError, PackageError
-from demucs.inference import download
-from demucs.inference.download import Unreachable, fetch
+from demucs.inference.names import download
+from demucs.inference.names.download import Unreachable, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -227,7 +227,7 @@ def test_where_files_cannot_be_locked(get, server, tmp_path, monkeypatch):
 FETCH = """
 import sys, logging
 logging.basicConfig(level=logging.INFO)
-from demucs.inference.download import fetch
+from demucs.inference.names.download import fetch
 fetch(sys.argv[1], sys.argv[2], checksum=sys.argv[3], timeout=10, pause=.001)
 """
 

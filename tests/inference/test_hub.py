@@ -12,9 +12,10 @@ import torch
 from inference import loopback_hub
 
 from demucs import pretrained
-from demucs.inference import hub, package, published
+from demucs.inference.names import hub
+from demucs.inference.packages import package, published
 from demucs.inference.bag import BagOfModels
-from demucs.inference.catalogue import ModelLoadingError
+from demucs.inference.names.catalogue import ModelLoadingError
 from demucs.models import zoo
 
 SETTINGS = {"sources": ["drums", "vocals"], "audio_channels": 2, "samplerate": 8000, "segment": 2., "channels": 4,

@@ -13,7 +13,7 @@ import torch
 
 from demucs import schema
 from demucs.errors import PackageError
-from demucs.inference import package, weights
+from demucs.inference.packages import package, weights
 from demucs.models import zoo
 from demucs.schema import ReleaseCard
 
@@ -212,7 +212,7 @@ def test_full_disk_keeps_the_old_file(saved, repository):
     code = textwrap.dedent(f"""
         import resource, signal, sys
         from demucs.errors import PackageError
-        from demucs.inference import package, weights
+        from demucs.inference.packages import package, weights
         model = package.load({str(saved)!r})
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))

@@ -18,7 +18,7 @@ from golden.sharpen import sharpen
 from benchmarks import environments
 from demucs import separate as command
 from demucs.errors import PackageError
-from demucs.inference import package, pickled, publish, published, quantised
+from demucs.inference.packages import package, pickled, publish, published, quantised
 from demucs.models import zoo
 from demucs.schema import ReleaseCard, load
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from demucs.errors import DemucsError, PackageError
-from demucs.inference import package, pickled, publish, published
+from demucs.inference.packages import package, pickled, publish, published
 from demucs.inference.apply import separate
 from demucs.models import zoo
 

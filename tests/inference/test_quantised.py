@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from demucs.errors import PackageError
-from demucs.inference import package, pickled, published, quantised
+from demucs.inference.packages import package, pickled, published, quantised
 from demucs.models import zoo
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "published"

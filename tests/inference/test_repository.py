@@ -15,9 +15,11 @@ from inference.loopback import FileServer
 
 from demucs import pretrained
 from demucs.errors import PackageError, SignatureError
-from demucs.inference import apply, catalogue, download, package, published, repository
+from demucs.inference import apply
+from demucs.inference.names import catalogue, download, repository
+from demucs.inference.packages import package, published
 from demucs.inference.bag import BagOfModels
-from demucs.inference.catalogue import ModelLoadingError
+from demucs.inference.names.catalogue import ModelLoadingError
 from demucs.models import zoo
 
 TINY = {"audio_channels": 2, "samplerate": 8000, "segment": 2., "channels": 4, "depth": 2, "nfft": 64}

@@ -14,7 +14,7 @@ from demucs import pretrained, separate
 from demucs.data import audio
 from demucs.dsp.convert import convert_audio
 from demucs.errors import AudioError, ConfigError
-from demucs.inference import package
+from demucs.inference.packages import package
 from demucs.inference.outputs import OutputFolder, two_stems
 from demucs.inference.song import separate_song
 from demucs.models import zoo

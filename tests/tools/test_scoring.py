@@ -14,7 +14,7 @@ import torch
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.inference import package
+from demucs.inference.packages import package
 from demucs.models import zoo
 from demucs.schema import Evaluation
 from tools import evaluate, museval_scores, scoring

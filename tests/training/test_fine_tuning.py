@@ -118,7 +118,7 @@ def test_a_published_model_by_its_name(songs, tmp_path, monkeypatch):
     def get_model(name, repo=None):
         asked.append((name, repo))
         return BagOfModels([parent.model] * (2 if name == "pair" else 1))
-    monkeypatch.setattr("demucs.inference.repository.get_model", get_model)
+    monkeypatch.setattr("demucs.inference.names.repository.get_model", get_model)
     solver = build_solver(settings(songs, [*TINY, "continue_pretrained=one", "seed=9"]), tmp_path / "child", ALONE)
     assert asked == [("one", None)]
     for key, value in solver.model.state_dict().items():

@@ -10,7 +10,8 @@ from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.inference import experiments, package, quantised
+from demucs.inference import experiments
+from demucs.inference.packages import package, quantised
 from demucs.inference.apply import separate
 from demucs.training.quantisation import QuantSettings
 from demucs.training.state import read_checkpoint

@@ -17,7 +17,7 @@ from training.conftest import TINY, write_track
 from demucs import schema
 from demucs.config import read
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
-from demucs.inference import package
+from demucs.inference.packages import package
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint

@@ -1,0 +1,135 @@
+"""Models on the Hugging Face hub, named `hf://[NAMESPACE/]NAME` as in Demucs 4.1.0.
+
+A bag called NAME is a repository there (`repository_of`) with NAME.yaml, which says what a bag file says, and a
+SIGNATURE.safetensors for each of its models. Files are fetched and kept by the package huggingface_hub, with its
+settings (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE). What lies there is as untrusted as anything: names are checked before
+they become parts of paths, bag files key by key, and model files are read as all others.
+"""
+
+import contextlib
+import logging
+import re
+import sys
+import typing as tp
+from pathlib import Path
+
+from . import catalogue
+from .catalogue import BagDefinition, ModelLoadingError
+from .download import Unreachable, answer_of
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "hf://"
+NAMESPACE = "adefossez"        # of the author of Demucs
+SUFFIX = ".safetensors"
+PROBE_TIMEOUT = 10.            # seconds
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def repository_of(name: str, namespace: str = NAMESPACE) -> str:
+    """Where a bag lies: adefossez/HTDemucs, adefossez/HTDemucs-ft, adefossez/Demucs-mdx_extra_q, ..."""
+    if name == "htdemucs":
+        return f"{namespace}/HTDemucs"
+    family, _, variant = name.partition("_")
+    return f"{namespace}/HTDemucs-{variant}" if family == "htdemucs" else f"{namespace}/Demucs-{name}"
+
+
+def fetch_bag(address: str) -> tp.Tuple[BagDefinition, tp.Dict[str, Path]]:
+    """What the bag at `address` (hf://[NAMESPACE/]NAME) is, and the files of its models by signature.
+
+    Raises:
+        ModelLoadingError: in one line, for whatever keeps it from being had.
+    """
+    namespace, name = _parse(address)
+    repository = repository_of(name, namespace)
+    wanted = f"{name}{catalogue.BAG_SUFFIX}"
+    try:
+        definition = catalogue.read_bag(download(repository, wanted), where=f"{address}: {wanted}")
+        for signature in definition.models:
+            if not _NAME.fullmatch(signature):
+                raise ModelLoadingError(f"{definition.where}: models has {signature!r}, which is no signature")
+        files = {}
+        for signature in dict.fromkeys(definition.models):
+            wanted = signature + SUFFIX
+            files[signature] = download(repository, wanted)
+    except Unreachable as error:
+        raise ModelLoadingError(f"{address}: {wanted} cannot be had from {place(repository)} ({error}). Without a "
+                                f"network, copy the folder {_cache(repository)} from a machine that has it") from error
+    return definition, files
+
+
+def download(repository: str, filename: str) -> Path:
+    """A file of a repository, from the cache of the hub where it is up to date.
+
+    Raises:
+        Unreachable: with the reason.
+    """
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants
+    except ImportError as error:
+        raise Unreachable("the package huggingface_hub is not installed: pip install huggingface_hub") from error
+    # huggingface_hub tries for half a minute before it says that there is no network
+    silent = None if constants.HF_HUB_OFFLINE else answer_of(constants.ENDPOINT, timeout=PROBE_TIMEOUT)
+    with _quiet():
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, filename, local_files_only=silent is not None))
+        except Exception as error:      # of many kinds, from three packages
+            raise Unreachable(silent or _reason(error, filename)) from error
+
+
+def place(repository: str) -> str:
+    """The address of a repository, for messages."""
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return f"https://huggingface.co/{repository}"
+    return f"{constants.ENDPOINT}/{repository}"
+
+
+def _cache(repository: str) -> Path:
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return Path("~/.cache/huggingface/hub")
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def _parse(address: str) -> tp.Tuple[str, str]:
+    parts = address.removeprefix(PREFIX).split("/")
+    namespace, name = parts if len(parts) == 2 else (NAMESPACE, parts[0])
+    if len(parts) > 2 or not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+        raise ModelLoadingError(f"{address!r} names no model of the hub; give {PREFIX}NAME or {PREFIX}NAMESPACE/NAME")
+    return namespace, name
+
+
+def _reason(error: Exception, filename: str) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return f"not in its cache, and not to be fetched: {_line(error.__cause__ or 'HF_HUB_OFFLINE is set')}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such repository, or it is private"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"the repository has no {filename}"
+    return f"{type(error).__name__}: {_line(error)}"
+
+
+def _line(error: tp.Union[BaseException, str]) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> tp.Iterator[None]:
+    """No bars of the hub's own in a log file."""
+    from huggingface_hub import utils
+
+    change = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    if change:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if change:
+            utils.enable_progress_bars()

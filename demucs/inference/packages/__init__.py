@@ -1,0 +1,1 @@
+"""Files of models: ours, and those of published Demucs, read as untrusted."""
