@@ -154,3 +154,17 @@ def test_file_like_output_is_understood_too(tmp_path):
     program = soundstretch.Soundstretch(str(fake(tmp_path, "cat")), (2, 3, 2))
     wav = music().clamp(-.9, .9)
     assert (program.stretch(wav, RATE, pitch=1, tempo=2) - wav).abs().max() <= 1.5 / 32768   # half a step, and in level
+
+
+def test_a_program_that_a_signal_ends_is_started_again_a_few_times(tmp_path):
+    """A scheduler's warning reaches every process of a job."""
+    starts = tmp_path / "starts"
+    ended = f"echo >> {starts}; [ $(wc -l < {starts}) -gt %d ] || kill -USR2 $$; exec cat"
+    wav = music().clamp(-.9, .9)
+    program = soundstretch.Soundstretch(str(fake(tmp_path, ended % 2)), (2, 3, 2))
+    assert program.stretch(wav, RATE, pitch=1, tempo=2).shape == wav.shape
+    assert len(starts.read_text().splitlines()) == 3
+    program = soundstretch.Soundstretch(str(fake(tmp_path, ended % 1000)), (2, 3, 2))
+    with pytest.raises(ToolError, match=r"exit code -12"):
+        program.stretch(wav, RATE, pitch=1, tempo=2)
+    assert len(starts.read_text().splitlines()) == 3 + soundstretch.TRIES
