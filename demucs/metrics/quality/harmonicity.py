@@ -69,7 +69,7 @@ def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.0
     length = signal.shape[-1]
     duration = 2 * periods_per_window / minimum_pitch
     half = int(duration * samplerate) // 2 - 1
-    frames = int(np.floor((length / samplerate - duration) / time_step + 1e-9)) + 1
+    frames = int(np.floor((length / samplerate - duration) / time_step)) + 1
     if frames < 1:
         raise AudioError(f"the signal lasts {length / samplerate:.3f} s, but harmonicity with minimum_pitch="
                          f"{minimum_pitch:g} Hz needs at least {duration:.3f} s: give more, or a higher pitch")

@@ -20,7 +20,7 @@ import numpy as np
 from ...errors import AudioError
 from .spectra import ratio_in_decibels, signals, spectra
 
-N_FFT, HOP = 2048, 1024       # samples; at 44.1 kHz a leak may come up to some 20 ms late
+N_FFT, HOP = 2048, 1024       # samples; at 44.1 kHz a leak may come up to 5 ms late
 SECONDS = 2.                  # over which a leak is taken to be filtered the same way
 LEAST_FRAMES = 4              # per other estimate; with fewer, chance predicts too much to be taken off
 FLOOR = -40.                  # dB: below, what is left of chance decides
@@ -62,7 +62,8 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
                 part, own, theirs = _predicted(covariance, source)
                 # What chance predicts of the unpredicted rest is taken off; negative values even out in the sum.
                 part = own - (own - part) * count / (count - others)
-                predicted[source] += (part * np.minimum(1, theirs / np.maximum(own, TINY))).sum()
+                share = np.divide(part, own, out=np.zeros_like(own), where=own > 0)
+                predicted[source] += (share * np.minimum(own, theirs)).sum()
                 whole[source] += own.sum()
     return np.minimum(0, ratio_in_decibels(np.maximum(predicted, 0), whole, FLOOR))
 
