@@ -77,12 +77,12 @@ def run(args: argparse.Namespace) -> None:
         experiments.collect_run(name, experiments=args.experiments, results=args.results)
     whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
     evaluations = [scoring.evaluate(
-        model, songs, name=name, folder=folder, args=args, settings={**settings, **collect.precision(model)},
+        model, songs, name=name, folder=folder, args=args, settings={**collect.precision(model), **settings},
         metrics=whole, save_to=args.save, examples=args.results / "examples" / name)]
     for other, separator in references.items():
         evaluations.append(scoring.evaluate(
             separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{scoring.RECORD}_{other}",
-            settings={**settings, **collect.precision(separator)}))
+            settings={**collect.precision(separator), **settings}))
     scoring.report(evaluations, folder)
 
 

@@ -46,10 +46,10 @@ class Separated(tp.NamedTuple):
 
 def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics: tp.Sequence[str] = ("nsdr",),
                     sums: bool = False, sources: tp.Optional[tp.Sequence[str]] = None,
-                    folded: tp.Optional[tp.Mapping[str, str]] = None, shifts: int = 1, overlap: float = 0.25,
-                    split: bool = True, segment: tp.Optional[float] = None, seed: int = 0, device: Device = None,
+                    folded: tp.Optional[tp.Mapping[str, str]] = None, seed: int = 0, device: Device = None,
                     files: tp.Optional[TrackFiles] = None, save_to: tp.Optional[Path] = None,
-                    keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1) -> tp.List[TrackScores]:
+                    keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1, **settings: tp.Any
+                    ) -> tp.List[TrackScores]:
     """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
 
     Args:
@@ -60,12 +60,13 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
         sums: score sums of sources, too.
         sources: names of the references; default: the separator's sources.
         folded: the separator's sources that are added to another one before scoring, {source: other source}.
-        shifts, overlap, split, segment, seed: as in `apply.separate`; each track draws its own shifts from `seed` and
-            its name, so that a score does not depend on which other tracks are evaluated.
+        seed: of the shift trick; each track draws its own shifts from it and its name, so that a score does not depend
+            on which other tracks are evaluated.
         device: where to separate, and to score where it is a CUDA device; default: where the model is.
         files: where results go, and where those of before are looked for.
         save_to: folder for the estimates, as TRACK/SOURCE.mp3.
         keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track.
+        settings: further ones of `apply.separate`: shifts, overlap, split, segment.
 
     Raises:
         ConfigError: for an unknown metric.
@@ -79,7 +80,6 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
     if isinstance(separator, SeparatedFolder):
         separator.require(mine)
     names = list(sources or separator.sources)
-    settings = dict(shifts=shifts, overlap=overlap, split=split, segment=segment, seed=seed, device=device)
     where = _scoring_device(separator, device)
     marks = {track.name: _fingerprint(separator, track) for track in mine} if files is not None else {}
     done = _done_before(mine, marks, files, save_to, names) if files is not None else {}
@@ -91,7 +91,8 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
             continue
         begin = time.monotonic()
         try:
-            song = separate_track(separator, track, sources=names, folded=folded or {}, **settings)
+            song = separate_track(separator, track, sources=names, folded=folded or {}, seed=seed, device=device,
+                                  **settings)
             between = time.monotonic()
             scores = _score_anywhere(song, names, separator.samplerate, metrics, sums, where)
         except AudioError as error:
