@@ -95,3 +95,17 @@ def test_nothing_is_left(signals):
     assert scores.scores["bass"]["si_sdr"] is None and scores.scores["bass"]["nsdr"] > 70
     assert scores.condition is None and scores.ill_conditioned is False
     assert scores.scores["instrumental"]["SDR"] is not None
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_scores(signals):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    names = ("nsdr", "si_sdr", "bsseval")
+    here = score(*signals, STEMS, RATE, metrics=names, sums=True)
+    there = score(*(wav.cuda() for wav in signals), STEMS, RATE, metrics=names, sums=True)
+    assert there.ill_conditioned == here.ill_conditioned and list(there.scores) == list(here.scores)
+    for name, scores in here.scores.items():
+        assert list(there.scores[name]) == list(scores) and list(there.frames[name]) == list(here.frames[name])
+        for metric, value in scores.items():
+            assert there.scores[name][metric] == pytest.approx(value, abs=1e-4), (name, metric)     # dB
