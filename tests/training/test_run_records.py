@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import REPOSITORY, require_program
 from training.conftest import TINY
 from training.test_runs import settings, solver_in
@@ -55,6 +56,18 @@ def test_a_real_run_in_a_copy_of_the_code(songs, tmp_path):
     found = {row.state: row for row in runs.rows(root / "outputs" / "xps", slurm=Slurm())}
     assert set(found) == {"done", "failed"}
     assert str(songs) in found["failed"].why and found["done"].epochs_done == 1 and found["done"].sessions == 1
+
+
+def test_machines_of_a_group(monkeypatch):
+    """Two nodes, of which one has another GPU."""
+    class Pair:
+        device = torch.device("cuda", 0)
+
+        def gather(self, value):
+            return [value, ("n2", "NVIDIA A100"), ("n2", "NVIDIA A100")]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(records.platform, "node", lambda: "n1")
+    assert records.machines(Pair()) == (["n1", "n2"], {"NVIDIA H200": 1, "NVIDIA A100": 2})
 
 
 def test_differences_of_several_sessions(songs, tmp_path, monkeypatch):
