@@ -258,7 +258,7 @@ def table(found: tp.Sequence[RunRow], width: int) -> str:
         if index > 0:
             row = found[index - 1]
             below = [row.why] if row.why else []
-            if row.log and row.state not in ("done", "new", "queued"):
+            if row.log and row.state not in ("done", "new", "queued") and not (row.why and row.why in row.log):
                 below.append(row.log)
             lines += [_cut(f"    {text}", width) for text in below]
     return "\n".join(lines)

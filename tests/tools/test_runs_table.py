@@ -159,6 +159,11 @@ def test_stopped_and_failed_ones_that_go_on(outputs):
     assert rows["cafe0003"].state == "done" and rows["cafe0003"].epochs_done == 360 and rows["cafe0003"].eta is None
 
 
+def test_a_reason_that_the_log_ends_with_is_shown_once(outputs):
+    write_run(outputs, "cafe0001", "failed", reason="no songs here", log="[01-01 00:00:09] no songs here")
+    assert runs.table(runs.rows(outputs / "xps", slurm=NO_SLURM), 150).count("no songs here") == 1
+
+
 def test_a_job_without_a_folder(outputs):
     queue = Queue([job("7", "PENDING", "Resources", "cafe0001"), job("8", "PENDING", "Dependency", "cafe0001"),
                    job("9", "PENDING", "Resources")])
