@@ -12,6 +12,7 @@ start; the line printed says why. Nothing here needs torch: a batch script calls
 
 import argparse
 import enum
+import json
 import os
 import pickle
 import subprocess
@@ -27,6 +28,7 @@ from demucs.schema import RunStatus
 EXPERIMENTS = Path("outputs") / "xps"
 ATTEMPTS = "attempts.json"
 CHECKPOINTS = ("checkpoint.th", "checkpoint_previous.th")
+ROOM = 1024               # bytes of the account
 MOST = 3                  # starts in a row without progress
 KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
 TERMINATED = KILLED + 15
@@ -112,7 +114,7 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
     if why == "SIGTERM" or (terminated and state in ("running", "")):
         return Verdict.STOPPED, "it was stopped by SIGTERM"
     place = f"in epoch {status.epoch}, after step {status.step}" if status is not None else "before training began"
-    reason = {"stopped": f"it was stopped by {why}", "failed": f"it failed: {why}"}.get(
+    reason = {"stopped": f"it was stopped by {why}", "failed": f"it failed: {why}" + (words and f"; {words}")}.get(
         state, words or f"a process ended with status {exit_status}") + f" ({place})"
     if progressed:
         return Verdict.AGAIN, reason
@@ -127,6 +129,14 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
 def job_id() -> str:
     """Of this job, or of the array that it is part of: the same for all starts."""
     return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
+
+
+def keep_account(folder: Path, **account: tp.Any) -> None:
+    """Write the account in the place where it was: that works on a full disk as well. A file that is cut short counts as
+    none, and then only the number of starts is lost."""
+    text = json.dumps(account).encode()
+    with open(os.open(folder / ATTEMPTS, os.O_RDWR | os.O_CREAT, 0o666), "wb", buffering=0) as file:
+        file.write(text.ljust(ROOM - 1)[:ROOM - 1] + b"\n")
 
 
 def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
@@ -166,8 +176,7 @@ def begin(folder: Path) -> tp.Tuple[int, str]:
         return NOTHING_TO_START, f"the chain has ended before: {last.get('reason')}"
     folder.mkdir(parents=True, exist_ok=True)
     start = position(folder)
-    schema.write_json({"job": job_id(), "start": start, "fruitless": last.get("fruitless", 0) if same else 0},
-                      folder / ATTEMPTS)
+    keep_account(folder, job=job_id(), start=start, fruitless=last.get("fruitless", 0) if same else 0)
     return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
 
 
@@ -186,8 +195,7 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
             status = None                                          # of an earlier start
     verdict, reason = judge(exit_status=exit_status, status=status, progressed=progressed, ever=now is not None,
                             fruitless=fruitless, preempted=preempted, words=words, most=most)
-    schema.write_json({"job": job_id(), "start": start, "fruitless": fruitless, "verdict": verdict.name,
-                       "reason": reason}, folder / ATTEMPTS)
+    keep_account(folder, job=job_id(), start=start, fruitless=fruitless, verdict=verdict.name, reason=reason[:500])
     return verdict, reason
 
 
