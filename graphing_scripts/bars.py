@@ -46,6 +46,7 @@ def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselin
             groups[-1] = Group(scored, [*groups[-1].rows, *(row for row in rows if row not in groups[-1].rows)])
         else:
             groups.append(Group(scored, rows))
+    groups = [Group(group.heading, sorted(group.rows, key=lambda row: row.kind != RUN)) for group in groups]
     if groups:
         first = next(run for run in runs if measured(run, family))
         beside = baselines.choose(table, subject_of(first, family)).beside

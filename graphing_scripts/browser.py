@@ -141,5 +141,6 @@ class Browser:
 
     def print(self, path: Path) -> None:
         """Write a PDF of the page as a printer gets it."""
+        self.call("Emulation.setEmulatedMedia", media="print", features=[])
         answer = self.call("Page.printToPDF", printBackground=False, preferCSSPageSize=True)
         path.write_bytes(base64.b64decode(answer["data"]))

@@ -116,6 +116,7 @@ def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Seque
         tracks = [{track.name: track for track in made.tracks} for made in evaluations]
         shared = [name for name in tracks[0] if all(name in several for several in tracks)]
         head = ["track", *(f"{run.name}, mean" for run in scored)]
+        signed = range(len(head), len(head) + len(sources) + 1)
         rows: tp.List[tp.List[Cell]] = [[name, *(_mean(several[name], sources, metric) for several in tracks)]
                                         for name in shared]
         if len(scored) == 2:
@@ -125,8 +126,8 @@ def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Seque
                 changes = [None if a is None or b is None else b - a for a, b in zip(one, two)]
                 row += [*changes, _overall(changes)]
         told = f"; differences are {scored[1].name} minus {scored[0].name}" if len(scored) == 2 else ""
-        parts.append(table(head, rows, sortable=True, caption=f"{per_track(metric)}, mean over sources{told}; a click "
-                                                              f"on a head sorts"))
+        parts.append(table(head, rows, sortable=True, changes=signed, caption=f"{per_track(metric)}, mean over sources"
+                                                                              f"{told}; a click on a head sorts"))
     return "".join(parts)
 
 

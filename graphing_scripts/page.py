@@ -33,10 +33,10 @@ def true_minus(text: str) -> str:
 
 
 def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, caption: str, sortable: bool = False,
-          kinds: tp.Optional[tp.Sequence[str]] = None) -> str:
+          kinds: tp.Optional[tp.Sequence[str]] = None, changes: tp.Container[int] = ()) -> str:
     """A table whose first column names the rows. Numbers are shown with two digits; a string is a cell of text, and
-    one that is given as a row alone is a heading within the table. `kinds` are classes of the rows. "" without a
-    row."""
+    one that is given as a row alone is a heading within the table. `kinds` are classes of the rows, `changes` the
+    columns whose numbers always have a sign. "" without a row."""
     rows = list(rows)
     if not rows:
         return ""
@@ -49,9 +49,10 @@ def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, capti
         if len(row) == 1:
             body.append(f'<tr class="group"><th scope="colgroup" colspan="{len(head)}">{escape(str(row[0]))}</th></tr>')
             continue
-        body.append(f'<tr{kind}><th scope="row">{escape(str(row[0]))}</th>' + "".join(map(_cell, row[1:])) + "</tr>")
+        body.append(f'<tr{kind}><th scope="row">{escape(str(row[0]))}</th>' + "".join(
+            _cell(value, plus=column in changes) for column, value in enumerate(row[1:], start=1)) + "</tr>")
     return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(caption)}">'
-            f'<table{" class=sortable" if sortable else ""}><caption>{escape(caption)}</caption>'
+            f'<table{" class=sortable" if sortable else ""}><caption><span>{escape(caption)}</span></caption>'
             f"<thead><tr>{cells}</tr></thead><tbody>{''.join(body)}</tbody></table></div>")
 
 
@@ -59,11 +60,11 @@ def _sorter(name: str) -> str:
     return f'<button type="button">{escape(name)}</button>'
 
 
-def _cell(value: Cell) -> str:
+def _cell(value: Cell, plus: bool) -> str:
     if isinstance(value, str):
         return f'<td class="text">{escape(value)}</td>'
     exact = "" if value is None else f' data-value="{value:.6f}"'
-    return f"<td{exact}>{number(value)}</td>"
+    return f"<td{exact}>{number(value, plus=plus)}</td>"
 
 
 def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
@@ -97,9 +98,8 @@ def players(cut: Excerpt) -> str:
             what = REFERENCE if column == REFERENCE else f"separated{by}"
             figures.append(_player(f"{source}, {what}", clips[column]))
         parts.append(f'<div class="clips">{"".join(figures)}</div>')
-    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(
-        f"{cut.seconds:.0f} s from second {cut.start:.0f}. A click on a picture plays from there; changing to another "
-        f"player goes on at the same moment.", "quiet") + f'<div class="listen">{"".join(parts)}</div>')
+    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(f"{cut.seconds:.0f} s from second {cut.start:.0f}.", "quiet")
+            + f'<div class="listen">{"".join(parts)}</div>')
 
 
 def _player(what: str, clip: Clip) -> str:
@@ -135,7 +135,8 @@ def folded(title: str, *parts: str, on_paper: bool = False) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text; "" where there is none."""
-    return f"<p{f' class={kind}' if kind else ''}>{escape(text)}</p>" if text else ""
+    attribute = f' class="{kind}"' if kind else ""
+    return f"<p{attribute}>{escape(text)}</p>" if text else ""
 
 
 def notes(texts: tp.Sequence[str]) -> str:

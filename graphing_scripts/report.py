@@ -54,7 +54,7 @@ def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, s
     evaluations = {run.evaluation.name: run.evaluation for run in runs if run.evaluation is not None}
     base = next(iter(evaluations.values()), None)
     heading = f"{runs[0].name} and {', '.join(run.name for run in runs[1:])}"
-    head = f"<h1>{escape(heading)}</h1>" + "".join(
+    head = f"<h1>Comparison of {escape(heading)}</h1>" + "".join(
         paragraph(text, "summary") for text in compared.verdicts(runs, paired)) + notes([*missing, *limits]) + "".join(
         paragraph(text, "quiet") for run in runs for text in run.notes)
     pairs = {key: compared.differences(base, evaluations, found, limits) for key, found in paired.items() if base}

@@ -213,7 +213,8 @@ def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seco
     cuts = [excerpt(found, sources, seconds) for found in shared_tracks(folders)[:tracks]]
     told = (f"Spectrograms from {LOWEST:.0f} Hz to {HIGHEST / 1000:.0f} kHz on a logarithmic scale, brightness over "
             f"{RANGE:.0f} dB, the same in all pictures of a song.")
-    return paragraph(told, "quiet") + "".join(map(players, cuts)) if cuts else ""
+    how = "A click on a picture plays from there; another player of the same song goes on at the same moment."
+    return paragraph(told, "quiet") + paragraph(how, "quiet screen") + "".join(map(players, cuts)) if cuts else ""
 
 
 def made_by(chain: Chain) -> str:

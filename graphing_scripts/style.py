@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from demucs.metrics.aggregates import ALL
 
@@ -22,6 +25,9 @@ _SOURCE_COLORS = {"drums": "#D55E00", "bass": "#1E82C8", "other": "#009E73", "vo
 _MORE_COLORS = ("#8C5A4A", "#3D9AA8", "#8C7B00", "#7A52A3")
 _RUN_COLORS = ("#1E82C8", "#D55E00", "#009E73", "#CC79A7", "#7A52A3", "#8C7B00")
 _RUN_DASHES: tp.Tuple[tp.Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+
+
+DPI = 150    # of PNGs
 
 
 @dataclass(frozen=True)
@@ -106,18 +112,21 @@ def settle(figure: Figure) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG text; the same figure gives the same text."""
+    """The figure as SVG text; the same figure gives the same text. Call it within `themed`."""
     settle(figure)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    buffer, dpi = io.StringIO(), figure.dpi
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})    # `savefig` would draw twice
+    figure.dpi = dpi
     return buffer.getvalue()
 
 
 def save(figure: Figure, folder: Path, name: str) -> tp.List[Path]:
-    """Write NAME.png and NAME.svg to `folder`."""
+    """Write NAME.png and NAME.svg to `folder`. Call it within `themed`."""
     folder.mkdir(parents=True, exist_ok=True)
     png, vector = folder / f"{name}.png", folder / f"{name}.svg"
-    settle(figure)
-    figure.savefig(png, dpi=150, metadata={"Software": None})
     vector.write_text(svg(figure), encoding="utf-8")
+    figure.dpi = DPI
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(png, dpi=(DPI, DPI))
     return [png, vector]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as tp
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from readers import Run
 from style import Theme, heading, new_figure, signed, source_color
 
@@ -117,7 +118,8 @@ def paired_scatter(first: Evaluation, second: Evaluation, comparison: Comparison
             won = f"{found.won} won, {found.lost} lost{tied}\n{family.across} {signed(found.value, plus=True)} dB"
             axes.annotate(won, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=8.5, color=theme.text)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
-        axes.yaxis.set_major_locator(axes.xaxis.get_major_locator())
+        for side in (axes.xaxis, axes.yaxis):
+            side.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
         axes.grid(linewidth=0.6)
         axes.set_axisbelow(True)
     return figure

@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import report_image
 import soundfile
 from browser import Browser
 from chains import find_chains
 from conftest import REPOSITORY, require_program
+from PIL import Image
 from report import comparison, report
 
 from demucs import schema
@@ -180,3 +182,20 @@ def test_links_lead_to_the_sections(shown):
                       " document.querySelector(link.getAttribute('href')).querySelector('h2').textContent"
                       " === link.textContent)")
     assert len(found) >= 5 and all(found)
+
+
+def test_the_picture_in_the_documents_is_of_the_record_that_lies_there():
+    """Of its numbers, that is; `python graphing_scripts/report_image.py 4c3a4313` makes it anew."""
+    made = Image.open(report_image.PICTURE)
+    name, _, records = made.text[report_image.LABEL].partition(" ")
+    assert records == report_image.fingerprint(REPOSITORY / "demucs_results" / "runs" / name)
+    assert made.size == (report_image.WIDTH, report_image.HEIGHT)
+
+
+def test_a_picture_of_a_report_is_made(browser, shared_results, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["report_image.py", "759c9a58", "--results", str(shared_results), "--out",
+                                     str(tmp_path / "report.png")])
+    report_image.main()
+    made = Image.open(tmp_path / "report.png")
+    assert made.size == (report_image.WIDTH, report_image.HEIGHT) and len(made.convert("RGB").getcolors(256)) > 20
+    assert made.text[report_image.LABEL].startswith("759c9a58 ")

@@ -1,0 +1,58 @@
+"""Picture of a run's report as a browser shows it, for README.md: docs/images/report.png.
+
+It needs Chromium. What the picture was made from stands in it, so that a test can say when it is out of date.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import common
+from browser import Browser
+from chains import find_chains
+from PIL import Image, PngImagePlugin
+from readers import RECORDS
+from report import report
+
+from demucs.errors import SignatureError, ToolError
+
+PICTURE = common.REPOSITORY / "docs" / "images" / "report.png"
+WIDTH, HEIGHT = 1100, 1750
+LABEL = "demucs-record"      # of the text in the PNG
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the records in a run's folder: their SHA-256, the first 16 digits."""
+    found = hashlib.sha256()
+    for path in (folder / name for name in RECORDS):
+        found.update(path.read_bytes() if path.exists() else b"")
+    return found.hexdigest()[:16]
+
+
+def main() -> None:
+    parser = common.parser(__doc__, "python graphing_scripts/report_image.py 4c3a4313")
+    parser.add_argument("--out", type=Path, default=PICTURE, help="default: docs/images/report.png")
+    arguments = parser.parse_args()
+    chain, *others = find_chains(arguments.runs, arguments.results)
+    folder = arguments.results / "runs" / chain.name
+    if others or not folder.is_dir():
+        raise SignatureError(f"name one run of {arguments.results / 'runs'}: the picture is of a single report")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        raise ToolError("chromium is not installed: sudo apt-get install -y chromium")
+    with tempfile.TemporaryDirectory() as place, Browser(program) as browser:
+        page, shot = Path(place) / "report.html", Path(place) / "report.png"
+        page.write_text(report(chain, arguments.results / "examples" / chain.name), encoding="utf-8")
+        browser.look(width=WIDTH)
+        browser.open(page)
+        browser.picture(shot, height=HEIGHT)
+        text = PngImagePlugin.PngInfo()
+        text.add_text(LABEL, f"{chain.name} {fingerprint(folder)}")
+        # a palette: a third of the size, and pictures of text lose nothing
+        Image.open(shot).convert("RGB").quantize(colors=128).save(arguments.out, pnginfo=text, optimize=True)
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    common.run(main)
