@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?=
 export PYTHON
-EXTRAS ?= train,evaluate,graphs,dev
+EXTRAS ?= train,evaluate,graphs,curves,dev
 
 .PHONY: help programs setup test demo demo-long oracle bench clean
 

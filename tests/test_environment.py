@@ -74,7 +74,7 @@ def test_requirements_are_the_project_with_its_constraints(repository, project):
     constraint, editable = lines
     assert constraint == "-c constraints.txt"
     extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", editable)[1].split(",")
-    assert set(extras) == set(project["optional-dependencies"]) - {"dev", "quantize"}
+    assert set(extras) == set(project["optional-dependencies"]) - {"dev", "quantize", "curves"}
 
 
 def test_conda_environment_has_the_same_packages_and_the_programs(repository, project):
