@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .products import DILATED
+
 if tp.TYPE_CHECKING:
     from .blocks import DecoderBlock, EncoderBlock
     from .dconv import DConv
@@ -89,7 +91,7 @@ def _finish(block: "EncoderBlock", x: torch.Tensor) -> None:
     kernel, bias = _kernel(block.rewrite, x.dtype)
     for start, stop in _spans(x, 3, len(kernel)):
         part = x[..., start:stop]
-        torch.mul(*_signal_and_gate(F.conv2d(part, kernel, bias)), out=part)
+        torch.mul(*_signal_and_gate(F.conv2d(part, kernel, bias, dilation=DILATED)), out=part)
 
 
 def _decode(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, axis: int, dtype: torch.dtype, places: Span,

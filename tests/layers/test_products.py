@@ -7,15 +7,6 @@ from torch.nn import functional as F
 from demucs.layers import products
 
 
-@pytest.fixture(autouse=True)
-def two_threads():
-    """With one thread, torch's own are as fast."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("shape", [(1, 700, 48), (2, 3, 211, 32), (1025, 24)])
 @pytest.mark.parametrize("biased", [True, False])
 def test_linear(shape, biased):
@@ -60,7 +51,7 @@ def test_layer_has_the_parameters_of_torch_and_trains():
 def test_training_other_types_and_small_factors_stay_with_torch(monkeypatch):
     convolved = []
     convolution = F.conv2d
-    monkeypatch.setattr(F, "conv2d", lambda *args: (convolved.append(1), convolution(*args))[1])
+    monkeypatch.setattr(F, "conv2d", lambda *args, **settings: (convolved.append(1), convolution(*args, **settings))[1])
     x, weight = torch.randn(700, 48), torch.randn(31, 48)
     products.linear(x, weight)
     with torch.no_grad():
@@ -68,10 +59,7 @@ def test_training_other_types_and_small_factors_stay_with_torch(monkeypatch):
         products.linear(x.double(), weight.double())
         with torch.autocast("cpu", torch.bfloat16):
             assert products.linear(x, weight).dtype == torch.bfloat16
-        torch.set_num_threads(1)
-        products.linear(x, weight)
         assert not convolved
-        torch.set_num_threads(2)
         products.linear(x, weight)
         assert convolved
 
