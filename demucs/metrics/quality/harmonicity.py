@@ -24,9 +24,9 @@ FRAMES_AT_ONCE = 64
 REACH = 0.25                     # part of the window length that autocorrelations are used up to
 NEARLY = 0.8                     # maxima are looked at closely that come this near the highest at half samples
 ASIDE = 1e-7                     # samples that a place is moved, where it would be on a sample and a sinc is 0 / 0
-# A maximum is searched with parabolas through three points of the interpolated function, ever closer together: first with
-# a sinc that reaches over few samples, then with one that reaches as far as Praat's.
-SEARCH = ((60, (0.25, 0.08)), (700, (0.06, 0.01)))
+# Maxima are searched with parabolas through three points of the interpolated function, ever closer together: first with a
+# sinc that reaches over few samples, then, the highest of each frame, with one that reaches as far as Praat's.
+SEARCH = ((60, (0.25, 0.08), 10 ** 6), (700, (0.06, 0.01), 4))      # samples to either side, steps, how many maxima
 
 
 class Harmonicity(tp.NamedTuple):
@@ -145,29 +145,36 @@ def _highest(fine: np.ndarray, last: int) -> np.ndarray:
     rough = np.where((here > 0) & (here > before) & (here >= after), around.max(axis=-1), 0.)
     kept = (rough > 0) & (rough >= NEARLY * rough.max(axis=1, keepdims=True))
     rows, lags = np.nonzero(kept)
+    places = around[rows, lags].argmax(axis=-1) / 2 - 1
+    lags = lags + 2
+    heights = np.zeros(len(rows))
+    for depth, steps, most in SEARCH:
+        chosen = _first_of_each(rows, heights, most)
+        rows, lags = rows[chosen], lags[chosen]
+        places, heights = _climb(_interpolated(correlation, rows, lags, depth), places[chosen], steps)
+        heights = np.where(heights > 1, 1 / heights, heights)
     best = np.zeros(len(rough))
-    if rows.size:
-        nearest = around[rows, lags].argmax(axis=-1) / 2 - 1
-        heights = _between(correlation, rows, lags + 2, nearest)
-        np.maximum.at(best, rows, np.where(heights > 1, 1 / heights, heights))
+    np.maximum.at(best, rows, heights)
     return best
 
 
-def _between(correlation: np.ndarray, rows: np.ndarray, lags: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Heights [candidates] of the maxima near the samples (row, lag), as a sinc through the samples around has them.
+def _first_of_each(rows: np.ndarray, heights: np.ndarray, most: int) -> np.ndarray:
+    """Places of the `most` highest candidates of each row; `rows` is sorted."""
+    order = np.lexsort((-heights, rows))
+    return order[np.arange(len(rows)) - np.searchsorted(rows, rows) < most]
 
-    `place` is where the search starts, in samples from the lag, at most one away.
-    """
-    for depth, steps in SEARCH:
-        height = _interpolated(correlation, rows, lags, depth)
+
+def _climb(height: tp.Callable[[np.ndarray], np.ndarray], place: np.ndarray, steps: tp.Sequence[float]
+           ) -> tp.Tuple[np.ndarray, np.ndarray]:
+    """Places [candidates] of maxima near `place`, at most one sample from the lag, and their heights."""
+    best = height(place)
+    for step in steps:
+        low, high = height(place - step), height(place + step)
+        curve = low - 2 * best + high
+        move = np.where(curve < 0, 0.5 * (low - high) / np.where(curve < 0, curve, 1), 0.) * step
+        place = np.clip(place + np.clip(move, -step, step), -1, 1)
         best = height(place)
-        for step in steps:
-            low, high = height(place - step), height(place + step)
-            curve = low - 2 * best + high
-            move = np.where(curve < 0, 0.5 * (low - high) / np.where(curve < 0, curve, 1), 0.) * step
-            place = np.clip(place + np.clip(move, -step, step), -1, 1)
-            best = height(place)
-    return best
+    return place, best
 
 
 def _interpolated(correlation: np.ndarray, rows: np.ndarray, lags: np.ndarray, depth: int
