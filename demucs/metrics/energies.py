@@ -1,9 +1,9 @@
 """nSDR and SI-SDR of whole tracks and SDR of frames, of sources and of sums of sources at once.
 
 All of them follow from inner products of the reference r, the estimate e and the error d = r - e. For a sum of sources
-these are sums of those of its parts. So one pass over a track suffices for its sources and for any sums of them: a small
-matrix of inner products per frame. It computes in float64 without a copy of the track in float64, and since errors are
-subtracted first, that of an exact copy is exactly zero.
+these are sums of those of its parts. So one pass over a track suffices for its sources and for any sums of them: a
+small matrix of inner products per frame. It computes in float64 without a copy of the track in float64, and since
+errors are subtracted first, that of an exact copy is exactly zero.
 
     nSDR    10 log10( (|r|^2 + delta) / (|d|^2 + delta) )                                    see `nsdr`
     SI-SDR  10 log10( |a r|^2 / |a r - e|^2 ),  a = <r, e> / |r|^2                           see `bsseval.si_sdr`
