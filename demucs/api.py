@@ -73,6 +73,7 @@ class Separator:
             KeyboardInterrupt, ends the separation.
         callback_arg: see `callback`.
         seed: of the random delays.
+        precision: "float32", or "bf16" for convolutions and matrix products in bfloat16.
 
     Raises:
         LoadModelError: where the model cannot be had.
@@ -83,7 +84,8 @@ class Separator:
                  device: tp.Union[None, str, torch.device] = "cuda" if torch.cuda.is_available() else "cpu",
                  shifts: int = 1, overlap: float = 0.25, split: bool = True, segment: tp.Optional[float] = None,
                  jobs: int = 0, progress: bool = False, callback: tp.Optional[Callback] = None,
-                 callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0):
+                 callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0,
+                 precision: str = "float32"):
         if isinstance(model, nn.Module):
             self._model = model
         else:
@@ -95,7 +97,7 @@ class Separator:
                 raise LoadModelError(str(error)) from error
         self._settings: tp.Dict[str, tp.Any] = {}
         self.update_parameter(device, shifts, overlap, split, segment, jobs, progress, callback, callback_arg,
-                              seed=seed)
+                              seed=seed, precision=precision)
 
     def update_parameter(self, device: tp.Union[None, str, torch.device, _NotProvided] = NotProvided,
                          shifts: tp.Union[int, _NotProvided] = NotProvided,
@@ -106,10 +108,12 @@ class Separator:
                          progress: tp.Union[bool, _NotProvided] = NotProvided,
                          callback: tp.Union[None, Callback, _NotProvided] = NotProvided,
                          callback_arg: tp.Union[None, tp.Dict[str, tp.Any], _NotProvided] = NotProvided, *,
-                         seed: tp.Union[int, _NotProvided] = NotProvided) -> None:
+                         seed: tp.Union[int, _NotProvided] = NotProvided,
+                         precision: tp.Union[str, _NotProvided] = NotProvided) -> None:
         """Change what is given; the rest stays. The arguments and errors are those of the class."""
         given = {"device": device, "shifts": shifts, "overlap": overlap, "split": split, "segment": segment,
-                 "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed}
+                 "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed,
+                 "precision": precision}
         if not isinstance(device, _NotProvided) and device is not None:
             given["device"] = usable_device(str(device))
         self._settings.update({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})

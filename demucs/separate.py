@@ -43,6 +43,10 @@ def get_parser() -> argparse.ArgumentParser:
                        help="threads on a CPU, each with the memory of a segment (default: %(default)s)")
     group.add_argument("--seed", type=int, default=0, help="of the random delays (default: %(default)s)")
 
+    group.add_argument("--precision", choices=["float32", "bf16"], default="float32",
+                       help="bf16 multiplies in 16 bits: faster where the processor can, some 40 dB below the result "
+                            "(default: %(default)s)")
+
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
                        help="folder for the results, which go to OUT/NAME (default: %(default)s)")
@@ -92,7 +96,8 @@ def load(args: argparse.Namespace) -> "Separator":
                              else "cpu")
     model = args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
     separator = Separator(model, args.repo, device=device, shifts=args.shifts, split=args.split, overlap=args.overlap,
-                          segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed)
+                          segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed,
+                          precision=args.precision)
     longest = longest_segment(separator.model)
     if args.segment is not None and args.segment > longest:
         raise ConfigError(f"--segment {args.segment:g}: the model knows no longer pieces than it was trained on; the "

@@ -26,6 +26,7 @@ from ..dsp.randomness import generator
 from ..errors import AudioError, ConfigError
 from ..models.htdemucs import HTDemucs
 from .bag import BagOfModels, longest_segment
+from .precision import check_precision, computing_in
 
 MAX_SHIFT_SECONDS = 0.5
 
@@ -90,7 +91,7 @@ def usable_device(name: str) -> torch.device:
 def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: bool = True, overlap: float = 0.25,
              transition_power: float = 1., segment: tp.Optional[float] = None,
              device: tp.Union[None, str, torch.device] = None, seed: int = 0,
-             progress: tp.Optional[Progress] = None, workers: int = 0) -> torch.Tensor:
+             progress: tp.Optional[Progress] = None, workers: int = 0, precision: str = "float32") -> torch.Tensor:
     """Estimates [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`.
 
     The model comes back as it was: in its training mode, on its device. The models of a bag are moved to `device` one
@@ -109,6 +110,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
         seed: of the shift trick.
         progress: called at the start and at the end of each piece, from one thread at a time.
         workers: threads, on a CPU; each takes the memory of one piece.
+        precision: "float32" or "bf16"; see `precision`.
 
     Raises:
         AudioError: for a mixture without samples or of another number of channels.
@@ -119,13 +121,14 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
                          f"got a mixture of shape {tuple(mix.shape)}")
     if shifts < 0:
         raise ConfigError(f"shifts={shifts}: the number of shifts must be 0 or more")
+    check_precision(precision)
     members = _members(model, mix.shape[-1], shifts=shifts, seed=seed, split=split, overlap=overlap,
                        transition_power=transition_power, segment=segment)
     out = torch.zeros(len(mix), len(model.sources), *mix.shape[1:], device=mix.device)
     meter = _Meter(progress, members, models=len(model.models) if isinstance(model, BagOfModels) else 1)
     for member in members:
         with _ready(member.model, device) as where:
-            _add(member, mix, out, segment=segment, device=where, meter=meter,
+            _add(member, mix, out, segment=segment, device=where, meter=meter, precision=precision,
                  workers=workers if where.type == "cpu" else 0)
     out /= max(1, shifts)
     return out
@@ -217,12 +220,12 @@ def _pieces(member: _Member) -> tp.List[_Piece]:
 
 
 def _add(member: _Member, mix: torch.Tensor, out: torch.Tensor, *, segment: tp.Optional[float], device: torch.device,
-         meter: _Meter, workers: int) -> None:
+         meter: _Meter, precision: str, workers: int) -> None:
     """Add a model's part of its estimates, summed over the rounds of the shift trick, to `out` [B, S, A, L]."""
     def answer(piece: _Piece) -> torch.Tensor:
         meter("start", member, piece)
         gain = torch.from_numpy(member.plans[piece.shift].gain(piece.index)).to(device)
-        with torch.no_grad():                # here, because each thread has its own
+        with torch.no_grad(), computing_in(precision, device):     # here, because each thread has its own
             estimate = (_answer(member.model, mix, piece.chunk, segment, device) * gain).to(mix.device)
         meter("end", member, piece)
         return estimate
