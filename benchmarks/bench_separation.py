@@ -1,25 +1,32 @@
-"""Time and peak memory of separating a song with HDemucs, beside published Demucs with the same weights.
+"""Time and peak memory of separating a song with HDemucs and HTDemucs, beside published Demucs with the same weights.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_separation.py [--seconds 180] [--rounds 1]
+    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_separation.py [--seconds 180] [--rounds 1] [--model NAME]
 
-Each separation is a process of its own; they take turns, and the best round counts. The last line is JSON: one entry
-each for time and memory. `ratio` is how many times less ours takes, `error` the largest difference of a sample, for a
-song and estimates of about unit scale.
+Each separation is a process of its own; they take turns, and the best round counts. Published Demucs separates in
+float32, ours in bf16, too: how far its estimates are from those of published Demucs stands in the name of its rows, as
+the nSDR of the worst source. The last line is JSON: for each model and precision one entry for time and one for memory.
+`ratio` is how many times less ours takes, `error` the largest difference of a sample, for a song and estimates of about
+unit scale.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
+import typing as tp
 from pathlib import Path
 
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+from benchmarks.environments import in_turns, python, variables
+
 PEER = REPOSITORY / "benchmarks" / "peers" / "separation_peer.py"
 RATE = 44100
+MODELS = {"hdemucs": "HDemucs", "htdemucs": "HTDemucs"}
+PRECISIONS = {"published": ("float32",), "ours": ("float32", "bf16")}
 
 
 def song(seconds: float) -> np.ndarray:
@@ -34,43 +41,55 @@ def song(seconds: float) -> np.ndarray:
     return (wav / wav.std()).astype(np.float32)
 
 
-def separation(which: str, python: str, source: Path, target: Path) -> dict:
-    """One separation; `python` runs outside of the repository, where published code would find ours instead."""
-    environment = dict(os.environ)
-    environment.pop("PYTHONPATH", None)
-    if which == "ours":
-        environment["PYTHONPATH"] = str(REPOSITORY)
-    done = subprocess.run([python, str(PEER), which, str(source), str(target)], cwd=source.parent, env=environment,
-                          stdout=subprocess.PIPE, check=True)
+def separation(side: str, model: str, precision: str, source: Path, target: Path) -> tp.Dict[str, float]:
+    """One separation. It runs outside of the repository, where published code would find ours instead."""
+    done = subprocess.run([python(side), str(PEER), side, model, precision, str(source), str(target)],
+                          cwd=source.parent, env=variables(side), stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def difference(ours: Path, peer: Path) -> tp.Tuple[float, float]:
+    """Between estimates [S, A, L] in two files: of the worst sample, and as the nSDR in dB of the worst source."""
+    error, worst = 0., float("inf")
+    for one, other in zip(np.load(ours, mmap_mode="r"), np.load(peer, mmap_mode="r")):
+        apart = np.asarray(one, np.float64) - other
+        error = max(error, float(np.abs(apart).max()))
+        worst = min(worst, 10 * np.log10(np.square(other, dtype=np.float64).sum() / max(np.square(apart).sum(), 1e-30)))
+    return error, float(worst)
+
+
+def compare(model: str, seconds: float, rounds: int, folder: Path) -> tp.List[tp.Dict[str, tp.Any]]:
+    """The entries of one model."""
+    measured: tp.Dict[tp.Tuple[str, str], tp.List[tp.Dict[str, float]]] = {}
+    for _, side in in_turns(rounds):
+        for precision in PRECISIONS[side]:
+            done = separation(side, model, precision, folder / "song.npy", folder / f"{side}-{precision}.npy")
+            measured.setdefault((side, precision), []).append(done)
+            print(model, side, precision, done, flush=True)
+    results = []
+    for precision in PRECISIONS["ours"]:
+        error, ndr = difference(folder / f"ours-{precision}.npy", folder / "published-float32.npy")
+        name = MODELS[model] + ("" if precision == "float32" else f" in {precision} ({ndr:.0f} dB)")
+        print(f"{name}: largest difference {error:.1e}, nSDR of the worst source to that of published {ndr:.1f} dB")
+        for key, unit, words in (("seconds", "s", "time"), ("peak_mb", "MB", "peak memory")):
+            best, other = (min(each[key] for each in measured[which])
+                           for which in (("ours", precision), ("published", "float32")))
+            results.append({"name": f"{name}, {seconds:g} s of stereo, {words}", "ours": best, "peer": other,
+                            "ratio": other / best, "error": error, "unit": unit})
+            print(f"  {words}: {best:.1f} {unit}, published {other:.1f} {unit}, {other / best:.2f} times less")
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=180., help="length of the song (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="separations by each (default: %(default)s)")
+    parser.add_argument("--model", choices=MODELS, action="append", help="may be repeated (default: all)")
     args = parser.parse_args()
-    oracle = os.environ.get("DEMUCS_ORACLE", str(REPOSITORY / ".oracle" / "bin" / "python"))
-    if not Path(oracle).exists():
-        sys.exit(f"error: no published Demucs at {oracle}: `make oracle` installs it, or set DEMUCS_ORACLE")
-    pythons = {"published": oracle, "ours": sys.executable}
-    rounds: dict = {"published": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:
-        source, targets = Path(folder) / "song.npy", {which: Path(folder) / f"{which}.npy" for which in pythons}
-        np.save(source, song(args.seconds))
-        for _ in range(args.rounds):
-            for which, python in pythons.items():
-                rounds[which].append(separation(which, python, source, targets[which]))
-                print(which, rounds[which][-1], flush=True)
-        ours, peer = (np.load(targets[which], mmap_mode="r") for which in ("ours", "published"))
-        error = float(np.abs(ours - peer).max())
-    results = []
-    for key, unit, words in (("seconds", "s", "time"), ("peak_mb", "MB", "peak memory")):
-        best, other = (min(each[key] for each in rounds[which]) for which in ("ours", "published"))
-        results.append({"name": f"HDemucs, {args.seconds:g} s of stereo, {words}", "ours": best, "peer": other,
-                        "ratio": other / best, "error": error, "unit": unit})
-        print(f"{words}: {best:.1f} {unit}, published {other:.1f} {unit}, {other / best:.2f} times less")
-    print(f"largest difference: {error:.1e}")
+        np.save(Path(folder) / "song.npy", song(args.seconds))
+        results = [result for model in args.model or MODELS
+                   for result in compare(model, args.seconds, args.rounds, Path(folder))]
     print(json.dumps(results))
 
 

@@ -1,10 +1,10 @@
 """One separation in a process of its own: seconds and peak memory, by published Demucs or by ours.
 
-    PYTHON benchmarks/peers/separation_peer.py published|ours INPUT.npy OUTPUT.npy
+    PYTHON benchmarks/peers/separation_peer.py published|ours hdemucs|htdemucs float32|bf16 INPUT.npy OUTPUT.npy
 
-Run by bench_separation.py, with the Python of the environment that has the code in question. Both build HDemucs with
-its default arguments from the same seed and raise the layer scales from 1e-4 to 0.5, at which every part of the model
-matters to the output. The last line is JSON.
+Run by bench_separation.py, with the Python of the environment that has the code in question. Both build the model with
+its default arguments from the same seed and raise the layer scales to 0.5, at which every part of the model matters to
+the output. The last line is JSON.
 """
 
 import json
@@ -18,25 +18,34 @@ import torch
 SOURCES = ["drums", "bass", "other", "vocals"]
 
 
-def build(which: str) -> tuple:
+def build(which: str, name: str, precision: str) -> tuple:
     """The model, and a function from (model, mixture [1, A, L]) to estimates [1, S, A, L]."""
     torch.manual_seed(0)
     if which == "published":
+        assert precision == "float32", "published Demucs knows no other"
         from demucs.apply import apply_model
         from demucs.hdemucs import HDemucs
-        return HDemucs(SOURCES), lambda model, mix: apply_model(model, mix, shifts=0)
+        from demucs.htdemucs import HTDemucs
+        model = {"hdemucs": HDemucs, "htdemucs": HTDemucs}[name](SOURCES)
+        return model, lambda model, mix: apply_model(model, mix, shifts=0)
     from demucs.inference.apply import separate
+    from demucs.inference.precision import computing_in
     from demucs.models import zoo
-    model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=44100, segment=40.)
-    return model, lambda model, mix: separate(model, mix, shifts=0)
+    model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100,
+                      segment={"hdemucs": 40., "htdemucs": 10.}[name])
+
+    def run(model: torch.nn.Module, mix: torch.Tensor) -> torch.Tensor:
+        with computing_in(precision, mix.device):
+            return separate(model, mix, shifts=0)
+    return model, run
 
 
 def main() -> None:
-    which, source, target = sys.argv[1:]
-    model, separate = build(which)
+    which, name, precision, source, target = sys.argv[1:]
+    model, separate = build(which, name, precision)
     raised = 0
-    for name, parameter in model.named_parameters():
-        if name.endswith(".scale"):
+    for key, parameter in model.named_parameters():
+        if key.endswith(".scale"):
             parameter.data.fill_(0.5)
             raised += 1
     mix = torch.from_numpy(np.load(source))[None]
