@@ -12,7 +12,8 @@ from ..dsp.convert import convert_audio
 from ..errors import AudioError, ConfigError, DatasetError
 from ..metrics.quality.measures import MEASURES, measure_song
 from ..schema import QualityScores, QualityTrack
-from . import package, passes
+from . import passes
+from .packages import package
 from .provenance import commit, now, versions
 from .separated import LAME_DELAY, LAME_PADDING
 from .tracks import MIXTURE, SUFFIXES, stem_files

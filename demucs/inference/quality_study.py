@@ -26,7 +26,8 @@ from ..metrics.quality.correlation import over_separators, over_tracks
 from ..metrics.quality.measures import MEASURES, measure_song
 from ..models import zoo
 from ..schema import QualityColumn, QualityStudy, RankCorrelation, pack_frames, unpack_frames
-from . import package, passes
+from . import passes
+from .packages import package
 from .provenance import commit, now, versions
 from .reference_separators import AverageSpectrumFilter, MixtureAsEstimate
 from .song import separate_song
