@@ -49,7 +49,7 @@ def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselin
     groups = [Group(group.heading, sorted(group.rows, key=lambda row: row.kind != RUN)) for group in groups]
     if groups:
         first = next(run for run in runs if measured(run, family))
-        beside = baselines.choose(table, subject_of(first, family)).beside
+        beside = choose(first, family, table).beside if of_published_sources(first) else ()
         rows = [published_row(row, family) for row in beside] or published(first, family, table)
         told = f"published, {beside[0].test_set}" if beside else \
             f"published, {baselines.TEST_SET}: for orientation, not comparable"
@@ -66,6 +66,16 @@ def subject_of(run: Run, family: Family) -> Subject:
     if run.scored_on and run.evaluation is None:
         found = dataclasses.replace(found, test_set=run.scored_on, tracks=baselines.TEST_TRACKS)
     return found
+
+
+def of_published_sources(run: Run) -> bool:
+    """Whether a run separates what published numbers are about."""
+    return set(run.sources) == set(baselines.SOURCES)
+
+
+def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> baselines.Selection:
+    """Published numbers sorted for a run's result. Raises FamilyError where it has none in the family."""
+    return baselines.choose(table, subject_of(run, family))
 
 
 def published_row(row: baselines.Baseline, family: Family) -> Row:

@@ -37,6 +37,8 @@ class Part:
     def best(self) -> tp.Optional[int]:
         """Epoch, in the chain's numbers, of the weights that the run kept as its best; None where they are not of one
         of its own epochs."""
+        if not self.run.history:
+            return None
         if newest_is_best(self.run):
             return self.last
         final = self.run.history[-1].best
@@ -73,8 +75,8 @@ class Chain:
 
     @property
     def epochs(self) -> int:
-        """The number of the last epoch."""
-        return self.parts[-1].last
+        """The number of the last epoch that anything is known of."""
+        return max([self.parts[-1].last, *(test.epoch for test in self.tests)])
 
     @property
     def history(self) -> tp.List[EpochRecord]:
@@ -96,8 +98,8 @@ class Chain:
         for part in self.parts:
             found += [Tested(epoch, record.test) for epoch, record in zip(part.epochs, part.run.history) if record.test]
             for printed in part.run.printed:
-                within = printed.epochs is not None and part.first <= printed.epochs <= part.last
-                found.append(Tested(printed.epochs if within and printed.epochs else part.last, printed.numbers))
+                known = printed.epochs if printed.epochs in part.epochs or not part.run.history else None
+                found.append(Tested(known or max(part.last, 1), printed.numbers))
         return sorted(found, key=lambda test: test.epoch)
 
 

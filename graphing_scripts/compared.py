@@ -1,18 +1,19 @@
 """The sections of a report that compares runs: the first named is what the others are held against."""
 
+import dataclasses
 import typing as tp
 
 from bars import ablation_bars
 from chains import Chain
 from curves import comparison_curves
+from forest import forest_plot
 from page import Cell, escape, number, paragraph, picture, table, true_minus
-from plot_comparison import forest_plot
 from readers import Run
 from tracks import paired_scatter, per_track
 
 from demucs.errors import DatasetError
 from demucs.metrics.aggregates import ALL, FAMILIES, Family, track_values
-from demucs.metrics.statistics import Comparison, compare, describe
+from demucs.metrics.statistics import Comparison, Difference, compare, describe
 from demucs.schema import Evaluation, TrackScores
 
 
@@ -31,6 +32,9 @@ def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]]
             except DatasetError as error:
                 notes.append(f"No paired comparison: {error}.")
             else:
+                if len(made.differences) == 2:    # the mean over one source says nothing more
+                    made = dataclasses.replace(made, differences={
+                        source: each for source, each in made.differences.items() if source != ALL})
                 found.setdefault(family.key, []).append(made)
     return found, list(dict.fromkeys(notes))
 
@@ -40,12 +44,19 @@ def _both(first: Evaluation, second: Evaluation, family: Family) -> bool:
                for made in (first, second))
 
 
+def overall(comparison: Comparison) -> tp.Optional[Difference]:
+    """Of the mean over sources, or of the only source."""
+    found = comparison.differences
+    return found.get(ALL) or (next(iter(found.values())) if len(found) == 1 else None)
+
+
 def verdicts(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
     """One sentence per other run: what may be said of it against the first, in the first family that there is."""
     told = []
     for family in FAMILIES.values():
         for found in comparisons.get(family.key, ()):
-            words = true_minus(describe(found.differences[ALL])) if ALL in found.differences else ""
+            whole = overall(found)
+            words = true_minus(describe(whole)) if whole is not None else ""
             told.append(f"{found.first} against {found.second}, {words[0].lower()}{words[1:]}." if words else "")
         if told:
             return told
@@ -78,7 +89,7 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
                          f"{difference.won}, {difference.lost}, {difference.tied}",
                          "< 0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}", difference.verdict])
     level = next(iter(comparisons[0].differences.values())).interval.level
-    told = "; ".join(describe(found.differences[ALL]) for found in comparisons if ALL in found.differences)
+    told = "; ".join(describe(whole) for found in comparisons if (whole := overall(found)) is not None)
     limits = [f"{found.first} minus {found.second}: {true_minus(note)}" for found in comparisons for note in found.notes
               if note not in general]
     several = [picture(lambda theme: ablation_bars(comparisons, first.sources, theme),

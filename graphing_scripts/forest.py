@@ -51,9 +51,7 @@ def forest_plot(comparisons: tp.Sequence[Comparison], theme: Theme,
         label.set_fontweight("bold" if named else "normal")
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.1), max(high, 0.1))
-    axes.set_xlabel(f"Paired difference in {family.label}")
-    axes.xaxis.set_label_coords(0, -0.36 / (0.36 * (1.7 - rows[-1].place)))   # 0.36 inches under the axis
-    axes.xaxis.label.set_horizontalalignment("left")
+    axes.set_xlabel(f"Paired difference in {family.label}", loc="left")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", linewidth=0.7)
     axes.set_axisbelow(True)

@@ -13,7 +13,6 @@ import ast
 import math
 import re
 import typing as tp
-from pathlib import Path
 
 import common  # noqa: F401  (makes the repository importable)
 import numpy as np

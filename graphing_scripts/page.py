@@ -15,6 +15,7 @@ from style import DARK, LIGHT, Theme, svg, themed
 
 HERE = Path(__file__).resolve().parent
 FREQUENCIES = {100.: "100 Hz", 1000.: "1 kHz", 10000.: "10 kHz"}
+NARROWEST = 44.      # rem that a picture takes at least, so that its text can be read on a phone: it scrolls
 escape = html.escape
 
 Cell = tp.Union[str, float, None]
@@ -78,7 +79,8 @@ def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
                 return ""
             data = base64.b64encode(svg(figure).encode("utf-8")).decode("ascii")
             width = figure.get_size_inches()[0] * 5.5   # rem: text comes out alike in all pictures
-        images.append(f'<img class="{theme.name}" style="max-width:{width:.1f}rem" alt="{escape(alt)}" '
+        sizes = f"max-width:{width:.1f}rem;min-width:{min(width, NARROWEST):.1f}rem"
+        images.append(f'<img class="{theme.name}" style="{sizes}" alt="{escape(alt)}" '
                       f'src="data:image/svg+xml;base64,{data}">')
     return f'<div class="wide figure">{"".join(images)}</div>'
 

@@ -148,8 +148,10 @@ def find_runs(arguments: tp.Sequence[str], results: Path) -> tp.List[Run]:
     order = {id(part): place for place, part in enumerate(parts)}
     signatures = [run.signature for run in found]
     for run in found:
-        if run.signature and signatures.count(run.signature) == 1:
-            run.name = run.signature    # rather than that of one of its files
+        if run.signature and signatures.count(run.signature) == 1:    # a better name than that of one of its files
+            if run.evaluation is not None and run.evaluation.name == run.name:
+                run.evaluation = dataclasses.replace(run.evaluation, name=run.signature)
+            run.name = run.signature
     return sorted(found, key=lambda run: order[id(run)])
 
 

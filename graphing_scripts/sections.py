@@ -5,7 +5,7 @@ import typing as tp
 from pathlib import Path
 
 import baselines
-from bars import groups_of, published_row, score_bars, subject_of
+from bars import choose, groups_of, of_published_sources, score_bars, subject_of
 from chains import Chain
 from comparability import family_in_words, statement
 from curves import best_note, tested_curves, training_curves
@@ -37,7 +37,7 @@ def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
     return [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
 
 
-def summary(chain: Chain, rows_of_table: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
+def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
     """The run in a few sentences, the last of which says what published numbers mean beside it."""
     run, families = chain.last, first_families([chain.last])
     told = [_training_sentence(chain)]
@@ -46,14 +46,15 @@ def summary(chain: Chain, rows_of_table: tp.Sequence[baselines.Baseline]) -> tp.
         where = "Its test printed" if run.evaluation is None else \
             f"On {run.evaluation.dataset} ({len(run.evaluation.tracks)} tracks)"
         numbers = [f"{number(rows[family.key][0].values[ALL])} dB {family_in_words(family.key)}" for family in families]
-        told.append(f"{where}: {' and '.join(numbers)}, the mean over sources.")
+        of = "the mean over sources" if len(run.sources) > 1 else f"of {run.sources[0]}"
+        told.append(f"{where}: {' and '.join(numbers)}, {of}.")
         others = [row for row in rows[families[0].key] if row.kind not in (RUN, PUBLISHED)]
         if others:
             compared = ", ".join(f"{row.label} {number(row.values[ALL])} dB" for row in others)
             told.append(f"Separators that learn nothing or next to nothing, in {families[0].name}: {compared}.")
     elif run.history:
         told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name}).")
-    note = baselines.choose(rows_of_table, subject_of(run, families[-1])).sentence if families else ""
+    note = choose(run, families[-1], table_of_published).sentence if families and of_published_sources(run) else ""
     return [" ".join(filter(None, told)), note]
 
 
@@ -106,10 +107,9 @@ def gaps(run: Run, families: tp.Sequence[Family], rows: tp.Sequence[baselines.Ba
     """What lies between the run and the best comparable row of papers' family, one sentence for each family that the
     run's number might be read in; "" where no row is comparable."""
     papers = SDR_MEDIAN_OF_MEDIANS
-    if not measured(run, papers):
+    if not measured(run, papers) or not of_published_sources(run):
         return ""
-    own = subject_of(run, papers)
-    beside = baselines.choose(rows, own).beside
+    own, beside = subject_of(run, papers), choose(run, papers, rows).beside
     told = [statement(subject_of(run, family), beside[0].subject, in_their_family=own.value)
             for family in families if measured(run, family) and beside]
     return "<h3>What lies between this and the best comparable number</h3>" * bool(told) + "".join(
@@ -119,8 +119,8 @@ def gaps(run: Run, families: tp.Sequence[Family], rows: tp.Sequence[baselines.Ba
 def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> str:
     """Published rows of the same family that do not stand beside the run, under the reasons; "" where no row does stand
     beside it. Those of models that were trained on the test set are counted only."""
-    selection = baselines.choose(rows, subject_of(run, family))
-    if not selection.beside and not selection.others:
+    selection = choose(run, family, rows)
+    if not of_published_sources(run) or not (selection.beside or selection.others):
         return ""
     others = [("another kind of model, comparable otherwise", row) for row in selection.others]
     others += [("; ".join(item.reasons), item.row) for item in selection.apart if item.row.family == family.key]

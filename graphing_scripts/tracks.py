@@ -93,15 +93,16 @@ def paired_scatter(first: Evaluation, second: Evaluation, comparison: Comparison
     `comparison` is of the two. Call within `themed(theme)`."""
     family: Family = comparison.family
     sources = [source for source in first.sources if source in second.sources]
-    columns = min(4, len(sources))
+    columns = min(4, max(3, len(sources)))    # a figure of one panel would have no room for its title
     rows = -(-len(sources) // columns)
     figure = new_figure(3.0 * columns, 1.0 + 3.15 * rows)
+    grid = figure.add_gridspec(rows, columns)
     heading(figure, f"{first.name} against {second.name}, track by track",
             f"above the diagonal {first.name} is better; {comparison.tracks} tracks that both have", theme)
     figure.supxlabel(f"{per_track(family.metric)}; along: {second.name}, up: {first.name}", fontsize=10)
     theirs = {track.name: track for track in second.tracks}
     for place, source in enumerate(sources):
-        axes = figure.add_subplot(rows, columns, place + 1)
+        axes = figure.add_subplot(grid[place // columns, place % columns])
         color = source_color(source, sources, theme)
         points = [(x, y) for track in first.tracks if track.name in theirs
                   if (y := track.scores.get(source, {}).get(family.metric)) is not None

@@ -389,3 +389,20 @@ def test_help_shows_an_example_and_errors_are_one_line(results, without_torch, s
     assert failed.returncode == 1 and failed.stdout == ""
     assert failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
     assert "history.json" in failed.stderr
+
+
+def test_a_run_of_one_source_has_no_mean_and_no_published_numbers_beside_it(results, undrawn):
+    """Published numbers are about four sources."""
+    run = readers.find_run("759c9a58", results)
+    run.trained_on = "MUSDB18-HQ train"
+    def only(source, name, change):
+        tracks = [dataclasses.replace(track, scores={source: {"nsdr": track.scores["bass"]["nsdr"] + change}})
+                  for track in run.evaluation.tracks]
+        made = dataclasses.replace(run.evaluation, name=name, sources=[source], tracks=tracks)
+        return alone(readers.Run(name=name, evaluation=made, trained_on="MUSDB18-HQ train"))
+    one, two = only("instrumental", "one", 0.), only("instrumental", "two", 1.)
+    text = Page(report(one, results / "none")).text
+    assert "nSDR (whole track, mean over tracks), of instrumental." in text
+    assert "mean over sources" not in text and "ublished" not in text
+    text = Page(comparison([one, two], {})).text
+    assert "two against one, instrumental: +1.00 dB" in text and "The mean over sources" not in text
