@@ -32,7 +32,7 @@ from .projections import frame_energies, least_squares_filters
 
 METRICS = ("SDR", "ISR", "SIR", "SAR")
 ILL_CONDITIONED = 2e-12          # below it, ISR and SIR move by about 1e-3 dB and more when all signals are scaled
-CHUNK = 2 ** 21                  # samples whose float64 copies exist at a time
+CHUNK = 2 ** 17                  # samples whose float64 copies exist at a time
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 TAPS = 512
-BLOCK = 2 ** 15 - TAPS + 1       # padded, a power of two
+BLOCK = 2 ** 14 - TAPS + 1       # padded, a power of two
 BLOCKS_AT_ONCE = 8
-FRAMES_AT_ONCE = 6
-ITERATIONS = 10        # of the power method: the order of magnitude is wanted
+FRAMES_AT_ONCE = 4
+ITERATIONS = 5        # of the power method: the order of magnitude is wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,7 @@ def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> 
     # Row: a reference delayed by a. Column: another one delayed by b. Their product depends on a - b.
     both_ways = torch.cat([among.transpose(0, 1)[..., 1:].flip(-1), among], dim=-1)
     matrix = both_ways.unfold(-1, TAPS, 1).flip(-1).transpose(1, 2).reshape(count * TAPS, count * TAPS)
+    matrix.diagonal().add_(torch.finfo(torch.float64).eps)          # as museval regularises them
     target = across.transpose(1, 2).reshape(count * TAPS, count)
     joint, condition = _solve(matrix, target)
     own = []
@@ -87,14 +88,12 @@ def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> 
 
 
 def _solve(matrix: torch.Tensor, target: torch.Tensor) -> tp.Tuple[torch.Tensor, float]:
-    """The solution of the normal equations with museval's regularisation, and what `Filters.condition` says of them."""
-    regular = matrix.clone()
-    regular.diagonal().add_(torch.finfo(torch.float64).eps)
-    factor, failed = torch.linalg.cholesky_ex(regular)
+    """The solution of normal equations, and what `Filters.condition` says of them."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
     if not failed:
-        return torch.cholesky_solve(target, factor), _condition(regular, factor)
+        return torch.cholesky_solve(target, factor), _condition(matrix, factor)
     # Not positive definite within rounding: references depend on each other. What museval does then:
-    solution, failed = torch.linalg.solve_ex(regular, target)
+    solution, failed = torch.linalg.solve_ex(matrix, target)
     if failed:
         solution = torch.from_numpy(np.linalg.lstsq(matrix.cpu().numpy(), target.cpu().numpy(), rcond=None)[0]).to(target)
     return solution, 0.
