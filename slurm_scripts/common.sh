@@ -141,32 +141,62 @@ extend() {
     signature=$("$python" -m tools.extend "${check[@]}" "$1" "$2") || exit 2
 }
 
-# In mode "submit": sbatch, with what the cluster file adds and nothing of a job we may be in ourselves. A job that trains
-# has its signature as name, and runs when no earlier one of that name does.
-hand_over() {
-    [[ $mode == submit ]] || return 0
+# Sets `command` to sbatch with its options, what the cluster file adds, `--` and then a script with its arguments.
+sbatch_command() {
+    command=(sbatch)
+    [[ -z $test_only ]] || command+=(--test-only)
+    while [[ $1 != -- ]]; do
+        command+=("$1")
+        shift
+    done
+    read -ra extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}"
+    command+=("${extra[@]}" "${@:2}")
+}
+
+# Runs `command` in the repository, with nothing of a job that we may be in ourselves.
+submit_command() {
     local variable clean=(-u RANK -u LOCAL_RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT)
-    local command=(sbatch)
     for variable in "${!SLURM_@}"; do
         [[ $variable == SLURM_CONF || $variable == SLURM_CLUSTERS ]] || clean+=(-u "$variable")
     done
-    [[ -z $test_only ]] || command+=(--test-only)
-    if [[ -n $signature ]]; then
-        command+=("--job-name=$signature" --dependency=singleton)
-        [[ -z ${DEMUCS_CHAIN:-} ]] || command+=("--array=1-$DEMUCS_CHAIN%1")
-    fi
-    read -ra extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}"
-    command+=("${extra[@]}" "$script" "$@")
-    cd "$repository"   # SLURM_SUBMIT_DIR and the relative log folder follow from it
+    mkdir -p "$repository/slurm_out"
+    # SLURM_SUBMIT_DIR and the relative log folder follow from where sbatch runs.
+    (cd "$repository" && exec env "${clean[@]}" DEMUCS_REPO="${code:-$repository}" "${command[@]}")
+}
+
+# Sets `code` to the repository as it is now, for jobs that run later.
+keep_code() {
+    code=$repository
+    [[ -z $dry_run$test_only ]] || return 0
+    # shellcheck source=slurm_scripts/code_snapshot.sh
+    source "$scripts/code_snapshot.sh"
+    code=$(code_snapshot "$repository") \
+        || fail "no copy of the code for the job; DEMUCS_CODE_SNAPSHOT=0 lets it run what is there when it starts"
+}
+
+# Sets `training_options`, of sbatch for a job that trains: its signature is its name, and it runs when no earlier one of
+# that name does.
+training_options() {
+    training_options=()
+    [[ -n $signature ]] || return 0
+    training_options=("--job-name=$signature" --dependency=singleton)
+    [[ -z ${DEMUCS_CHAIN:-} ]] || training_options+=("--array=1-$DEMUCS_CHAIN%1")
+}
+
+# In mode "submit": sbatch, and the script ends.
+hand_over() {
+    [[ $mode == submit ]] || return 0
+    training_options
+    keep_code
+    sbatch_command "${training_options[@]}" -- "$code/slurm_scripts/$name" "$@"
     if [[ -n $dry_run ]]; then
         echo "Would submit, in $repository:"
         echo "    $(quoted "${command[@]}")"
         echo "The job would run:"
         return
     fi
-    mkdir -p slurm_out
     [[ -z $signature ]] || say "Signature $signature, in outputs/xps/$signature"
-    env "${clean[@]}" DEMUCS_REPO="$repository" "${command[@]}" \
+    submit_command \
         || fail "sbatch refused the job; its reason stands above (without a cluster: --local runs on this machine)"
     exit 0
 }
@@ -246,7 +276,7 @@ run_tasks() {
 # What srun says about the first task that ended badly goes to the file $1; everything goes on to the log. The other tasks
 # get a SIGTERM then, which they note while they wait for the dead one; not all clusters kill them within ten seconds.
 watch_step() {
-    local line steps
+    local line steps killer=''
     while IFS= read -r line || [[ -n $line ]]; do
         printf '%s\n' "$line"
         if [[ ! -s $1 && $line =~ ^srun:\ error:\ (.*:\ tasks?\ .*) ]]; then
@@ -257,8 +287,10 @@ watch_step() {
                 # shellcheck disable=SC2086
                 [[ -z $steps ]] || timeout 20 scancel --signal=KILL $steps
             ) >/dev/null 2>&1 &
+            killer=$!
         fi
     done
+    [[ -z $killer ]] || kill "$killer" 2>/dev/null || true   # or it would meet the next start of this job
 }
 
 # Training of SIGNATURE with the rest as arguments of Python. A job that was interrupted goes back into the queue; which

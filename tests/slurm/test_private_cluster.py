@@ -29,9 +29,9 @@ def job_id(result: subprocess.CompletedProcess) -> str:
     return found[1]
 
 
-def wait(checkout, *jobs: str) -> list[str]:
+def wait(checkout, *jobs: str, patience: float = PATIENCE) -> list[str]:
     """Final states, such as COMPLETED 0:0."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     states = {}
     while len(states) < len(jobs):
         assert time.monotonic() < deadline, checkout.run("squeue").stdout
@@ -180,6 +180,164 @@ def test_the_one_gpu_scripts(slurm, tmp_path):
         [["-m", "dora", "run", "-d", "-f", "11111111"]] * 2]
     assert all("," not in slurm.records(job)[0]["env"]["CUDA_VISIBLE_DEVICES"] for job in jobs[:4])
     assert slurm.records(jobs[2])[0]["env"]["WORLD_SIZE"] == "1"
+
+
+TRAINER = """
+import pathlib, pickle, signal, zipfile
+from demucs import schema
+job, restarts = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+start = int(os.environ.get("SLURM_ARRAY_TASK_ID") or restarts + 1)
+folder = pathlib.Path("outputs/xps", os.environ["SLURM_JOB_NAME"])
+
+def checkpoint(epochs, step):
+    with zipfile.ZipFile(folder / "checkpoint.th", "w") as file:
+        file.writestr("checkpoint/data.pkl", pickle.dumps({{"history": [{{}}] * epochs, "position": {{"step": step}}}}))
+
+def status(state, reason=""):
+    schema.save(schema.RunStatus(
+        signature=folder.name, state=state, reason=reason, epoch=1, step=start, steps=9, epochs=1, best_nsdr=None,
+        seconds_per_step=None, world_size=1, device="cpu", host="", process=1, job=job, restarts=restarts, started="",
+        updated=""), folder / "status.json")
+
+{}
+"""
+
+
+@pytest.fixture
+def trains(slurm, tmp_path):
+    """Submit a training whose tasks do what `body` says; returns the job and its final state."""
+    def submit(body, **environment):
+        (tmp_path / "trainer.py").write_text(TRAINER.format(body))
+        (slurm.root / "slurm_scripts" / "cluster.env").write_text("DEMUCS_TRAIN_SBATCH_ARGS='--ntasks=1 --gres=gpu:1'\n")
+        job = job_id(slurm.script("train_slurm.sh", "5", TEST_TRAINER=str(tmp_path / "trainer.py"), **environment))
+        return job
+    return submit
+
+
+def test_back_into_the_queue_after_progress_and_given_up_without(slurm, trains):
+    job = trains("if start == 1: checkpoint(0, 5)\nstatus('running')\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert wait(slurm, job, patience=90)[0].startswith("FAILED")
+    log = log_of(slurm, job)
+    assert len(slurm.records(job)) == 1 + 3 and log.count("Back into the queue") == 3     # all in one log
+    assert "task 0: Killed (in epoch 1, after step 1)" in log
+    assert "task 0: Killed (in epoch 1, after step 4). 3 starts in a row have made no progress" in log
+
+
+def test_stopped_by_the_time_limit_and_done_at_the_second_start(slurm, trains):
+    job = trains("checkpoint(start - 1, 3)\nstatus('stopped', 'SIGUSR2') if start == 1 else status('done')")
+    assert wait(slurm, job) == ["COMPLETED 0:0"] and len(slurm.records(job)) == 2
+    assert "it was stopped by SIGUSR2" in log_of(slurm, job) and "the run is done" in log_of(slurm, job)
+
+
+def test_terminated_for_good(slurm, trains):
+    job = trains("checkpoint(0, 3)\nstatus('stopped', 'SIGTERM')")
+    assert wait(slurm, job) == ["FAILED 1:0"] and len(slurm.records(job)) == 1
+    assert "it was stopped by SIGTERM" in log_of(slurm, job)
+
+
+def test_a_chain_of_jobs_needs_no_requeueing(slurm, trains):
+    job = trains("checkpoint(start - 1, 3)\nstatus('stopped', 'SIGUSR2') if start == 1 else status('done')",
+                 DEMUCS_CHAIN="3")
+    until_over(slurm, job)
+    logs = [path.read_text() for path in sorted((slurm.root / "slurm_out").glob("*.out"), key=os.path.getmtime)]
+    assert len(logs) == 3 and len(slurm.records("")) == 2
+    assert "The next job of the chain goes on" in logs[0] and "the run is done" in logs[1]
+    assert "the chain has ended before: the run is done" in logs[2]
+
+
+def test_one_job_at_a_time_for_a_signature(slurm):
+    (slurm.root / "slurm_scripts" / "cluster.env").write_text("DEMUCS_TRAIN_SBATCH_ARGS='--ntasks=1 --gres=gpu:1'\n")
+    first, second = (job_id(slurm.script("train_slurm.sh", "5", TEST_SLEEP="3")) for _ in range(2))
+    time.sleep(1.5)
+    listed = slurm.run("squeue", "--noheader", "--format=%A %T %r").stdout.split("\n")
+    assert any(line.startswith(f"{second} PENDING Dependency") for line in listed), listed
+    assert wait(slurm, first, second) == ["COMPLETED 0:0"] * 2
+    # Submitted without a name, a second job sees the first in the lock, where locks do not reach.
+    lock = slurm.root / "outputs" / "xps" / "11111111" / "lock"
+    holder = job_id(slurm.run("sbatch", "--output=/dev/null", "--wrap=sleep 5"))
+    lock.write_text(f'{{"job": "{holder}", "host": "n2", "process": 1}}')
+    job = job_id(slurm.run("sbatch", "--ntasks=1", "--gres=gpu:1", "slurm_scripts/continue_run_slurm.sh", "11111111"))
+    assert wait(slurm, job) == ["FAILED 2:0"]
+    assert f"job {holder} is training 11111111: one job at a time" in log_of(slurm, job)
+
+
+def until_over(slurm, job, patience=PATIENCE):
+    """Until nothing of `job` (which may be an array) is queued or runs any more."""
+    deadline = time.monotonic() + patience
+    while slurm.run("squeue", "--noheader", f"--jobs={job}").stdout.strip():
+        assert time.monotonic() < deadline, slurm.run("squeue").stdout
+        time.sleep(0.2)
+
+
+def pipeline_jobs(result):
+    """Ids of the jobs by step, as the pipeline prints them."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return re.findall(r"^    (\w+) +job (\d+)$", result.stdout, re.MULTILINE)
+
+
+@pytest.fixture
+def pipeline(slurm, tmp_path):
+    (tmp_path / "songs" / "test" / "A song").mkdir(parents=True)
+    (tmp_path / "songs" / "test" / "A song" / "mixture.wav").write_bytes(b"audio")
+    (slurm.root / "slurm_scripts" / "cluster.env").write_text("DEMUCS_TRAIN_SBATCH_ARGS='--ntasks=2 --gres=gpu:2'\n")
+
+    def submit(*arguments, **environment):
+        return slurm.script("pipeline_slurm.sh", *arguments, DEMUCS_MUSDB=str(tmp_path / "songs"),
+                            DEMUCS_EVALUATE_JOBS="3", **environment)
+    return submit
+
+
+def test_pipeline(slurm, pipeline):
+    signature = slurm.script("train_slurm.sh", "--signature", "7").stdout.strip()
+    slurm.add_experiment(signature, "best.th")
+    slurm.add_evaluation(signature)
+    tested = pipeline("7", "--test-only")
+    assert tested.returncode == 0 and tested.stdout.count(" to start at ") == 5, tested.stdout + tested.stderr
+    planned = pipeline("7", "--dry-run")
+    assert planned.stdout.count("sbatch ") == 5 and f"Signature {signature}" in planned.stdout
+    assert signature not in slurm.run("squeue", "--noheader", "--format=%j").stdout and slurm.records() == []
+
+    result = pipeline("7", TEST_SLEEP="1")
+    jobs = dict(pipeline_jobs(result))
+    assert list(jobs) == ["train", "release", "evaluate", "separate", "report"] and signature in result.stdout
+    until_over(slurm, jobs["report"])
+    release = ["-m", "tools.export", signature]
+    assert [record["argv"] for record in slurm.records(jobs["train"])] == [slurm.training(7)] * 2
+    assert [record["argv"] for record in slurm.records(jobs["release"])] == [release]
+    scored = [record for record in slurm.records() if "tools.test_pretrained" in record["argv"]
+              and "--collect" not in record["argv"]]
+    assert sorted(record["env"]["SLURM_ARRAY_TASK_ID"] for record in scored) == ["0", "1", "2"]
+    (separated,) = (record["argv"] for record in slurm.records(jobs["separate"]) if record["argv"] != release)
+    assert separated[-1].endswith("/separated/songs/A song.wav")
+    drawn = [record["argv"] for record in slurm.records(jobs["report"])]
+    assert ["graphing_scripts/report.py", signature] in drawn
+
+
+def test_pipeline_whose_training_fails_leaves_nothing_in_the_queue(slurm, pipeline):
+    jobs = dict(pipeline_jobs(pipeline("8", TEST_FAIL_RANK="1")))
+    until_over(slurm, ",".join(jobs.values()))
+    assert [state.split()[0] for state in wait(slurm, jobs["train"], jobs["release"], jobs["report"])] == [
+        "FAILED", "CANCELLED", "CANCELLED"]
+    assert len(slurm.records()) == 2
+
+
+def test_sweep_ends_in_one_comparison(slurm, pipeline):
+    arguments = ("9", "seed=1", "--seeds", "42,43", "--with", "optim.lr=1e-4", "comment=a  'b'")
+    signatures = re.findall("Signature ([0-9a-f]{8})", pipeline(*arguments, "--dry-run").stdout)
+    assert len(set(signatures)) == 3
+    for signature in (signatures[0], signatures[2]):      # the second leaves nothing that could be released
+        slurm.add_experiment(signature, "best.th")
+        slurm.add_evaluation(signature)
+    jobs = pipeline_jobs(pipeline(*arguments))
+    assert len(jobs) == 3 * 4 + 1
+    until_over(slurm, jobs[-1][1], patience=90)
+    trained = [record["argv"] for record in slurm.records() if "dora" in record["argv"]]
+    assert len(trained) == 3 * 2
+    assert trained.count(slurm.training(9, "seed=1", "optim.lr=1e-4", "comment=a  'b'")) == 2
+    drawn = [record["argv"][1:] for record in slurm.records(jobs[-1][1]) if "graphing_scripts/report.py" in record["argv"]]
+    assert sorted(drawn) == sorted([signatures[:1], signatures[2:], [signatures[0], signatures[2]]])
+    assert f"No evaluation of {signatures[1]}: it is left out" in log_of(slurm, jobs[-1][1])
+    assert wait(slurm, jobs[-1][1])[0].startswith("FAILED")      # the comparison is there, and not complete
 
 
 def test_cluster_starts_twice_stops_twice_and_leaves_no_process(checkout):

@@ -57,6 +57,11 @@ def test_epochs_default_and_one_process_without_gpu(no_slurm):
     ("continue_run_slurm.sh", ["11111111", "5", "seed=1"], "leave out the number"),
     ("continue_run_slurm.sh", ["11111111", "--clear"], "--clear is not an override"),
     ("train_slurm.sh", ["5", "--test-only"], "there is no sbatch here"),
+    ("pipeline_slurm.sh", ["5", "--seeds", "4,x"], "--seeds takes numbers"),
+    ("pipeline_slurm.sh", ["5", "--with", "seed=1", "--with", "seed=1"], "two of these are the same experiment"),
+    ("pipeline_slurm.sh", ["five"], "EPOCHS must be a whole number"),
+    ("report_slurm.sh", [], "which models?"),
+    ("report_slurm.sh", ["deadbeef"], "none of these is evaluated: deadbeef"),
     ("slurm_release.sh", ["deadbeef"], "no experiment deadbeef"),
     ("slurm_release.sh", ["11111111", "22222222"], "experiment 22222222 has no weights yet"),
     ("evaluate_slurm.sh", [], "which model?"),
@@ -72,8 +77,8 @@ def test_refuses_at_once(no_slurm, script, arguments, message):
     (no_slurm.root / "song.wav").write_bytes(b"audio")
     result = no_slurm.script(script, *arguments)
     assert result.returncode == 2
-    assert message in result.stderr
-    assert no_slurm.records() == []
+    assert message in result.stderr + result.stdout
+    assert [record for record in no_slurm.records() if "--collect" not in record["argv"]] == []
 
 
 def test_continuing_is_the_same_experiment_or_says_that_it_is_not(no_slurm):
@@ -183,6 +188,27 @@ def test_dry_run_prints_and_runs_nothing(no_slurm):
     assert "dora run -d epochs=180 test.every=100" in result.stdout and "'a=b c'" in result.stdout
     assert no_slurm.records() == []
     assert list((no_slurm.root / "slurm_out").iterdir()) == []
+
+
+def test_pipeline_without_slurm_runs_all_steps_in_turn(no_slurm, tmp_path):
+    signature = no_slurm.script("train_slurm.sh", "--signature", "7", "seed=3").stdout.strip()
+    no_slurm.add_experiment(signature, "best.th")
+    no_slurm.add_evaluation(signature)
+    (tmp_path / "songs" / "test" / "A song").mkdir(parents=True)
+    (tmp_path / "songs" / "test" / "A song" / "mixture.wav").write_bytes(b"audio")
+    result = no_slurm.script("pipeline_slurm.sh", "7", "seed=3", DEMUCS_MUSDB=str(tmp_path / "songs"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    done = sorted(no_slurm.records_folder.glob("*.json"), key=os.path.getmtime)
+    words = [" ".join(json.loads(path.read_text())["argv"][:3]) for path in done]
+    release = f"-m tools.export {signature}"
+    steps = [word for word in words if word != release]      # each of the others exports, since the recorder never does
+    assert steps == ["-m dora run", "-m tools.test_pretrained --repo", "-m demucs --repo",
+                     f"graphing_scripts/plot_scores.py {signature}", f"graphing_scripts/report.py {signature}"]
+    assert words[1] == release
+
+    failed = no_slurm.script("pipeline_slurm.sh", "7", "seed=4", DEMUCS_MUSDB=str(tmp_path / "songs"), TEST_FAIL_RANK="0")
+    assert failed.returncode == 2 and "no training came to its end" in failed.stderr
+    assert len(no_slurm.records()) == len(words) + 1
 
 
 def test_a_failing_process_stops_the_others(no_slurm):

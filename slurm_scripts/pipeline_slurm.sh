@@ -1,0 +1,141 @@
+#!/bin/bash
+# A whole reproduction in one command; see `bash slurm_scripts/pipeline_slurm.sh --help`.
+set -euo pipefail
+usage='Trains, releases, evaluates, separates two songs and reports: jobs that wait for one another, submitted at once.
+    bash slurm_scripts/pipeline_slurm.sh [EPOCHS=390] [OVERRIDE...]
+    bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --with OVERRIDE... [--with OVERRIDE...]...
+    bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --seeds 42,43,44
+The second is a sweep: a training for each --with, and in the end one report that compares them. --seeds is short for
+several --with seed=NUMBER. The first of them is what the others are held against.
+    --dry-run     print the signatures and what would be submitted      --test-only   ask Slurm when each job could run
+    --local       all steps one after the other on this machine, as also where there is no Slurm
+DEMUCS_EVALUATE_JOBS (10) jobs share each evaluation. A step whose parent fails is cancelled; a comparison is drawn of what
+there is.'
+
+here=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
+# shellcheck source=slurm_scripts/common.sh
+source "$here/slurm_scripts/common.sh" "$here"
+
+begin "$@"
+[[ $mode != job ]] || fail "this script submits jobs and is none: bash slurm_scripts/$name"
+common=() variants=() count=0   # each variant is one string: its words, quoted
+for ((index = 0; index < ${#arguments[@]}; index++)); do
+    word=${arguments[index]}
+    case $word in
+        --with)  variants[count++]='' ;;
+        --seeds)
+            index=$((index + 1))
+            [[ ${arguments[index]:-} =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds takes numbers with commas between them"
+            for seed in ${arguments[index]//,/ }; do variants[count++]="seed=$seed"; done
+            ;;
+        *)  if [[ $count -eq 0 ]]; then common+=("$word"); else variants[count-1]+=" ${word@Q}"; fi ;;
+    esac
+done
+[[ $count -gt 0 ]] || variants=('')
+
+submitted=()
+undo() {
+    [[ ${#submitted[@]} -eq 0 ]] || scancel "${submitted[@]}" || true
+    fail "a step could not be submitted; its reason stands above, and the others are cancelled"
+}
+
+# step NAME OPTIONS... -- SCRIPT ARGUMENTS...: sets `id` to that of a new job.
+step() {
+    local title=$1
+    sbatch_command "${@:2}"
+    id="<$title>"
+    if [[ -n $dry_run ]]; then
+        echo "    $(quoted "${command[@]}")"
+    elif [[ -n $test_only ]]; then
+        printf '    %-9s' "$title"
+        submit_command 2>&1 || fail "Slurm would not run this step"
+    else
+        command=(sbatch --parsable "${command[@]:1}")
+        id=$(submit_command) || undo
+        id=${id%%;*}     # with several clusters: ID;CLUSTER
+        submitted+=("$id")
+        printf '    %-9s job %s\n' "$title" "$id"
+    fi
+}
+
+# What a step waits for. A parent that fails cancels it; one that is put back into the queue does not.
+after() {
+    waits=()
+    [[ -n $test_only ]] || waits=("--dependency=$1" --kill-on-invalid-dep=yes)
+}
+
+# Two songs of the test set, under names that tell them apart. Sets `songs`.
+choose_songs() {
+    local song
+    songs=()
+    for song in "${DEMUCS_MUSDB:-$repository/datasets/musdbhq}"/test/*/mixture.wav; do
+        [[ -f $song && ${#songs[@]} -lt 2 ]] || continue
+        mkdir -p "$repository/separated/songs"
+        songs+=("$repository/separated/songs/$(basename "$(dirname "$song")").wav")
+        ln -sfn "$(realpath "$song")" "${songs[-1]}"
+    done
+    [[ ${#songs[@]} -gt 0 ]] || say "Note: no song to separate in ${DEMUCS_MUSDB:-datasets/musdbhq}/test"
+}
+
+on_the_cluster() {   # TRAINING ARGUMENTS...
+    local train release evaluate
+    extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
+    training_options
+    [[ -z $test_only ]] || training_options=("--job-name=$signature")
+    step train "${training_options[@]}" -- "$code/slurm_scripts/train_slurm.sh" "$@"
+    train=$id extra_sbatch_args=''
+    after "afterok:$train"
+    step release "--job-name=$signature-release" "${waits[@]}" -- "$code/slurm_scripts/slurm_release.sh" "$signature"
+    release=$id
+    after "afterok:$release"
+    step evaluate "--job-name=$signature-evaluate" "${waits[@]}" "--array=0-$(( ${DEMUCS_EVALUATE_JOBS:-10} - 1 ))" \
+        -- "$code/slurm_scripts/evaluate_slurm.sh" "$signature"
+    evaluate=$id
+    evaluations+=("$evaluate")
+    [[ ${#songs[@]} -gt 0 ]] || return 0
+    step separate "--job-name=$signature-separate" "${waits[@]}" \
+        -- "$code/slurm_scripts/slurm_separate.sh" "${songs[@]}" "$signature"
+}
+
+here_in_turn() {   # TRAINING ARGUMENTS...
+    local options=(--local)
+    [[ -z $dry_run ]] || options+=(--dry-run)
+    # In this order each step is refused, rather than made of something old, when the one before has failed.
+    bash "$scripts/train_slurm.sh" "${options[@]}" "$@" || return 1
+    [[ -z $dry_run ]] || { echo "    then release, evaluate and separate $signature"; return 0; }
+    bash "$scripts/slurm_release.sh" "${options[@]}" "$signature" || return 1
+    bash "$scripts/evaluate_slurm.sh" "${options[@]}" "$signature" || return 1
+    [[ ${#songs[@]} -eq 0 ]] || bash "$scripts/slurm_separate.sh" "${options[@]}" "${songs[@]}" "$signature"
+}
+
+signatures=() evaluations=() failed=()
+choose_songs
+if [[ $mode == submit ]]; then keep_code; fi
+# All signatures first: what is wrong with one of them is told before anything is submitted.
+for variant in "${variants[@]}"; do
+    eval "words=($variant)"
+    signature=$(bash "$scripts/train_slurm.sh" --signature "${common[@]}" "${words[@]}") || exit 2
+    [[ " ${signatures[*]} " != *" $signature "* ]] || fail "two of these are the same experiment: $signature"
+    signatures+=("$signature")
+done
+for index in "${!variants[@]}"; do
+    eval "words=(${variants[index]})"
+    signature=${signatures[index]}
+    say "Signature $signature, in outputs/xps/$signature:" "$(quoted "${common[@]}" "${words[@]}")"
+    if [[ $mode == submit ]]; then
+        on_the_cluster "${common[@]}" "${words[@]}"
+    else
+        here_in_turn "${common[@]}" "${words[@]}" || failed+=("$signature")
+    fi
+done
+
+if [[ $mode == submit ]]; then
+    parents=$(IFS=:; echo "${evaluations[*]}")
+    if [[ ${#signatures[@]} -eq 1 ]]; then after "afterok:$parents"; else after "afterany:$parents"; fi
+    step report "--job-name=${signatures[0]}-report" "${waits[@]}" -- "$code/slurm_scripts/report_slurm.sh" "${signatures[@]}"
+    [[ -n $dry_run$test_only ]] || say "The report will be demucs_results/report.html; python3 -m tools.runs shows how it goes"
+elif [[ -z $dry_run ]]; then
+    [[ ${#failed[@]} -lt ${#signatures[@]} ]] || fail "no training came to its end"
+    bash "$scripts/report_slurm.sh" --local "${signatures[@]}"
+    [[ ${#failed[@]} -eq 0 ]] || fail "these did not come to their end: ${failed[*]}"
+fi

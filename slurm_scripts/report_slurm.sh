@@ -1,0 +1,50 @@
+#!/bin/bash
+#SBATCH --job-name=demucs-report
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=2
+#SBATCH --output=slurm_out/%x-%j.out
+#SBATCH --open-mode=append
+#SBATCH --requeue
+set -euo pipefail
+usage='Draws figures and a report of evaluated models; of several also a comparison, with the first as what the rest is held
+against. Those that are not evaluated are left out, and named; it is an error if none is.
+    sbatch slurm_scripts/report_slurm.sh SIG...
+    bash slurm_scripts/report_slurm.sh [--dry-run] [--local] SIG...'
+
+# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
+[[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
+until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done
+# shellcheck source=slurm_scripts/common.sh
+source "$here/slurm_scripts/common.sh" "$here" || { echo "submit in the repository or set DEMUCS_REPO" >&2; exit 2; }
+
+begin "$@"
+set -- "${arguments[@]}"
+[[ $# -gt 0 ]] || fail "which models? $usage"
+hand_over "$@"
+prepare_python
+cd "$repository"
+
+evaluated=()
+for signature in "$@"; do
+    # The last of the jobs that share an evaluation puts it together, if it sees what all the others have written.
+    if [[ -n $dry_run || -f demucs_results/runs/$signature/evaluation.json ]] \
+            || "$python" -m tools.test_pretrained --collect -n "$signature"; then
+        evaluated+=("$signature")
+    else
+        say "No evaluation of $signature: it is left out"
+    fi
+done
+[[ ${#evaluated[@]} -gt 0 ]] || fail "none of these is evaluated: $*"
+for signature in "${evaluated[@]}"; do
+    [[ ! -f demucs_results/runs/$signature/history.json ]] || run "$python" graphing_scripts/plot_results.py "$signature"
+    run "$python" graphing_scripts/plot_scores.py "$signature"
+    run "$python" graphing_scripts/report.py "$signature"
+done
+if [[ ${#evaluated[@]} -gt 1 ]]; then
+    run "$python" graphing_scripts/plot_scores.py "${evaluated[@]}"
+    run "$python" graphing_scripts/report.py "${evaluated[@]}"
+fi
+say "The report: demucs_results/report.html"
+[[ ${#evaluated[@]} -eq $# ]]
