@@ -12,8 +12,8 @@ import baselines
 import common
 from chains import Chain, find_chains
 from page import contents, escape, folded, notes, page, paragraph, section
-from sections import (evaluation_card, family_scores, first_families, gaps, listening, made_by, other_families, songs,
-                      sums_of_sources, summary, training)
+from sections import (evaluation_card, family_scores, first_families, gaps, listening, made_by, other_families,
+                      other_measures, songs, sums_of_sources, summary, training)
 
 from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
                                        SDR_POOLED_MEDIAN)
@@ -37,7 +37,7 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
                 gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
         section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
         section("Training", training(chain)), section("Track by track", songs(run)),
-        section("Aggregated in other ways", other_families([run], others, rows)),
+        section("Aggregated in other ways", other_families([run], others, rows), other_measures(run, FURTHER)),
         section("How it was made", made_by(chain), evaluation_card(run))])
     return page(f"Report on {run.name}", head + contents(body) + body + FOOTER)
 

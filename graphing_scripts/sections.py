@@ -14,8 +14,8 @@ from readers import Run
 from scores import PUBLISHED, RUN, Row, measured, undefined
 from tracks import doubtful, metrics_of, per_track, track_spread
 
-from demucs.metrics.aggregates import (ALL, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate, aggregate_tracks,
-                                       track_values)
+from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate,
+                                       aggregate_tracks, track_values)
 from demucs.schema import Evaluation, RunCard, Session
 
 MEANINGS = {
@@ -135,6 +135,18 @@ def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> s
     return folded(f"{len(others)} published results that stand apart, and why",
                   table(["", *baselines.SOURCES, "mean", "read in"], lines, caption=family.label),
                   paragraph(left, "quiet")) if others else ""
+
+
+def other_measures(run: Run, shown: tp.Sequence[Family]) -> str:
+    """A table for each family of the measures that are drawn nowhere: SI-SDR, ISR, SIR, SAR; folded."""
+    parts = []
+    for family in EVERY_FAMILY.values():
+        rows = measured(run, family) if family not in shown and not family.pooled else []
+        columns = [*run.sources, *([ALL] if len(run.sources) > 1 else [])]
+        parts.append(table(["", *("mean" if name == ALL else name for name in columns)],
+                           [[row.label, *(row.values.get(source) for source in columns)] for row in rows],
+                           caption=family.label, kinds=[row.kind for row in rows]))
+    return folded("Other measures", *parts, on_paper=True)
 
 
 def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:

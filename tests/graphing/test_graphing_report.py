@@ -27,7 +27,7 @@ from sections import listening, run_card, songs, sums_of_sources
 
 from demucs import schema
 from demucs.errors import DemucsError
-from demucs.metrics.aggregates import FAMILIES, NSDR_MEAN, aggregate
+from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, NSDR_MEAN, aggregate
 from demucs.schema import RunCard, pack_frames
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
@@ -245,6 +245,19 @@ def test_sums_of_sources_stand_in_a_table_of_their_own(results):
     page = Page(sums_of_sources(run, [NSDR_MEAN]))
     assert "instrumental hdemucs 1a2b3c4d 12.50" in page.text and NSDR_MEAN.label in page.text
     assert len(run.sources) == 4    # no aggregate over the sources counts it
+
+
+def test_measures_that_are_drawn_nowhere_have_tables(results, undrawn):
+    run = readers.find_run("1a2b3c4d", results)
+    for track in run.evaluation.tracks:
+        for values in track.scores.values():
+            values.update(SIR=9., si_sdr=3.)
+    page = Page(report(alone(run), results / "none"))
+    captions = [attributes["aria-label"] for attributes in page.of("div") if "aria-label" in attributes]
+    found = [caption for caption in captions if caption.startswith(("SI-SDR", "SIR")) and "over tracks" in caption]
+    assert found == [EVERY_FAMILY[key].label for key in ("si_sdr_mean", "si_sdr_median", "sir_median_of_medians",
+                                                         "sir_mean_of_medians")]
+    assert "Other measures" in page.text and "hdemucs 1a2b3c4d 9.00 9.00 9.00 9.00 9.00" in page.text
 
 
 def test_scores_that_depend_on_rounding_are_marked(results, undrawn):
