@@ -1,7 +1,7 @@
 """How far measures of quality without references agree with true scores: what `tools/study_quality.py` found, drawn.
 
-Two kinds of pictures. `correlations_*`: Spearman's rank correlation of every measure with nSDR and its interval, for each
-source, over songs and over separators. `scatter`: what is behind it, a point per song and separator.
+Two kinds of pictures. `correlations_*`: Spearman's rank correlation of every measure with nSDR and its interval, for
+each source, over songs and over separators. `scatter`: what is behind it, a point per song and separator.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROW = 0.55           # inches per measure
 
 
 def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStudy, Path]:
-    """The study that `argument` names, a file, a folder or a name in RESULTS/quality, or the newest one; and its folder.
+    """The study that `argument` names, a file, a folder a name in RESULTS/quality, or the newest one; and its folder.
 
     Raises:
         SignatureError: where there is none.
@@ -42,7 +42,8 @@ def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStu
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise SignatureError(f"no study {argument or ''} in {results / 'quality'}; there are: "
-                             f"{', '.join(path.parent.name for path in there) or 'none'}. tools/study_quality.py makes one")
+                             f"{', '.join(path.parent.name for path in there) or 'none'}. tools/study_quality.py makes "
+                             f"one")
     return schema.load(QualityStudy, found), found.parent
 
 
@@ -65,7 +66,8 @@ def correlations(study: QualityStudy, among: str, measures: tp.Sequence[str], th
     figure = new_figure(11, 1.75 + ROW * len(rows))
     songs, count = len(study.tracks), sum(among in (ALL, column.kind) for column in study.columns)
     heading(figure, "Quality without references: does it agree with true scores?",
-            f"{study.dataset}, {songs} songs; {AMONG[among]} ({count}). Lines: 95 % intervals over songs", theme, below=0.3)
+            f"{study.dataset}, {songs} songs; {AMONG[among]} ({count}). Lines: 95 % intervals over songs", theme,
+            below=0.3)
     key(figure, [Line2D([], [], color=source_color(source, sources, theme), marker="D" if source == ALL else "o",
                         markersize=5, label="mean over sources" if source == ALL else source) for source in sources])
     panels = figure.subplots(1, 2, sharey=True)
@@ -136,8 +138,8 @@ def scatter(study: QualityStudy, measures: tp.Sequence[str], theme: Theme) -> tp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example:\n  python graphing_scripts/plot_heuristics.py 4c3a4313")
-    parser.add_argument("study", nargs="?", help="its name (a folder of demucs_results/quality), folder or file; without "
-                                                 "it, the newest one")
+    parser.add_argument("study", nargs="?",
+                        help="its name (a folder of demucs_results/quality), folder or file; else the newest one")
     parser.add_argument("--measures", help="which ones, with commas between them (default: all)")
     parser.add_argument("--results", type=Path, default=common.REPOSITORY / "demucs_results", metavar="DIR",
                         help="folder that holds quality/ (default: demucs_results)")

@@ -33,18 +33,20 @@ def write_tables(study: QualityStudy, page: Path) -> None:
 def tables(study: QualityStudy) -> str:
     """Markdown: what was studied, who separated how well, and the correlations."""
     parts = [f"Study `{study.name}`: {study.dataset}, {len(study.tracks)} songs, {len(study.columns)} separators, seed "
-             f"{study.settings['seed']}; {study.created[:10]}, torch {study.versions.get('torch', '?')}.", _qualities(study)]
+             f"{study.settings['seed']}; {study.created[:10]}, torch {study.versions.get('torch', '?')}.",
+             _qualities(study)]
     for (among, over), title in QUESTIONS.items():
         found = [item for item in study.correlations if (item.among, item.over) == (among, over)]
         if found:
-            parts.append(f"**{title}.**\n\n{_correlations(study, found)}")
-    parts.append("Spearman's rho and its 95 % interval over songs; the sign it was expected to have stands before them. **Bold** where the "
-                 "interval excludes zero on the expected side, *slanted* where it does on the other.")
+            parts.append(f"**{title}.**\n\n{_correlations(study, found)}\n\n{_in_words(study, found)}")
+    parts.append("Spearman's rho and its 95 % interval over songs; the sign it was expected to have stands before "
+                 "them. **Bold** where the interval excludes zero on the expected side, *slanted* where it does on the "
+                 "other.")
     return "\n" + "\n\n".join(parts) + "\n\n"
 
 
 def _qualities(study: QualityStudy) -> str:
-    rows = [[column.kind, column.separator,
+    rows = [[column.kind, column.separator.replace(" -", f" {MINUS}"),
              *(_number(float(np.mean(unpack_frames(column.nsdr[source]))), 1) for source in study.sources)]
             for column in study.columns]
     return _table(["kind", "separator", *(f"{source}, nSDR (dB)" for source in study.sources)], rows)
@@ -52,18 +54,39 @@ def _qualities(study: QualityStudy) -> str:
 
 def _correlations(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
     keys = list(dict.fromkeys(item.measure for item in found))
-    cells = {(item.measure, item.source): _cell(item, study.expected[item.measure]) for item in found}
+    cells = {(item.measure, item.source): _cell(item, _side(item, study)) for item in found}
     sources = list(dict.fromkeys(item.source for item in found))
     return _table(["measure", "expected", *("mean" if source == "all" else source for source in sources)],
                   [[f"`{key}`: {study.measures[key]}", "+" if study.expected[key] > 0 else MINUS,
                     *(cells[key, source] for source in sources)] for key in keys])
 
 
-def _cell(item: RankCorrelation, expected: int) -> str:
-    text = f"{_number(item.rho)} [{_number(item.low)}, {_number(item.high)}]"
+def _in_words(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
+    """Which measures tell more than chance does, of which sources."""
+    single = [item for item in found if item.source != "all"]
+    as_expected = {key: [item.source for item in single if item.measure == key and _side(item, study) > 0]
+                   for key in study.expected}
+    reverse = {key: [item.source for item in single if item.measure == key and _side(item, study) < 0]
+               for key in study.expected}
+    every = [f"`{key}`" for key, sources in as_expected.items() if len(sources) == len(study.sources)]
+    some = [f"`{key}` ({', '.join(sources)})" for key, sources in as_expected.items()
+            if 0 < len(sources) < len(study.sources)]
+    wrong = [f"`{key}` ({', '.join(sources)})" for key, sources in reverse.items() if sources]
+    return (f"Beyond chance for every source: {', '.join(every) or 'none'}. For some: {', '.join(some) or 'none'}. The "
+            f"reverse of what was expected: {', '.join(wrong) or 'none'}.")
+
+
+def _side(item: RankCorrelation, study: QualityStudy) -> int:
+    """1 where the interval lies on the side that was expected, -1 where it lies on the other, 0 where it has zero in
+    it."""
     if item.low <= 0 <= item.high:
-        return text
-    return f"**{text}**" if item.rho * expected > 0 else f"*{text}*"
+        return 0
+    return 1 if item.rho * study.expected[item.measure] > 0 else -1
+
+
+def _cell(item: RankCorrelation, side: int) -> str:
+    mark = {0: "", 1: "**", -1: "*"}[side]
+    return f"{mark}{_number(item.rho)} [{_number(item.low)}, {_number(item.high)}]{mark}"
 
 
 def _number(value: float, decimals: int = 2) -> str:

@@ -1,8 +1,9 @@
 """Judge separated songs without references: `python3 -m tools.score_quality separated/SIG --mixtures songs/`.
 
-The folder holds TRACK/SOURCE.wav (or flac, mp3). Prints the songs in the order of their predicted quality, the best first,
-and writes all measures to a JSON record. Mixtures may lie among the estimates as mixture.wav; with the model that made
-the separations (-n or -s), songs are separated again to see what it repeats. What each measure is worth: docs/quality.md.
+The folder holds TRACK/SOURCE.wav (or flac, mp3). Prints the songs in the order of their predicted quality, the best
+first, and writes all measures to a JSON record. Mixtures may lie among the estimates as mixture.wav; with the model
+that made the separations (-n or -s), songs are separated again to see what it repeats. What each measure is worth:
+docs/quality.md.
 """
 
 import argparse
@@ -25,8 +26,9 @@ WIDTH, CELL = 40, 10                         # characters of a song's name and o
 
 
 def get_parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {key:<17}{measure.label}; {'higher' if measure.better > 0 else 'lower'} is better; needs the "
-                       f"{measure.needs}" for key, measure in MEASURES.items())
+    better = {1: "higher", -1: "lower"}
+    listed = "\n".join(f"  {key:<17}{measure.label}; {better[measure.better]} is better; needs the {measure.needs}"
+                       for key, measure in MEASURES.items())
     parser = argparse.ArgumentParser(prog="python3 -m tools.score_quality", description=__doc__,
                                      epilog=f"measures:\n{listed}",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,7 +68,8 @@ def summary(scores: QualityScores) -> str:
 
 
 def _line(name: str, place: str, cells: tp.Sequence[str], align: str = ">") -> str:
-    """Cells under `name`; what is aligned to the left may be wider than a cell, up to the next one that is not empty."""
+    """Cells under `name`; what is aligned to the left may be wider than a cell, up to the next one that is not
+    empty."""
     text = f"{name[:WIDTH]:<{WIDTH}}{place:>7}"
     for number, cell in enumerate(cells):
         text = f"{text:<{WIDTH + 7 + CELL * number}}"

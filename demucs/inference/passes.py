@@ -4,8 +4,8 @@ Each function returns passes [K, S, A, L] for `metrics.quality.agreement`. Two w
 
 - with the song at other places in the model's segments, as the shift trick does it (Défossez et al. 2019,
   arXiv:1911.13254);
-- with a mixture made anew from the estimates, each moved in time against the others. If they were the true sources, this
-  would be as good a song as the first, and a good model would take it apart into the same estimates. (Separating
+- with a mixture made anew from the estimates, each moved in time against the others. If they were the true sources,
+  this would be as good a song as the first, and a good model would take it apart into the same estimates. (Separating
   remixed estimates is how RemixIT trains without references: E. Tzinis et al., IEEE JSTSP 16(6), 2022.)
 """
 

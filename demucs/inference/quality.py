@@ -43,8 +43,8 @@ def separated_folders(root: tp.Union[str, Path]) -> tp.List[Path]:
 
 
 def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optional[Path]:
-    """The mixture of a separated song: in its folder, or below `mixtures` as TRACK/mixture.wav, test/TRACK/mixture.wav or
-    TRACK.wav. None where it is in none of these places."""
+    """The mixture of a separated song: in its folder, or below `mixtures` as TRACK/mixture.wav, test/TRACK/mixture.wav
+    or TRACK.wav. None where it is in none of these places."""
     places = [folder, *([mixtures / folder.name, mixtures / "test" / folder.name] if mixtures else [])]
     files = [stem_files(place).get(MIXTURE) for place in places if place.is_dir()]
     if mixtures:
@@ -106,8 +106,8 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
 
     Args:
         root: of TRACK/SOURCE.wav (or flac, mp3).
-        mixtures: where mixtures lie that are not among the estimates; see `mixture_file`. Measures that need one are left
-            out for a song without.
+        mixtures: where mixtures lie that are not among the estimates; see `mixture_file`. Measures that need one are
+            left out for a song without.
         sources: default: the model's, else all stems of the first song.
         model: that made the separations, for the measures that separate again.
         settings: for separating again: `seed`, `overlap`, `segment`, `device`, ...

@@ -1,4 +1,4 @@
-"""How far measures without references agree with true scores: songs whose sources are known, separators of many qualities.
+"""How far measures without references agree with true scores, for separators of many qualities.
 
 Three kinds of separators:
 
@@ -48,14 +48,14 @@ Separator = tp.Callable[[Song, int], torch.Tensor]     # (song, its number) -> e
 
 
 def spoilt(model: nn.Module, *, kept: float = 1., noise: float = 0., seed: int = 0) -> nn.Module:
-    """A copy of a model of the zoo with worse weights: `kept` of the way from fresh ones (of `seed`) to its own, and with
-    Gaussian noise of `noise` times the deviation of each tensor."""
+    """A copy of a model of the zoo with worse weights: `kept` of the way from fresh ones (of `seed`) to its own, and
+    with Gaussian noise of `noise` times the deviation of each tensor."""
     twin = copy.deepcopy(model)
     with seeded_torch(seed, "fresh weights of a spoilt model"):
         fresh = zoo.build(model.zoo_name, **model.zoo_kwargs).state_dict() if kept < 1 else model.state_dict()
     with torch.no_grad():
         for place, (name, weight) in enumerate(twin.named_parameters()):
-            draws = generator(seed, "noise on the weights of a spoilt model", place).standard_normal(tuple(weight.shape))
+            draws = generator(seed, "noise on weights", place).standard_normal(tuple(weight.shape))
             weight.lerp_(fresh[name], 1 - kept)
             weight.add_(torch.from_numpy(draws).to(weight) * (noise * weight.std(correction=0)))
     return twin
@@ -89,7 +89,7 @@ def oracles(seed: int = 0) -> tp.Dict[str, Separator]:
 
 
 def ideal_ratio_mask(references: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
-    """Estimates [S, A, L]: the mixture [A, L] dealt out by the true magnitudes [S, A, L] at each point of a spectrogram."""
+    """Estimates [S, A, L]: the mixture [A, L] dealt out by the true magnitudes [S, A, L] in a spectrogram."""
     magnitudes = stft(references, n_fft=N_FFT, hop=N_FFT // 4).abs()
     shares = magnitudes / magnitudes.sum(dim=0).clamp(min=torch.finfo(magnitudes.dtype).tiny)
     z = stft(mix, n_fft=N_FFT, hop=N_FFT // 4)
@@ -172,8 +172,8 @@ def _column(separator: str, kind: str, results: tp.Sequence[Scored], sources: tp
 
 def correlations(columns: tp.Sequence[QualityColumn], sources: tp.Sequence[str], *, seed: int = 0
                  ) -> tp.List[RankCorrelation]:
-    """Rank correlations of every measure with nSDR, for each source and on average over sources ("all"), over tracks and
-    over separators: among those of kind "model", and among all where every kind has the measure.
+    """Rank correlations of every measure with nSDR, for each source and on average over sources ("all"), over tracks
+    and over separators: among those of kind "model", and among all where every kind has the measure.
 
     Raises:
         DatasetError: where fewer than five songs have every value.

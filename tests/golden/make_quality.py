@@ -2,8 +2,8 @@
 
     .venv/bin/python tests/golden/make_quality.py
 
-writes quality.npz beside this file: for each sound and setting, Praat's frames (NaN where undefined), and for each setting
-of librosa a few values of both parts of the mixture's spectrogram. The versions stand in the file.
+writes quality.npz beside this file: for each sound and setting, Praat's frames (NaN where undefined), and for each
+setting of librosa a few values of both parts of the mixture's spectrogram. The versions stand in the file.
 """
 
 from importlib import metadata

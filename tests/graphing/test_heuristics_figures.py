@@ -20,7 +20,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "graphing_scripts" / "plot_heuris
 SOURCES = ["drums", "bass", "other", "vocals"]
 MEASURES = {"leakage": "leakage (dB)", "hnr": "harmonics-to-noise ratio (dB)", "agreement": "agreement (dB)"}
 EXPECTED = {"leakage": -1, "hnr": 1, "agreement": 1}
-FIGURES = [f"{name}.{suffix}" for name in ("correlations_all", "correlations_model", "scatter") for suffix in ("png", "svg")]
+FIGURES = [f"{name}.{suffix}" for name in ("correlations_all", "correlations_model", "scatter")
+           for suffix in ("png", "svg")]
 
 
 def make_study(songs=6):
@@ -77,8 +78,8 @@ def test_points_are_correlations_on_the_side_that_was_expected(study, among):
                                               found[key, over, source].high * EXPECTED[key])) for key in order])
         assert "nSDR" in axes.get_xlabel()
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert names == [f"{MEASURES[key].replace(' (dB)', '')}\n({'higher' if EXPECTED[key] > 0 else 'lower'} expected to be "
-                     f"better)" for key in order]
+    better = {key: "higher" if EXPECTED[key] > 0 else "lower" for key in order}
+    assert names == [f"{MEASURES[key].replace(' (dB)', '')}\n({better[key]} expected to be better)" for key in order]
     said = " ".join(text.get_text() for text in figure.texts)
     assert "synthetic (seed 1) test, 6 songs" in said and f"({7 if among == 'all' else 5})" in said
 
@@ -99,7 +100,8 @@ def test_scatter_has_a_point_per_song_and_separator(study):
 def test_undefined_values_are_left_out(study):
     values = {source: {**column, "hnr": "- " + column["hnr"].split(" ", 1)[1]}
               for source, column in study.columns[0].values.items()}
-    holes = dataclasses.replace(study, columns=[dataclasses.replace(study.columns[0], values=values), *study.columns[1:]])
+    first = dataclasses.replace(study.columns[0], values=values)
+    holes = dataclasses.replace(study, columns=[first, *study.columns[1:]])
     figure = draw(plot_heuristics.scatter, holes, ["hnr"])
     xs = np.concatenate([line.get_xdata() for line in figure.axes[0].lines])
     assert np.isnan(xs).sum() == 1 and len(xs) == 42

@@ -82,7 +82,8 @@ def test_spoilt_models_lie_on_the_way_to_fresh_weights(model):
         assert torch.equal(whole[name], weight)
         assert torch.allclose(half[name], (weight + fresh[name]) / 2, atol=1e-6)
     assert any(not torch.allclose(fresh[name], weight) for name, weight in weights.items())
-    assert all(torch.equal(one, other) for one, other in zip(fresh.values(), spoilt(model, kept=0., seed=3).parameters()))
+    again = spoilt(model, kept=0., seed=3).parameters()
+    assert all(torch.equal(one, other) for one, other in zip(fresh.values(), again))
 
 
 def test_noise_on_weights_has_the_deviation_that_was_asked_for(model):
@@ -141,7 +142,8 @@ def test_a_study_has_every_value_and_survives_being_written(small_study, tmp_pat
 def test_true_sources_with_known_leaks_have_their_scores_in_the_study(small_study):
     by_name = {column.separator: column for column in small_study.columns}
     for source in SOURCES:
-        far, near = (unpack_frames(by_name[f"sources + others at {decibels} dB"].nsdr[source]) for decibels in (-20, -10))
+        far, near = (unpack_frames(by_name[f"sources + others at {decibels} dB"].nsdr[source])
+                     for decibels in (-20, -10))
         assert np.allclose(np.array(far) - np.array(near), 10, atol=0.01)
 
 

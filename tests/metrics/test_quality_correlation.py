@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_intervals_cover_the_true_correlation():
-    """Of 40 samples of 20 songs from a normal distribution at least 35: of 95 % intervals, fewer have a chance of 2 %."""
+    """Of 40 samples of 20 songs at least 35: fewer have a chance of 2 %, for intervals that cover 95 %."""
     rng = np.random.default_rng(0)
     correlation = 0.8
     truth = 6 / np.pi * np.arcsin(correlation / 2)          # Pearson 1907

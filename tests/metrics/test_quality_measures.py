@@ -178,8 +178,9 @@ def test_single_estimates_and_single_passes_are_refused(song):
 def scores(**columns):
     """Two sources; each column has for each song the values of both."""
     songs = len(next(iter(columns.values())))
-    tracks = [QualityTrack(f"song {number}", 4., {source: {key: column[number][index] for key, column in columns.items()}
-                                                  for index, source in enumerate(("a", "b"))})
+    tracks = [QualityTrack(f"song {number}", 4.,
+                           {source: {key: column[number][index] for key, column in columns.items()}
+                            for index, source in enumerate(("a", "b"))})
               for number in range(songs)]
     return QualityScores(name="folder", sources=["a", "b"], tracks=tracks, settings={}, commit="", versions={},
                          measures={key: MEASURES[key].label for key in columns}, created="2026-01-01T00:00:00+00:00")

@@ -1,8 +1,8 @@
 """How far a measure puts separations in the order of their true scores.
 
 C. Spearman, "The proof and measurement of association between two things", American Journal of Psychology 15, 1904: the
-correlation of ranks; 1 where both orders are the same, -1 where one is the reverse of the other. Two questions, each with
-an interval from drawing songs anew (`metrics.bootstrap`):
+correlation of ranks; 1 where both orders are the same, -1 where one is the reverse of the other. Two questions, each
+with an interval from drawing songs anew (`metrics.bootstrap`):
 
 - over tracks: of one separator's songs, which came out well? The correlation over songs, averaged over separators.
 - over separators: of one song's separations, which is the best? The correlation over separators, averaged over songs.

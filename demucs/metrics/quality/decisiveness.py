@@ -4,13 +4,13 @@ A candidate of our own, after the posterior variance of Wiener filters in audio 
 "Gaussian processes for underdetermined source separation", IEEE TSP 59(7), 2011). A separator that minimises its error
 answers with an expectation: where it cannot tell whose sound a point of the spectrogram is, it deals the sound out. So
 the shares tell how sure it was. With the share m of an estimate in the magnitudes of all estimates at each point, and
-the mixture X, a source that takes all of a point with probability m, and else nothing, has there the energy m |X|^2, and
-m (1 - m) |X|^2 of it is lost on average. Over a song,
+the mixture X, a source that takes all of a point with probability m, and else nothing, has there the energy m |X|^2,
+and m (1 - m) |X|^2 of it is lost on average. Over a song,
 
     decisiveness = 10 log10( sum m |X|^2 / sum m (1 - m) |X|^2 ).
 
 0 dB for an estimate with next to no share in anything; 1.2 dB where four sources share alike; high where each point has
-one owner. It believes what it is told: estimates that are sure and wrong, and others' sound all in one estimate, look good.
+one owner. It believes what it is told: estimates that are sure and wrong, and all the sound in one estimate, look good.
 """
 
 import numpy as np

@@ -8,8 +8,8 @@ than zero is the periodic part of the power, and
     HNR = 10 log10( r / (1 - r) ).
 
 The position and height of a maximum are found between the samples by interpolation with a windowed sinc. The window is
-Gaussian and nominally twice as long as `periods_per_window` periods of the lowest pitch, as Praat's is. Values are those
-of Praat 6.1 within 0.01 dB up to 50 dB; above, 1 - r is so small that rounding shows (a pure sine has some 100 dB).
+Gaussian and nominally twice as long as `periods_per_window` periods of the lowest pitch, as Praat's is. Values are
+those of Praat 6.1 within 0.01 dB up to 50 dB; above, 1 - r is so small that rounding shows.
 """
 
 import typing as tp
@@ -24,8 +24,8 @@ FRAMES_AT_ONCE = 64
 REACH = 0.25                     # part of the window length that autocorrelations are used up to
 NEARLY = 0.8                     # maxima are looked at closely that come this near the highest at half samples
 ASIDE = 1e-7                     # samples that a place is moved, where it would be on a sample and a sinc is 0 / 0
-# Maxima are searched with parabolas through three points of the interpolated function, ever closer together: first with a
-# sinc that reaches over few samples, then, the highest of each frame, with one that reaches as far as Praat's.
+# Maxima are searched with parabolas through three points of the interpolated function, ever closer together: first with
+# a sinc that reaches over few samples, then, the highest of each frame, with one that reaches as far as Praat's.
 SEARCH = ((60, (0.25, 0.08), 10 ** 6), (700, (0.06, 0.01), 4))      # samples to either side, steps, how many maxima
 
 
@@ -118,8 +118,8 @@ def _windowed(signal: np.ndarray, centres: np.ndarray, window: np.ndarray, perio
 
 
 def _autocorrelation(framed: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Autocorrelations [frames, 2 lags - 1] of the sound in windowed frames [A, frames, window], at every half sample: 1
-    at lag 0. All 0 for a frame of silence."""
+    """Autocorrelations [frames, 2 lags - 1] of the sound in windowed frames [A, frames, window], at every half sample:
+    1 at lag 0. All 0 for a frame of silence."""
     lags = int(len(window) * REACH) + 1
     size = 1 << int(len(window) * (1 + REACH) - 1).bit_length()
 
@@ -141,7 +141,7 @@ def _highest(fine: np.ndarray, last: int) -> np.ndarray:
     correlation = fine[:, ::2]
     last = min(last, correlation.shape[1] - 2)
     before, here, after = correlation[:, 1:last], correlation[:, 2:last + 1], correlation[:, 3:last + 2]
-    around = sliding_window_view(fine[:, 2:2 * last + 3], 5, axis=1)[:, ::2]         # from one sample before to one after
+    around = sliding_window_view(fine[:, 2:2 * last + 3], 5, axis=1)[:, ::2]         # from a sample before to one after
     rough = np.where((here > 0) & (here > before) & (here >= after), around.max(axis=-1), 0.)
     kept = (rough > 0) & (rough >= NEARLY * rough.max(axis=1, keepdims=True))
     rows, lags = np.nonzero(kept)

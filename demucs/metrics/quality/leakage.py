@@ -3,14 +3,14 @@
 Different players do not play the same waveform, so what two estimates have in common in phase was put in both, or was
 torn apart between them. The common part is measured by multiple coherence (J. S. Bendat, A. G. Piersol, "Random Data",
 4th ed. 2010, chapter 7): in every frequency bin and over `SECONDS` at a time, the estimate's spectrum is predicted
-linearly from those of all others, separately for each audio channel. Where a share C of its energy |E|^2 is predicted by
-others with the energy |O|^2, no more than the weaker side can have leaked:
+linearly from those of all others, separately for each audio channel. Where a share C of its energy |E|^2 is predicted
+by others with the energy |O|^2, no more than the weaker side can have leaked:
 
     leakage = 10 log10( sum C min(|E|^2, |O|^2) / sum |E|^2 ),
 
-0 dB for an estimate that filters make of the others. With N frames and K other estimates, K / N of anything is predicted
-by chance; that is taken off. Blind to what a source loses to none of the estimates, and to artifacts of one estimate
-alone. Sources that really have a waveform in common (one reverb on all of them) count as leaking.
+0 dB for an estimate that filters make of the others. With N frames and K other estimates, K / N of anything is
+predicted by chance; that is taken off. Blind to what a source loses to none of the estimates, and to artifacts of one
+estimate alone. Sources that really have a waveform in common (one reverb on all of them) count as leaking.
 """
 
 import typing as tp
@@ -46,8 +46,8 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
         raise AudioError("leakage is measured between estimates: give at least two")
     frames = 1 + estimates.shape[-1] // HOP
     if frames < LEAST_FRAMES * others + 1:
-        raise AudioError(f"leakage between {others + 1} estimates needs at least {LEAST_FRAMES * others * HOP} samples, "
-                         f"got {estimates.shape[-1]}")
+        raise AudioError(f"leakage between {others + 1} estimates needs at least {LEAST_FRAMES * others * HOP} "
+                         f"samples, got {estimates.shape[-1]}")
     blocks = max(1, round(frames * HOP / (SECONDS * samplerate)))
     blocks = min(blocks, frames // (LEAST_FRAMES * others + 1))
     predicted = np.zeros(len(estimates))
@@ -69,7 +69,7 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
 
 
 def _predicted(covariance: np.ndarray, source: int) -> tp.Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy of a source that the others predict, all of its energy, and theirs, from covariances [F, S, S]: [F] each."""
+    """Energy [F] of a source that the others predict, all of its energy, and theirs, from covariances [F, S, S]."""
     others = [index for index in range(covariance.shape[1]) if index != source]
     among = covariance[:, others][:, :, others]
     across = covariance[:, others, source][..., None]

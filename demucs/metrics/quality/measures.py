@@ -1,7 +1,7 @@
 """The list of measures of quality without references, and all of them at once for one song.
 
-`better` is what was expected of each before any was compared with true scores: 1 where a higher value should mean a better
-separation, -1 where a lower one should.
+`better` is what was expected of each before any was compared with true scores: 1 where a higher value should mean a
+better separation, -1 where a lower one should.
 """
 
 import typing as tp
@@ -49,8 +49,8 @@ def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional
                  passes: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Values:
     """Every measure of one song that can be taken from what is given: {measure: one value per source}.
 
-    None where a measure is undefined: for a silent estimate, or between estimates where there is only one. Reconstruction
-    is one number for all sources.
+    None where a measure is undefined: for a silent estimate, or between estimates where there is only one.
+    Reconstruction is one number for all sources.
 
     Args:
         estimates: [S, A, L].

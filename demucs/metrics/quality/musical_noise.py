@@ -1,10 +1,10 @@
 """Musical noise: the isolated blips that time-frequency masks leave behind, by the kurtosis ratio.
 
-Y. Uemura, Y. Takahashi, H. Saruwatari, K. Shikano, K. Kondo, "Automatic optimization scheme of spectral subtraction based
-on musical noise assessment via higher-order statistics", IWAENC 2008. Blips with holes between them make the power in a
-frequency bin peaky over time. Its kurtosis (fourth moment by the square of the second, both about zero) after processing
-by that before grows with what is heard as musical noise. It was made for stationary noise; a source that plays seldom is
-peaky without any fault of its separation.
+Y. Uemura, Y. Takahashi, H. Saruwatari, K. Shikano, K. Kondo, "Automatic optimization scheme of spectral subtraction
+based on musical noise assessment via higher-order statistics", IWAENC 2008. Blips with holes between them make the
+power in a frequency bin peaky over time. Its kurtosis (fourth moment by the square of the second, both about zero)
+after processing by that before grows with what is heard as musical noise. It was made for stationary noise; a source
+that plays seldom is peaky without any fault of its separation.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ LEAST_FRAMES = 16
 def kurtosis_ratio(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     """Kurtosis of the power in a bin of each estimate [S, A, L] by that of the mixture [A, L], in dB: [S].
 
-    10 log10 of the ratio, averaged over bins and channels where neither is silent; 0 dB for the mixture itself. NaN where
-    there is no such bin.
+    10 log10 of the ratio, averaged over bins and channels where neither is silent; 0 dB for the mixture itself. NaN
+    where there is no such bin.
 
     Raises:
         AudioError: for shapes that do not fit, fewer than 8192 samples, or samples that are not finite.

@@ -1,9 +1,9 @@
 """Reconstruction: whether the estimates add up to the mixture, and how loud each is in it.
 
 A complete separation adds up: r = mixture - sum of estimates is silent. The converse does not hold: any way of dealing
-out the mixture adds up, a quarter of it to each of four sources for instance. The level of an estimate in the mixture is
-no measure of quality at all, but the first thing to compare one with: a source that is loud in its mixture starts with a
-higher SDR, whatever is done to it.
+out the mixture adds up, a quarter of it to each of four sources for instance. The level of an estimate in the mixture
+is no measure of quality at all, but the first thing to compare one with: a source that is loud in its mixture starts
+with a higher SDR, whatever is done to it.
 """
 
 import typing as tp
@@ -16,8 +16,8 @@ FLOOR = -80.       # dB: what rounding to 16 bits leaves
 
 
 class Reconstruction(tp.NamedTuple):
-    """How far the estimates are from adding up: mean |r| and mean r^2 over channels and samples, in units of the samples
-    and of their squares, as training losses have them; and the energy of r by that of the mixture, in dB."""
+    """How far the estimates are from adding up: mean |r| and mean r^2 over channels and samples, in units of the
+    samples and of their squares, as training losses have them; and the energy of r by that of the mixture, in dB."""
     l1: float
     mse: float
     relative: float
@@ -41,7 +41,9 @@ def reconstruction(estimates: np.ndarray, mixture: np.ndarray) -> Reconstruction
 
 
 def level(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    """Energy of each estimate [S, A, L] by that of the mixture [A, L], in dB: [S], at least -80. NaN for a silent mixture.
+    """Energy of each estimate [S, A, L] by that of the mixture [A, L], in dB: [S], at least -80.
+
+    NaN for a silent mixture.
 
     Raises:
         AudioError: as `reconstruction`.

@@ -9,8 +9,8 @@ from ...errors import AudioError
 def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
     """Complex spectra [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop.
 
-    A periodic Hann window, frames centred on multiples of `hop`, zeros beyond both ends, no normalisation: the numbers of
-    `librosa.stft`. Single precision stays single.
+    A periodic Hann window, frames centred on multiples of `hop`, zeros beyond both ends, no normalisation: the numbers
+    of `librosa.stft`. Single precision stays single.
     """
     half = n_fft // 2
     padded = np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(half, half)])
@@ -41,8 +41,8 @@ def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
 def same_length(estimates: np.ndarray, mixture: np.ndarray) -> None:
     """Raises AudioError where estimates [S, A, L] and a mixture [A, L] differ in channels or length."""
     if estimates.shape[1:] != mixture.shape:
-        raise AudioError(f"estimates are [sources, channels, samples] = {estimates.shape}, which does not fit a mixture "
-                         f"of {mixture.shape}: convert or trim one of them")
+        raise AudioError(f"estimates are [sources, channels, samples] = {estimates.shape}, which does not fit a "
+                         f"mixture of {mixture.shape}: convert or trim one of them")
 
 
 def energy(wav: np.ndarray, dims: int = 2) -> np.ndarray:
