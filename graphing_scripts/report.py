@@ -13,7 +13,7 @@ import common
 from chains import Chain, find_chains
 from page import contents, escape, folded, notes, page, paragraph, section
 from sections import (evaluation_card, family_scores, first_families, gaps, listening, made_by, other_families,
-                      other_measures, songs, sums_of_sources, summary, training)
+                      other_measures, quality, songs, sums_of_sources, summary, training)
 
 from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
                                        SDR_POOLED_MEDIAN)
@@ -22,8 +22,10 @@ FOOTER = "<footer>Drawn by graphing_scripts/report.py from records and example s
 FURTHER = (*FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN)
 
 
-def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 3) -> str:
-    """The page about one training. `examples` is the folder of its example separations, which need not exist."""
+def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 3,
+           study: tp.Optional[Path] = None) -> str:
+    """The page about one training. `examples` is the folder of its example separations and `study` the file of a study
+    of quality without references; neither need exist."""
     run, rows = chain.last, baselines.load()
     first = first_families([run])
     others = [family for family in FURTHER if family not in first]
@@ -37,6 +39,7 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
                 gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
         section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
         section("Training", training(chain)), section("Track by track", songs(run)),
+        section("Quality without a reference", quality(study) if study is not None else ""),
         section("Aggregated in other ways", other_families([run], others, rows), other_measures(run, FURTHER)),
         section("How it was made", made_by(chain), evaluation_card(run))])
     return page(f"Report on {run.name}", head + contents(body) + body + FOOTER)
@@ -87,8 +90,11 @@ def main() -> None:
         print(f"newest run: {chains[0].name}")
     folders = {chain.name: arguments.results / "examples" / chain.name for chain in chains}
     options = {"seconds": arguments.seconds, "tracks": arguments.tracks}
-    text = report(chains[0], folders[chains[0].name], **options) if len(chains) == 1 else \
-        comparison(chains, folders, **options)
+    if len(chains) == 1:
+        study = arguments.results / "quality" / chains[0].name / "study.json"
+        text = report(chains[0], folders[chains[0].name], study=study, **options)
+    else:
+        text = comparison(chains, folders, **options)
     name = common.together(chain.name for chain in chains)
     for path in (arguments.results / "figures" / name / "report.html", arguments.results / "report.html"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,10 @@ from readers import Run
 from scores import PUBLISHED, RUN, Row, measured, undefined
 from tracks import doubtful, metrics_of, per_track, track_spread
 
+from demucs import schema
 from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate,
                                        aggregate_tracks, track_values)
-from demucs.schema import Evaluation, RunCard, Session
+from demucs.schema import Evaluation, QualityStudy, RunCard, Session
 
 MEANINGS = {
     "nsdr_mean": "nSDR compares a whole track with the truth in one ratio; the mean over tracks is what the Music "
@@ -214,6 +215,23 @@ def _track_table(evaluation: Evaluation, metric: str) -> str:
     told = f"{UNSURE} The sources of these tracks are so alike that this measure depends on rounding errors."
     return table(head, rows, sortable=True, caption=f"{per_track(metric)}; a click on a head sorts") + paragraph(
         told if unsure else "", "quiet")
+
+
+def quality(study_file: Path) -> str:
+    """How measures without references agree with true scores for the run, where that was studied; "" where not. Raises
+    SchemaError where the file is no study."""
+    if not study_file.exists():
+        return ""
+    from plot_heuristics import AMONG, correlations    # not needed where there is none
+    study = schema.load(QualityStudy, study_file)
+    measures = list(study.measures)
+    told = f"Measured on {study.dataset}, {len(study.tracks)} songs"
+    if study.dataset.startswith("synthetic"):
+        told += ": what holds for synthesised songs need not hold for music"
+    pictures = [picture(lambda theme, among=among: correlations(study, among, measures, theme),
+                        f"Spearman's correlation with nSDR of {', '.join(study.measures.values())}; {words}.")
+                for among, words in AMONG.items()]
+    return paragraph(f"{told}.") + "".join(pictures)
 
 
 def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seconds: float, tracks: int) -> str:

@@ -28,7 +28,7 @@ from sections import listening, run_card, songs, sums_of_sources
 from demucs import schema
 from demucs.errors import DemucsError
 from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, NSDR_MEAN, aggregate
-from demucs.schema import RunCard, pack_frames
+from demucs.schema import QualityStudy, RankCorrelation, RunCard, pack_frames
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 SECONDS = {"plot_results.py": 3., "plot_scores.py": 3., "report.py": 30., "score_table.py": 3.}    # of one processor
@@ -258,6 +258,21 @@ def test_measures_that_are_drawn_nowhere_have_tables(results, undrawn):
     assert found == [EVERY_FAMILY[key].label for key in ("si_sdr_mean", "si_sdr_median", "sir_median_of_medians",
                                                          "sir_mean_of_medians")]
     assert "Other measures" in page.text and "hdemucs 1a2b3c4d 9.00 9.00 9.00 9.00 9.00" in page.text
+
+
+def test_a_study_of_quality_without_references_is_shown_and_says_on_what_songs(results, undrawn, tmp_path):
+    found = [RankCorrelation("hnr", source, among, over, 0.5, 0.2, 0.8) for source in [*readers.MUSDB, "all"]
+             for among in ("model", "all") for over in ("tracks", "separators")]
+    study = QualityStudy(name="1a2b3c4d", dataset="synthetic (seed 1) test", tracks=["a", "b"],
+                         sources=list(readers.MUSDB), measures={"hnr": "harmonics-to-noise ratio (dB)"},
+                         expected={"hnr": 1}, columns=[], correlations=found, settings={}, model_hash="", commit="",
+                         versions={}, created="")
+    run = alone(readers.find_run("1a2b3c4d", results))
+    assert "quality-without-a-reference" not in report(run, results / "none", study=tmp_path / "study.json")
+    schema.save(study, tmp_path / "study.json")
+    page = Page(report(run, results / "none", study=tmp_path / "study.json"))
+    assert "synthetic (seed 1) test, 2 songs: what holds for synthesised songs need not hold for music" in page.text
+    assert sum("correlation with nSDR of harmonics" in image["alt"] for image in page.of("img")) == 2
 
 
 def test_scores_that_depend_on_rounding_are_marked(results, undrawn):
