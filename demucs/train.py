@@ -5,6 +5,7 @@ Reads the configuration once, builds the parts from plain numbers, and hands the
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
 import logging
@@ -80,9 +81,11 @@ class ExperimentMain(HydraMain):
             if not path.exists() or path.read_text() != json.dumps(xp.argv):
                 with atomic(path) as file:
                     file.write(json.dumps(xp.argv).encode())
+            elif not os.access(xp.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            raise SystemExit(f"error: cannot write {path}: {error.strerror}. A run keeps its files there: make the folder "
-                             f"writable, or free some space, and start again.") from error
+            raise SystemExit(f"error: cannot write in {xp.folder}: {error.strerror}. A run keeps its files there: make the "
+                             f"folder writable, or free some space, and start again.") from error
         return xp
 
     def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
