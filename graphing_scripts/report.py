@@ -10,10 +10,11 @@ from pathlib import Path
 
 import baselines
 import common
+from cards import evaluation_card, made_by
 from chains import Chain, find_chains
 from page import contents, escape, folded, notes, page, paragraph, section
-from sections import (evaluation_card, family_scores, first_families, gaps, listening, made_by, other_families,
-                      other_measures, quality, songs, sums_of_sources, summary, training)
+from sections import (family_scores, first_families, gaps, listening, other_families, other_measures, quality, songs,
+                      sums_of_sources, summary, training)
 
 from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
                                        SDR_POOLED_MEDIAN)

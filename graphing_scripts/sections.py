@@ -1,6 +1,5 @@
 """The sections of a report on one run: what each of them says, as HTML built from the run's records."""
 
-import shlex
 import typing as tp
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from bars import choose, groups_of, of_published_sources, score_bars, subject_of
 from chains import Chain
 from comparability import family_in_words, statement
 from curves import best_note, tested_curves, training_curves
-from page import Cell, escape, facts, folded, number, paragraph, picture, players, table, true_minus
+from excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
+from page import Cell, escape, folded, number, paragraph, picture, players, table, true_minus
 from readers import Run
 from scores import PUBLISHED, RUN, Row, measured, undefined
 from tracks import doubtful, metrics_of, per_track, track_spread
@@ -17,7 +17,7 @@ from tracks import doubtful, metrics_of, per_track, track_spread
 from demucs import schema
 from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate,
                                        aggregate_tracks, track_values)
-from demucs.schema import Evaluation, QualityStudy, RunCard, Session
+from demucs.schema import Evaluation, QualityStudy
 
 MEANINGS = {
     "nsdr_mean": "nSDR compares a whole track with the truth in one ratio; the mean over tracks is what the Music "
@@ -31,6 +31,7 @@ MEANINGS = {
     "sdr_pooled_median": "The median over all frames of all tracks, which weighs long tracks more.",
 }
 UNSURE = "\u2020"
+SUMS = "Sums of the estimates against sums of the true sources: what a user of two stems hears."
 
 
 def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
@@ -96,7 +97,8 @@ def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[base
         for group in groups for row in group.rows if row.kind == RUN)
     title = f"Scores of {scored[0].name}" if len(scored) == 1 else f"Scores of {len(scored)} runs"
     gone = [undefined(aggregate(run.evaluation, family)) for run in scored if run.evaluation is not None]
-    return (f"<h3>{escape(family.short)}</h3>" * headed + paragraph(MEANINGS.get(family.key, ""), "quiet")
+    heading = f"<h3>{escape(family.short)}</h3>" if headed else ""
+    return (heading + paragraph(MEANINGS.get(family.key, ""), "quiet")
             + picture(lambda theme: score_bars(groups, sources, title, theme), f"Bars of {family.label}. {told}.")
             + table(["", *("mean" if name == ALL else name for name in columns)], lines, caption=family.label,
                     kinds=kinds)
@@ -113,8 +115,8 @@ def gaps(run: Run, families: tp.Sequence[Family], rows: tp.Sequence[baselines.Ba
     own, beside = subject_of(run, papers), choose(run, papers, rows).beside
     told = [statement(subject_of(run, family), beside[0].subject, in_their_family=own.value)
             for family in families if measured(run, family) and beside]
-    return "<h3>What lies between this and the best comparable number</h3>" * bool(told) + "".join(
-        paragraph(true_minus(text)) for text in told)
+    heading = "<h3>What lies between this and the best comparable number</h3>"
+    return heading + "".join(paragraph(true_minus(text)) for text in told) if told else ""
 
 
 def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> str:
@@ -166,16 +168,13 @@ def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:
     return f"<h3>Sums of sources</h3>{paragraph(SUMS, 'quiet')}{''.join(parts)}" if parts else ""
 
 
-SUMS = "Sums of the estimates against sums of the true sources: what a user of two stems hears."
-
-
 def training(chain: Chain) -> str:
     """The training curves, tests along it, and what the runs of a chain came to; "" without a history."""
     if not chain.history:
         return ""
     told = ", ".join(part.run.name for part in chain.parts)
     lines: tp.List[tp.List[Cell]] = []
-    for part in chain.parts:
+    for part in (part for part in chain.parts if part.run.history):
         record = part.record(part.best) if part.best else None
         lines.append([part.run.name, f"{part.first} to {part.last}", str(part.best or "\u2013"),
                       record.chosen if record else "of the run before", f"{record.valid['loss']:.4f}"
@@ -239,84 +238,8 @@ def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seco
     none. `folders` are those of each run's examples."""
     if not folders or not all(folder.is_dir() for folder in folders.values()):
         return ""
-    from excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks   # reads audio: not needed where there is none
     cuts = [excerpt(found, sources, seconds) for found in shared_tracks(folders)[:tracks]]
     told = (f"Spectrograms from {LOWEST:.0f} Hz to {HIGHEST / 1000:.0f} kHz on a logarithmic scale, brightness over "
             f"{RANGE:.0f} dB, the same in all pictures of a song.")
     how = "A click on a picture plays from there; another player of the same song goes on at the same moment."
     return paragraph(told, "quiet") + paragraph(how, "quiet screen") + "".join(map(players, cuts)) if cuts else ""
-
-
-def made_by(chain: Chain) -> str:
-    """What is needed to repeat the training of every run of a chain, the last one first."""
-    cards = [run_card(part.run.card, part.run.argv, part.run.name) for part in reversed(chain.parts)]
-    sessions = [session for part in chain.parts if part.run.card for session in part.run.card.sessions]
-    spent = paragraph(f"All runs together: {_spent(sessions)}.") if len(chain.parts) > 1 and sessions else ""
-    return spent + "".join(cards)
-
-
-def run_card(card: tp.Optional[RunCard], argv: tp.Sequence[str], name: str) -> str:
-    """What is needed to repeat a run; of one without a card, how it differs from the base configuration."""
-    command = "dora run " + shlex.join(argv) if argv else ""
-    if card is None:
-        return f"<h3>{escape(name)}</h3>" + facts([("command", command)]) if command else ""
-    started = [shlex.join(session.command) for session in card.sessions if session.command]
-    delta = [(key, str(value)) for key, value in card.delta.items()] if card.delta is not None else \
-        [(part.partition("=")[0].lstrip("+"), part.partition("=")[2]) for part in argv]
-    return (f"<h3>Training of {escape(card.signature)}</h3>" + facts([
-        ("command", started[-1] if started else command), ("model", card.model),
-        ("parameters", f"{card.parameters:,}"), ("seed", str(card.seed)),
-        ("sources", ", ".join(card.sources)), ("audio", f"{card.samplerate} Hz, {card.audio_channels} channels"),
-        ("songs", f"{card.train_tracks} for training, {card.valid_tracks} for validation"),
-        ("epochs", f"{card.epochs_done} of {card.epochs}"), ("batch size", str(card.batch_size)),
-        ("continued from", card.continued_from or ""), ("commit", card.commit), ("machines", _machines(card.sessions)),
-        ("spent", _spent(card.sessions)), ("versions", _pairs(card.versions, " ")),
-    ]) + folded(f"Difference from the base configuration: {len(delta)} settings",
-                table(["setting", "value"], delta, caption="Settings of their own"), on_paper=True)
-        + folded("Settings of the model", facts((key, str(value)) for key, value in card.model_settings.items()))
-        + folded("Sessions on machines", table(
-            ["started", "ended", "epochs", "processes", "machines", "job", "commit"],
-            [[s.started, s.ended, f"{s.first_epoch} to {s.last_epoch}", str(s.world_size), _machines([s]),
-              (s.job or "") + (f", restart {s.restarts}" if s.restarts else ""),
-              s.commit + (f" with {s.diff}" if s.diff else "")]
-             for s in card.sessions], caption="Times in UTC"), on_paper=True)
-        + folded("Packages that were installed", facts(card.packages.items())))
-
-
-def _machines(sessions: tp.Sequence[Session]) -> str:
-    """GPUs, or processes on CPUs, and the nodes where they were."""
-    told = []
-    for session in sessions:
-        gpus = session.gpus or {session.device.removeprefix("cuda: "): session.world_size}
-        on = f" on {', '.join(session.nodes)}" if session.nodes else ""
-        told.append(", ".join(f"{count} \u00d7 {kind}" for kind, count in gpus.items()) + on)
-    return "; ".join(dict.fromkeys(told))
-
-
-def _spent(sessions: tp.Sequence[Session]) -> str:
-    """GPU-hours, and hours of processes on CPUs, where there are such."""
-    found = []
-    for kind, gpu in (("GPU-hours", True), ("process-hours on CPUs", False)):
-        hours = sum(s.seconds * s.world_size for s in sessions if s.device.startswith("cuda") == gpu) / 3600
-        found += [f"{hours:.2f} {kind}"] if hours else []
-    return ", ".join(found)
-
-
-def _pairs(plain: tp.Mapping[str, tp.Any], between: str) -> str:
-    return ", ".join(f"{name}{between}{value}" for name, value in plain.items())
-
-
-def evaluation_card(run: Run) -> str:
-    """How the scores were made."""
-    made = run.evaluation
-    if made is None:
-        return ""
-    scoring = [track.seconds_scoring for track in made.tracks if track.seconds_scoring is not None]
-    spent = f"{sum(track.seconds for track in made.tracks):.0f} s" + (f", {sum(scoring):.0f} s of them scoring"
-                                                                    if scoring else "")
-    return f"<h3>Evaluation of {escape(made.name)}</h3>" + facts([
-        ("test set", f"{made.dataset}, {len(made.tracks)} tracks"), ("weights", made.model_hash),
-        ("settings", _pairs(made.settings, "=")), ("device", made.device), ("commit", made.commit),
-        ("spent", spent if any(track.seconds for track in made.tracks) else ""),
-        ("versions", _pairs(made.versions, " ")),
-        ("created", made.created)])

@@ -18,12 +18,13 @@ import pytest
 import readers
 import sections
 import soundfile
+from cards import run_card
 from chains import Chain, Part, find_chains
 from conftest import REPOSITORY
 from excerpts import LOWEST, HIGHEST, excerpt, height_of, shared_tracks, track_folders
 from PIL import Image
 from report import comparison, report
-from sections import listening, run_card, songs, sums_of_sources
+from sections import listening, songs, sums_of_sources
 
 from demucs import schema
 from demucs.errors import DemucsError
