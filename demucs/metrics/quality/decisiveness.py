@@ -34,10 +34,14 @@ def decisiveness(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     same_length(estimates, mixture)
     if len(estimates) < 2:
         raise AudioError("decisiveness is about the shares of several estimates: give at least two")
-    shares = np.abs(spectra(estimates, n_fft=N_FFT, hop=HOP))
-    total = shares.sum(axis=0)
-    shares /= np.where(total > 0, total, 1)
-    weight = np.square(np.abs(spectra(mixture, n_fft=N_FFT, hop=HOP)), dtype=np.float64)
-    signal = (shares * weight).sum(axis=(1, 2, 3))
-    error = (shares * (1 - shares) * weight).sum(axis=(1, 2, 3))
+    signal, error = np.zeros((2, len(estimates)))
+    for channel, whole in enumerate(mixture):
+        weight = np.square(np.abs(spectra(whole, n_fft=N_FFT, hop=HOP)))
+        magnitudes = [np.abs(spectra(estimate[channel], n_fft=N_FFT, hop=HOP)) for estimate in estimates]
+        total = sum(magnitudes)
+        total[total == 0] = 1
+        for source, magnitude in enumerate(magnitudes):
+            share = magnitude / total
+            signal[source] += (share * weight).sum(dtype=np.float64)
+            error[source] += (share * (1 - share) * weight).sum(dtype=np.float64)
     return -ratio_in_decibels(error, signal, -LIMIT)

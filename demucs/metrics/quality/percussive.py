@@ -58,12 +58,14 @@ def hpr(signal: np.ndarray, **settings: tp.Any) -> float:
     Raises:
         AudioError: for a signal of another shape, without samples, or not finite.
     """
-    z = spectra(signals(signal, "harmonic-to-percussive ratio", dimensions=2), n_fft=N_FFT, hop=HOP)
-    parts = [np.square(np.abs(part), dtype=np.float64).sum() for part in hpss(z, **settings)]
-    if sum(parts) == 0:
+    energies = np.zeros(2)
+    for channel in signals(signal, "harmonic-to-percussive ratio", dimensions=2):
+        z = spectra(channel, n_fft=N_FFT, hop=HOP)
+        energies += [np.square(np.abs(part), dtype=np.float64).sum() for part in hpss(z, **settings)]
+    if energies.sum() == 0:
         return float("nan")
     with np.errstate(divide="ignore"):
-        return float(np.clip(10 * np.log10(parts[0]) - 10 * np.log10(parts[1]), -LIMIT, LIMIT))
+        return float(np.clip(10 * np.log10(energies[0]) - 10 * np.log10(energies[1]), -LIMIT, LIMIT))
 
 
 def _median(x: np.ndarray, size: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ...errors import AudioError
 
+FRAMES_AT_ONCE = 1024     # frames overlap: all of them at once take several times the memory of the sound
+
 
 def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
     """Complex spectra [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop.
@@ -16,7 +18,12 @@ def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
     padded = np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(half, half)])
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(signal.dtype)
     framed = sliding_window_view(padded, n_fft, axis=-1)[..., ::hop, :]
-    return np.swapaxes(np.fft.rfft(framed * window), -1, -2)
+    frames = framed.shape[-2]
+    result = np.empty((*signal.shape[:-1], half + 1, frames), dtype=np.result_type(signal.dtype, np.complex64))
+    for begin in range(0, frames, FRAMES_AT_ONCE):
+        part = slice(begin, min(frames, begin + FRAMES_AT_ONCE))
+        result[..., part] = np.swapaxes(np.fft.rfft(framed[..., part, :] * window), -1, -2)
+    return result
 
 
 def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
