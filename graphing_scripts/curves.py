@@ -3,6 +3,7 @@
 A line is interrupted where one run continues another, for that starts anew from the best weights with new averages.
 """
 
+import math
 import typing as tp
 
 from chains import Chain, newest_is_best
@@ -39,7 +40,7 @@ def training_curves(chain: Chain, theme: Theme) -> tp.Any:
                                          lambda r: r.train.get(MEGABYTE), lambda r: r.valid.get(MEGABYTE)))
     figure = new_figure(11, 1.05 + 2.9 * ((len(panels) + 1) // 2))
     heading(figure, "Training of " + " \N{RIGHTWARDS ARROW} ".join(part.run.name for part in chain.parts),
-            f"{chain.epochs} epochs; {best_note(chain)}", theme, below=0.3)
+            f"{chain.epochs} epoch{'s' * (chain.epochs != 1)}; {best_note(chain)}", theme, below=0.3)
     key(figure, _key(chain, theme))
     for cell, draw in zip(_cells(figure, len(panels)), panels):
         axes = figure.add_subplot(cell)
@@ -112,7 +113,7 @@ def _epochs(axes: tp.Any, last: int) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("epoch")
     axes.set_xlim(0.5 if last < FEW else 0, last + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def _line(axes: tp.Any, chain: Chain, value: Value, **look: tp.Any) -> tp.List[float]:
@@ -136,8 +137,9 @@ def _loss(axes: tp.Any, chain: Chain, theme: Theme) -> None:
               marker=None)
     _line(axes, chain, lambda r: r.train.get("loss"), color=theme.muted, linestyle="--")
     _line(axes, chain, lambda r: r.valid.get("loss"), color=theme.text)
-    _best(axes, chain, lambda r: r.valid.get("loss"), theme, labels=True)
     axes.margins(y=0.09)
+    axes.set_ylim(*axes.get_ylim())
+    _best(axes, chain, lambda r: r.valid.get("loss"), theme, labels=True)
 
 
 def _best(axes: tp.Any, chain: Chain, value: Value, theme: Theme, *, labels: bool = False) -> None:
@@ -147,11 +149,14 @@ def _best(axes: tp.Any, chain: Chain, value: Value, theme: Theme, *, labels: boo
         if part.best is None or height is None:
             continue
         _star(axes, part.best, height, theme)
-        if labels:
+        if labels and math.isfinite(height):
             right = part.best > chain.epochs * 0.9
+            low, high = axes.get_ylim()
+            under = part.record(part.best).train.get("loss", low)
+            below = height - (under if under < height else low) > 0.2 * (high - low)    # is there room for a line?
             axes.annotate(f"{part.record(part.best).chosen}, epoch {part.best}", (part.best, height), fontsize=8,
-                          xytext=(6 if right else 0, -9), textcoords="offset points", zorder=6,
-                          ha="right" if right else "center", va="top", color=theme.text,
+                          xytext=(6 if right else 0, -9 if below else 9), textcoords="offset points", zorder=6,
+                          ha="right" if right else "center", va="top" if below else "bottom", color=theme.text,
                           path_effects=[withStroke(linewidth=3, foreground=theme.background)])
 
 

@@ -172,6 +172,18 @@ def test_a_gradient_that_explodes_is_drawn_on_a_logarithmic_axis(results):
     assert axes.get_yscale() == "log" and "logarithmic" in axes.get_ylabel()
 
 
+def test_a_single_epoch_and_losses_that_are_no_numbers_are_drawn(results):
+    chain = alone(readers.find_run("1a2b3c4d", results))
+    last = chain.last.history[3]
+    last.valid["loss"] = last.train["loss"] = last.valid["nsdr"] = float("nan")
+    figure = training(chain)
+    assert stars(panels(figure)["Loss"])[0][0] == 3 and panels(figure)["Loss"].get_ylim()[1] < 1.
+    del chain.last.history[1:]
+    figure = training(chain)
+    assert "1 epoch; best weights: epoch 1 (ema_batch_0)" in texts(figure)
+    assert [tick for tick in panels(figure)["Loss"].get_xticks() if 0.5 < tick < 1.5] == [1]
+
+
 def test_runs_that_do_not_continue_one_another_are_drawn_beside_each_other(results, sampled):
     toy = alone(readers.find_run("1a2b3c4d", results))
     figure = draw(curves.comparison_curves, [toy, sampled], style.LIGHT)
