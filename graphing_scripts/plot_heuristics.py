@@ -84,7 +84,7 @@ def correlations(study: QualityStudy, among: str, measures: tp.Sequence[str], th
         axes.axvline(0, color=theme.muted, linewidth=1)
         axes.set_xlim(-1.02, 1.02)
         axes.set_ylim(-0.5, len(rows) - 0.5)
-        axes.set_xlabel("Spearman's \N{GREEK SMALL LETTER RHO} with nSDR; right: as expected, left: the reverse")
+        axes.set_xlabel("Spearman's \N{GREEK SMALL LETTER RHO} with nSDR (to the right: as expected)")
         axes.grid(axis="x", linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)

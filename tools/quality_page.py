@@ -1,5 +1,6 @@
 """The tables of docs/quality.md, written from the record of a study."""
 
+import textwrap
 import typing as tp
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from demucs.schema import QualityStudy, RankCorrelation, unpack_frames
 PAGE = Path("docs") / "quality.md"
 BEGIN, END = "<!-- written by tools.study_quality: begin -->\n", "<!-- written by tools.study_quality: end -->\n"
 MINUS = "\N{MINUS SIGN}"
+WIDTH = 120
 QUESTIONS = {
     ("model", "tracks"): "Which songs came out well? The trained model and its spoilt copies, correlation over songs",
     ("model", "separators"): "Which weights are better? The same, correlation over the weights",
@@ -40,8 +42,8 @@ def tables(study: QualityStudy) -> str:
         if found:
             parts.append(f"**{title}.**\n\n{_correlations(study, found)}\n\n{_in_words(study, found)}")
     parts.append("Spearman's rho and its 95 % interval over songs; the sign it was expected to have stands before "
-                 "them. **Bold** where the interval excludes zero on the expected side, *slanted* where it does on the "
-                 "other.")
+                 "them. **Bold** where the\ninterval excludes zero on the expected side, *slanted* where it does on "
+                 "the other.")
     return "\n" + "\n\n".join(parts) + "\n\n"
 
 
@@ -72,8 +74,10 @@ def _in_words(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
     some = [f"`{key}` ({', '.join(sources)})" for key, sources in as_expected.items()
             if 0 < len(sources) < len(study.sources)]
     wrong = [f"`{key}` ({', '.join(sources)})" for key, sources in reverse.items() if sources]
-    return (f"Beyond chance for every source: {', '.join(every) or 'none'}. For some: {', '.join(some) or 'none'}. The "
-            f"reverse of what was expected: {', '.join(wrong) or 'none'}.")
+    return textwrap.fill(f"Beyond chance for every source: {', '.join(every) or 'none'}. For some: "
+                         f"{', '.join(some) or 'none'}. The reverse of what was expected: "
+                         f"{', '.join(wrong) or 'none'}.",
+                         WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _side(item: RankCorrelation, study: QualityStudy) -> int:
