@@ -1,8 +1,7 @@
-"""Scores of runs: per-source bars beside reference separators and published numbers, and how tracks spread.
+"""Scores of a run: per-source bars beside reference separators and published numbers, and how tracks spread.
 
-Of several runs also one figure with all of them, the first against each other one track by track, and what each of the
-others changes against the first. One figure per metric family, with the family named on its axis: numbers of two
-families never share one.
+Of several runs: all of them in one figure, each against the first track by track, and what each changes against the
+first. One figure per metric family, with the family named on its axis: numbers of two families never share one.
 """
 
 import itertools
@@ -69,19 +68,16 @@ def main() -> None:
     for run in runs:
         run.trained_on, run.scored_on = arguments.trained_on, arguments.scored_on
     with themed(LIGHT):
-        drawn = {run.name: figures_of(run, families, table) for run in runs}
-        notes = list(itertools.chain(*(run.notes for run in runs)))
-        if len(runs) > 1:
-            drawn[common.together(drawn)], limits = figures_together(runs, families, table)
-            notes += limits
-        if not any(drawn.values()):
-            raise SignatureError(f"{', '.join(drawn)}: no scores to draw"
+        figures, limits = (figures_of(runs[0], families, table), []) if len(runs) == 1 else \
+            figures_together(runs, families, table)
+        together = common.together(run.name for run in runs)
+        if not figures:
+            raise SignatureError(f"{together}: no scores to draw"
                                  + (f" in the family {arguments.family}" if arguments.family else "")
                                  + "; evaluate first (slurm_scripts/evaluate_slurm.sh)")
-        for folder, figures in drawn.items():
-            for name, figure in figures.items():
-                print(*save(figure, arguments.results / "figures" / folder, name), sep="\n")
-    common.print_notes(notes)
+        for name, figure in figures.items():
+            print(*save(figure, arguments.results / "figures" / together, name), sep="\n")
+    common.print_notes(itertools.chain(*(run.notes for run in runs), limits))
 
 
 if __name__ == "__main__":
