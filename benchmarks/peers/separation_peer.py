@@ -29,15 +29,10 @@ def build(which: str, name: str, precision: str) -> tuple:
         model = {"hdemucs": HDemucs, "htdemucs": HTDemucs}[name](SOURCES)
         return model, lambda model, mix: apply_model(model, mix, shifts=0)
     from demucs.inference.apply import separate
-    from demucs.inference.precision import computing_in
     from demucs.models import zoo
     model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100,
                       segment={"hdemucs": 40., "htdemucs": 10.}[name])
-
-    def run(model: torch.nn.Module, mix: torch.Tensor) -> torch.Tensor:
-        with computing_in(precision, mix.device):
-            return separate(model, mix, shifts=0)
-    return model, run
+    return model, lambda model, mix: separate(model, mix, shifts=0, precision=precision)
 
 
 def main() -> None:
