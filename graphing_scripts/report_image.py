@@ -43,14 +43,16 @@ def main() -> None:
         raise ToolError("chromium is not installed: sudo apt-get install -y chromium")
     with tempfile.TemporaryDirectory() as place, Browser(program) as browser:
         page, shot = Path(place) / "report.html", Path(place) / "report.png"
-        page.write_text(report(chain, arguments.results / "examples" / chain.name), encoding="utf-8")
+        text = report(chain, arguments.results / "examples" / chain.name,
+                      study=arguments.results / "quality" / chain.name / "study.json")
+        page.write_text(text, encoding="utf-8")
         browser.look(width=WIDTH)
         browser.open(page)
         browser.picture(shot, height=HEIGHT)
-        text = PngImagePlugin.PngInfo()
-        text.add_text(LABEL, f"{chain.name} {fingerprint(folder)}")
+        origin = PngImagePlugin.PngInfo()
+        origin.add_text(LABEL, f"{chain.name} {fingerprint(folder)}")
         # a palette: a third of the size, and pictures of text lose nothing
-        Image.open(shot).convert("RGB").quantize(colors=128).save(arguments.out, pnginfo=text, optimize=True)
+        Image.open(shot).convert("RGB").quantize(colors=128).save(arguments.out, pnginfo=origin, optimize=True)
     print(arguments.out)
 
 
