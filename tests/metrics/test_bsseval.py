@@ -155,10 +155,10 @@ def test_tracks_whose_isr_depends_on_rounding_are_marked():
     references, estimates = low_passed(0.6)
     once, louder = museval(references, estimates), museval(3 * references.double(), 3 * estimates.double())
     moved = {name: np.abs(once[name] - louder[name]).max() for name in METRICS}
-    assert moved["SDR"] < SDR_TOLERANCE and max(moved["ISR"], moved["SIR"]) > TOLERANCE / 2
+    assert moved["SDR"] < 10 * SDR_TOLERANCE and max(moved["ISR"], moved["SIR"]) > TOLERANCE / 2
     ours = bss_eval(references, estimates, RATE)
     assert ours.ill_conditioned and 0 <= ours.condition < 1e-12
-    np.testing.assert_allclose(ours.frames["SDR"], once["SDR"], rtol=0, atol=SDR_TOLERANCE)
+    np.testing.assert_allclose(ours.frames["SDR"], once["SDR"], rtol=0, atol=10 * SDR_TOLERANCE)
     assert not bss_eval(*signals(), RATE).ill_conditioned
 
 

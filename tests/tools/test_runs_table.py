@@ -19,7 +19,7 @@ from demucs.inference import jobs, ledger, runs
 from demucs.schema import LedgerLine, RunStatus
 from tools import runs as tool
 
-NOW = time.time()
+NOW = time.time()      # of this module; `fresh_now` sets it for each test
 MINUTE, HOUR = 60., 3600.
 SETTINGS = ("model=hdemucs", "seed=42")
 
@@ -76,6 +76,13 @@ def job(number, state, reason="", *signatures):
 
 
 NO_SLURM = Queue(None)
+
+
+@pytest.fixture(autouse=True)
+def fresh_now():
+    """A suite takes minutes, and ages are counted from now."""
+    global NOW
+    NOW = time.time()
 
 
 @pytest.fixture

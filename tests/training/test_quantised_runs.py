@@ -95,8 +95,9 @@ def test_interrupted_runs_end_with_the_same_weights(overrides, songs, tmp_path):
     stopped = solver_in(tmp_path / "stopped", config)
     save = stopped._save
 
-    def save_then_stop(*args):
-        save(*args)
+    def save_then_stop(**kwargs):
+        save(**kwargs)
+        stopped.checkpoints.wait()
         raise Stop
     stopped._save = save_then_stop
     with pytest.raises(Stop):

@@ -191,7 +191,7 @@ def test_checkpoints_are_checked(songs, tmp_path):
     checkpoint = tmp_path / "x" / "checkpoint.th"
     saved = read_checkpoint(checkpoint)
     assert {"state", "optimizer", "history", "best_state", "args", "ema_batch_0", "random_states"} <= set(saved)
-    with pytest.raises(PackageError, match="does not fit"):
+    with pytest.raises(PackageError, match="belongs to another experiment"):
         solver_in(tmp_path / "x", settings(songs, "epochs=1", "hdemucs.channels=8"))
     with pytest.raises(PackageError, match="lacks ema_batch_1"):
         solver_in(tmp_path / "x", settings(songs, "epochs=1", "ema.batch=[0.9,0.99]"))
