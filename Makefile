@@ -5,7 +5,7 @@ PYTHON ?=
 export PYTHON
 EXTRAS ?= train,evaluate,graphs,curves,dev
 
-.PHONY: help programs setup test demo demo-long oracle bench clean
+.PHONY: help programs setup test chaos demo demo-long oracle bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -27,6 +27,9 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 
 test: setup        ## all tests (ARGS="-k name" for some of them)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+chaos: setup       ## a training killed 200 times on a private Slurm, and its figures in docs/cluster.md: hours; goes on
+	.venv/bin/python tests/slurm/chaos.py --kills 200 --figures docs/cluster.md
 
 demo: setup        ## train, release, evaluate, separate and draw, on a private Slurm: some minutes on two cores
 	slurm_scripts/demo.sh

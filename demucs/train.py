@@ -17,12 +17,13 @@ from pathlib import Path
 import hydra
 import torch
 from dora import get_xp, is_xp
-from dora.distrib import set_distrib_env
+from dora.conf import update_from_hydra
 from dora.hydra import HydraMain
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from . import scheduling
 from .config import Config, nearest_key, read
 from .data import build as data
 from .data.augment import Augment
@@ -107,6 +108,12 @@ class ExperimentMain(HydraMain):
                              f"{nearest_key(sig, [*own, *published.experiments()])} There are: "
                              f"{', '.join(own) or 'none yet'}; the published ones are in {published.TABLE}.")
         return list(argv)
+
+    def get_slurm_config(self) -> scheduling.SlurmSettings:
+        """Of jobs that Dora submits: section `slurm` of the configuration."""
+        settings = scheduling.SlurmSettings()
+        update_from_hydra(settings, self._base_cfg.slurm)
+        return settings
 
     def _main(self) -> tp.Any:
         """As Dora's, with the run folder quoted: it may lie in a folder with spaces or quotes in its name."""
@@ -296,8 +303,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
 def main(cfg: tp.Any) -> None:
     """One experiment from its Hydra configuration, inside Dora."""
     xp = get_xp()
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        set_distrib_env()     # a port for processes that `dora run -d` started
+    scheduling.prepare_processes()
     rank = int(os.environ.get("RANK", 0))
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
     try:
@@ -308,6 +314,7 @@ def main(cfg: tp.Any) -> None:
             return
         group = join_group()
         logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
+        reason = ""
         with contextlib.ExitStack() as stack:
             group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
             solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
@@ -318,7 +325,10 @@ def main(cfg: tp.Any) -> None:
             except Stopped as stopped:
                 logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
                             stopped.reason)
+                reason = stopped.reason
         leave_group()
+        if reason:
+            scheduling.put_back(reason)
     except DemucsError as error:
         logger.error("%s", error)
         if rank == 0 and not isinstance(error, LockedError):      # the status is that of the run that goes on

@@ -4,7 +4,8 @@
 
 Beside it the same experiment is trained by a job that nobody touches. In the end both must hold the same bits, and the
 same history. Which blow falls when is drawn from the seed and the number of the blow; each is written to blows.jsonl in
-the folder when it has fallen and the training has come back.
+the folder when it has fallen. All of it, processes and a small disk to be filled, is in namespaces of its own where the
+system grants them, to root or to everybody: then nothing is left of it, however it ends.
 """
 
 import argparse
@@ -109,11 +110,11 @@ class Chaos:
         self.run(REPOSITORY / "slurm_scripts" / "local_cluster.sh", "start")
 
     def mount(self) -> None:
-        """The experiments lie on a disk of their own, small enough to be filled. Only root can do that."""
+        """The experiments lie on a disk of their own, small enough to be filled."""
         outputs = self.root / "outputs"
         outputs.mkdir(exist_ok=True)
         kept = self.folder / "kept"
-        if os.geteuid() == 0 and not os.path.ismount(outputs):
+        if INSIDE in os.environ and not os.path.ismount(outputs):
             self.mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}m", "chaos", str(outputs)],
                                           capture_output=True).returncode == 0
             if self.mounted and kept.exists():
@@ -126,11 +127,21 @@ class Chaos:
         subprocess.run([str(REPOSITORY / "slurm_scripts" / "local_cluster.sh"), "stop"], env=self.environment,
                        timeout=120, capture_output=True)
         if self.mounted:
-            kept = self.folder / "kept"
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(self.root / "outputs", kept, ignore=shutil.ignore_patterns("filler"))
+            self.keep()
             subprocess.run(["umount", str(self.root / "outputs")], check=True, timeout=60)
         shutil.rmtree(self.cluster, ignore_errors=True)
+
+    def keep(self) -> None:
+        """What lies on the small disk ends with it. A copy of its state, as a crash would leave it, is where the next call
+        begins."""
+        if not self.mounted:
+            return
+        fresh, kept = self.folder / "kept.new", self.folder / "kept"
+        shutil.rmtree(fresh, ignore_errors=True)
+        with contextlib.suppress(shutil.Error):        # of files that had vanished when it was their turn
+            shutil.copytree(self.root / "outputs", fresh, ignore=shutil.ignore_patterns("filler", ".*.tmp"))
+        shutil.rmtree(kept, ignore_errors=True)
+        fresh.rename(kept)
 
     def run(self, *command: tp.Any, cwd: tp.Optional[Path] = None, check: bool = True) -> str:
         done = subprocess.run([str(part) for part in command], cwd=cwd or self.root, env=self.environment, timeout=90,
@@ -306,6 +317,7 @@ class Chaos:
             blow = {"number": number, "kind": kind, "back": times[0], "gone": time.monotonic() - begin, **place}
             with open(self.record, "a") as file:
                 file.write(json.dumps(blow) + "\n")
+            self.keep()
             report(f"{number + 1:4d} {kind:10s} in epoch {place['epoch']}, after step {place['step']}; "
                    f"gone after {blow['gone']:.1f} s, was back after {times[0]:.1f} s")
         until(lambda: self.done(self.root) or self._over(), "the training is done" + self.tail(), 10 * PATIENCE)
@@ -400,14 +412,33 @@ def write_figures(text: str, page: Path) -> None:
     page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
+NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+INSIDE = "DEMUCS_CHAOS_INSIDE"
+
+
+def go_inside() -> None:
+    """Start this program again in namespaces of its own, if the system grants them."""
+    for user in ((), ("--user", "--map-root-user")):
+        command = ["unshare", *user, *NAMESPACES]
+        with contextlib.suppress(OSError):
+            if subprocess.run([*command, "true"], capture_output=True).returncode == 0:
+                os.environ[INSIDE] = "1"
+                # The first process of a namespace has to see to its orphans, which a shell does.
+                os.execvp("unshare", [*command, "bash", "-c", '"$@"; exit $?', "chaos", sys.executable, *sys.argv])
+    print("No namespaces here: what is left of this when it is killed has to be ended by hand", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "outputs" / "chaos")
+    parser.add_argument("--kinds", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figures", type=Path, help="the page to write the figures to, docs/cluster.md")
     args = parser.parse_args()
-    chaos = Chaos(args.folder.resolve(), kills=args.kills, kinds=list(NAMES), seed=args.seed)
+    if INSIDE not in os.environ:
+        go_inside()
+    chaos = Chaos(args.folder.resolve(), kills=args.kills, kinds=args.kinds, seed=args.seed)
     begin = time.monotonic()
     try:
         chaos.prepare()
