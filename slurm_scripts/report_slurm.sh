@@ -37,14 +37,17 @@ for signature in "$@"; do
     fi
 done
 [[ ${#evaluated[@]} -gt 0 ]] || fail "none of these is evaluated: $*"
+draw() {   # SCRIPT SIGNATURE...
+    run "$python" "graphing_scripts/$1" --results demucs_results "${@:2}"
+}
 for signature in "${evaluated[@]}"; do
-    [[ ! -f demucs_results/runs/$signature/history.json ]] || run "$python" graphing_scripts/plot_results.py "$signature"
-    run "$python" graphing_scripts/plot_scores.py "$signature"
-    run "$python" graphing_scripts/report.py "$signature"
+    [[ ! -f demucs_results/runs/$signature/history.json ]] || draw plot_results.py "$signature"
+    draw plot_scores.py "$signature"
+    draw report.py "$signature"
 done
 if [[ ${#evaluated[@]} -gt 1 ]]; then
-    run "$python" graphing_scripts/plot_scores.py "${evaluated[@]}"
-    run "$python" graphing_scripts/report.py "${evaluated[@]}"
+    draw plot_scores.py "${evaluated[@]}"
+    draw report.py "${evaluated[@]}"
 fi
 say "The report: demucs_results/report.html"
 [[ ${#evaluated[@]} -eq $# ]]

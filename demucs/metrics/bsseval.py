@@ -96,19 +96,25 @@ def _plain_energies(references: torch.Tensor, estimates: torch.Tensor, frame: in
     """Energies [frames, S] of references and of errors in whole frames, which frames have a silent signal [frames], and
     whether a signal is silent all through."""
     at_once = max(1, CHUNK // frame)
-    count = references.shape[-1] // frame
-    signals, errors, sounds = [], [], []
+    sources, channels, length = references.shape
+    count = length // frame
+    # Results have their place before the loop: small ones that stay between large ones that go would leave memory in pieces.
+    signal, error = torch.empty(2, count, sources, dtype=torch.float64, device=references.device)
+    sound = torch.empty(count, 2, sources, dtype=torch.bool, device=references.device)
+    buffers = torch.empty(2, sources, channels, at_once, frame, dtype=torch.float64, device=references.device)
     for begin in range(0, count, at_once):
-        end = min(count, begin + at_once)
-        framed = [wav[..., begin * frame:end * frame].unflatten(-1, (end - begin, frame)).double()
-                  for wav in (references, estimates)]                                  # [S, A, frames, frame]
-        signals.append(framed[0].square().sum((1, 3)).t())
-        sounds.append(torch.cat([(wav.sum(1) != 0).any(-1) for wav in framed]).t())    # [frames, 2 S]
-        errors.append((framed[0] - framed[1]).square_().sum((1, 3)).t())
-    sound = torch.cat(sounds)
-    ends = [wav[..., count * frame:].double().sum(1).ne(0).any(-1) for wav in (references, estimates)]
-    whole = not bool((sound.any(0) | torch.cat(ends)).all())
-    return torch.cat(signals), torch.cat(errors), ~sound.all(1), whole
+        some = slice(begin, min(count, begin + at_once))
+        framed = buffers[..., :some.stop - begin, :]
+        for buffer, wav in zip(framed, (references, estimates)):
+            buffer.copy_(wav[..., begin * frame:some.stop * frame].unflatten(-1, (-1, frame)))
+        for index, wav in enumerate(framed):
+            sound[some, index] = (wav.sum(1) != 0).any(-1).t()
+        signal[some] = torch.linalg.vecdot(framed[0], framed[0]).sum(1).t()
+        difference = framed[1].sub_(framed[0])
+        error[some] = torch.linalg.vecdot(difference, difference).sum(1).t()
+    ends = torch.stack([wav[..., count * frame:].double().sum(1).ne(0).any(-1) for wav in (references, estimates)])
+    whole = not bool((sound.any(0) | ends).all())
+    return signal, error, ~sound.flatten(1).all(1), whole
 
 
 def _decibels(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:

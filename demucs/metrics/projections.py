@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 TAPS = 512
-BLOCK = 2 ** 14 - TAPS + 1       # padded, a power of two
-BLOCKS_AT_ONCE = 8
-FRAMES_AT_ONCE = 4
+BLOCK = 2 ** 13 - TAPS + 1       # padded, a power of two
+BLOCKS_AT_ONCE = 4
+FRAMES_AT_ONCE = 8
+BINS_AT_ONCE = 2048
 ITERATIONS = 5        # of the power method: the order of magnitude is wanted
 
 
@@ -44,25 +45,28 @@ def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Ten
     """sum_n r_i(n) x_k(n + l) for lags l in [0, TAPS): [I, I + K, TAPS] float64, with x all references, then all
     estimates. Inputs are [I, L] and [K, L]; samples outside of them are zero."""
     count, length = references.shape
+    every = count + len(estimates)
     size = BLOCK + TAPS - 1
-    device = references.device
-    total = torch.zeros(size // 2 + 1, count, count + len(estimates), dtype=torch.complex128, device=device)
+    bins = size // 2 + 1
+    real = {"dtype": torch.float64, "device": references.device}
+    cplx = {"dtype": torch.complex128, "device": references.device}
+    total = torch.zeros(bins, count, every, **cplx)
+    # Memory that is asked for again in every turn costs more time than what is done in it.
+    padded = torch.zeros(every, BLOCKS_AT_ONCE, size, **real)
+    spectra = torch.empty(every, BLOCKS_AT_ONCE, bins, **cplx)
+    first, later = torch.empty(bins, count, BLOCKS_AT_ONCE, **cplx), torch.empty(bins, BLOCKS_AT_ONCE, every, **cplx)
     for begin in range(0, length, BLOCK * BLOCKS_AT_ONCE):
-        end = min(length, begin + BLOCK * BLOCKS_AT_ONCE)
-        blocks = -(-(end - begin) // BLOCK)
-        wide = torch.zeros(count + len(estimates), blocks * BLOCK + TAPS - 1, dtype=torch.float64, device=device)
-        reach = min(length, begin + wide.shape[1])
-        wide[:count, :reach - begin] = references[:, begin:reach]
-        wide[count:, :reach - begin] = estimates[:, begin:reach]
-        later = torch.fft.rfft(wide.unfold(1, size, BLOCK))                                  # [I + K, blocks, bins]
-        first = torch.fft.rfft(wide[:count, :blocks * BLOCK].unflatten(1, (blocks, BLOCK)), n=size)
-        total += _by_bin(first.conj()) @ _by_bin(later).transpose(1, 2)
+        for index in range(BLOCKS_AT_ONCE):
+            start = min(begin + index * BLOCK, length)
+            there = min(size, length - start)
+            padded[:count, index, :there] = references[:, start:start + there]
+            padded[count:, index, :there] = estimates[:, start:start + there]
+            padded[:, index, there:] = 0
+        later.copy_(torch.fft.rfft(padded, out=spectra).permute(2, 1, 0))
+        padded[:count, :, BLOCK:] = 0
+        first.copy_(torch.fft.rfft(padded[:count], out=spectra[:count]).permute(2, 0, 1).conj())
+        torch.baddbmm(total, first, later, out=total)
     return torch.fft.irfft(total.permute(1, 2, 0), n=size)[..., :TAPS]
-
-
-def _by_bin(spectra: torch.Tensor) -> torch.Tensor:
-    """[rows, columns, bins] -> [bins, rows, columns], laid out for products of small matrices."""
-    return spectra.resolve_conj().permute(2, 0, 1).contiguous()
 
 
 def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> Filters:
@@ -106,7 +110,8 @@ def _condition(matrix: torch.Tensor, factor: torch.Tensor) -> float:
     start[::7] *= 2                  # any vector that is no eigenvector of a Toeplitz matrix
     large = small = start / start.norm()
     for _ in range(ITERATIONS):
-        large, small = matrix @ large, torch.cholesky_solve(small, factor)
+        large, small = matrix @ large, torch.linalg.solve_triangular(factor, small, upper=False)
+        small = torch.linalg.solve_triangular(factor.mT, small, upper=True)
         largest, inverse = large.norm(), small.norm()
         large, small = large / largest, small / inverse
     return float(1 / (largest * inverse))
@@ -127,32 +132,52 @@ class Energies(tp.NamedTuple):
 def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: Filters, *, frame: int) -> Energies:
     """Energies of each whole frame of `frame` samples of [S, A, L]."""
     sources, channels, length = references.shape
+    every = sources * channels
     frames = length // frame
     size = _fast_size(frame + TAPS - 1)
-    joint = torch.fft.rfft(filters.joint, n=size).flatten(2, 3).flatten(0, 1).permute(2, 1, 0)   # [bins, out, in]
-    own = torch.fft.rfft(filters.own, n=size).permute(3, 0, 2, 1)                                # [bins, S, out, in]
+    bins = size // 2 + 1
+    joint = torch.fft.rfft(filters.joint, n=size).flatten(2, 3).flatten(0, 1).permute(2, 1, 0).contiguous()
+    own = torch.fft.rfft(filters.own, n=size).permute(3, 0, 2, 1).contiguous()
+    # joint: [bins, out, in], own: [bins, S, out, in]
+    real = {"dtype": torch.float64, "device": references.device}
+    cplx = {"dtype": torch.complex128, "device": references.device}
     # By Parseval's theorem, each bin of a real signal's half spectrum stands for two, but for the first and the last.
-    weight = torch.full((size // 2 + 1,), (2 / size) ** 0.5, dtype=torch.float64, device=references.device)
+    weight = torch.full((bins,), (2 / size) ** 0.5, **real)
     weight[0] = weight[-1] = size ** -0.5
-
-    def energy(spectra: torch.Tensor) -> torch.Tensor:
-        """[bins, S A, frames], weighted -> [frames, S]"""
-        squares = torch.view_as_real(spectra).flatten(1).square_().sum(0)
-        return squares.view(sources, channels, -1, 2).sum((1, 3)).t()
-    parts = []
+    # Memory that is asked for again in every turn costs more time than what is done in it.
+    padded = torch.zeros(sources, channels, FRAMES_AT_ONCE, size, **real)
+    spectra = torch.empty(2, every, FRAMES_AT_ONCE, bins, **cplx)
+    parts = torch.empty(4, min(BINS_AT_ONCE, bins), every, FRAMES_AT_ONCE, **cplx)
+    result = torch.empty(len(Energies._fields), frames, sources, **real)
     for begin in range(0, frames, FRAMES_AT_ONCE):
-        end = min(frames, begin + FRAMES_AT_ONCE)
+        count = min(FRAMES_AT_ONCE, frames - begin)
+        for index, wav in enumerate((references, estimates)):
+            padded[..., :count, :frame] = wav[..., begin * frame:(begin + count) * frame].unflatten(-1, (count, frame))
+            torch.fft.rfft(padded.flatten(0, 1), out=spectra[index]).mul_(weight)
+        sums = torch.zeros(len(result), every * FRAMES_AT_ONCE * 2, **real)
+        for low in range(0, bins, BINS_AT_ONCE):
+            some = slice(low, min(bins, low + BINS_AT_ONCE))
+            reference, estimate, explained, spatial = (part[:some.stop - low] for part in parts)      # [bins, S A, frames]
+            reference.copy_(spectra[0, ..., some].permute(2, 0, 1))
+            estimate.copy_(spectra[1, ..., some].permute(2, 0, 1))
+            torch.bmm(joint[some], reference, out=explained)
+            torch.matmul(own[some], reference.unflatten(1, (sources, channels)),
+                         out=spatial.unflatten(1, (sources, channels)))
+            estimate -= explained
+            reference -= spatial
+            for index, part in ((0, reference), (1, spatial), (3, explained), (4, estimate)):
+                sums[index] += _squares(part)
+            explained -= spatial
+            sums[2] += _squares(explained)
+        own_sums = sums.view(-1, sources, channels, FRAMES_AT_ONCE, 2).sum((2, 4))
+        result[:, begin:begin + count] = own_sums[..., :count].transpose(1, 2)
+    return Energies(*result)
 
-        def spectra(wav: torch.Tensor) -> torch.Tensor:
-            framed = wav[..., begin * frame:end * frame].double().unflatten(-1, (end - begin, frame))
-            return _by_bin(torch.fft.rfft(framed, n=size).mul_(weight).flatten(0, 1))       # [bins, S A, frames]
-        reference, estimate = spectra(references), spectra(estimates)
-        explained = joint @ reference
-        spatial = (own @ reference.unflatten(1, (sources, channels))).flatten(1, 2)
-        # Each is squared in place, so the differences come first.
-        errors = (spatial - reference, explained - spatial, estimate.sub_(explained))
-        parts.append([energy(errors[0]), energy(spatial), energy(errors[1]), energy(explained), energy(errors[2])])
-    return Energies(*(torch.cat(column) for column in zip(*parts)))
+
+def _squares(spectra: torch.Tensor) -> torch.Tensor:
+    """Sums of squares over bins: complex [bins, ...] -> [everything else and the two parts]."""
+    numbers = torch.view_as_real(spectra).flatten(1)
+    return torch.linalg.vecdot(numbers, numbers, dim=0)
 
 
 def _fast_size(least: int) -> int:

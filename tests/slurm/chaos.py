@@ -128,7 +128,8 @@ class Chaos:
                        timeout=120, capture_output=True)
         if self.mounted:
             self.keep()
-            subprocess.run(["umount", str(self.root / "outputs")], check=True, timeout=60)
+            # Lazily: where a blow had no end, ranks still write there, and its message must not be lost to this one's.
+            subprocess.run(["umount", "--lazy", str(self.root / "outputs")], check=True, timeout=60)
         shutil.rmtree(self.cluster, ignore_errors=True)
 
     def keep(self) -> None:
@@ -278,8 +279,10 @@ class Chaos:
 
     def _truncate(self, chance: np.random.Generator) -> None:
         """Power fails: all ranks are gone, and the newest checkpoint is not whole."""
-        self._all(chance)
-        until(lambda: not self.ranks(), "the ranks are gone")
+        def gone() -> bool:
+            self._all(chance)           # again and again: the next ones may start while these end
+            return not self.ranks()
+        until(gone, "the ranks are gone" + self.tail())
         path = self.run_folder() / "checkpoint.th"
         if path.exists() and (path.parent / "checkpoint_previous.th").exists():
             os.truncate(path, int(path.stat().st_size * chance.uniform(0, 1)))
@@ -311,7 +314,8 @@ class Chaos:
             if self.done(self.root):
                 raise AssertionError(f"the training was done after {number} of {self.kills} blows: plan more epochs")
             time.sleep(chance.uniform(0, min(times[-1], 1.)))
-            before, begin, place = set(self.ranks()), time.monotonic(), self._place()
+            before = until(lambda: set(self.ranks()), "there are ranks" + self.tail())     # not between two starts
+            begin, place = time.monotonic(), self._place()
             getattr(self, f"_{kind}")(chance)
             until(lambda: not before & set(self.ranks()), "the ranks are gone" + self.tail())
             blow = {"number": number, "kind": kind, "back": times[0], "gone": time.monotonic() - begin, **place}

@@ -158,6 +158,17 @@ def test_wrong_arguments_are_not_submitted_and_end_a_job_in_its_first_second(slu
         assert slurm.records(job) == []
 
 
+def test_a_script_submitted_from_elsewhere_finds_its_repository_or_says_what_to_do(slurm, tmp_path):
+    command = ("sbatch", "--ntasks=1", "--gres=gpu:1", f"--output={tmp_path}/%j.out",
+               slurm.root / "slurm_scripts" / "train_slurm.sh", "5")
+    lost = job_id(slurm.run(*command, cwd=tmp_path))
+    found = job_id(slurm.run(*command, cwd=tmp_path, DEMUCS_REPO=str(slurm.root)))
+    inside = job_id(slurm.run(*command, cwd=slurm.root / "outputs" / "xps"))
+    assert wait(slurm, lost, found, inside) == ["FAILED 2:0", "COMPLETED 0:0", "COMPLETED 0:0"]
+    assert "submit in the repository or set DEMUCS_REPO" in (tmp_path / f"{lost}.out").read_text()
+    assert slurm.records(found)[0]["cwd"] == slurm.records(inside)[0]["cwd"] == str(slurm.root)
+
+
 def test_the_one_gpu_scripts(slurm, tmp_path):
     song = "a b's \"song\" $HOME.wav"
     (slurm.root / song).write_bytes(b"audio")
@@ -310,7 +321,7 @@ def test_pipeline(slurm, pipeline):
     (separated,) = (record["argv"] for record in slurm.records(jobs["separate"]) if record["argv"] != release)
     assert separated[-1].endswith("/separated/songs/A song.wav")
     drawn = [record["argv"] for record in slurm.records(jobs["report"])]
-    assert ["graphing_scripts/report.py", signature] in drawn
+    assert ["graphing_scripts/report.py", "--results", "demucs_results", signature] in drawn
 
 
 def test_pipeline_whose_training_fails_leaves_nothing_in_the_queue(slurm, pipeline):
@@ -334,7 +345,7 @@ def test_sweep_ends_in_one_comparison(slurm, pipeline):
     trained = [record["argv"] for record in slurm.records() if "dora" in record["argv"]]
     assert len(trained) == 3 * 2
     assert trained.count(slurm.training(9, "seed=1", "optim.lr=1e-4", "comment=a  'b'")) == 2
-    drawn = [record["argv"][1:] for record in slurm.records(jobs[-1][1]) if "graphing_scripts/report.py" in record["argv"]]
+    drawn = [record["argv"][3:] for record in slurm.records(jobs[-1][1]) if "graphing_scripts/report.py" in record["argv"]]
     assert sorted(drawn) == sorted([signatures[:1], signatures[2:], [signatures[0], signatures[2]]])
     assert f"No evaluation of {signatures[1]}: it is left out" in log_of(slurm, jobs[-1][1])
     assert wait(slurm, jobs[-1][1])[0].startswith("FAILED")      # the comparison is there, and not complete

@@ -1,7 +1,6 @@
-"""The whole chain on a real Slurm with the real programs: eight tasks over two nodes train, then release, evaluate,
-separate and draw."""
+"""The pipeline on a real Slurm with the real programs: eight tasks over two nodes train, then release, evaluate, separate
+and draw; then again what each script does by itself."""
 
-import json
 import re
 import sys
 import time
@@ -47,7 +46,11 @@ def submit(checkout, *command):
     """Run a job to its end; returns its log."""
     result = checkout.run("sbatch", "--parsable", *command)
     assert result.returncode == 0, result.stderr
-    job = result.stdout.strip()
+    return finish(checkout, result.stdout.strip())
+
+
+def finish(checkout, job):
+    """Wait for the end of a job; returns its log."""
     deadline = time.monotonic() + PATIENCE
     while True:
         text = checkout.run("timeout", "10", "scontrol", "show", "job", "--oneliner", job).stdout
@@ -61,21 +64,27 @@ def submit(checkout, *command):
     return log.read_text()
 
 
-def test_train_release_evaluate_separate_draw(real):
-    log = submit(real, "--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--gres=gpu:4", "--cpus-per-task=1",
-                 "slurm_scripts/train_slurm.sh", "1", *OVERRIDES)
-    assert "Process 1 of 8" in log and "Valid Summary | Epoch 1" in log
-    (experiment,) = (real.root / "outputs" / "xps").iterdir()
-    signature = experiment.name
-    from demucs.train import main
-    assert main.get_xp(json.loads((experiment / ".argv.json").read_text())).sig == signature
+def test_pipeline(real):
+    (real.root / "slurm_scripts" / "cluster.env").write_text(
+        "DEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=8 --ntasks-per-node=4 --gres=gpu:4 --cpus-per-task=1'\n")
+    begun = real.script("pipeline_slurm.sh", "1", *OVERRIDES, DEMUCS_EVALUATE_JOBS="2")
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+    signature = re.search("Signature ([0-9a-f]{8})", begun.stdout)[1]
+    jobs = dict(re.findall(r"^    (\w+) +job (\d+)$", begun.stdout, re.MULTILINE))
+    finish(real, jobs["report"])
+    assert f"Report on {signature}" in (real.root / "demucs_results" / "report.html").read_text()
+    log, = (real.root / "slurm_out").glob(f"{signature}-{jobs['train']}.out")
+    assert "Process 1 of 8" in log.read_text() and "Valid Summary | Epoch 1" in log.read_text()
+    experiment, = (real.root / "outputs" / "xps").iterdir()
+    assert experiment.name == signature
     card = schema.load(schema.RunCard, experiment / "run_card.json")
-    assert (card.epochs_done, card.sessions[0].world_size) == (1, 8) and card.sessions[0].job is not None
+    assert (card.epochs_done, card.sessions[0].world_size) == (1, 8) and card.sessions[0].job == jobs["train"]
+    assert (real.root / "release_models" / f"{signature}.th").exists()
+    for name in SOURCES:
+        assert soundfile.info(real.root / "separated" / signature / "The test" / f"{name}.wav").frames == 16000
 
     assert "All 1 epochs are done" in submit(real, "slurm_scripts/continue_run_slurm.sh", signature)
     assert signature in submit(real, "slurm_scripts/slurm_release.sh")
-    assert (real.root / "release_models" / f"{signature}.th").exists()
-
     submit(real, "slurm_scripts/evaluate_slurm.sh", signature, "--reference-separators")
     results = real.root / "demucs_results"
     evaluation = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation.json")
@@ -84,10 +93,6 @@ def test_train_release_evaluate_separate_draw(real):
     silence = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation_silence.json")
     assert abs(silence.tracks[0].scores["drums"]["nsdr"]) < 0.01     # the mean of the mixture comes back
     assert (results / "logs" / signature / "train.log").exists()
-
-    submit(real, "slurm_scripts/slurm_separate.sh", real.songs / "test" / "The test" / "mixture.wav", signature)
-    for name in SOURCES:
-        assert soundfile.info(real.root / "separated" / signature / "mixture" / f"{name}.wav").frames == 16000
 
     drawn = real.run(sys.executable, "graphing_scripts/report.py", signature, "--results", results)
     assert drawn.returncode == 0, drawn.stderr

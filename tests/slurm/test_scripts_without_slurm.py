@@ -203,7 +203,8 @@ def test_pipeline_without_slurm_runs_all_steps_in_turn(no_slurm, tmp_path):
     release = f"-m tools.export {signature}"
     steps = [word for word in words if word != release]      # each of the others exports, since the recorder never does
     assert steps == ["-m dora run", "-m tools.test_pretrained --repo", "-m demucs --repo",
-                     f"graphing_scripts/plot_scores.py {signature}", f"graphing_scripts/report.py {signature}"]
+                     "graphing_scripts/plot_scores.py --results demucs_results",
+                     "graphing_scripts/report.py --results demucs_results"]
     assert words[1] == release
 
     failed = no_slurm.script("pipeline_slurm.sh", "7", "seed=4", DEMUCS_MUSDB=str(tmp_path / "songs"), TEST_FAIL_RANK="0")
