@@ -24,7 +24,8 @@ from demucs.inference.provenance import commit, now, versions
 
 HERE = Path(__file__).resolve().parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-QUICK = {"bench_metrics.py": ["--seconds", "3", "--long", "10", "--song", "10", "--separated", "4",
+QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", "1"],
+         "bench_metrics.py": ["--seconds", "3", "--long", "10", "--song", "10", "--separated", "4",
                              "--rounds", "1"],
          "bench_separation.py": ["--seconds", "20"],
          "bench_startup.py": ["--rounds", "1"],

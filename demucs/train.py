@@ -268,13 +268,13 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                        max_batches=config.max_batches, **shared)
     test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,
                      overlap=config.test.overlap, split=config.test.split, sdr=config.test.sdr,
-                     workers=config.test.workers, save_to=folder / "wav" if config.test.save else None,
+                     save_to=folder / "wav" if config.test.save else None,
                      quantisation=quantisation)
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
                            continued_from=config.continue_from, delta=delta, quantisation=quantisation)
-    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test.run if tracks else None,
+    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,

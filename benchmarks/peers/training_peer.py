@@ -2,7 +2,7 @@
 
     PYTHON benchmarks/peers/training_peer.py published|ours
 
-Run by bench_training.py and bench_validation.py. Each line of standard input is a request in JSON, each answered by one
+Run by bench_training.py, bench_validation.py and bench_checkpoint.py. Each line of standard input is a request in JSON, each answered by one
 line. Both sides build the model from the same seed, raise its layer scales to 0.5, at which every part of the model
 matters to the output, and draw the same batches and the same directions for the randomised SVD.
 """
@@ -12,6 +12,8 @@ import json
 import sys
 import time
 from unittest import mock
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ class Published:
         self.solver.args = OmegaConf.create({
             "max_batches": None, "misc": {"num_prints": 0}, "valid_apply": True, "debug": False, "flag": None,
             "weights": [1., 1., 1., 1.], "quant": {"diffq": None, "qat": None}, "svd": svd,
-            "optim": {"loss": "l1", "clip_grad": 0}, "test": {"split": True}})
+            "optim": {"loss": "l1", "clip_grad": 0}, "test": {"split": True}, "save_every": None})
         self.solver.model = self.solver.dmodel = self.model
         self.solver.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR, betas=BETAS)
         self.solver.quantizer = None
@@ -63,6 +65,29 @@ class Published:
         # The shift trick draws where the song begins: here in the middle of what is possible, for both.
         with mock.patch.object(random, "randint", lambda low, high: (low + high) // 2):
             return self.solver._run_one_epoch(0, train=False)
+
+
+    def save(self, folder: Path) -> dict:
+        """Seconds until training may go on, and until the file is there."""
+        self._with_best(folder)
+        begin = time.perf_counter()
+        self.solver._serialize(0)
+        seconds = time.perf_counter() - begin
+        return {"stalled": seconds, "written": seconds}
+
+    def restore(self, folder: Path) -> None:
+        import demucs.train          # what a process of a training imports before anything else
+        self._with_best(folder)
+        self.solver._reset()
+
+    def _with_best(self, folder: Path) -> None:
+        from demucs.ema import ModelEMA
+        from demucs.states import copy_state
+        solver = self.solver
+        solver.checkpoint_file, solver.folder = folder / "checkpoint.th", folder
+        solver.history, solver.best_changed = [], False
+        solver.best_state = copy_state(self.model.state_dict())
+        solver.emas["epoch"] = [ModelEMA(self.model, decay, device="cpu") for decay in EMA_DECAYS]
 
 
 class Ours:
@@ -104,6 +129,46 @@ class Ours:
             return stage.run(0, "main")
 
 
+    def save(self, folder: Path) -> dict:
+        """Seconds until training may go on, and until the file is there."""
+        from demucs.training.state import random_states
+        registry, checkpoints = self._registry(folder)
+        begin = time.perf_counter()
+        checkpoints.save({**registry.collect(), "random_states": [random_states()]})
+        stalled = time.perf_counter() - begin
+        checkpoints.wait()
+        return {"stalled": stalled, "written": time.perf_counter() - begin}
+
+    def step_beside_writing(self, folder: Path, sources: torch.Tensor, step: int) -> dict:
+        registry, checkpoints = self._registry(folder)
+        checkpoints.save(registry.collect())
+        answer = timed(self.step, sources, step)
+        checkpoints.wait()
+        return answer
+
+    def restore(self, folder: Path) -> None:
+        import demucs.train          # what a process of a training imports before anything else
+        registry, checkpoints = self._registry(folder)
+        package, path = checkpoints.read()
+        registry.restore(package, str(path))
+
+    def _registry(self, folder: Path) -> tuple:
+        """The state of a training, as the solver registers it."""
+        from demucs.training.checkpoints import Checkpoints
+        from demucs.training.ema import ModelEMA, copy_state
+        from demucs.training.state import StateRegistry
+        registry = StateRegistry()
+        registry.add_object("state", self.model)
+        registry.add_object("optimizer", self.train.optimizer)
+        best = copy_state(self.model.state_dict())
+        registry.add("best_state", lambda: best, best.update)
+        epochs = [ModelEMA(self.model, decay, device="cpu") for decay in EMA_DECAYS]
+        for kind, averages in (("batch", self.train.averages), ("epoch", epochs)):
+            for index, average in enumerate(averages):
+                registry.add_object(f"ema_{kind}_{index}", average)
+        return registry, Checkpoints(folder)
+
+
 def build(which: str, model: dict, svd: dict, segment: float):
     torch.manual_seed(0)
     side = {"published": Published, "ours": Ours}[which](model, svd, segment)
@@ -136,6 +201,12 @@ def main() -> None:
         elif task == "validate":
             sources = batch_of(0, 1, request["seconds"])
             answer = timed(side.validate, torch.cat([sources.sum(dim=1, keepdim=True), sources], dim=1))
+        elif task == "train beside":
+            answer = side.step_beside_writing(Path(request["folder"]), batch_of(0, 1, request["seconds"]), 0)
+        elif task == "checkpoint":
+            answer = side.save(Path(request["folder"]))
+        elif task == "restore":
+            answer = side.restore(Path(request["folder"])) or {}
         else:
             np.savez(request["path"], **{name: value.detach().numpy() for name, value in side.model.named_parameters()})
             answer = {}

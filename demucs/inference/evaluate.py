@@ -27,7 +27,6 @@ from .provenance import now
 from .scoring import METRICS, Scores, score
 from .separated import SeparatedFolder
 from .song import separate_song
-from .track_files import TrackFiles
 from .tracks import Track, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -35,6 +34,14 @@ logger = logging.getLogger(__name__)
 Separator = tp.Union[nn.Module, SeparatedFolder]
 Device = tp.Union[None, str, torch.device]
 Keep = tp.Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
+
+
+class Results(tp.Protocol):
+    """Where `TrackFiles` keeps scores, or whatever has its two methods."""
+
+    def find(self, name: str, fingerprint: tp.Optional[str] = None) -> tp.Tuple[tp.Optional[TrackScores], str]: ...
+
+    def add(self, scores: TrackScores, *, created: str) -> None: ...
 
 
 class Separated(tp.NamedTuple):
@@ -47,7 +54,7 @@ class Separated(tp.NamedTuple):
 def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics: tp.Sequence[str] = ("nsdr",),
                     sums: bool = False, sources: tp.Optional[tp.Sequence[str]] = None,
                     folded: tp.Optional[tp.Mapping[str, str]] = None, seed: int = 0, device: Device = None,
-                    files: tp.Optional[TrackFiles] = None, save_to: tp.Optional[Path] = None,
+                    files: tp.Optional[Results] = None, save_to: tp.Optional[Path] = None,
                     keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1, **settings: tp.Any
                     ) -> tp.List[TrackScores]:
     """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
@@ -101,13 +108,13 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
         results.append(TrackScores(
             name=track.name, duration=song.mix.shape[-1] / separator.samplerate, seconds=end - begin,
             seconds_scoring=end - between, fingerprint=marks.get(track.name, ""), **dataclasses.asdict(scores)))
-        if files is not None:
-            files.add(results[-1], created=now())
         if save_to is not None:
             for source, estimate in zip(names, song.estimates):
                 _save(_estimate(save_to, track, source), estimate, separator.samplerate)
         if keep is not None:
             keep(track.name, song.mix, song.references, song.estimates)
+        if files is not None:
+            files.add(results[-1], created=now())
         logger.info("Eval | track %d/%d | %s | %s | %.1f s%s", len(results), len(mine), track.name,
                     _means(scores, names), end - begin, clock.left(time.monotonic() - begin))
         del song
@@ -160,7 +167,7 @@ def _fingerprint(separator: Separator, track: Track) -> str:
     return fingerprint([*track.files, *own]) if track.files or own else ""
 
 
-def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files: TrackFiles, save_to: tp.Optional[Path],
+def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files: Results, save_to: tp.Optional[Path],
                  sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
     done = {}
     for track in tracks:

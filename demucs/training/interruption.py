@@ -72,6 +72,13 @@ class Requests:
         self.stop_signal = next((number.name for number, count in zip(STOPPING, asked) if count), "")
         return bool(self.stop_signal), save > 0
 
+    def stopping(self) -> bool:
+        """Whether any rank was asked to stop; a wish for a checkpoint stays. All ranks must call this together."""
+        wanted = self.save_wanted
+        stop, _ = self.agreed()
+        self.save_wanted = wanted
+        return stop
+
 
 def ignore_in_worker(index: int) -> None:
     """For `worker_init_fn` of a loader: its rank alone decides when to stop. Use `ending_workers` in the rank."""

@@ -6,6 +6,7 @@ and step. A run may go on with another number of processes; then the batches are
 elsewhere.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from ..errors import PackageError, TrainingError
-from ..schema import EpochRecord, Metrics
+from ..schema import EpochRecord, Metrics, TrackScores
 from .best import Selection
 from .checkpoints import Checkpoints
 from .curves import Curves
@@ -28,6 +29,7 @@ from .stages import Average, TrainStage, ValidStage, describe
 from .state import FORMAT, NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states
 from .status import StatusFile
 from .svd import SvdSettings, exact_svd_penalty
+from .testing import Tested, TestStage
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +40,17 @@ TEST_KEYS = ("nsdr", "sdr")      # of the summary
 class Position:
     """How far the epoch has come: steps done, their metrics on this rank, seconds spent on them in all sessions; once all
     steps are done, the metrics of the whole pass (then averages over epochs are updated, too), and those of every
-    candidate that is validated."""
+    candidate that is validated; then the scores of the songs that are tested, on this rank or before."""
     step: int = 0
     average: Average = dataclasses.field(default_factory=Average)
     seconds: float = 0.
     trained: tp.Optional[Metrics] = None
     candidates: tp.Dict[str, Metrics] = dataclasses.field(default_factory=dict)
+    tested: Tested = dataclasses.field(default_factory=dict)
+
+
+class _Leaving(Exception):
+    """A stop was asked for while the model had other weights than its own."""
 
 
 class Solver:
@@ -51,8 +58,7 @@ class Solver:
 
     Args:
         train, valid: the stages of every epoch.
-        test: called with (epoch, is_last) every `test_every` epochs and after the last one; returns flat metrics. None:
-            there is nothing to test on.
+        test: the stage of every `test_every` epochs and of the last one. None: there is nothing to test on.
         averages: the weight averages by name; those over epochs are listed again in `epoch_averages`.
         selection: how the best weights are chosen. With `always_newest` every epoch's choice becomes the best, for
             training that includes the validation set.
@@ -64,7 +70,7 @@ class Solver:
     """
 
     def __init__(self, *, model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainStage, valid: ValidStage,
-                 test: tp.Optional[tp.Callable[[int, bool], Metrics]], averages: tp.Mapping[str, ModelEMA],
+                 test: tp.Optional[TestStage], averages: tp.Mapping[str, ModelEMA],
                  epoch_averages: tp.Sequence[ModelEMA], selection: Selection, always_newest: bool, svd: SvdSettings,
                  group: Group, folder: Path, epochs: int, test_every: int, test_best: bool,
                  save_every: tp.Optional[int],
@@ -149,8 +155,9 @@ class Solver:
             own = averages[self.group.rank:self.group.rank + 1]
         else:                                    # another number of ranks: the first one counts for all
             own = averages if self.group.is_first else []
+        tested = {name: TrackScores(**scores) for name, scores in saved.get("tested", {}).items()}
         self.position = Position(saved["step"], Average.restored(own), saved["seconds"], saved["trained"],
-                                 dict(saved["candidates"]))
+                                 dict(saved["candidates"]), tested)
 
     def start_from(self, checkpoint: Path, *, best: bool, optimizer: bool) -> None:
         """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for.
@@ -241,8 +248,8 @@ class Solver:
         for name, average in self.averages.items():
             if name not in candidates:
                 self._go_on()
-                with swapped(self.model, average.state):
-                    candidates[name] = self.valid.run(epoch, name, between=self.watchdog.beat)
+                with self._weights(average.state):
+                    candidates[name] = self.valid.run(epoch, name, between=self._leave)
         chosen = self.selection.choose(candidates)
         value = self.selection.value(candidates[chosen])
         if not math.isfinite(value):
@@ -264,14 +271,31 @@ class Solver:
         test = None
         if self.test is not None and (is_last or (epoch + 1) % self.test_every == 0):
             assert best_state is not None
-            with swapped(self.model, best_state if self.test_best else {}):
-                test = self.test(epoch, is_last)
+            self._go_on()
+            with self._weights(best_state if self.test_best else {}):
+                test = self.test.run(is_last, tested=position.tested, between=self._leave)
             seconds["test"] = time.monotonic() - validated
         self.best_state = best_state
         record = EpochRecord(train=train, candidates=candidates, chosen=chosen, best=best, penalty=penalty, test=test,
                              seconds=seconds)
         self._log_epoch(epoch + 1, record, train=False)
         return record, changed
+
+    @contextlib.contextmanager
+    def _weights(self, state: State) -> tp.Iterator[None]:
+        """The model has the weights in `state`. Where `_leave` ends the block, its own are saved once they are back."""
+        try:
+            with swapped(self.model, state):
+                yield
+        except _Leaving:
+            self._go_on()
+            raise
+
+    def _leave(self) -> None:
+        """Between two steps while the model has other weights, on all ranks together: leave where a stop is asked for."""
+        self.watchdog.beat()
+        if self.requests.stopping():
+            raise _Leaving()
 
     def _go_on(self, due: bool = False) -> None:
         """Between two steps, on all ranks together: save where it is due or asked for, and stop where that is asked for.
@@ -310,14 +334,17 @@ class Solver:
     def _save(self, keep_as: tp.Optional[str] = None) -> None:
         """Write a checkpoint, in the background. All ranks take part: each has its own part of the position."""
         position = self.position
-        ranks = self.group.gather((random_states(), position.average.state_dict()))
+        tested = {name: dataclasses.asdict(scores) for name, scores in position.tested.items()}
+        ranks = self.group.gather((random_states(), position.average.state_dict(), tested))
         if self.group.is_first:
             self.curves.flush()
             self.checkpoints.save({
-                **self.registry.collect(), "format": FORMAT, "random_states": [states for states, _ in ranks],
-                "position": {"step": position.step, "averages": [average for _, average in ranks],
+                **self.registry.collect(), "format": FORMAT, "random_states": [states for states, *_ in ranks],
+                "position": {"step": position.step, "averages": [average for _, average, _ in ranks],
                              "seconds": position.seconds, "trained": position.trained,
-                             "candidates": position.candidates}}, keep_as=keep_as)
+                             "candidates": position.candidates,
+                             "tested": {name: scores for *_, own in ranks for name, scores in own.items()}}},
+                keep_as=keep_as)
         self.saved = time.monotonic()
 
     def _finish(self) -> None:

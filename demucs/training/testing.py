@@ -10,11 +10,28 @@ from torch import nn
 from ..inference.evaluate import evaluate_tracks
 from ..inference.tracks import Track
 from ..metrics.aggregates import history_aggregates
-from ..schema import Metrics
+from ..schema import Metrics, TrackScores
 from .distributed import Group
 from .quantisation import Quantisation, rounded
 
 logger = logging.getLogger(__name__)
+
+Tested = tp.Dict[str, TrackScores]
+
+
+class _InMemory:
+    """What `TrackFiles` is for an evaluation of its own: `tested` goes into the checkpoint."""
+
+    def __init__(self, tested: Tested, between: tp.Callable[[], None]):
+        self.tested = tested
+        self.between = between
+
+    def find(self, name: str, fingerprint: tp.Optional[str] = None) -> tp.Tuple[tp.Optional[TrackScores], str]:
+        return self.tested.get(name), ""
+
+    def add(self, scores: TrackScores, *, created: str) -> None:
+        self.tested[scores.name] = scores
+        self.between()
 
 
 @dataclasses.dataclass
@@ -22,8 +39,7 @@ class TestStage:
     """nSDR on every test, and those of BSSEval after the last epoch where `sdr` is set.
 
     `tracks` are shared over the group. With `save_to`, the separated tracks are kept there. A model that is trained for
-    quantisation is quantised for it. `workers` is of published configurations, which leave BSSEval to other processes;
-    here it costs too little for that.
+    quantisation is quantised for it.
     """
     model: nn.Module
     tracks: tp.Sequence[Track]
@@ -33,20 +49,31 @@ class TestStage:
     overlap: float
     split: bool
     sdr: bool
-    workers: int
     save_to: tp.Optional[Path]
     quantisation: tp.Optional[Quantisation] = None
 
-    def run(self, epoch: int, is_last: bool) -> Metrics:
-        """Flat aggregates as `schema.EpochRecord` describes them."""
+    def run(self, is_last: bool, *, tested: tp.Optional[Tested] = None,
+            between: tp.Callable[[], None] = lambda: None) -> Metrics:
+        """Flat aggregates as `schema.EpochRecord` describes them.
+
+        Tracks that are in `tested` are not tested again, and those that are come into it. `between` is called equally
+        often on all ranks, after each track, and may end the pass by raising.
+        """
+        tested = {} if tested is None else tested
         metrics = ("nsdr", "bsseval") if self.sdr and is_last else ("nsdr",)
         logger.info("Testing on %d tracks...", len(self.tracks))
         was_training = self.model.training
         self.model.eval()
+        ranks = self.group.world_size
+        left = [sum(track.name not in known for track in self.tracks[rank::ranks])
+                for rank, known in enumerate(self.group.gather(set(tested)))]
         with rounded(self.quantisation):
             mine = evaluate_tracks(
                 self.model, self.tracks, metrics=metrics, shifts=self.shifts, overlap=self.overlap, split=self.split,
-                seed=self.seed, save_to=self.save_to, rank=self.group.rank, world_size=self.group.world_size)
+                seed=self.seed, save_to=self.save_to, files=_InMemory(tested, between), rank=self.group.rank,
+                world_size=ranks)
+        for _ in range(max(left) - left[self.group.rank]):      # a rank with less to do still takes part in agreements
+            between()
         self.model.train(was_training)
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)

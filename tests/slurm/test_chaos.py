@@ -12,14 +12,14 @@ pytestmark = pytest.mark.slurm
 # Every way to end a process, and every way to disturb what is around it. A rank is killed while the controller is away,
 # and while the daemon of a node is; all ranks are where the newest checkpoint is cut short.
 KINDS = ("usr2", "term", "preempt", "controller", "node", "truncate", "disk")
-PATIENCE = 900      # seconds; a start takes ten where two cores have nothing else to do, and there is one for each blow
+PATIENCE = 1800     # seconds; a start takes ten where two cores have nothing else to do, and there is one for each blow
 
 
 def test_same_bits_whatever_happens(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", os.environ["PATH"] + ":/usr/sbin")
     for program in ("slurmctld", "slurmd", "sbatch", "soundstretch"):
         require_program(program)
-    kills = int(os.environ.get("DEMUCS_TEST_KILLS", len(KINDS)))
+    kills = int(os.environ.get("DEMUCS_TEST_KILLS", 3 * len(KINDS)))
     done = subprocess.run([sys.executable, REPOSITORY / "tests" / "slurm" / "chaos.py", "--folder", tmp_path, "--kills",
                            str(kills), "--kinds", *KINDS], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -49,7 +49,7 @@ def test_what_is_drawn(straight):
         assert [step for step, _ in found[key]] == [3, 6]
         for (_, value), record in zip(found[key], solver.history):
             assert value == pytest.approx(get(record), rel=1e-6)         # stored as float32
-    assert [step for step, _ in found["test/nsdr"]] == [6]
+    assert [step for step, _ in found["test/nsdr"]] == [3, 6]
     # A point is the mean since the last one: here of single steps, the last of which is told by the mean of the epoch.
     assert [step for step, _ in found["step/loss"]] == [1, 2, 4, 5]
     first = found["step/loss"][0][1] + found["step/loss"][1][1]

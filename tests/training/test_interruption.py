@@ -22,7 +22,8 @@ from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints, snapshot
 from demucs.training.interruption import Requests, Stopped, Watchdog
 from demucs.training.stages import Average
 
-STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2"]
+STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2",
+         "test.every=1"]
 
 
 def numbers(solver):
@@ -57,10 +58,11 @@ def straight(tmp_path_factory):
 
 
 def test_stopped_at_every_moment(straight, tmp_path):
-    """One run for each moment: in the steps, in and between validations, and after an epoch."""
+    """One run for each moment: in the steps, in and between validations, in tests, and after an epoch."""
     config, expected, looks = straight
     assert looks >= 2 * (3 + 3 + 1)
-    steps = set()
+    assert all(record.test for record in expected.history)
+    steps, tested, validated = set(), set(), set()
     for moment in range(1, looks):
         folder = tmp_path / f"{moment}"
         first = solver_in(folder, config)
@@ -69,6 +71,8 @@ def test_stopped_at_every_moment(straight, tmp_path):
             first.run()
         resumed = solver_in(folder, config)
         steps.add((len(resumed.history), resumed.position.step, resumed.position.trained is None))
+        tested.add((len(resumed.history), *resumed.position.tested))
+        validated.add((len(resumed.history), *resumed.position.candidates))
         resumed.run()
         assert torch.equal(weights(resumed), weights(expected)), moment
         assert numbers(resumed) == numbers(expected), moment
@@ -79,6 +83,8 @@ def test_stopped_at_every_moment(straight, tmp_path):
             assert all(torch.equal(part, expected.registry.collect()["optimizer"]["state"][key][name])
                        for name, part in value.items())
     assert {(0, 1, True), (0, 2, True), (0, 3, False), (1, 0, True), (1, 1, True), (1, 3, False)} <= steps
+    assert tested == {(0,), (0, "Test song"), (1,), (1, "Test song")}
+    assert {(0,), (0, "main"), (0, "main", "ema_batch_0"), (0, "main", "ema_batch_0", "ema_epoch_0")} <= validated
 
 
 def test_stopped_again_and_again(straight, tmp_path):

@@ -56,8 +56,8 @@ def test_from_training_to_a_song(kind, songs, tmp_path):
         assert loaded.card.precision == "quantised" and loaded.card.parameters == plain
         assert not any(key.endswith("_diffq") for key in loaded.state_dict())
         assert torch.equal(separate(loaded, SOUND), expected)
-        test = dataclasses.replace(solver.test.__self__, model=loaded, quantisation=None)
-        assert test.run(1, True) == solver.history[-1].test
+        test = dataclasses.replace(solver.test, model=loaded, quantisation=None)
+        assert test.run(True) == solver.history[-1].test
         package.save(loaded, tmp_path / "plain.th", card=loaded.card)
         assert path.stat().st_size < 0.6 * (tmp_path / "plain.th").stat().st_size
 
