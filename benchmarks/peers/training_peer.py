@@ -76,7 +76,10 @@ class Published:
         return {"stalled": seconds, "written": seconds}
 
     def restore(self, folder: Path) -> None:
-        import demucs.train          # what a process of a training imports before anything else
+        import demucs.solver         # with what `demucs.train` imports, whose configuration is in no package
+        import demucs.wav
+        import dora
+        import hydra
         self._with_best(folder)
         self.solver._reset()
 
