@@ -42,8 +42,8 @@ def get_model_from_sig(sig: str) -> "nn.Module":
         SignatureError: where there is no such experiment, or no epoch of it has finished.
         PackageError: where its weights are damaged.
     """
-    from .inference import experiments
     from .inference.packages import package
+    from .inference.runs import experiments
 
     best = experiments.experiment_folder(sig) / experiments.BEST
     if not best.is_file():

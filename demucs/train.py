@@ -34,9 +34,9 @@ from .dsp import soundstretch
 from .errors import ConfigError, DemucsError, PackageError, SignatureError
 from .files import atomic
 from .grids import _published as published
-from .inference.names import repository
 from .inference.bag import BagOfModels
-from .inference.tracks import Track, musdb_stem_tracks, track_folders
+from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
+from .inference.names import repository
 from .models import zoo
 from .training.best import Selection
 from .training.checkpoints import NEWEST

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from demucs import schema
 from demucs.errors import ConfigError, DemucsError
-from demucs.inference.separated import SeparatedFolder
+from demucs.inference.evaluation.separated import SeparatedFolder
 from demucs.schema import Evaluation
 from tools import scoring
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from demucs.errors import DemucsError
-from demucs.inference.experiments import EXPERIMENTS, FORMATS, PLAIN, export
 from demucs.inference.names.repository import DEFAULT_FOLDER
+from demucs.inference.runs.experiments import EXPERIMENTS, FORMATS, PLAIN, export
 
 
 def main() -> int:

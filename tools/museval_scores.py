@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demucs import schema
 from demucs.errors import ConfigError, DemucsError
-from demucs.inference.experiments import RESULTS
+from demucs.inference.runs.experiments import RESULTS
 from demucs.metrics import museval_json
 from demucs.schema import Evaluation
 

@@ -13,7 +13,7 @@ import time
 import typing as tp
 from pathlib import Path
 
-from demucs.inference import runs
+from demucs.inference.runs import overview
 
 OUTPUTS = Path("outputs")
 WIDTH = 150          # where the output is no terminal
@@ -21,26 +21,26 @@ CLEAR = "\033[H\033[2J"
 SORTINGS = ("state", "signature", "updated", "best", "epoch", "gpu-hours")
 
 
-def chosen(found: tp.Sequence[runs.RunRow], args: argparse.Namespace) -> tp.List[runs.RunRow]:
-    return runs.ordered(
+def chosen(found: tp.Sequence[overview.RunRow], args: argparse.Namespace) -> tp.List[overview.RunRow]:
+    return overview.ordered(
         [row for row in found
          if (not args.signatures or row.signature.startswith(tuple(args.signatures)))
          and (row.state in args.state if args.state else row.state != "new" or args.all or args.signatures)], args.sort)
 
 
-def show(args: argparse.Namespace, slurm: runs.Slurm) -> None:
+def show(args: argparse.Namespace, slurm: overview.Slurm) -> None:
     folder = args.outputs / "xps"
-    found = runs.rows(folder, slurm=slurm)
+    found = overview.rows(folder, slurm=slurm)
     selected = chosen(found, args)
     if args.json:
-        print(runs.as_json(selected), flush=True)
+        print(overview.as_json(selected), flush=True)
         return
     watched = args.watch is not None
     terminal = sys.stdout.isatty()
     lines = [time.strftime("%Y-%m-%d %H:%M:%S")] if watched else []
     if selected:
         width = shutil.get_terminal_size((WIDTH, 50)).columns if terminal else WIDTH
-        lines.append(runs.table(selected, max(60, width)))
+        lines.append(overview.table(selected, max(60, width)))
     else:
         lines.append(f"no experiments in {folder}" if not found else
                      f"none of {len(found)} experiments in {folder} is asked for (--all shows those that never ran)")
@@ -51,8 +51,8 @@ def show(args: argparse.Namespace, slurm: runs.Slurm) -> None:
 def states(text: str) -> tp.List[str]:
     names = text.split(",")
     for name in names:
-        if name not in runs.STATES:
-            raise argparse.ArgumentTypeError(f"{name!r} is no state; there are {', '.join(runs.STATES)}")
+        if name not in overview.STATES:
+            raise argparse.ArgumentTypeError(f"{name!r} is no state; there are {', '.join(overview.STATES)}")
     return names
 
 
@@ -74,7 +74,7 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser.add_argument("--json", action="store_true", help="a list of objects, with all digits")
     parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
     args = parser.parse_args(argv)
-    slurm = runs.Slurm()
+    slurm = overview.Slurm()
     try:
         show(args, slurm)
         while args.watch is not None:

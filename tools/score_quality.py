@@ -16,7 +16,7 @@ import numpy as np
 
 from demucs import pretrained, schema
 from demucs.errors import DemucsError
-from demucs.inference.quality import score_folder
+from demucs.inference.evaluation.quality import score_folder
 from demucs.metrics.quality.measures import MEASURES
 from demucs.metrics.quality.ranking import ranking
 from demucs.schema import QualityScores

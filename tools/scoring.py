@@ -14,11 +14,12 @@ import torch
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.inference import collect, experiments
 from demucs.inference.apply import usable_device
-from demucs.inference.evaluate import Separator, evaluate_tracks
-from demucs.inference.track_files import ResultsError, TrackFiles
-from demucs.inference.tracks import SongSet, song_set
+from demucs.inference.evaluation import collect
+from demucs.inference.evaluation.evaluate import Separator, evaluate_tracks
+from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
+from demucs.inference.evaluation.tracks import SongSet, song_set
+from demucs.inference.runs import experiments
 from demucs.schema import Evaluation
 
 TRACKS, RECORD = "tracks", "evaluation"

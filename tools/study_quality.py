@@ -16,8 +16,9 @@ import torch
 
 from demucs import pretrained, schema
 from demucs.errors import DemucsError
-from demucs.inference import experiments, quality_study, tracks
+from demucs.inference.evaluation import quality_study, tracks
 from demucs.inference.outputs import folder_name
+from demucs.inference.runs import experiments
 from demucs.schema import QualityStudy
 from tools import quality_page
 

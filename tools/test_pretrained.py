@@ -18,10 +18,11 @@ from torch import nn
 
 from demucs import pretrained
 from demucs.errors import ConfigError, DemucsError
-from demucs.inference import collect, experiments, tracks
 from demucs.inference.bag import BagOfModels
+from demucs.inference.evaluation import collect, tracks
+from demucs.inference.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
 from demucs.inference.outputs import folder_name
-from demucs.inference.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
+from demucs.inference.runs import experiments
 from tools import scoring
 from tools.overrides import KEYS, apply_overrides
 

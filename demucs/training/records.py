@@ -15,7 +15,7 @@ from torch import nn
 
 from ..files import atomic
 from ..inference.packages import package, quantised
-from ..inference.provenance import commit, now, packages, uncommitted, versions
+from ..inference.runs.provenance import commit, now, packages, uncommitted, versions
 from ..schema import EpochRecord, RunCard, Session, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped

@@ -15,8 +15,8 @@ import typing as tp
 import uuid
 from pathlib import Path
 
-from ..inference import ledger
-from ..inference.provenance import commit, now
+from ..inference.runs import ledger
+from ..inference.runs.provenance import commit, now
 from ..schema import EpochRecord, LedgerLine, RunStatus, SchemaError, load, save
 from .distributed import Group
 from .records import device_name, machines

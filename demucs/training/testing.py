@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..inference.evaluate import evaluate_tracks
-from ..inference.tracks import Track
+from ..inference.evaluation.evaluate import evaluate_tracks
+from ..inference.evaluation.tracks import Track
 from ..metrics.aggregates import history_aggregates
 from ..schema import Metrics, TrackScores
 from .distributed import Group

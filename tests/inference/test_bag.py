@@ -11,7 +11,7 @@ from golden.bag_cases import CASES, FreeTransformer, Softer, ToyTransformer
 from demucs.errors import ConfigError
 from demucs.inference import apply
 from demucs.inference.bag import BagOfModels
-from demucs.inference.collect import evaluation_record
+from demucs.inference.evaluation.collect import evaluation_record
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "bags.npz"
 

@@ -15,9 +15,9 @@ from golden.evaluation_cases import RATE, STEMS, Leaky, write_tracks
 
 from demucs.data import audio
 from demucs.errors import AudioError, ConfigError, DatasetError
-from demucs.inference.collect import ExampleWriter, evaluation_record, score_tables
-from demucs.inference.evaluate import evaluate_tracks
-from demucs.inference.tracks import dataset_name, musdb_stem_tracks, track_folders
+from demucs.inference.evaluation.collect import ExampleWriter, evaluation_record, score_tables
+from demucs.inference.evaluation.evaluate import evaluate_tracks
+from demucs.inference.evaluation.tracks import dataset_name, musdb_stem_tracks, track_folders
 from demucs.metrics.aggregates import history_aggregates
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "evaluation.json"

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from demucs.inference import ledger
+from demucs.inference.runs import ledger
 from demucs.schema import LedgerLine, RunStatus
 
 START = LedgerLine(session="a", signature="cafe0001", event="start", started="2026-01-01T00:00:00+00:00", first_epoch=0,
@@ -50,7 +50,7 @@ def test_torn_lines_cost_themselves_only(tmp_path):
 def test_many_writers(tmp_path):
     """Six processes, 50 lines each, of different lengths."""
     code = ("import sys, dataclasses, pathlib\n"
-            "from demucs.inference import ledger; from demucs.schema import LedgerLine\n"
+            "from demucs.inference.runs import ledger; from demucs.schema import LedgerLine\n"
             "line = LedgerLine(**eval(sys.argv[2]))\n"
             "for n in range(50):\n"
             "    ledger.append(dataclasses.replace(line, session=f'{sys.argv[3]}-{n}', nodes=['node'] * (n * 20)),"

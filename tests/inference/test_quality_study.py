@@ -8,8 +8,8 @@ from torch import nn
 from demucs import schema
 from demucs.data.synthetic import generate
 from demucs.errors import DatasetError
-from demucs.inference import passes, quality_study, tracks
-from demucs.inference.quality_study import ORACLE, REFERENCE, Song, oracles, spoilt
+from demucs.inference.evaluation import passes, quality_study, tracks
+from demucs.inference.evaluation.quality_study import ORACLE, REFERENCE, Song, oracles, spoilt
 from demucs.metrics.nsdr import nsdr
 from demucs.metrics.quality import correlation
 from demucs.metrics.quality.agreement import agreement

@@ -8,7 +8,7 @@ import torch
 from demucs.data.musdb import SOURCES
 from demucs.data.synthetic import generate
 from demucs.errors import AudioError, DatasetError
-from demucs.inference.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
+from demucs.inference.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
 from demucs.metrics.nsdr import nsdr
 
 

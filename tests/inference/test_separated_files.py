@@ -10,11 +10,11 @@ from golden.evaluation_cases import RATE, Leaky, write_tracks
 
 from demucs.data import audio
 from demucs.errors import AudioError, DatasetError
-from demucs.inference.collect import evaluation_record
-from demucs.inference.evaluate import evaluate_tracks
-from demucs.inference.separated import SeparatedFolder
-from demucs.inference.track_files import TrackFiles
-from demucs.inference.tracks import song_set, track_folders
+from demucs.inference.evaluation.collect import evaluation_record
+from demucs.inference.evaluation.evaluate import evaluate_tracks
+from demucs.inference.evaluation.separated import SeparatedFolder
+from demucs.inference.evaluation.track_files import TrackFiles
+from demucs.inference.evaluation.tracks import song_set, track_folders
 
 METRICS = ("nsdr", "si_sdr", "sdr")
 NAMES = ["First - One", "Second - Two", "Third - Three"]

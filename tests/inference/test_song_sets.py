@@ -9,11 +9,10 @@ import torch
 from conftest import require_program
 from golden.evaluation_cases import STEMS, Leaky
 
-from demucs.data import audio
 from demucs.data.musdb import SOURCES
 from demucs.errors import AudioError, DatasetError
-from demucs.inference.evaluate import evaluate_tracks
-from demucs.inference.tracks import fingerprint, song_set, track_folders
+from demucs.inference.evaluation.evaluate import evaluate_tracks
+from demucs.inference.evaluation.tracks import fingerprint, song_set, track_folders
 
 RATE = 8000
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden.evaluation_cases import STEMS
 
-from demucs.inference.scoring import METRICS, score, sums_of
+from demucs.inference.evaluation.scoring import METRICS, score, sums_of
 from demucs.metrics.aggregates import SDR_POOLED_MEAN, aggregate_tracks, history_aggregates
 from demucs.schema import TrackScores, unpack_frames
 

@@ -12,10 +12,10 @@ from golden.evaluation_cases import Leaky, write_tracks
 from demucs import schema
 from demucs.data import audio
 from demucs.errors import AudioError
-from demucs.inference.collect import evaluation_record, precision
-from demucs.inference.evaluate import evaluate_tracks
-from demucs.inference.track_files import ResultsError, TrackFiles
-from demucs.inference.tracks import Track, track_folders
+from demucs.inference.evaluation.collect import evaluation_record, precision
+from demucs.inference.evaluation.evaluate import evaluate_tracks
+from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
+from demucs.inference.evaluation.tracks import Track, track_folders
 from demucs.schema import Evaluation
 
 METRICS = ("nsdr", "sdr")
@@ -201,7 +201,7 @@ def test_bad_output_names_the_track(root):
 
 
 def test_the_gpu_is_too_small(root, monkeypatch, caplog):
-    from demucs.inference import evaluate
+    from demucs.inference.evaluation import evaluate
     real, places = evaluate.score, []
 
     def score(references, *args, **kwargs):

@@ -10,8 +10,8 @@ import torch
 
 from demucs import schema
 from demucs.errors import PackageError, SignatureError
-from demucs.inference import experiments
 from demucs.inference.packages import package, pickled
+from demucs.inference.runs import experiments
 from demucs.models import zoo
 from demucs.schema import ReleaseCard, RunCard, Session
 from tools import export

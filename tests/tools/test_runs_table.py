@@ -9,13 +9,12 @@ import platform
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
 from demucs import schema
-from demucs.inference import jobs, ledger, runs
+from demucs.inference.runs import jobs, ledger, overview
 from demucs.schema import LedgerLine, RunStatus
 from tools import runs as tool
 
@@ -91,14 +90,14 @@ def outputs(tmp_path):
 
 
 def state_of(outputs, slurm=NO_SLURM):
-    row, = runs.rows(outputs / "xps", slurm=slurm)
+    row, = overview.rows(outputs / "xps", slurm=slurm)
     return row.state, row.why
 
 
 def test_a_running_one(outputs):
     write_run(outputs, "cafe0001", "running", hours=[2, None],
               log="[01-01 00:00:09] Train | Epoch 37 | 200/800 \x1b[0m")
-    row, = runs.rows(outputs / "xps", slurm=NO_SLURM)
+    row, = overview.rows(outputs / "xps", slurm=NO_SLURM)
     assert (row.state, row.why, row.epochs, row.best_nsdr) == ("running", "", 360, 6.4821)
     assert row.epochs_done == 36.25 and row.eta == pytest.approx((360 - 36.25) * 800 * 0.61)
     assert (row.sessions, row.restarts, row.gpu_hours_exact) == (2, 1, True)
@@ -161,20 +160,20 @@ def test_stopped_and_failed_ones_that_go_on(outputs):
     write_run(outputs, "cafe0002", "failed", reason="the loss is not finite")
     write_run(outputs, "cafe0003", "done", epoch=361, step=0)
     waiting = Queue([job("5", "PENDING", "", "cafe0003")])
-    rows = {row.signature: row for row in runs.rows(outputs / "xps", slurm=waiting)}
+    rows = {row.signature: row for row in overview.rows(outputs / "xps", slurm=waiting)}
     assert (rows["cafe0002"].state, rows["cafe0002"].why) == ("failed", "the loss is not finite")
     assert rows["cafe0003"].state == "done" and rows["cafe0003"].epochs_done == 360 and rows["cafe0003"].eta is None
 
 
 def test_a_reason_that_the_log_ends_with_is_shown_once(outputs):
     write_run(outputs, "cafe0001", "failed", reason="no songs here", log="[01-01 00:00:09] no songs here")
-    assert runs.table(runs.rows(outputs / "xps", slurm=NO_SLURM), 150).count("no songs here") == 1
+    assert overview.table(overview.rows(outputs / "xps", slurm=NO_SLURM), 150).count("no songs here") == 1
 
 
 def test_a_job_without_a_folder(outputs):
     queue = Queue([job("7", "PENDING", "Resources", "cafe0001"), job("8", "PENDING", "Dependency", "cafe0001"),
                    job("9", "PENDING", "Resources")])
-    row, = runs.rows(outputs / "xps", slurm=queue)
+    row, = overview.rows(outputs / "xps", slurm=queue)
     assert (row.signature, row.state, row.why) == ("cafe0001", "queued", "job 7 pending (Resources)")
 
 
@@ -188,7 +187,7 @@ def test_runs_from_before_there_was_a_status(outputs, repository):
     assert state_of(outputs) == ("new", "")
     for name in ("run_card.json", "history.json"):
         (folder / name).write_bytes((repository / "demucs_results" / "runs" / "4c3a4313" / name).read_bytes())
-    row, = runs.rows(outputs / "xps", slurm=NO_SLURM)
+    row, = overview.rows(outputs / "xps", slurm=NO_SLURM)
     history = schema.load_history(folder / "history.json")
     assert (row.state, row.epochs_done, row.epochs) == ("done", len(history), len(history))
     assert row.best_nsdr == max(record.valid["nsdr"] for record in history)
@@ -204,10 +203,10 @@ def test_what_cannot_be_read_is_a_row_that_says_so(outputs, name, content, compl
     folder = write_run(outputs, "cafe0001", "running")
     write_run(outputs, "cafe0002", "done")
     (folder / name).write_bytes(content)
-    bad, good = runs.rows(outputs / "xps", slurm=NO_SLURM)
+    bad, good = overview.rows(outputs / "xps", slurm=NO_SLURM)
     assert bad.state == "damaged" and complaint in bad.why and str(outputs) not in bad.why
     assert good.state == "done"
-    assert "damaged" in runs.table([bad, good], 150)
+    assert "damaged" in overview.table([bad, good], 150)
 
 
 def test_fields_of_another_type(outputs):
@@ -217,17 +216,17 @@ def test_fields_of_another_type(outputs):
                        ("started", 3), ("job", 7), ("epochs", [1]), ("best_nsdr", "x"),
                        ("seconds_per_step", []), ("host", None)):
         (folder / "status.json").write_text(json.dumps({**plain, key: value}))
-        row, = runs.rows(outputs / "xps", slurm=Queue([job("7", "RUNNING")]))
-        assert runs.table([row], 150) and runs.as_json([row]), key
+        row, = overview.rows(outputs / "xps", slurm=Queue([job("7", "RUNNING")]))
+        assert overview.table([row], 150) and overview.as_json([row]), key
     (folder / "status.json").write_text(json.dumps({**plain, "epoch": "three"}))
     assert state_of(outputs)[0] == "damaged"
 
 
 def test_files_among_the_folders_and_no_folder(outputs, capsys):
-    assert runs.rows(outputs / "xps", slurm=NO_SLURM) == []
+    assert overview.rows(outputs / "xps", slurm=NO_SLURM) == []
     write_run(outputs, "cafe0001", "done")
     (outputs / "xps" / "notes.txt").write_text("x")
-    assert len(runs.rows(outputs / "xps", slurm=NO_SLURM)) == 1
+    assert len(overview.rows(outputs / "xps", slurm=NO_SLURM)) == 1
 
 
 def call(outputs, *arguments, path=None, timeout=60):
@@ -237,7 +236,7 @@ def call(outputs, *arguments, path=None, timeout=60):
 
 
 def test_choice_and_order(outputs, monkeypatch, capsys):
-    monkeypatch.setattr(tool.runs, "Slurm", lambda: NO_SLURM)
+    monkeypatch.setattr(tool.overview, "Slurm", lambda: NO_SLURM)
     write_run(outputs, "cafe0001", "done", best_nsdr=5., age=50., hours=[1])
     write_run(outputs, "cafe0002", "running", best_nsdr=None)
     write_run(outputs, "beef0001", "failed", best_nsdr=7., age=20., hours=[5])
@@ -351,11 +350,11 @@ def test_slurm_that_does_not_answer(tmp_path, monkeypatch):
 
 def test_the_sample_in_the_documentation(outputs, repository, monkeypatch, capsys):
     """docs/runs.md shows what the tool prints for these runs: write it anew from the message of this test."""
-    monkeypatch.setattr(runs.time, "time", lambda: NOW)
-    monkeypatch.setattr(runs, "seconds_since", lambda moment: 0.)
+    monkeypatch.setattr(overview.time, "time", lambda: NOW)
+    monkeypatch.setattr(overview, "seconds_since", lambda moment: 0.)
     queue = Queue([job("5121", "RUNNING"), job("5130", "PENDING", "Priority", "9a3f00d1"),
                    job("5123", "PENDING", "BeginTime")], [job("5090", "OUT_OF_MEMORY", "0:125")])
-    monkeypatch.setattr(tool.runs, "Slurm", lambda: queue)
+    monkeypatch.setattr(tool.overview, "Slurm", lambda: queue)
     write_run(outputs, "162f67a7", "running", job="5121", argv=["epochs=180", "model=hdemucs", "seed=42"], age=4.,
               epochs=180, hours=[24, 23.5, None],
               log="[07-14 09:12:44] Train | Epoch 37 | 200/800 | 1.64 it/s | 6 min 05 s left | Loss 0.1034")

@@ -5,9 +5,9 @@ import torch
 from training.test_runs import settings, solver_in
 
 from demucs import schema
-from demucs.inference import experiments
-from demucs.inference.packages import package
 from demucs.inference.apply import separate
+from demucs.inference.packages import package
+from demucs.inference.runs import experiments
 from demucs.models import zoo
 
 SMALL = {

@@ -10,9 +10,9 @@ from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.inference import experiments
-from demucs.inference.packages import package, quantised
 from demucs.inference.apply import separate
+from demucs.inference.packages import package, quantised
+from demucs.inference.runs import experiments
 from demucs.training.quantisation import QuantSettings
 from demucs.training.state import read_checkpoint
 

@@ -12,8 +12,8 @@ from training.conftest import TINY
 from training.test_runs import settings, solver_in
 
 from demucs import schema
-from demucs.inference import ledger, provenance, runs
-from demucs.inference.jobs import Slurm
+from demucs.inference.runs import ledger, overview, provenance
+from demucs.inference.runs.jobs import Slurm
 from demucs.schema import RunCard, RunStatus
 from demucs.training import records
 
@@ -53,7 +53,7 @@ def test_a_real_run_in_a_copy_of_the_code(songs, tmp_path):
     songs.rename(tmp_path / "elsewhere")
     again = run(sys.executable, "-m", "dora", "run", *argv, "epochs=2", cwd=copy)
     assert again.returncode == 1
-    found = {row.state: row for row in runs.rows(root / "outputs" / "xps", slurm=Slurm())}
+    found = {row.state: row for row in overview.rows(root / "outputs" / "xps", slurm=Slurm())}
     assert set(found) == {"done", "failed"}
     assert str(songs) in found["failed"].why and found["done"].epochs_done == 1 and found["done"].sessions == 1
 
@@ -96,8 +96,8 @@ def test_a_ledger_that_cannot_be_written_stops_nothing(songs, tmp_path, caplog):
     solver.run()
     assert len(solver.history) == 1 and "cannot write the ledger" in caplog.text
     assert schema.load(RunStatus, tmp_path / "x" / "status.json").state == "done"
-    row, = runs.rows(tmp_path, slurm=Slurm())[-1:]
-    assert row.state in ("damaged", "new") and json.loads(runs.as_json([row]))
+    row, = overview.rows(tmp_path, slurm=Slurm())[-1:]
+    assert row.state in ("damaged", "new") and json.loads(overview.as_json([row]))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

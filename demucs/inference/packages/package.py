@@ -15,8 +15,8 @@ from torch import nn
 from ... import schema
 from ...errors import PackageError
 from ...schema import ReleaseCard
+from ..runs import provenance
 from . import pickled, published, quantised, weights
-from .. import provenance
 from .building import model_of, requantised
 from .encoding import decode, encode
 

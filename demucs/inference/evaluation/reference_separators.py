@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import audio
-from ..dsp.spectral import istft, stft
-from ..errors import DatasetError
+from ...data import audio
+from ...dsp.spectral import istft, stft
+from ...errors import DatasetError
 
 
 class _Separator(nn.Module):

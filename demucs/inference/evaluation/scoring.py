@@ -13,10 +13,10 @@ import typing as tp
 import numpy as np
 import torch
 
-from ..metrics.bsseval import METRICS as MEASURES
-from ..metrics.bsseval import bss_eval, frame_medians
-from ..metrics.energies import energies
-from ..schema import pack_frames
+from ...metrics.bsseval import METRICS as MEASURES
+from ...metrics.bsseval import bss_eval, frame_medians
+from ...metrics.energies import energies
+from ...schema import pack_frames
 
 METRICS = ("nsdr", "si_sdr", "sdr", "bsseval")
 WITHOUT_INTERFERENCE = tuple(measure for measure in MEASURES if measure != "SIR")     # one reference knows none

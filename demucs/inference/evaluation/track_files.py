@@ -10,9 +10,9 @@ import typing as tp
 import zlib
 from pathlib import Path
 
-from .. import schema
-from ..errors import DemucsError
-from ..schema import Evaluation, SchemaError, TrackScores
+from ... import schema
+from ...errors import DemucsError
+from ...schema import Evaluation, SchemaError, TrackScores
 
 logger = logging.getLogger(__name__)
 

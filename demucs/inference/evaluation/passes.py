@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..dsp.randomness import generator
-from .song import separate_song
+from ...dsp.randomness import generator
+from ..song import separate_song
 
 
 def shifted(model: nn.Module, mix: torch.Tensor, *, count: int = 2, seed: int = 0, **settings: tp.Any) -> np.ndarray:

@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..dsp.convert import convert_audio
-from ..dsp.randomness import generator, seeded_torch
-from ..dsp.spectral import istft, stft
-from ..metrics.nsdr import nsdr
-from ..metrics.quality.correlation import over_separators, over_tracks
-from ..metrics.quality.measures import MEASURES, measure_song
-from ..models import zoo
-from ..schema import QualityColumn, QualityStudy, RankCorrelation, pack_frames, unpack_frames
+from ...dsp.convert import convert_audio
+from ...dsp.randomness import generator, seeded_torch
+from ...dsp.spectral import istft, stft
+from ...metrics.nsdr import nsdr
+from ...metrics.quality.correlation import over_separators, over_tracks
+from ...metrics.quality.measures import MEASURES, measure_song
+from ...models import zoo
+from ...schema import QualityColumn, QualityStudy, RankCorrelation, pack_frames, unpack_frames
+from ..packages import package
+from ..runs.provenance import commit, now, versions
+from ..song import separate_song
 from . import passes
-from .packages import package
-from .provenance import commit, now, versions
 from .reference_separators import AverageSpectrumFilter, MixtureAsEstimate
-from .song import separate_song
 from .tracks import Song, Track
 
 logger = logging.getLogger(__name__)

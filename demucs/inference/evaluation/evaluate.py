@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import audio
-from ..dsp.convert import convert_audio
-from ..dsp.randomness import generator
-from ..errors import AudioError, ConfigError
-from ..schema import TrackScores
-from .provenance import now
+from ...data import audio
+from ...dsp.convert import convert_audio
+from ...dsp.randomness import generator
+from ...errors import AudioError, ConfigError
+from ...schema import TrackScores
+from ..runs.provenance import now
+from ..song import separate_song
 from .scoring import METRICS, Scores, score
 from .separated import SeparatedFolder
-from .song import separate_song
 from .tracks import Track, fingerprint
 
 logger = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import audio
-from ..metrics.aggregates import ALL, FAMILIES, Family, aggregate, aggregate_tracks
-from ..schema import Evaluation, TrackScores
-from .packages import package
-from .bag import BagOfModels
-from .provenance import commit, now, versions
+from ...data import audio
+from ...metrics.aggregates import ALL, FAMILIES, Family, aggregate, aggregate_tracks
+from ...schema import Evaluation, TrackScores
+from ..bag import BagOfModels
+from ..packages import package
+from ..runs.provenance import commit, now, versions
 from .scoring import INSTRUMENTAL
 from .separated import SeparatedFolder
 

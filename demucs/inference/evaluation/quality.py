@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import audio
-from ..dsp.convert import convert_audio
-from ..errors import AudioError, ConfigError, DatasetError
-from ..metrics.quality.measures import MEASURES, measure_song
-from ..schema import QualityScores, QualityTrack
+from ...data import audio
+from ...dsp.convert import convert_audio
+from ...errors import AudioError, ConfigError, DatasetError
+from ...metrics.quality.measures import MEASURES, measure_song
+from ...schema import QualityScores, QualityTrack
+from ..packages import package
+from ..runs.provenance import commit, now, versions
 from . import passes
-from .packages import package
-from .provenance import commit, now, versions
 from .separated import LAME_DELAY, LAME_PADDING
 from .tracks import MIXTURE, SUFFIXES, stem_files
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ..data import audio
-from ..errors import DatasetError
+from ...data import audio
+from ...errors import DatasetError
 from .tracks import MIXTURE, Song, Track, stem_files
 
 LAME_DELAY = 1105            # samples by which LAME and the decoder delay a song, where the file does not say so

@@ -14,8 +14,8 @@ import time
 import typing as tp
 from pathlib import Path
 
-from .. import schema
-from ..schema import RunCard, RunStatus, SchemaError
+from ... import schema
+from ...schema import RunCard, RunStatus, SchemaError
 from . import ledger
 from .jobs import Job, Slurm
 

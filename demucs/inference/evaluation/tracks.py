@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from ..data import audio
-from ..data.musdb import SOURCES
-from ..data.synthetic import MANIFEST
-from ..errors import AudioError, DatasetError
-from ..schema import SchemaError, read_json
+from ...data import audio
+from ...data.musdb import SOURCES
+from ...data.synthetic import MANIFEST
+from ...errors import AudioError, DatasetError
+from ...schema import SchemaError, read_json
 
 MUSDB_TEST_TRACKS = 50
 MUSDB_TEST_TRACK = "Al James - Schoolboy Facination"      # [sic]
@@ -193,7 +193,7 @@ def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], s
     unknown = [source for source, parts in zip(sources, recipe) if not parts]
     if unknown:
         raise DatasetError(f"{root}: MUSDB18 has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
-    import musdb   # takes a second, and only this kind of dataset needs it
+    import musdb  # takes a second, and only this kind of dataset needs it
 
     tracks = musdb.DB(str(root), subsets=[split], is_wav=False).tracks
     return [Track(track.name, functools.partial(_read_musdb, track, recipe), (Path(track.path),))

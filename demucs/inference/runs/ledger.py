@@ -18,7 +18,7 @@ import time
 import typing as tp
 from pathlib import Path
 
-from ..schema import LedgerLine, RunStatus, SchemaError, from_plain, to_plain
+from ...schema import LedgerLine, RunStatus, SchemaError, from_plain, to_plain
 
 LEDGER = "ledger.jsonl"
 PATIENCE = 2.        # seconds that a writer waits for another one; then it writes anyway

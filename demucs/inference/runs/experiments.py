@@ -10,10 +10,10 @@ import shutil
 import typing as tp
 from pathlib import Path
 
-from .. import schema
-from ..errors import SignatureError, did_you_mean
-from ..schema import ReleaseCard, RunCard
-from .packages import package, publish
+from ... import schema
+from ...errors import SignatureError, did_you_mean
+from ...schema import ReleaseCard, RunCard
+from ..packages import package, publish
 from .provenance import now
 
 logger = logging.getLogger(__name__)
