@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 PYTHON ?=
 export PYTHON
+REFERENCE := ../shared/reference
 EXTRAS ?= train,evaluate,graphs,curves,dev
 
-.PHONY: help programs setup test chaos demo demo-long oracle bench clean
+.PHONY: help programs setup test chaos demo demo-long report oracle bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -25,7 +26,10 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 .oracle/.ready: benchmarks/oracle-requirements.txt | programs
 	PYTHON_BELOW=3.14 slurm_scripts/make_venv.sh .oracle -r benchmarks/oracle-requirements.txt
 
-test: setup        ## all tests (ARGS="-k name" for some of them)
+.published/.ready: tests/published.sh | .venv/.ready-$(EXTRAS)
+	tests/published.sh .published || { echo "no published Demucs to compare with"; [[ -z $$CI ]]; }
+
+test: setup .published/.ready  ## all tests (ARGS="-k name" for some of them)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: setup       ## a training killed 200 times on a private Slurm, and its figures in docs/cluster.md: hours; goes on
@@ -37,10 +41,18 @@ demo: setup        ## train, release, evaluate, separate and draw, on a private 
 demo-long: setup   ## the same with a longer training: under an hour on two cores
 	slurm_scripts/demo.sh --long
 
+report: setup      ## pictures and report of the newest run, and in outputs/reference of ../shared/reference where that is
+	for script in plot_results plot_scores report; do .venv/bin/python graphing_scripts/$$script.py || exit; done
+	@[[ ! -d $(REFERENCE) ]] || { set -e; mkdir -p outputs/reference; \
+		.venv/bin/python graphing_scripts/report.py $(REFERENCE)/runs --experiments $(REFERENCE)/signatures.json \
+			--trained-on "MUSDB18-HQ train" --scored-on "MUSDB18-HQ test" --results outputs/reference; \
+		.venv/bin/python graphing_scripts/plot_comparison.py $(REFERENCE)/museval/demucs-v2-seed4* --results outputs/reference; \
+		.venv/bin/python graphing_scripts/plot_scores.py $(REFERENCE)/museval/* --results outputs/reference; }
+
 oracle: setup .oracle/.ready  ## .oracle: published Demucs in its own environment, the peer of the benchmarks
 
 bench: oracle      ## docs/benchmarks.md, beside published Demucs in the same run
 	.venv/bin/python -m benchmarks.run
 
 clean: ## remove the environments; what runs made stays
-	rm -rf .venv .oracle *.egg-info soundtouch/build soundtouch/src
+	rm -rf .venv .oracle .published *.egg-info soundtouch/build soundtouch/src

@@ -21,6 +21,8 @@ missing() {
     command -v slurmd >/dev/null || echo slurmd
     command -v sbatch >/dev/null || echo slurm-client
     command -v gcc >/dev/null || echo gcc
+    # Tests look at the reports in a browser where there is one; continuous integration has to have it.
+    [[ -z ${CI:-} ]] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || echo chromium
     if python_lacks 'import venv, ensurepip'; then echo python3-venv; fi
     if python_lacks 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))'; then
         echo python3-dev

@@ -58,13 +58,10 @@ def test_our_part(session):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_published_demucs_separates_the_same(session):
+def test_published_demucs_separates_the_same(session, published_python):
     folder, _ = session
-    python = Path(os.environ.get("DEMUCS_ORACLE", REPOSITORY / ".oracle" / "bin" / "python"))
-    if not python.exists():
-        pytest.skip("published Demucs is not installed (`make oracle`, or DEMUCS_ORACLE)")
     (folder / ".oracle").mkdir()
-    (folder / ".oracle" / "bin").symlink_to(python.parent)
+    (folder / ".oracle" / "bin").symlink_to(published_python.parent)
     printed = shell(THERE, folder)
     assert len(re.findall(r"\.wav: \d+ of \d+ samples differ", printed)) == 8
     results = folder / "demo" / "session"

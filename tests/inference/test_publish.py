@@ -170,14 +170,6 @@ def test_unwritable(tmp_path):
 # Published Demucs itself.
 
 @pytest.fixture(scope="module")
-def oracle():
-    try:
-        return environments.python("published")
-    except SystemExit as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
     """A folder with a song and exports of every model in full precision: (folder, song)."""
     folder = tmp_path_factory.mktemp("shelf")
@@ -191,10 +183,10 @@ def shelf(tmp_path_factory):
     return folder, folder / "song.wav"
 
 
-def by_published(oracle, folder, *arguments):
+def by_published(published_python, folder, *arguments):
     """A process of published Demucs; its folder is none of ours, where it would find our code."""
-    return subprocess.Popen([oracle, *arguments], cwd=folder, env=environments.variables("published"), text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen([published_python, *arguments], cwd=folder, env=environments.variables("published"),
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def finished(process):
@@ -205,12 +197,12 @@ def finished(process):
 
 @pytest.mark.parametrize("names,options,subtype,tolerance", [
     (list(SETTINGS), ["--float32"], "FLOAT", FULL), (["htdemucs"], [], "PCM_16", 1.01 * STEP)])
-def test_its_command_line_gives_the_same_samples(names, options, subtype, tolerance, oracle, shelf):
+def test_its_command_line_gives_the_same_samples(names, options, subtype, tolerance, published_python, shelf):
     folder, song = shelf
     kind = subtype.lower()
     common = ["--repo", str(folder / "demucs"), "--shifts", "0", "-d", "cpu", *options, str(song)]
-    processes = {name: by_published(oracle, folder, "-m", "demucs", "-n", name, "-o", f"theirs_{kind}", *common)
-                 for name in names}
+    processes = {name: by_published(published_python, folder, "-m", "demucs", "-n", name, "-o", f"theirs_{kind}",
+                                    *common) for name in names}
     for name, process in processes.items():
         finished(process)
         command.main(["-n", name, "-o", str(folder / f"ours_{kind}"), *common])
@@ -235,7 +227,7 @@ for path in sys.argv[1:]:
 """
 
 
-def test_its_readers_of_other_files(oracle, shelf):
+def test_its_readers_of_other_files(published_python, shelf):
     """safetensors, which its command line reads from a hub only, and quantised weights."""
     from inference.test_published import FOLDER
     folder, _ = shelf
@@ -246,7 +238,7 @@ def test_its_readers_of_other_files(oracle, shelf):
             models[path] = package.load(FOLDER / f"{name}.th")
             published.save(models[path], path, kind=kind, card=models[path].card,
                            quantizer_state=models[path].quantised_state)
-    finished(by_published(oracle, folder, "-c", READ, *map(os.fspath, models)))
+    finished(by_published(published_python, folder, "-c", READ, *map(os.fspath, models)))
     for path, model in models.items():
         theirs = np.load(f"{path}.npy")
         assert np.abs(theirs).max() > 0.01
