@@ -16,8 +16,8 @@ from . import pretrained
 from .audio import save_audio
 from .dsp.convert import convert_audio
 from .errors import AudioError, DemucsError
-from .inference.names import repository
 from .inference.apply import usable_device
+from .inference.names import repository
 from .inference.names.catalogue import ModelLoadingError
 from .inference.progress import CallbackProgress, reporter, together
 from .inference.song import load_song, separate_song

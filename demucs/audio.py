@@ -1,6 +1,5 @@
 """Public door to audio: `AudioFile`, conversion, writing, with the names and arguments of published Demucs."""
 
-import subprocess
 import typing as tp
 from pathlib import Path
 
@@ -179,7 +178,7 @@ def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_s
     form = "s16le" if bits_per_sample == 16 else "s32le"
     command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
                str(wav.shape[0]), "-i", "pipe:0", f"file:{Path(path).absolute()}"]
-    done = subprocess.run(command, input=_interleaved(wav, bits_per_sample), capture_output=True)
+    done = ffmpeg.call(command, _interleaved(wav, bits_per_sample))
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise AudioError(f"{path}: ffmpeg cannot write it ({reason[-1]})")

@@ -99,6 +99,7 @@ class MiscConfig:
     num_prints: int
     show: bool
     verbose: bool
+    deterministic: bool
     patience: float
     tensorboard: bool
     examples_at_once: tp.Optional[int]

@@ -31,7 +31,7 @@ from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
-from .errors import ConfigError, DemucsError, PackageError, SignatureError
+from .errors import ConfigError, DemucsError, PackageError, SignatureError, TrainingError
 from .files import atomic
 from .grids import _published as published
 from .inference.bag import BagOfModels
@@ -41,10 +41,10 @@ from .models import zoo
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
-from .training.distributed import Group, join_group, leave_group
+from .training.distributed import PATIENCE, Group, join_group, leave_group
 from .training.ema import ModelEMA
-from .training.interruption import Requests, Stopped, Watchdog, ending_workers, ignore_in_worker
-from .training.lock import LockedError, locked
+from .training.interruption import Requests, Stopped, Watchdog, ending_workers, ignore_in_worker, prepare_signals
+from .training.lock import locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
@@ -279,8 +279,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
                     save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
-                    requests=Requests(group), status=StatusFile(folder, group, signature=signature, epochs=config.epochs,
-                                                                steps=sampler.steps), watchdog=Watchdog(60 * config.misc.patience),
+                    requests=Requests(group), watchdog=Watchdog(60 * config.misc.patience),
+                    status=StatusFile(folder, group, signature=signature, epochs=config.epochs, steps=sampler.steps),
                     curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
     if solver.restore():
@@ -300,10 +300,19 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     return solver
 
 
+def be_deterministic() -> None:
+    """The same bits from the same run on a GPU of the same kind, at the cost of some speed. On CPUs that is so anyway."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")      # for cuBLAS and the LSTM of cuDNN
+    torch.backends.cudnn.benchmark = False
+    # Some backward passes have no deterministic form on GPUs; torch names them in a warning.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def main(cfg: tp.Any) -> None:
     """One experiment from its Hydra configuration, inside Dora."""
     xp = get_xp()
     scheduling.prepare_processes()
+    prepare_signals()
     rank = int(os.environ.get("RANK", 0))
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
     try:
@@ -312,13 +321,16 @@ def main(cfg: tp.Any) -> None:
             model = build_model(config)
             logger.info("%s\n%.1f MB", model, sum(p.numel() for p in model.parameters()) * 4 / 2 ** 20)
             return
-        group = join_group()
-        logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
+        if config.misc.deterministic:
+            be_deterministic()
         reason = ""
         with contextlib.ExitStack() as stack:
-            group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
-            solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
-                                  delta=dict(xp.delta or ()))
+            with Watchdog(PATIENCE.total_seconds()).watching():
+                group = join_group()
+                logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
+                group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
+                solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
+                                      delta=dict(xp.delta or ()))
             try:
                 with ending_workers():
                     solver.run()
@@ -331,8 +343,9 @@ def main(cfg: tp.Any) -> None:
             scheduling.put_back(reason)
     except DemucsError as error:
         logger.error("%s", error)
-        if rank == 0 and not isinstance(error, LockedError):      # the status is that of the run that goes on
-            refused(xp.folder, xp.sig, str(error))
+        if rank == 0:
+            with contextlib.suppress(TrainingError), locked(xp.folder, patience=0):     # else the status is another's
+                refused(xp.folder, xp.sig, str(error))
         sys.exit(1)
 
 

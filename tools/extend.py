@@ -54,10 +54,11 @@ def extend(signature: str, epochs: int, *, check: bool = False) -> str:
     if reached is None:
         raise SignatureError(f"{signature} has no checkpoint that can be read in {old.folder}; train it first")
     new = experiments.get_xp([*argv, f"epochs={epochs}"])
-    if (new.folder / NEWEST).exists():
+    begun = next((new.folder / name for name in (NEWEST, PREVIOUS) if (new.folder / name).exists()), None)
+    if begun is not None:
         if link(new.folder)["extended_from"] != signature:
             raise SignatureError(f"the same training for {epochs} epochs is {new.sig}, which has begun by itself "
-                                 f"({new.folder / NEWEST}); continue that, or move its folder away")
+                                 f"({begun}); continue that, or move its folder away")
         return new.sig
     if check:
         return new.sig

@@ -39,6 +39,7 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self.folder = folder
         self.seconds_stalled = 0.            # of training, by saving
+        self._damaged = False                # the newest cannot be read, and must not take the place of the one before
         self._thread: tp.Optional[threading.Thread] = None
         self._error: tp.Optional[TrainingError] = None
 
@@ -69,16 +70,28 @@ class Checkpoints:
         try:
             fresh = self.folder / (NEWEST + ".new")
             write_checkpoint(package, fresh)
-            if (self.folder / NEWEST).exists():
-                os.replace(self.folder / NEWEST, self.folder / PREVIOUS)
-            os.replace(fresh, self.folder / NEWEST)
-            if keep_as is not None:
+            if keep_as is not None:      # once the newest says that the epoch is done, nobody comes back for this
                 write_checkpoint(package, self.folder / keep_as)
+            if (self.folder / NEWEST).exists() and not self._damaged:
+                self._keep_previous()
+            os.replace(fresh, self.folder / NEWEST)
+            self._damaged = False
         except TrainingError as error:
             self._error = error
         except OSError as error:
             self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {error}. The checkpoint before it is "
                                         f"untouched; free some space and start the run again, it continues from there.")
+
+    def _keep_previous(self) -> None:
+        """Call the newest one the one before, too: at no moment is there none called the newest."""
+        second = self.folder / (NEWEST + ".second")
+        try:
+            second.unlink(missing_ok=True)
+            os.link(self.folder / NEWEST, second)
+        except OSError:                  # no links on this file system
+            os.replace(self.folder / NEWEST, self.folder / PREVIOUS)
+        else:
+            os.replace(second, self.folder / PREVIOUS)
 
     def read(self) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
         """The newest checkpoint that can be read, and its file; None where there is none.
@@ -93,5 +106,6 @@ class Checkpoints:
             except PackageError as error:
                 if path == found[-1]:
                     raise
+                self._damaged = True
                 logger.warning("%s. Going on from the one before, %s.", error, PREVIOUS)
         return None

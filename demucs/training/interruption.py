@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 STOPPING = (signal.SIGUSR2, signal.SIGTERM)
 SAVING = signal.SIGUSR1
+STACKS = signal.SIGQUIT      # what a batch script sends to the ranks that are left, before it ends them
 
 
 class Stopped(Exception):
@@ -68,21 +69,25 @@ class Requests:
                                        self.save_wanted or (due and self.group.is_first)])
         if save:
             self.save_wanted = False
-        # A signal reaches the ranks one after the other, and the first of them may have to give the reason for another.
-        self.stop_signal = next((number.name for number, count in zip(STOPPING, asked) if count), "")
-        return bool(self.stop_signal), save > 0
+        # A signal reaches the ranks one after the other, and the first of them may have to give the reason for another. One
+        # that comes during the sum is for the next call: it must not be forgotten here.
+        reason = next((number.name for number, count in zip(STOPPING, asked) if count), "")
+        self.stop_signal = reason or self.stop_signal
+        return bool(reason), save > 0
 
-    def stopping(self) -> bool:
-        """Whether any rank was asked to stop; a wish for a checkpoint stays. All ranks must call this together."""
-        wanted = self.save_wanted
-        stop, _ = self.agreed()
-        self.save_wanted = wanted
-        return stop
+
+def prepare_signals() -> None:
+    """At the start of a process, before it can listen: SIGQUIT prints the stacks of all threads, and a wish for a checkpoint
+    ends nothing. Only the main thread can say so."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(SAVING, signal.SIG_IGN)
+        faulthandler.register(STACKS, file=sys.__stderr__, all_threads=True)
 
 
 def ignore_in_worker(index: int) -> None:
     """For `worker_init_fn` of a loader: its rank alone decides when to stop. Use `ending_workers` in the rank."""
-    for number in (*STOPPING, SAVING):
+    faulthandler.unregister(STACKS)
+    for number in (*STOPPING, SAVING, STACKS):
         signal.signal(number, signal.SIG_IGN)
 
 

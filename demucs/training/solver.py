@@ -50,7 +50,7 @@ class Position:
 
 
 class _Leaving(Exception):
-    """A stop was asked for while the model had other weights than its own."""
+    """A stop or a checkpoint was asked for while the model had other weights than its own."""
 
 
 class Solver:
@@ -123,7 +123,7 @@ class Solver:
 
     def restore(self) -> bool:
         """Continue from this run's own newest checkpoint that can be read, if it has one."""
-        found = self.checkpoints.read()
+        found = self._newest()
         if found is None:
             return False
         package, path = found
@@ -139,12 +139,35 @@ class Solver:
         if self.group.rank < len(states):
             set_random_states(states[self.group.rank])
         self._set_position(package.get("position"))
+        places = self.group.gather((len(self.history), self.position.step, sorted(self.position.candidates)))
+        if any(place != places[0] for place in places):
+            raise TrainingError(f"{path}: the processes read different checkpoints ({places}); the file system does not show "
+                                f"all nodes the same. Start the run again when it does.")
         where = f"in epoch {len(self.history) + 1}, after step {self.position.step}" if self.position.step else \
             f"after epoch {len(self.history)}"
         logger.info("Continuing %s, from %s", where, path)
         for number, record in enumerate(self.history, start=1):
             self._log_epoch(number, record)
         return True
+
+    def _newest(self) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
+        """The newest checkpoint that the first rank can read: all take the same, or fail together."""
+        found: tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]] = None
+        error: tp.Optional[PackageError] = None
+        try:
+            found = self.checkpoints.read() if self.group.is_first else None
+        except PackageError as caught:
+            error = caught
+        name, error = self.group.gather((found and found[1].name, error))[0]
+        if error is None and name is not None and not self.group.is_first:
+            try:
+                found = read_checkpoint(self.folder / name), self.folder / name
+            except PackageError as caught:
+                error = caught
+        error = next((each for each in self.group.gather(error) if each is not None), None)
+        if error is not None:
+            raise error
+        return found
 
     def _set_position(self, saved: tp.Optional[tp.Mapping[str, tp.Any]]) -> None:
         """The position in a checkpoint; those of published Demucs stand between epochs."""
@@ -200,6 +223,8 @@ class Solver:
             raise
         finally:
             self.curves.close()
+            with contextlib.suppress(TrainingError):     # the one that is being written: the run is locked only until here
+                self.checkpoints.wait()
         self.status.write("done")
 
     def _run(self) -> None:
@@ -232,8 +257,7 @@ class Solver:
             position.step, position.average, position.seconds = done, average, time.monotonic() - begin
             self.status.progress(epoch, done, self.history)
             self.curves.step(epoch, done, average)
-            due = bool(self.save_seconds) and time.monotonic() - self.saved >= self.save_seconds
-            self._go_on(due=due or bool(self.save_steps) and done % self.save_steps == 0)
+            self._go_on(due=bool(self.save_steps) and done % self.save_steps == 0)
         if position.trained is None:
             train = self.train.run(epoch, start=position.step, average=position.average, between=after_step)
             for average in self.epoch_averages:
@@ -271,9 +295,10 @@ class Solver:
         test = None
         if self.test is not None and (is_last or (epoch + 1) % self.test_every == 0):
             assert best_state is not None
-            self._go_on()
-            with self._weights(best_state if self.test_best else {}):
-                test = self.test.run(is_last, tested=position.tested, between=self._leave)
+            while test is None:
+                self._go_on()
+                with self._weights(best_state if self.test_best else {}):
+                    test = self.test.run(is_last, tested=position.tested, between=lambda: self._leave(saving=True))
             seconds["test"] = time.monotonic() - validated
         self.best_state = best_state
         record = EpochRecord(train=train, candidates=candidates, chosen=chosen, best=best, penalty=penalty, test=test,
@@ -289,12 +314,14 @@ class Solver:
                 yield
         except _Leaving:
             self._go_on()
-            raise
 
-    def _leave(self) -> None:
-        """Between two steps while the model has other weights, on all ranks together: leave where a stop is asked for."""
+    def _leave(self, saving: bool = False) -> None:
+        """Between two steps while the model has other weights, on all ranks together: leave where a stop is asked for, and
+        with `saving` where a checkpoint is due, if it can go on from there."""
         self.watchdog.beat()
-        if self.requests.stopping():
+        stop, save = self.requests.agreed(saving and self._due())
+        self.requests.save_wanted |= save
+        if stop or saving and save:
             raise _Leaving()
 
     def _go_on(self, due: bool = False) -> None:
@@ -303,7 +330,7 @@ class Solver:
         The model must have its own weights, not those of an average.
         """
         self.watchdog.beat()
-        stop, save = self.requests.agreed(due)
+        stop, save = self.requests.agreed(due or self._due())
         if stop or save:
             self._save()
         if stop:
@@ -311,6 +338,10 @@ class Solver:
             self._finish()
             self.status.write("stopped", self.requests.stop_signal)
             raise Stopped(self.requests.stop_signal)
+
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return bool(self.save_seconds) and time.monotonic() - self.saved >= self.save_seconds
 
     def _log_epoch(self, number: int, record: EpochRecord, train: bool = True) -> None:
         if train:

@@ -5,9 +5,11 @@ A checkpoint is one file of plain containers and tensors with the entries of pub
 configuration is an object of omegaconf: see `inference.packages.pickled`.
 """
 
+import random
 import typing as tp
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..errors import PackageError, TrainingError
@@ -105,7 +107,7 @@ def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp
     own, other = dict(_flat(ours)), dict(_flat({"model_settings": theirs.get(theirs.get("model", "")) or {}, **theirs}))
     return [f"it was trained with {key.replace('model_settings.', '')}={other[key]!r}, this run has {value!r}"
             for key, value in own.items() if key in other and other[key] != value
-            and not key.startswith("misc.") and key not in ("dset.musdb", "dset.metadata", "dset.backend", "flag")]
+            and not key.startswith(("misc.", "checkpoint.")) and key not in ("dset.musdb", "dset.metadata", "dset.backend", "flag")]
 
 
 def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp.Tuple[str, tp.Any]]:
@@ -116,15 +118,25 @@ def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp
             yield prefix + key, value
 
 
-def random_states() -> tp.Dict[str, torch.Tensor]:
-    """States of this process's global generators. Draws are keyed and do not use them; libraries might."""
-    states = {"torch": torch.get_rng_state()}
+def random_states() -> tp.Dict[str, tp.Any]:
+    """States of this process's global generators, in plain containers. Draws are keyed and do not use them; libraries
+    might. Loaders have none: what a worker draws is keyed, too."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    states = {"torch": torch.get_rng_state(), "python": (version, torch.tensor(numbers), gauss),
+              "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached)}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def set_random_states(states: tp.Mapping[str, torch.Tensor]) -> None:
+def set_random_states(states: tp.Mapping[str, tp.Any]) -> None:
     torch.set_rng_state(states["torch"])
+    if "python" in states:           # the first checkpoints lack these
+        version, numbers, gauss = states["python"]
+        random.setstate((version, tuple(numbers.tolist()), gauss))
+    if "numpy" in states:
+        kind, keys, *rest = states["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

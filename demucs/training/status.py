@@ -6,6 +6,7 @@ with something long. The same moments go into the ledger of the run.
 
 import contextlib
 import dataclasses
+import datetime
 import logging
 import os
 import platform
@@ -61,6 +62,9 @@ def last_said(folder: Path) -> tp.Optional[RunStatus]:
 
 def close_killed(folder: Path, status: tp.Optional[RunStatus]) -> None:
     """Write down the end of the session that `status` is about, if it had none."""
+    if status is not None and status.state == "running":      # it lived until the file was last touched
+        touched = datetime.datetime.fromtimestamp((folder / STATUS).stat().st_mtime, datetime.timezone.utc)
+        status = dataclasses.replace(status, updated=max(status.updated, touched.isoformat(timespec="seconds")))
     for end in ledger.killed(ledger.read(folder)[0], status):
         ledger.append(end, folder)
 

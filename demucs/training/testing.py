@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ..inference.evaluation.evaluate import evaluate_tracks
+from ..inference.evaluation.evaluate import estimate_path, evaluate_tracks
 from ..inference.evaluation.tracks import Track
 from ..metrics.aggregates import history_aggregates
 from ..schema import Metrics, TrackScores
@@ -61,6 +61,8 @@ class TestStage:
         """
         tested = {} if tested is None else tested
         metrics = ("nsdr", "bsseval") if self.sdr and is_last else ("nsdr",)
+        for name in [name for name, scores in tested.items() if not self._counts(scores, "bsseval" in metrics)]:
+            del tested[name]
         logger.info("Testing on %d tracks...", len(self.tracks))
         was_training = self.model.training
         self.model.eval()
@@ -77,3 +79,10 @@ class TestStage:
         self.model.train(was_training)
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)
+
+    def _counts(self, scores: TrackScores, frames: bool) -> bool:
+        """Whether scores of before are all that is wanted now: a run that was stopped in its last test may go on for more
+        epochs, and estimates may have been removed."""
+        saved = self.save_to is None or all(estimate_path(self.save_to, scores.name, source).exists()
+                                            for source in self.model.sources)
+        return saved and bool(scores.frames) == frames

@@ -26,8 +26,17 @@ config = read(OmegaConf.to_container(main.get_xp([*argv, f"dset.musdb={songs}"])
 folder = Path(out)
 folder.mkdir(exist_ok=True, parents=True)
 group = join_group()
+if os.environ.get("CANNOT_READ") == os.environ["RANK"]:
+    from demucs.errors import PackageError
+    from demucs.training import checkpoints, solver as solvers
+    read_checkpoint = solvers.read_checkpoint
+    def fail(path):
+        if path.name == checkpoints.NEWEST:
+            raise PackageError(f"{path}: Input/output error")
+        return read_checkpoint(path)
+    checkpoints.read_checkpoint = solvers.read_checkpoint = fail
 solver = build_solver(config, folder, group, signature="x")
-if "STOP_AFTER_AN_EPOCH" in os.environ:
+if "STOP_AT_A_SAVE" in os.environ:
     save = solver._save
     def save_and_stop(**kwargs):
         save(**kwargs)
@@ -59,9 +68,9 @@ def start(songs, out, world_size, *overrides, **variables):
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
 
 
-def train(songs, out, world_size, *overrides):
+def train(songs, out, world_size, *overrides, **variables):
     """Weights of every rank and metrics after such a run."""
-    start(songs, out, world_size, *overrides)
+    start(songs, out, world_size, *overrides, **variables)
     return [np.load(out / f"rank{rank}.npy") for rank in range(world_size)], np.load(out / "metrics.npy")
 
 
@@ -81,12 +90,25 @@ def test_any_split_gives_the_same_step(songs, tmp_path, overrides):
         assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
 
 
-def test_a_run_goes_on_with_another_number_of_processes(songs, tmp_path):
-    """Interrupted after an epoch on two processes and continued on one, it ends where one process alone would."""
-    (alone,), _ = train(songs, tmp_path / "one", 1, "epochs=2")
-    start(songs, tmp_path / "two", 2, "epochs=2", STOP_AFTER_AN_EPOCH="1")
-    (continued,), _ = train(songs, tmp_path / "two", 1, "epochs=2")
-    assert np.abs(continued - alone).max() <= 2e-6      # four Adam steps, two of them on sums in another order
+@pytest.mark.parametrize("more", [[], ["checkpoint.steps=1"]], ids=["after an epoch", "after a step"])
+def test_a_run_goes_on_with_another_number_of_processes(songs, tmp_path, more):
+    """Interrupted on two processes and continued on one, it ends where one process alone would."""
+    argv = ["epochs=2", *more]
+    (alone,), metrics = train(songs, tmp_path / "one", 1, *argv)
+    start(songs, tmp_path / "two", 2, *argv, STOP_AT_A_SAVE="1")
+    (continued,), others = train(songs, tmp_path / "two", 1, *argv)
+    assert np.abs(continued - alone).max() <= 2e-6      # four Adam steps, some of them on sums in another order
+    assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
+
+
+def test_all_processes_go_on_from_one_checkpoint(songs, tmp_path):
+    """Where another process than the first cannot read the newest, none goes on; the first decides for all."""
+    (alone,), _ = train(songs, tmp_path / "one", 1, "epochs=3")
+    start(songs, tmp_path / "two", 2, "epochs=2")
+    with pytest.raises(AssertionError, match="Input/output error"):
+        start(songs, tmp_path / "two", 2, "epochs=3", CANNOT_READ="1")
+    ranks, _ = train(songs, tmp_path / "two", 2, "epochs=3", CANNOT_READ="0")
+    assert np.array_equal(*ranks) and np.abs(ranks[0] - alone).max() <= 3e-6
 
 
 def test_what_fails_on_the_first_process_fails_on_all(songs, tmp_path):

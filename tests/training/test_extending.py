@@ -90,6 +90,14 @@ def test_again_is_the_same_and_what_has_begun_is_not_overwritten(train):
         extend.extend(old.sig, 2)
 
 
+def test_what_has_begun_and_lost_its_newest_checkpoint_is_not_overwritten(train):
+    old, _ = train(epochs=1)
+    new = experiments.get_xp_from_sig(extend.extend(old.sig, 3))
+    train(signature=new.sig, stop_after=2)
+    (new.folder / "checkpoint.th").rename(new.folder / "checkpoint_previous.th")
+    assert extend.extend(old.sig, 3) == new.sig and position(new.folder)[0] == 2
+
+
 def test_a_damaged_newest_checkpoint_is_not_carried_over(train):
     old, _ = train(epochs=2)
     checkpoint = old.folder / "checkpoint.th"

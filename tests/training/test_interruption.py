@@ -4,11 +4,13 @@ import contextlib
 import copy
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
@@ -17,10 +19,13 @@ from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
 from demucs.errors import PackageError, TrainingError
+from demucs.train import be_deterministic, build_solver
 from demucs.training import checkpoints
 from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints, snapshot
+from demucs.training.distributed import Group
 from demucs.training.interruption import Requests, Stopped, Watchdog
 from demucs.training.stages import Average
+from demucs.training.state import random_states, set_random_states, write_checkpoint
 
 STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2",
          "test.every=1"]
@@ -102,6 +107,67 @@ def test_stopped_again_and_again(straight, tmp_path):
     assert len(card.sessions) > 3 and card.epochs_done == 2
 
 
+class Asking:
+    """A group of one process in whose sums a signal comes."""
+    rank, world_size, is_first, device = 0, 1, True, torch.device("cpu")
+
+    def __init__(self, number):
+        self.number = number
+
+    def sum(self, values):
+        if self.number is not None:
+            os.kill(os.getpid(), self.number)
+        return [float(value) for value in values]
+
+
+def test_a_signal_during_the_agreement_is_not_lost():
+    group = Asking(signal.SIGUSR2)
+    requests = Requests(group)
+    with requests.listening():
+        first = requests.agreed()
+        group.number = None
+        assert (first, requests.agreed(), requests.stop_signal) == ((False, False), (True, False), "SIGUSR2")
+
+
+def test_random_states_are_whole(tmp_path):
+    def draws():
+        return random.random(), random.gauss(0, 1), np.random.standard_normal(3).tolist(), torch.rand(2).tolist()
+    random.gauss(0, 1), np.random.standard_normal()          # both keep a second number for later
+    write_checkpoint({"state": {}, "random_states": [random_states()]}, tmp_path / "x.th")
+    expected = draws()
+    draws()
+    set_random_states(checkpoints.read_checkpoint(tmp_path / "x.th")["random_states"][0])
+    assert draws() == expected
+
+
+def test_a_test_is_saved_by_time(straight, tmp_path):
+    """As steps are; it goes on after the song that was at work, with the weights that are tested."""
+    config, expected, _ = straight
+    solver = solver_in(tmp_path / "x", config)
+    seen = []
+    save = solver._save
+    solver._save = lambda **kwargs: seen.append(list(solver.position.tested)) or save(**kwargs)
+    run = solver.test.run
+
+    def late(*args, **kwargs):
+        solver.save_seconds = 0. if kwargs["tested"] else 1e-9
+        return run(*args, **kwargs)
+    solver.test.run = late
+    solver.run()
+    assert ["Test song"] in seen
+    assert torch.equal(weights(solver), weights(expected)) and numbers(solver) == numbers(expected)
+
+
+def test_scores_of_another_kind_of_test_do_not_count(straight, tmp_path):
+    config, _, _ = straight
+    solver = solver_in(tmp_path / "x", config)
+    solver.test.sdr = True
+    tested = {}
+    last, plain = (solver.test.run(is_last, tested=tested) for is_last in (True, False))
+    assert "sdr" in last and "sdr" not in plain and plain["nsdr"] == last["nsdr"]
+    assert not any(scores.frames for scores in tested.values())
+
+
 def test_a_checkpoint_on_request_does_not_stop(straight, tmp_path):
     config, expected, _ = straight
     solver = solver_in(tmp_path / "x", config)
@@ -164,6 +230,12 @@ def test_the_newest_two_are_kept_and_a_broken_one_is_passed_over(straight, tmp_p
         with caplog.at_level("WARNING"):
             again = solver_in(folder, config)
         assert len(again.history) == 1 and PREVIOUS in caplog.text
+    # What cannot be read does not take the place of what can.
+    again.checkpoints.save({"state": {}, "history": [1] * 3})
+    again.checkpoints.wait()
+    assert [len(checkpoints.read_checkpoint(folder / name)["history"]) for name in (NEWEST, PREVIOUS)] == [3, 1]
+    (folder / NEWEST).write_bytes(b"")
+    again = solver_in(folder, config)
     again.run()
     assert torch.equal(weights(again), weights(expected)) and numbers(again) == numbers(expected)
     (folder / NEWEST).write_bytes(b"")
@@ -192,6 +264,27 @@ def test_a_full_disk_loses_nothing(straight, tmp_path, monkeypatch):
     last = solver_in(tmp_path / "x", config)
     last.run()
     assert torch.equal(weights(last), weights(expected))
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_at_no_moment_is_there_no_newest(tmp_path, monkeypatch, links):
+    """Whatever call the process dies in. Where a file system has no links, the one before stands in."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    keeper = Checkpoints(tmp_path)
+    replace, there = os.replace, []
+
+    def look(*args):
+        there.append({path.name for path in tmp_path.glob("*.th")})
+        replace(*args)
+        there.append({path.name for path in tmp_path.glob("*.th")})
+    for number in range(3):
+        if number == 1:
+            monkeypatch.setattr(os, "replace", look)
+        keeper.save({"state": {}, "history": [number]})
+        keeper.wait()
+    assert there and all((NEWEST if links else PREVIOUS) in names or names == {NEWEST} for names in there)
+    assert [checkpoints.read_checkpoint(tmp_path / name)["history"] for name in (NEWEST, PREVIOUS)] == [[2], [1]]
 
 
 def test_checkpoints_by_steps_and_by_time(straight, tmp_path):
@@ -285,3 +378,32 @@ def test_a_process_that_hangs_prints_its_stacks_and_ends():
     assert done.returncode != 0 and "in stuck" in done.stderr and time.monotonic() - begin < 50
     with Watchdog(None).watching():
         pass
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("exact", [True, False])
+def test_resumed_on_a_gpu(straight, tmp_path, exact):
+    """To the same bits with deterministic algorithms; without, within what two runs of the same differ by."""
+    config, _, looks = straight
+    group = Group(0, 1, torch.device("cuda"))
+    torch.use_deterministic_algorithms(False)
+    if exact:
+        be_deterministic()
+    try:
+        def solver(folder):
+            folder.mkdir(exist_ok=True)
+            return build_solver(config, folder, group, signature=folder.name)
+        expected = solver(tmp_path / "straight")
+        expected.run()
+        for moment in (2, looks // 2, looks - 1):
+            first = solver(tmp_path / f"{moment}")
+            stop_at(first, moment)
+            with pytest.raises(Stopped):
+                first.run()
+            resumed = solver(tmp_path / f"{moment}")
+            resumed.run()
+            difference = (weights(resumed) - weights(expected)).abs().max().item()
+            assert difference <= (0. if exact else 2e-4)       # six Adam steps of 3e-4, each of which may round otherwise
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -110,7 +110,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
             seconds_scoring=end - between, fingerprint=marks.get(track.name, ""), **dataclasses.asdict(scores)))
         if save_to is not None:
             for source, estimate in zip(names, song.estimates):
-                _save(_estimate(save_to, track, source), estimate, separator.samplerate)
+                _save(estimate_path(save_to, track.name, source), estimate, separator.samplerate)
         if keep is not None:
             keep(track.name, song.mix, song.references, song.estimates)
         if files is not None:
@@ -173,7 +173,7 @@ def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files:
     for track in tracks:
         scores, reason = files.find(track.name, marks[track.name])
         if scores is not None and save_to is not None and \
-                not all(_estimate(save_to, track, source).exists() for source in sources):
+                not all(estimate_path(save_to, track.name, source).exists() for source in sources):
             scores, reason = None, f"its estimates are not all in {save_to}"
         if scores is not None:
             done[track.name] = scores
@@ -185,8 +185,9 @@ def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files:
     return done
 
 
-def _estimate(folder: Path, track: Track, source: str) -> Path:
-    return Path(folder) / track.name / f"{source}.mp3"
+def estimate_path(folder: Path, name: str, source: str) -> Path:
+    """Where `save_to` has the estimate of a source of track `name`."""
+    return Path(folder) / name / f"{source}.mp3"
 
 
 def _save(path: Path, wav: torch.Tensor, samplerate: int) -> None:

@@ -14,9 +14,9 @@ from torch import nn
 
 from ...errors import ConfigError, PackageError, SignatureError, did_you_mean
 from ...models import zoo
-from . import catalogue, download, hub
-from ..packages import package
 from ..bag import BagOfModels
+from ..packages import package
+from . import catalogue, download, hub
 from .catalogue import BagDefinition, ModelLoadingError
 
 logger = logging.getLogger(__name__)

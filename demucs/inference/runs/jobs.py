@@ -16,7 +16,8 @@ SEPARATOR = "\x1f"     # no name or command has it
 QUEUE = ("%A", "%T", "%r", "%j", "%k", "%o")
 ACCOUNTS = ("JobIDRaw", "State", "ExitCode")
 MOST_LOOKUPS = 10      # jobs that are asked for one by one
-SIGNATURE = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{8}(?![0-9A-Za-z])")
+SIGNATURE = re.compile(r"(?<![0-9A-Za-z])(?<!_array_)[0-9a-f]{8}(?![0-9A-Za-z])")    # Dora names arrays by another hash
+SCRIPT = re.compile(r"^\s*(?:/.*?\.sh|\S+)(?=\s|$)")    # with its path, in which there may be spaces
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
         "OUT_OF_MEMORY", "REVOKED")
@@ -24,7 +25,7 @@ GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED",
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job of the queue or of the past. `signatures` are those that its name, comment or command line hold."""
+    """A job of the queue or of the past. `signatures` are those that its name, comment or arguments hold."""
     number: str
     state: str               # Slurm's word
     reason: str = ""         # why it waits, or its exit code
@@ -62,8 +63,9 @@ class Slurm:
         found = []
         for line in answer.splitlines():
             number, state, reason, name, comment, command = (line.split(SEPARATOR) + [""] * len(QUEUE))[:len(QUEUE)]
-            found.append(Job(number.strip(), state, reason, name,
-                             frozenset(SIGNATURE.findall(f"{name} {comment} {command}"))))
+            # The folder of a script may be named like a signature: copies of the code are named by hashes, too.
+            words = f"{name} {comment} {SCRIPT.sub('', command)}"
+            found.append(Job(number.strip(), state, reason, name, frozenset(SIGNATURE.findall(words))))
         return found
 
     def past(self, numbers: tp.Sequence[str]) -> tp.Dict[str, Job]:
