@@ -1,9 +1,10 @@
 """Whether a batch job goes on: `python3 -m tools.requeue begin SIG` before training, `... end SIG --exit CODE` after it.
 
 A job is put back into the queue when its training was interrupted after some progress, which means that the newest
-checkpoint is further than when the job started: then nothing that has been done is done again. Without progress it is
+checkpoint is further than when the job started, if only by a song that was tested: then nothing that has been done is done again. Without progress it is
 tried again a few times (a process was killed, a node is broken), and at once no more where the run has never come to a
-checkpoint and says why. `scancel` ends it for good. What is known from one start to the next stands in attempts.json of
+checkpoint and says why. Starts that Slurm repeats by itself count as well, since nothing calls `end` where a node dies.
+`scancel` ends a job for good, and with one job of a chain those after it. What is known from one start to the next stands in attempts.json of
 the run's folder.
 
 `end` exits with 0 (done), 10 (again), 11 (stopped for good) or 12 (given up), and `begin` with 13 where there is nothing to
@@ -17,6 +18,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import typing as tp
 import zipfile
 from pathlib import Path
@@ -35,6 +37,7 @@ TERMINATED = KILLED + 15
 NOTHING_TO_START = 13
 
 Position = tp.Tuple[int, int]      # epochs done, steps done in the next one
+Progress = tp.Tuple[int, int, int, int]      # and then, of that epoch, candidates validated and songs tested
 
 
 class Verdict(enum.IntEnum):
@@ -74,25 +77,39 @@ class _Skeleton(pickle.Unpickler):
         return None
 
 
-def position_in(path: Path) -> tp.Optional[Position]:
+def progress_in(path: Path) -> tp.Optional[Progress]:
     """How far the checkpoint in a file has come; None where it is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as file:
             inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
             with file.open(inside) as pickled:
                 package = _Skeleton(pickled).load()
-        return len(package["history"]), (package.get("position") or {"step": 0})["step"]
+        place = package.get("position") or {"step": 0}      # older checkpoints have none, or lack what was tested
+        return (len(package["history"]), place["step"], len(place.get("candidates") or ()),
+                len(place.get("tested") or ()))
     except Exception:           # whatever a damaged file leads to, it is no checkpoint
         return None
 
 
-def position(folder: Path) -> tp.Optional[Position]:
+def progress(folder: Path) -> tp.Optional[Progress]:
     """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
-    return next(filter(None, (position_in(folder / name) for name in CHECKPOINTS)), None)
+    return next(filter(None, (progress_in(folder / name) for name in CHECKPOINTS)), None)
+
+
+def position_in(path: Path) -> tp.Optional[Position]:
+    """Epochs and steps of the checkpoint in a file; None where it is missing or damaged."""
+    found = progress_in(path)
+    return None if found is None else found[:2]
+
+
+def position(folder: Path) -> tp.Optional[Position]:
+    """Epochs and steps of the newest checkpoint in `folder` that can be read; None where there is none."""
+    found = progress(folder)
+    return None if found is None else found[:2]
 
 
 def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
-          preempted: bool, words: str = "", most: int = MOST) -> tp.Tuple[Verdict, str]:
+          preempted: bool, words: str = "", most: int = MOST, readable: bool = True) -> tp.Tuple[Verdict, str]:
     """What becomes of a job whose training has ended.
 
     Args:
@@ -103,17 +120,19 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
         fruitless: starts in a row without progress, this one included.
         preempted: whether Slurm wants the nodes for another job.
         words: what Slurm said about the first task that ended badly, such as "n1: task 0: Killed". The others are
-            terminated then, so their exit statuses say little.
+            killed then, so their exit statuses say little.
+        readable: whether what the run said could be read. If not, nothing tells that it is done.
     """
     state, why = (status.state, status.reason) if status is not None else ("", "")
-    if exit_status == 0 and state in ("done", ""):
+    if exit_status == 0 and (state == "done" or status is None and readable):
         return Verdict.DONE, "the run is done" if state else "nothing was trained"
     if preempted:
         return Verdict.AGAIN, "it was preempted"
     terminated = exit_status == TERMINATED and (not words or words.endswith("Terminated"))
     if why == "SIGTERM" or (terminated and state in ("running", "")):
         return Verdict.STOPPED, "it was stopped by SIGTERM"
-    place = f"in epoch {status.epoch}, after step {status.step}" if status is not None else "before training began"
+    place = f"in epoch {status.epoch}, after step {status.step}" if status is not None else \
+        "before training began" if readable else "its status cannot be read"
     reason = {"stopped": f"it was stopped by {why}", "failed": f"it failed: {why}" + (words and f"; {words}")}.get(
         state, words or f"a process ended with status {exit_status}") + f" ({place})"
     if progressed:
@@ -143,7 +162,7 @@ def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
     """What the last start has left; empty where there was none, or where a full disk has cut the file."""
     try:
         found = schema.read_json(folder / ATTEMPTS)
-    except schema.SchemaError:
+    except (OSError, schema.SchemaError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -165,37 +184,86 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
     return holder if asked.stdout.strip() == "RUNNING" else None
 
 
-def begin(folder: Path) -> tp.Tuple[int, str]:
+def cancelled(job: tp.Optional[str]) -> bool:
+    """Whether somebody has ended this job by scancel. False where Slurm cannot be asked, or does not remember it."""
+    deadline = time.monotonic() + 60
+    while job:
+        try:
+            asked = subprocess.run(["squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job],
+                                   capture_output=True, text=True, timeout=60).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        if asked != "COMPLETING" or time.monotonic() > deadline:
+            return asked == "CANCELLED"
+        time.sleep(2)
+    return False
+
+
+def further(now: tp.Optional[Progress], start: tp.Optional[tp.Sequence[int]]) -> bool:
+    """Whether a run has come further than where it started, as an account has that: an older one knows epochs and steps."""
+    before = tuple(start or ())
+    return now is not None and now > before + (0,) * (len(now) - len(before))
+
+
+def begin(folder: Path, *, most: int = MOST) -> tp.Tuple[int, str]:
     """Note where this start begins. Returns an exit status and a sentence."""
     other = running_elsewhere(folder)
     if other is not None:
         return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
     last = attempts(folder)
-    same = last.get("job") == job_id()
-    if same and os.environ.get("SLURM_ARRAY_JOB_ID") and last.get("verdict", "AGAIN") != "AGAIN":
-        return NOTHING_TO_START, f"the chain has ended before: {last.get('reason')}"
+    if last.get("job") != job_id():
+        last = {}
+    # A start without a verdict was killed together with its script: by scancel, by preemption without grace, or with its
+    # node. What the run has left does not tell which, but Slurm does, for some minutes; otherwise the chain goes on.
+    ended = "verdict" in last
+    if os.environ.get("SLURM_ARRAY_JOB_ID"):
+        if last and not ended and cancelled(last.get("element")):
+            last.update(verdict=Verdict.STOPPED.name, reason=f"job {last['element']} was cancelled")
+            keep_account(folder, **last)
+        if last.get("verdict", "AGAIN") != "AGAIN":
+            return NOTHING_TO_START, f"the chain has ended before: {last.get('reason')}"
     folder.mkdir(parents=True, exist_ok=True)
-    start = position(folder)
-    keep_account(folder, job=job_id(), start=start, fruitless=last.get("fruitless", 0) if same else 0)
+    start, fruitless = progress(folder), last.get("fruitless", 0)
+    if last and not ended:           # Slurm itself has started the job again
+        fruitless = 0 if further(start, last.get("start")) else fruitless + 1
+    if fruitless >= most and not ended:
+        reason = f"{fruitless} starts in a row have made no progress, the last of them killed together with its script"
+        keep_account(folder, job=job_id(), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name, reason=reason)
+        return 2, reason
+    keep_account(folder, job=job_id(), element=os.environ.get("SLURM_JOB_ID"), start=start, fruitless=fruitless)
     return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
+
+
+def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
+    """(what the run has said in this start of the job, if anything, whether that could be read)."""
+    path = folder / "status.json"
+    if not path.exists():
+        return None, True
+    try:
+        status = schema.load(RunStatus, path)
+    except (OSError, DemucsError) as error:
+        print(f"Note: {error}", file=sys.stderr)
+        return None, False
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    of_this_start = (status.job or "", status.restarts) == (os.environ.get("SLURM_JOB_ID", ""), restarts)
+    return status if of_this_start else None, True
 
 
 def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int
         ) -> tp.Tuple[Verdict, str]:
     """What becomes of the job, noted for its next start."""
     last = attempts(folder)
-    start, now = last.get("start"), position(folder)
-    progressed = now is not None and now > (tuple(start) if start else (0, 0))
+    start, now = last.get("start"), progress(folder)
+    progressed = further(now, start)
     fruitless = 0 if progressed or preempted else last.get("fruitless", 0) + 1
-    status = None
-    if (folder / "status.json").exists():
-        status = schema.load(RunStatus, folder / "status.json")
-        restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-        if (status.job or "", status.restarts) != (os.environ.get("SLURM_JOB_ID", ""), restarts):
-            status = None                                          # of an earlier start
-    verdict, reason = judge(exit_status=exit_status, status=status, progressed=progressed, ever=now is not None,
-                            fruitless=fruitless, preempted=preempted, words=words, most=most)
-    keep_account(folder, job=job_id(), start=start, fruitless=fruitless, verdict=verdict.name, reason=reason[:500])
+    status, readable = last_said(folder)
+    verdict, reason = judge(exit_status=exit_status, status=status, readable=readable, progressed=progressed,
+                            ever=now is not None, fruitless=fruitless, preempted=preempted, words=words, most=most)
+    try:
+        keep_account(folder, job=job_id(), element=os.environ.get("SLURM_JOB_ID"), start=start, fruitless=fruitless,
+                     verdict=verdict.name, reason=reason[:500])
+    except OSError as error:         # the job must not end for its account's sake
+        print(f"Note: cannot keep account of the starts of {folder.name}: {error}", file=sys.stderr)
     return verdict, reason
 
 
@@ -215,7 +283,7 @@ def main() -> int:
         if args.signature != Path(args.signature).name:
             raise SignatureError(f"{args.signature!r} is not a signature")
         folder = args.experiments / args.signature
-        code, reason = begin(folder) if args.moment == "begin" else end(
+        code, reason = begin(folder, most=args.most) if args.moment == "begin" else end(
             folder, exit_status=args.exit, preempted=args.preempted, words=args.words, most=args.most)
     except DemucsError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ from demucs.inference.evaluation import collect
 from demucs.inference.evaluation.evaluate import Separator, evaluate_tracks
 from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
 from demucs.inference.evaluation.tracks import SongSet, song_set
+from demucs.inference.precision import PRECISIONS
 from demucs.inference.runs import experiments
 from demucs.schema import Evaluation
 
@@ -99,15 +100,21 @@ def songs_of(args: argparse.Namespace, sources: tp.Sequence[str]) -> SongSet:
 
 
 def evaluate(separator: Separator, songs: SongSet, *, name: str, folder: Path, args: argparse.Namespace,
-             settings: tp.Mapping[str, tp.Any], metrics: tp.Sequence[str], record: str = RECORD,
+             settings: tp.Mapping[str, tp.Any], metrics: tp.Sequence[str], precision: str = PRECISIONS[0],
+             record: str = RECORD,
              save_to: tp.Optional[Path] = None, examples: tp.Optional[Path] = None) -> tp.Optional[Evaluation]:
     """Score this process's shard into FOLDER/tracks/RECORD/, and put FOLDER/RECORD.json together if no other is left.
 
     Returns the whole evaluation, or None where tracks of other shards are missing; the log names them.
 
     Args:
+        precision: of separating, as `apply.separate` has it.
         examples: folder for excerpts of the first `args.examples` tracks.
     """
+    separation = {key: value for key, value in settings.items() if key in SEPARATION}
+    if precision != PRECISIONS[0]:          # else the record says what the weights have
+        settings = {**settings, "precision": precision}
+        separation["precision"] = precision
     part = args.shard or shard_of(os.environ)
     device = device_of(args.device, os.environ)
     folded = {source: other for source, other in songs.folded.items() if source in separator.sources}
@@ -125,8 +132,8 @@ def evaluate(separator: Separator, songs: SongSet, *, name: str, folder: Path, a
     logging.info("Scoring %s on %s (%d tracks%s)", name, songs.name, len(songs.tracks),
                  f"; part {part.index} of {part.count}: {len(mine)}" if part.count > 1 else "")
     evaluate_tracks(separator, songs.tracks, metrics=metrics, sums=True, sources=songs.sources, folded=folded,
-                    **{key: value for key, value in settings.items() if key in SEPARATION}, device=device, files=files,
-                    save_to=save_to, keep=keep, rank=part.index, world_size=part.count)
+                    **separation, device=device, files=files, save_to=save_to, keep=keep, rank=part.index,
+                    world_size=part.count)
     return put_together(files, folder / f"{record}.json")
 
 

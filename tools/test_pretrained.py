@@ -22,6 +22,7 @@ from demucs.inference.bag import BagOfModels
 from demucs.inference.evaluation import collect, tracks
 from demucs.inference.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
 from demucs.inference.outputs import folder_name
+from demucs.inference.precision import PRECISIONS
 from demucs.inference.runs import experiments
 from tools import scoring
 from tools.overrides import KEYS, apply_overrides
@@ -38,6 +39,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
     add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
     add("--segment", type=float, help="seconds per segment (default: the model's)")
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16 takes less time, and the record "
+        "says so (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the shift trick (default: %(default)s)")
     add("-j", "--workers", type=int, default=0, help=argparse.SUPPRESS)      # of museval, which needed processes
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
@@ -78,8 +81,8 @@ def run(args: argparse.Namespace) -> None:
         experiments.collect_run(name, experiments=args.experiments, results=args.results)
     whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
     evaluations = [scoring.evaluate(
-        model, songs, name=name, folder=folder, args=args, settings={**collect.precision(model), **settings},
-        metrics=whole, save_to=args.save, examples=args.results / "examples" / name)]
+        model, songs, name=name, folder=folder, args=args, metrics=whole, precision=args.precision,
+        settings={**collect.precision(model), **settings}, save_to=args.save, examples=args.results / "examples" / name)]
     for other, separator in references.items():
         evaluations.append(scoring.evaluate(
             separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{scoring.RECORD}_{other}",

@@ -115,6 +115,18 @@ def test_overrides_mean_the_same_as_flags(workplace, monkeypatch):
     assert (workplace / "separated" / "cafe0001" / "C - Three" / "vocals.mp3").exists()
 
 
+def test_another_precision_is_another_record(workplace, monkeypatch, caplog):
+    found = {}
+    for precision in ("float32", "bf16"):
+        with caplog.at_level("INFO"):
+            assert call(monkeypatch, "--no-sdr", "--examples", "0", "--precision", precision) == 0
+        record = evaluation()
+        assert record.settings["precision"] == precision
+        found[precision] = record.tracks[0].scores["drums"]["nsdr"]
+    assert "precision was float32, now bf16" in caplog.text
+    assert 0 < abs(found["bf16"] - found["float32"]) < 0.1
+
+
 def test_a_bag_and_a_run(workplace, monkeypatch, capsys):
     (workplace / "release_models" / "twice.yaml").write_text("models: [cafe0001, cafe0001]\n")
     single, bag, run = [], [], []
