@@ -7,7 +7,6 @@ elsewhere.
 """
 
 import contextlib
-import dataclasses
 import logging
 import math
 import time
@@ -18,35 +17,23 @@ import torch
 from torch import nn
 
 from ..errors import PackageError, TrainingError
-from ..schema import EpochRecord, Metrics, TrackScores
+from ..schema import EpochRecord
 from .best import Selection
 from .checkpoints import Checkpoints
 from .curves import Curves
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
 from .interruption import Requests, Stopped, Watchdog
+from .position import Position
 from .stages import Average, TrainStage, ValidStage, describe
-from .state import FORMAT, NOTES, StateRegistry, different_settings, random_states, read_checkpoint, set_random_states
+from .state import FORMAT, NOTES, StateRegistry, different_settings, read_checkpoint
 from .status import StatusFile
 from .svd import SvdSettings, exact_svd_penalty
-from .testing import Tested, TestStage
+from .testing import TestStage
 
 logger = logging.getLogger(__name__)
 
 TEST_KEYS = ("nsdr", "sdr")      # of the summary
-
-
-@dataclasses.dataclass
-class Position:
-    """How far the epoch has come: steps done, their metrics on this rank, seconds spent on them in all sessions; once all
-    steps are done, the metrics of the whole pass (then averages over epochs are updated, too), and those of every
-    candidate that is validated; then the scores of the songs that are tested, on this rank or before."""
-    step: int = 0
-    average: Average = dataclasses.field(default_factory=Average)
-    seconds: float = 0.
-    trained: tp.Optional[Metrics] = None
-    candidates: tp.Dict[str, Metrics] = dataclasses.field(default_factory=dict)
-    tested: Tested = dataclasses.field(default_factory=dict)
 
 
 class _Leaving(Exception):
@@ -135,10 +122,7 @@ class Solver:
         if package[NOTES]:
             for note in package[NOTES] + different:
                 logger.warning("%s: %s", path, note)
-        states = package.get("random_states", [])
-        if self.group.rank < len(states):
-            set_random_states(states[self.group.rank])
-        self._set_position(package.get("position"))
+        self.position = Position.restored(package, self.group)
         places = self.group.gather((len(self.history), self.position.step, sorted(self.position.candidates)))
         if any(place != places[0] for place in places):
             raise TrainingError(f"{path}: the processes read different checkpoints ({places}); the file system does not show "
@@ -168,19 +152,6 @@ class Solver:
         if error is not None:
             raise error
         return found
-
-    def _set_position(self, saved: tp.Optional[tp.Mapping[str, tp.Any]]) -> None:
-        """The position in a checkpoint; those of published Demucs stand between epochs."""
-        if not saved:
-            return
-        averages = saved["averages"]
-        if len(averages) == self.group.world_size:
-            own = averages[self.group.rank:self.group.rank + 1]
-        else:                                    # another number of ranks: the first one counts for all
-            own = averages if self.group.is_first else []
-        tested = {name: TrackScores(**scores) for name, scores in saved.get("tested", {}).items()}
-        self.position = Position(saved["step"], Average.restored(own), saved["seconds"], saved["trained"],
-                                 dict(saved["candidates"]), tested)
 
     def start_from(self, checkpoint: Path, *, best: bool, optimizer: bool) -> None:
         """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for.
@@ -364,18 +335,10 @@ class Solver:
 
     def _save(self, keep_as: tp.Optional[str] = None) -> None:
         """Write a checkpoint, in the background. All ranks take part: each has its own part of the position."""
-        position = self.position
-        tested = {name: dataclasses.asdict(scores) for name, scores in position.tested.items()}
-        ranks = self.group.gather((random_states(), position.average.state_dict(), tested))
+        entries = self.position.entries(self.group)
         if self.group.is_first:
             self.curves.flush()
-            self.checkpoints.save({
-                **self.registry.collect(), "format": FORMAT, "random_states": [states for states, *_ in ranks],
-                "position": {"step": position.step, "averages": [average for _, average, _ in ranks],
-                             "seconds": position.seconds, "trained": position.trained,
-                             "candidates": position.candidates,
-                             "tested": {name: scores for *_, own in ranks for name, scores in own.items()}}},
-                keep_as=keep_as)
+            self.checkpoints.save({**self.registry.collect(), "format": FORMAT, **entries}, keep_as=keep_as)
         self.saved = time.monotonic()
 
     def _finish(self) -> None:
