@@ -122,8 +122,10 @@ find_signature() {
     if [[ -z $signature_only && ( $mode == here || -n $dry_run && $mode == job ) ]]; then return; fi
     prepare_python
     signature=$("$python" -m tools.signature "$@") || status=$?
-    if [[ $status == 3 && $mode == submit ]]; then
-        say "Note: without the packages of Python the signature is known only once the job runs"
+    if [[ $status == 3 && -n $signature_only ]]; then
+        fail "$python lacks packages that the signature follows from: run this where they are, or set DEMUCS_PYTHON"
+    elif [[ $status == 3 && $mode == submit ]]; then
+        say "Note: without the packages of Python the signature is known only once the job runs" >&2
     elif [[ $status != 0 ]]; then
         exit 2
     fi
@@ -143,13 +145,14 @@ extend() {
 
 # Sets `command` to sbatch with its options, what the cluster file adds, `--` and then a script with its arguments.
 sbatch_command() {
+    local extra
     command=(sbatch)
     [[ -z $test_only ]] || command+=(--test-only)
     while [[ $1 != -- ]]; do
         command+=("$1")
         shift
     done
-    read -ra extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}"
+    read -rd '' -a extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}" || true   # of any number of lines
     command+=("${extra[@]}" "${@:2}")
 }
 
@@ -248,6 +251,8 @@ log_here() {
 
 # ------------------------------------------------------------------------------------------------------------ running
 
+step_end=(--kill-on-bad-exit=1)   # options of srun: what becomes of the tasks when one ends badly
+
 # Every task runs Python with these arguments and finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 run_tasks() {
     local count
@@ -262,56 +267,91 @@ run_tasks() {
     fi
     # Expanded by each task: only there are the ranks known. exec leaves no shell between Slurm's signals and Python.
     # shellcheck disable=SC2016
-    local step_options=() task='export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS; exec "$@"'
+    local step_options=() task='export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
+        export MASTER_PORT=${SLURM_STEP_RESV_PORTS:-$MASTER_PORT}
+        MASTER_PORT=${MASTER_PORT%%[-,]*}; exec "$@"'   # of several, the first
     if [[ $mode == job && -z $dry_run ]]; then
         spread_tasks
         export MASTER_ADDR MASTER_PORT
         MASTER_ADDR=$(first_node)
         MASTER_PORT=$(free_port "$SLURM_JOB_ID")
-        say "$SLURM_NTASKS tasks, rendezvous at $MASTER_ADDR:$MASTER_PORT"
+        if lends_ports; then
+            step_options+=(--resv-ports=1)
+            MASTER_PORT=''
+        fi
+        say "$SLURM_NTASKS tasks, rendezvous at $MASTER_ADDR:${MASTER_PORT:-a port that Slurm reserves}"
     fi
-    run srun --kill-on-bad-exit=1 "${step_options[@]}" bash -c "$task" task "$python" "$@"
+    run srun "${step_end[@]}" "${step_options[@]}" bash -c "$task" task "$python" "$@"
 }
 
-# What srun says about the first task that ended badly goes to the file $1; everything goes on to the log. The other tasks
-# get a SIGTERM then, which they note while they wait for the dead one; not all clusters kill them within ten seconds.
+# What srun says about the first task that ended badly goes to the file $1; everything goes on to the log.
 watch_step() {
-    local line steps killer=''
+    local line killer=''
     while IFS= read -r line || [[ -n $line ]]; do
         printf '%s\n' "$line"
         if [[ ! -s $1 && $line =~ ^srun:\ error:\ (.*:\ tasks?\ .*) ]]; then
             printf '%s' "${BASH_REMATCH[1]}" > "$1"
-            (
-                sleep 6
-                steps=$(timeout 20 squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '[.][0-9]+$')
-                # shellcheck disable=SC2086
-                [[ -z $steps ]] || timeout 20 scancel --signal=KILL $steps
-            ) >/dev/null 2>&1 &
+            end_step >/dev/null 2>&1 &
             killer=$!
         fi
     done
     [[ -z $killer ]] || kill "$killer" 2>/dev/null || true   # or it would meet the next start of this job
 }
 
+# Ends the tasks that a dead one has left, ten seconds after its death at the latest. srun would send them a SIGTERM,
+# which they only note while they wait for the dead one, and then nothing for all of KillWait (30 s, by default). Here
+# they get time to say what they saw of it, then SIGQUIT, by which they print where they stand, and then SIGKILL.
+end_step() {
+    local steps
+    sleep 4 &
+    steps=$(steps_of_job) || true
+    wait $!
+    signal_steps QUIT || true
+    sleep 2
+    until signal_steps KILL; do   # the controller may be away for a while
+        sleep 1
+        steps=$(steps_of_job) || true
+    done
+}
+
+steps_of_job() { timeout 20 squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '[.][0-9]+$'; }
+
+# shellcheck disable=SC2086
+signal_steps() { [[ -n $steps ]] && timeout 20 scancel --signal="$1" $steps; }
+
+# Where end_step can do its work, srun does nothing when a task ends badly, or long before the others.
+leave_the_end_to_us() {
+    if command -v squeue >/dev/null && command -v scancel >/dev/null; then
+        step_end=(--kill-on-bad-exit=0 --wait=0)
+    fi
+}
+
 # Training of SIGNATURE with the rest as arguments of Python. A job that was interrupted goes back into the queue; which
 # interruptions count is written in tools/requeue.py.
 train() {
-    local status=0 verdict=0 words word_file watcher
     signature=$1
     shift
+    leave_the_end_to_us
     if [[ $mode != job || -n $dry_run ]]; then
         run_tasks "$@"
         return
     fi
     prepare_python
-    "$python" -m tools.requeue begin "$signature" || verdict=$?
+    supervise "$signature" run_tasks "$@"
+}
+
+# Runs the rest, which calls srun, and ends the job as the account of experiment $1 says.
+supervise() {
+    local status=0 verdict=0 experiment=$1 words word_file watcher
+    shift
+    requeue begin "$experiment" || verdict=$?
     [[ $verdict != 13 ]] || exit 0
     [[ $verdict == 0 ]] || exit 2
     word_file=$(mktemp)
     exec 5> >(watch_step "$word_file" >&2)
     watcher=$!
     set +e   # a subshell, since set -e means nothing in a function whose status is looked at
-    (set -e; run_tasks "$@") 2>&5 5>&-
+    (set -e; "$@") 2>&5 5>&-
     status=$?
     set -e
     exec 5>&-
@@ -320,13 +360,15 @@ train() {
     rm -f "$word_file"
     [[ $status != 2 ]] || exit 2   # refused before it began
     # shellcheck disable=SC2046
-    "$python" -m tools.requeue end "$signature" --exit "$status" --words "$words" $(preempted) || verdict=$?
+    requeue end "$experiment" --exit "$status" --words "$words" $(preempted) || verdict=$?
     case $verdict in
         0)  exit 0 ;;
         10) go_on ;;
         *)  exit $(( status > 0 ? status : 1 )) ;;
     esac
 }
+
+requeue() { "$python" -m tools.requeue "$@"; }
 
 # One field of this job's record. The controller may be away for a while.
 job_field() {
@@ -348,13 +390,17 @@ preempted() {
 
 # The last thing that a job does which is not finished.
 go_on() {
-    local attempt state
     if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then
         [[ $SLURM_ARRAY_TASK_ID != "${SLURM_ARRAY_TASK_MAX:-}" ]] \
             || fail "the chain of jobs has come to its end before the training: submit once more, or raise DEMUCS_CHAIN"
         say "The next job of the chain goes on"
         exit 0
     fi
+    back_into_the_queue
+}
+
+back_into_the_queue() {
+    local attempt state
     command -v scontrol >/dev/null \
         || fail "the state is saved, but this node has no scontrol to put the job back into the queue: submit it again" \
                 "to go on, and set DEMUCS_CHAIN=N in the cluster file for a chain of N jobs"
@@ -451,6 +497,9 @@ free_port() {
     done
     echo "$port"
 }
+
+# Whether this Slurm reserves ports for steps, which no other step then gets. The port is known to the tasks only.
+lends_ports() { [[ $(timeout 60 scontrol show config 2>/dev/null) =~ MpiParams\ *=[^$'\n']*ports= ]]; }
 
 # Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. They are evened out here, by naming the
 # node of each task; the CPUs stay where Slurm put them. More tasks than GPUs would share GPUs without a word.

@@ -3,7 +3,8 @@
 # without munge, cgroups or systemd. For tests and the demo.
 #   local_cluster.sh start | stop | status
 #   eval "$(local_cluster.sh env)"        after that sbatch, squeue and scancel of this shell mean this cluster
-# Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs each node claims, 96), DEMUCS_SLURM_GPUS (8).
+# Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs each node claims, 96), DEMUCS_SLURM_GPUS (8),
+#           DEMUCS_SLURM_KILL_WAIT (seconds from SIGTERM to SIGKILL, 5), DEMUCS_SLURM_PORTS (a range for srun --resv-ports).
 # Jobs of its partition "urgent" preempt those of the default one, which get a minute to save and run again later.
 # It has no authentication: every user of this machine can run jobs as you while it is up. Loopback and tests only.
 set -euo pipefail
@@ -97,6 +98,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 ReturnToService=2
 KillWait=${DEMUCS_SLURM_KILL_WAIT:-5}
+${DEMUCS_SLURM_PORTS:+MpiParams=ports=$DEMUCS_SLURM_PORTS}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 FirstJobId=$(first_job_id)

@@ -119,8 +119,11 @@ class Chaos:
                                           capture_output=True).returncode == 0
             if self.mounted and kept.exists():
                 shutil.copytree(kept, outputs, dirs_exist_ok=True)
-        if not self.mounted:
+        if not self.mounted and "disk" in self.kinds:
+            print("Note: nothing can be mounted here, so no blow fills the disk", flush=True)
             self.kinds.remove("disk")
+            if not self.kinds:
+                raise SystemExit("no other blow is left: choose more --kinds")
 
     def close(self) -> None:
         """Stop all, and keep what lay on the small disk."""

@@ -3,6 +3,7 @@
 What the scripts ask for themselves is answered: signatures by made-up ones, and whether a job goes on by the real tool.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,8 +20,10 @@ import hashlib, json, os, signal, sys, time
 if sys.argv[1:3] == ["-m", "tools.requeue"]:      # needs no packages
     os.execve(sys.executable, [sys.executable, *sys.argv[1:]], dict(os.environ, PYTHONPATH={repository!r}))
 if sys.argv[1:3] == ["-m", "tools.signature"]:
+    if "TEST_NO_PACKAGES" in os.environ:
+        sys.exit(int(os.environ["TEST_NO_PACKAGES"]))
     print(hashlib.sha1(repr(sys.argv[3:]).encode()).hexdigest()[:8])
-    sys.exit(int(os.environ.get("TEST_NO_PACKAGES", "0")))
+    sys.exit()
 if sys.argv[1:3] == ["-m", "tools.extend"]:
     print("eeeeeeee")
 record = dict(argv=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ))
@@ -122,14 +125,15 @@ def no_slurm(checkout, tmp_path):
     return checkout
 
 
-@pytest.fixture(scope="session")
-def cluster():
+@contextlib.contextmanager
+def private_cluster(**settings):
     """Environment of a private Slurm of these tests, in a folder of its own."""
     os.environ["PATH"] += ":/usr/sbin"   # where the daemons are, and ordinary users do not look
     for program in ("slurmctld", "slurmd", "sbatch"):
         require_program(program)
     folder = tempfile.mkdtemp(prefix="slurm-tests-", dir="/tmp")   # sockets need a short path
-    environment = {**os.environ, "DEMUCS_SLURM_DIR": folder, "DEMUCS_SLURM_CPUS": "96"}
+    environment = {**os.environ, "DEMUCS_SLURM_DIR": folder, "DEMUCS_SLURM_CPUS": "96",
+                   "DEMUCS_SLURM_KILL_WAIT": "30", **settings}     # Slurm's own default
     command = [str(REPOSITORY / "slurm_scripts" / "local_cluster.sh")]
     subprocess.run(command + ["start"], env=environment, check=True, timeout=60)
     try:
@@ -137,3 +141,16 @@ def cluster():
     finally:
         subprocess.run(command + ["stop"], env=environment, check=True, timeout=60)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with private_cluster() as environment:
+        yield environment
+
+
+@pytest.fixture
+def cluster_with_ports():
+    """One that reserves ports for steps."""
+    with private_cluster(DEMUCS_SLURM_PORTS="12000-12999") as environment:
+        yield environment

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,8 +35,9 @@ def test_what_is_written_for_sbatch(tmp_path, monkeypatch):
 
 
 @pytest.mark.slurm
-def test_a_warned_job_goes_on(cluster, tmp_path):
-    """Two tasks in one group; SIGUSR2 stops them, submitit puts the job back, and it ends as one that was left alone."""
+def test_a_warned_job_goes_on_and_so_does_one_that_has_lost_a_task(cluster, tmp_path):
+    """Two tasks in one group, under the rules of the batch scripts: what stops them, SIGUSR2 and the death of one, puts
+    the job back, and scancel ends it."""
     songs = tmp_path / "songs"
     for folder, seed in (("train/A song", 0), (f"train/{VALIDATION_TRACKS[0]}", 1), ("test/The test", 2)):
         write_track(songs / folder, seed)
@@ -54,6 +56,9 @@ def test_a_warned_job_goes_on(cluster, tmp_path):
 
     def jobs():
         return run("squeue", "--noheader", "--format=%j").stdout
+
+    def status():
+        return schema.load(schema.RunStatus, folder / "status.json")
     argv = [*TINY, f"dset.musdb={songs}", f"dset.metadata={tmp_path / 'cache'}", "epochs=60", "max_batches=1",
             "augment.remix.group_size=2"]
     launched = run(sys.executable, "-m", "dora", "-P", "demucs", "launch", "--no_tail", "-g", "2", *argv)
@@ -61,13 +66,21 @@ def test_a_warned_job_goes_on(cluster, tmp_path):
     (folder,) = (tmp_path / "outputs" / "xps").iterdir()
     until(lambda: (folder / "checkpoint.th").exists(), "it trains")
     run("scancel", "--signal=USR2", f"--name=demucs_{folder.name}")
-    until(lambda: schema.load(schema.RunStatus, folder / "status.json").restarts == 1, "it is back")
+    until(lambda: status().restarts > 0, "it is back")
     stopped = [line for line in (folder / "ledger.jsonl").read_text().splitlines() if "SIGUSR2" in line]
     assert len(stopped) == 1
+    account = schema.read_json(folder / "attempts.json")
+    assert account["job"] == status().job and account["start"] >= [0, 1, 0, 0]
+
+    restarts = status().restarts
+    os.kill(status().process, signal.SIGKILL)
+    until(lambda: status().restarts > restarts, "it is back again")
+    log, = folder.glob("submitit/*_0_log.out")
+    assert "it was stopped by SIGUSR2" in log.read_text() and "task 0: Killed" in log.read_text()
     run("scancel", f"--name=demucs_{folder.name}")
     until(lambda: folder.name not in jobs(), "it is cancelled")
-    status = schema.load(schema.RunStatus, folder / "status.json")
-    assert status.world_size == 2 and status.restarts == 1
-    time.sleep(8)                                     # no third start: what is cancelled stays so
+    assert status().world_size == 2
+    time.sleep(8)                                     # no fourth start: what is cancelled stays so
     assert folder.name not in jobs()
-    assert len(schema.load(schema.RunCard, folder / "run_card.json").sessions) == 2
+    starts = [line for line in (folder / "ledger.jsonl").read_text().splitlines() if '"start"' in line]
+    assert len(starts) == 3

@@ -69,6 +69,16 @@ def test_eight_tasks_on_two_nodes(slurm):
     assert "8 tasks, rendezvous at 127.0.0.1:" in log_of(slurm, job)
 
 
+def test_a_port_that_slurm_reserves_is_used_where_it_does(checkout, cluster_with_ports):
+    checkout.environment.update(cluster_with_ports)
+    job = job_id(checkout.run("sbatch", "--nodes=2", "--ntasks=4", "--gres=gpu:2", "slurm_scripts/train_slurm.sh",
+                              "180"))
+    assert wait(checkout, job) == ["COMPLETED 0:0"]
+    (port,) = {record["env"]["MASTER_PORT"] for record in checkout.records(job)}
+    assert len(checkout.records(job)) == 4 and 12000 <= int(port) < 13000
+    assert "rendezvous at 127.0.0.1:a port that Slurm reserves" in log_of(checkout, job)
+
+
 def test_jobs_of_both_folders_at_once_share_neither_log_nor_port_nor_gpu(slurm):
     jobs = [job_id(slurm.run("sbatch", "--ntasks=2", "--gres=gpu:2", f"{prefix}train_slurm.sh", str(epochs),
                              cwd=slurm.root / folder, TEST_SLEEP="1"))
@@ -217,9 +227,10 @@ def status(state, reason=""):
 @pytest.fixture
 def trains(slurm, tmp_path):
     """Submit a training whose tasks do what `body` says; returns the job and its final state."""
-    def submit(body, **environment):
+    def submit(body, tasks=1, **environment):
         (tmp_path / "trainer.py").write_text(TRAINER.format(body))
-        (slurm.root / "slurm_scripts" / "cluster.env").write_text("DEMUCS_TRAIN_SBATCH_ARGS='--ntasks=1 --gres=gpu:1'\n")
+        (slurm.root / "slurm_scripts" / "cluster.env").write_text(
+            f"DEMUCS_TRAIN_SBATCH_ARGS='--ntasks={tasks} --gres=gpu:{tasks}'\n")
         job = job_id(slurm.script("train_slurm.sh", "5", TEST_TRAINER=str(tmp_path / "trainer.py"), **environment))
         return job
     return submit
@@ -232,6 +243,41 @@ def test_back_into_the_queue_after_progress_and_given_up_without(slurm, trains):
     assert len(slurm.records(job)) == 1 + 3 and log.count("Back into the queue") == 3     # all in one log
     assert "task 0: Killed (in epoch 1, after step 1)" in log
     assert "task 0: Killed (in epoch 1, after step 4). 3 starts in a row have made no progress" in log
+
+
+STUBBORN = """
+import faulthandler
+faulthandler.register(signal.SIGQUIT, all_threads=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)       # as good as Python's handler inside a collective
+if start == 1:
+    (folder / f"pid{os.environ['RANK']}").write_text(str(os.getpid()))
+    while os.environ["RANK"] != "1" or len(list(folder.glob("pid*"))) < 3:
+        time.sleep(0.1)
+    (folder / "death").write_text(str(time.time()))
+    os.kill(os.getpid(), signal.SIGKILL)
+elif os.environ["RANK"] == "0":
+    status("done")
+"""
+
+
+def test_no_task_outlives_a_dead_one_by_ten_seconds_whatever_it_does(slurm, trains):
+    """Not even where Slurm waits 30 s between SIGTERM and SIGKILL, as it does by default."""
+    assert "KillWait                = 30 sec" in slurm.run("scontrol", "show", "config").stdout
+    job = trains(STUBBORN, tasks=3)
+    folders = slurm.root / "outputs" / "xps"
+    deadline = time.monotonic() + PATIENCE
+    while not list(folders.glob("*/death")):
+        assert time.monotonic() < deadline, log_of(slurm, job)
+        time.sleep(0.1)
+    died = float(next(folders.glob("*/death")).read_text())
+    processes = [Path("/proc", path.read_text()) for path in folders.glob("*/pid*")]
+    while any(process.exists() for process in processes):
+        assert time.time() < died + 10
+        time.sleep(0.1)
+    assert wait(slurm, job) == ["COMPLETED 0:0"]
+    log = log_of(slurm, job)
+    assert "task 1: Killed (before training began), without progress, 1 of 3 times" in log
+    assert log.count("most recent call first") == 2      # where they stood
 
 
 def test_stopped_by_the_time_limit_and_done_at_the_second_start(slurm, trains):
@@ -254,6 +300,19 @@ def test_a_chain_of_jobs_needs_no_requeueing(slurm, trains):
     assert len(logs) == 3 and len(slurm.records("")) == 2
     assert "The next job of the chain goes on" in logs[0] and "the run is done" in logs[1]
     assert "the chain has ended before: the run is done" in logs[2]
+
+
+def test_scancel_of_one_job_of_a_chain_ends_the_chain(slurm, trains):
+    job = trains("checkpoint(0, start)\nstatus('running')\ntime.sleep(100)", DEMUCS_CHAIN="3")
+    deadline = time.monotonic() + PATIENCE
+    while not list((slurm.root / "outputs" / "xps").glob("*/status.json")):
+        assert time.monotonic() < deadline, slurm.run("squeue").stdout
+        time.sleep(0.1)
+    slurm.run("scancel", f"{job}_1")
+    until_over(slurm, job)
+    logs = [path.read_text() for path in sorted((slurm.root / "slurm_out").glob("*.out"), key=os.path.getmtime)]
+    assert len(slurm.records("")) == 1 and len(logs) == 3
+    assert all(re.search(r"the chain has ended before: job \d+ was cancelled", log) for log in logs[1:])
 
 
 def test_one_job_at_a_time_for_a_signature(slurm):

@@ -107,6 +107,34 @@ def test_the_signature_before_anything_runs(no_slurm):
     assert no_slurm.records() == []
 
 
+@pytest.fixture
+def login_node(no_slurm, tmp_path):
+    """The same checkout where jobs can be submitted, though none of these tests does."""
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    return no_slurm
+
+
+def test_a_signature_that_cannot_be_known_is_an_error_where_it_is_asked_for(login_node):
+    """The packages may be missing on the node where jobs are submitted."""
+    message = "lacks packages that the signature follows from: run this where they are, or set DEMUCS_PYTHON"
+    asked = login_node.script("train_slurm.sh", "--signature", "5", TEST_NO_PACKAGES="3")
+    assert asked.returncode == 2 and asked.stdout == "" and message in asked.stderr
+    pipeline = login_node.script("pipeline_slurm.sh", "5", "--dry-run", TEST_NO_PACKAGES="3")
+    assert pipeline.returncode == 2 and "sbatch" not in pipeline.stdout and message in pipeline.stderr
+    submitted = login_node.script("train_slurm.sh", "5", "--dry-run", TEST_NO_PACKAGES="3")
+    assert submitted.returncode == 0, submitted.stderr
+    assert "known only once the job runs" in submitted.stderr and "Note" not in submitted.stdout
+    assert "    sbatch " in submitted.stdout and "--job-name" not in submitted.stdout
+
+
+def test_options_of_sbatch_may_stand_on_several_lines(login_node):
+    (login_node.root / "slurm_scripts" / "cluster.env").write_text(
+        "DEMUCS_SBATCH_ARGS='--account=a\n    --qos=b\n'\nDEMUCS_TRAIN_SBATCH_ARGS='--ntasks=3\n--mem=4'\n")
+    planned = login_node.script("train_slurm.sh", "5", "--dry-run").stdout
+    assert " --account=a --qos=b --ntasks=3 --mem=4 " in planned, planned
+
+
 def test_release_takes_the_newest_experiment_with_weights(no_slurm):
     newest = no_slurm.add_experiment("33333333", "best.th")
     later = time.time() + 100

@@ -50,6 +50,9 @@ ERROR = "n1: task 1: Exited with exit code 1"
     (None, {"exit_status": 143, "words": ERROR, "fruitless": 1}, Verdict.GIVEN_UP, "Exited with exit code 1"),
     # A process that hung has printed its stacks and ended
     (status("running"), {"exit_status": 1, "words": ERROR, "fruitless": 1}, Verdict.AGAIN, "1 of 3"),
+    # It ended well, but nobody knows whether it is done
+    (None, {"readable": False, "progressed": True, "ever": True}, Verdict.AGAIN, "its status cannot be read"),
+    (None, {"readable": False, "fruitless": 3, "ever": True}, Verdict.GIVEN_UP, "its status cannot be read"),
     # It ended well, but the disk was full and its status could not be written
     (status("running"), {"progressed": True}, Verdict.AGAIN, "status 0"),
 ])
@@ -59,9 +62,10 @@ def test_verdicts(said, arguments, verdict, words):
     assert found == verdict and words in reason, (found, reason)
 
 
-def write(path, epochs, step):
+def write(path, epochs, step, **position):
     """As training writes it, tensors and all."""
-    torch.save({"history": [{"train": {}}] * epochs, "position": {"step": step}, "state": {"a": torch.zeros(3)},
+    torch.save({"history": [{"train": {}}] * epochs, "position": {"step": step, **position},
+                "state": {"a": torch.zeros(3)},
                 "optimizer": {"state": {0: {"step": torch.tensor(1.), "half": torch.zeros(2, dtype=torch.float16)}}}}, path)
 
 
@@ -118,6 +122,89 @@ def test_the_account_of_several_starts(tmp_path, monkeypatch):
     assert end(status("done", job="20"), exit_status=0, words="") == Verdict.DONE
     assert start(0, job="21", SLURM_ARRAY_JOB_ID="20")[0] == requeue.NOTHING_TO_START
     assert start(0, job="31", SLURM_ARRAY_JOB_ID="30")[0] == 0
+
+
+def start(folder, monkeypatch, job="7", **environment):
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_JOB_ID": job, **environment}.items():
+        monkeypatch.setenv(name, value)
+    return requeue.begin(folder)
+
+
+def killed(folder):
+    return requeue.end(folder, exit_status=137, preempted=False, words=KILLED, most=3)
+
+
+def test_validation_and_tests_count_as_progress(tmp_path, monkeypatch):
+    song = {"name": "a", "scores": {"drums": {"nsdr": 1.}}}
+    places = [{}, {"candidates": {"main": {"loss": 1.}}, "tested": {}},
+              {"candidates": {"main": {"loss": 1.}, "ema": {"loss": 1.}}}, {"candidates": {}, "tested": {"a": song}}]
+    progress = []
+    for place in places:
+        write(tmp_path / "checkpoint.th", 1, 9, **place)
+        progress.append(requeue.progress(tmp_path))
+        assert requeue.position(tmp_path) == (1, 9)
+    assert progress == [(1, 9, 0, 0), (1, 9, 1, 0), (1, 9, 2, 0), (1, 9, 0, 1)]
+    start(tmp_path, monkeypatch)
+    for place, verdict in ((places[1], Verdict.AGAIN), (places[1], Verdict.AGAIN), (places[1], Verdict.AGAIN),
+                           (places[1], Verdict.GIVEN_UP)):
+        start(tmp_path, monkeypatch)
+        write(tmp_path / "checkpoint.th", 1, 9, **place)
+        assert killed(tmp_path)[0] == verdict
+    # The account of a start by an older version of this tool has epochs and steps only.
+    requeue.keep_account(tmp_path, job="7", start=[1, 9], fruitless=2)
+    write(tmp_path / "checkpoint.th", 1, 9)
+    assert killed(tmp_path)[0] == Verdict.GIVEN_UP
+
+
+def test_starts_that_slurm_repeats_by_itself_count(tmp_path, monkeypatch):
+    """A node died, and the script with it: nothing has called `end`."""
+    write(tmp_path / "checkpoint.th", 0, 4)
+    assert [start(tmp_path, monkeypatch)[0] for _ in range(3)] == [0, 0, 0]
+    write(tmp_path / "checkpoint.th", 0, 5)
+    assert [start(tmp_path, monkeypatch)[0] for _ in range(3)] == [0, 0, 0]
+    assert killed(tmp_path)[0] == Verdict.GIVEN_UP
+    assert start(tmp_path, monkeypatch, job="8")[0] == 0 and killed(tmp_path)[0] == Verdict.AGAIN     # one
+    assert [start(tmp_path, monkeypatch, job="8")[0] for _ in range(2)] == [0, 0]
+    code, reason = start(tmp_path, monkeypatch, job="8")
+    assert code == 2 and "3 starts in a row have made no progress" in reason
+    assert start(tmp_path, monkeypatch, job="9")[0] == 0
+
+
+@pytest.mark.parametrize("answer, code, words", [
+    ("CANCELLED", requeue.NOTHING_TO_START, "the chain has ended before: job 20 was cancelled"),
+    ("PREEMPTED", 0, "no checkpoint"), ("NODE_FAIL", 0, "no checkpoint"), ("", 0, "no checkpoint")])
+def test_a_cancelled_job_ends_its_chain(tmp_path, monkeypatch, answer, code, words):
+    squeue = tmp_path / "squeue"
+    # The first answer comes while the processes of that job are still ending.
+    squeue.write_text(f'#!/bin/sh\ncase "$*" in *--states=all*20) ;; *) exit 1 ;; esac\n'
+                      f'if [ -e {tmp_path}/asked ]; then echo "{answer}"; else echo COMPLETING; fi\n'
+                      f': > {tmp_path}/asked\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(requeue.time, "sleep", lambda seconds: None)
+    assert start(tmp_path / "run", monkeypatch, job="20", SLURM_ARRAY_JOB_ID="20")[0] == 0
+    for job in ("21", "22"):
+        found = start(tmp_path / "run", monkeypatch, job=job, SLURM_ARRAY_JOB_ID="20")
+        assert found[0] == code and words in found[1]
+        if code == 0:
+            break
+
+
+def test_a_verdict_survives_a_full_disk_and_an_unreadable_status(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "checkpoint.th", 0, 4)
+    start(tmp_path, monkeypatch)
+    (tmp_path / "status.json").write_text("{")
+    write(tmp_path / "checkpoint.th", 0, 5)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(requeue, "keep_account", full)
+    verdict, reason = requeue.end(tmp_path, exit_status=0, preempted=False, words="", most=3)
+    assert verdict == Verdict.AGAIN and "its status cannot be read" in reason
+    said = capsys.readouterr().err
+    assert "status.json: not a JSON file" in said and "No space left on device" in said
 
 
 def test_an_account_that_was_cut_short_counts_as_none(tmp_path):

@@ -315,6 +315,20 @@ def test_the_queue_is_read(tmp_path, monkeypatch):
     assert found[1].waits and not found[0].waits
 
 
+@pytest.mark.parametrize("name, command, signatures", [
+    ("cafe0001", "/a b/outputs/code/0123456789ab-deadbee1/slurm_scripts/train_slurm.sh 180 seed=1", {"cafe0001"}),
+    ("demucs-train", "/home/deadbee1/outputs/code/0123456789ab-deadbee2/slurm_scripts/train_slurm.sh", set()),
+    ("cafe0001-evaluate", "/x/outputs/code/0123456789ab/slurm_scripts/evaluate_slurm.sh cafe0001", {"cafe0001"}),
+    ("release", "/deadbee1/slurm_release.sh cafe0001 /songs/cafe0002/mixture.wav", {"cafe0001", "cafe0002"}),
+    ("demucs_cafe0001", "/x/outputs/xps/cafe0001/submitit/submission_file_3f.sh", {"cafe0001"}),
+    ("demucs_array_deadbee1", "/x/outputs/grids/deadbee1", set()),
+    ("wrap", "(null)", set()), ("wrap", "", set())])
+def test_signatures_are_not_looked_for_in_the_path_of_a_script(tmp_path, monkeypatch, name, command, signatures):
+    monkeypatch.setenv("PATH", commands(tmp_path / "bin", squeue=f"{LINE} 7 PENDING None '{name}' '' '{command}'"))
+    (found,) = jobs.Slurm().queue()
+    assert found.signatures == signatures
+
+
 def test_the_past_from_the_accounts(tmp_path, monkeypatch):
     path = commands(tmp_path / "bin", sacct="echo '7|NODE_FAIL|1:0'; echo '7|TIMEOUT|0:0'; echo '8|RUNNING|0:0'",
                     scontrol="exit 1")
