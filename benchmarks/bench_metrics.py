@@ -1,10 +1,9 @@
 """Time of scoring four stereo stems beside museval, memory for a long song, and the part of scoring in an evaluation.
 
-    python benchmarks/bench_metrics.py [--seconds 30] [--long 360] [--song 240] [--separated 60] [--rounds 3]
+    python benchmarks/bench_metrics.py [--seconds 240] [--long 360] [--song 240] [--separated 60] [--rounds 3]
 
 museval (0.4.1) and ours score the same signals, each in a process of its own, on the same cores. museval knows no SDR
-without the other measures, so both of our times stand beside its one. With --seconds 240, the length of a song,
-museval takes minutes. The memory of scoring --long seconds is that of the whole process, beside the 2000 MB that it
+without the other measures, so both of our times stand beside its one. For a whole song it takes minutes. The memory of scoring --long seconds is that of the whole process, beside the 2000 MB that it
 may take. The time of all scores that an evaluation computes for a song stands beside that of separating it by HDemucs
 and HTDemucs with random weights, on the GPU where there is one: a ratio above 10 means that scores take less than a
 tenth. Separation is measured on --separated seconds and multiplied. The last line is JSON.
@@ -76,7 +75,7 @@ def separation(name: str, seconds: float, device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30., help="beside museval (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=240., help="beside museval (default: %(default)s)")
     parser.add_argument("--long", type=float, default=360., help="of which memory is measured (default: %(default)s)")
     parser.add_argument("--song", type=float, default=240., help="of an evaluation (default: %(default)s)")
     parser.add_argument("--separated", type=float, default=60., help="of it that are separated (default: %(default)s)")
