@@ -43,7 +43,7 @@ from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import PATIENCE, Group, join_group, leave_group
 from .training.ema import ModelEMA
-from .training.interruption import Requests, Stopped, Watchdog, ending_workers, ignore_in_worker, prepare_signals
+from .training.interruption import Loader, Requests, Stopped, Watchdog, ending_workers, prepare_signals
 from .training.lock import locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
@@ -192,11 +192,11 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
                            seed=config.seed, max_batches=1 if config.debug else config.max_batches)
     workers = config.misc.num_workers
-    common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda", "worker_init_fn": ignore_in_worker}
-    train_loader = DataLoader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
+    common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
+    train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
                               **common)
     mine = torch.utils.data.Subset(valid_set, range(group.rank, len(valid_set), group.world_size))
-    valid_loader = DataLoader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
+    valid_loader = Loader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
                               num_workers=min(workers, len(mine)), **common)
     logger.info("%d training examples, %d for validation", examples, len(valid_set))
     return train_loader, sampler, valid_loader, train_set

@@ -40,6 +40,8 @@ elif [[ $1 != *=* && $1 != -* ]]; then
     [[ $1 =~ ^[1-9][0-9]{0,5}$ ]] || fail "EPOCHS must be a whole number from 1 on, not '$1'"
     [[ $# -eq 1 ]] || fail "$old goes on for $1 epochs as it is; other settings are another experiment: leave out the number"
     find_signature -f "$old" "epochs=$1"
+    # What cannot be extended is refused here, not in the job, where the packages are there to tell.
+    [[ $mode != submit || -z $signature ]] || "$python" -m tools.extend --check "$old" "$1" >/dev/null || exit 2
     hand_over "$old" "$1"
     extend "$old" "$1"
     say "The training of $old goes on for $1 epochs in all, as $signature, in outputs/xps/$signature"

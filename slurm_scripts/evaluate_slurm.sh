@@ -35,17 +35,17 @@ is_published() {
 what=$1
 if [[ $1 == */* && -d $1 ]]; then
     what=$(realpath "$1")
-    command=(tools.evaluate "$what")
+    scoring=(tools.evaluate "$what")
 elif ! is_released "$1" && ! is_experiment "$1" && is_published "$1"; then
-    command=(tools.test_pretrained -n "$1")
+    scoring=(tools.test_pretrained -n "$1")
 else
     check_model "$1"
-    command=(tools.test_pretrained --repo ./release_models -n "$1")
+    scoring=(tools.test_pretrained --repo ./release_models -n "$1")
 fi
 shift
 
 hand_over "$what" "$@"
-if [[ ${command[*]} == *--repo* ]]; then
+if [[ ${scoring[*]} == *--repo* ]]; then
     # The jobs of an array want the same export: the first one makes it, the others wait for it.
     if [[ -n ${SLURM_ARRAY_TASK_ID:-} && -z $dry_run ]] && command -v flock >/dev/null; then
         mkdir -p "$repository/release_models"
@@ -58,4 +58,4 @@ fi
 # A process that separates on CPUs uses all that it has; in training they are its loader workers'.
 cores=${SLURM_CPUS_PER_TASK:-$(( $(nproc 2>/dev/null || echo 1) / $(local_tasks) ))}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( cores > 0 ? cores : 1 ))}
-run_tasks -m "${command[@]}" "$@"
+run_tasks -m "${scoring[@]}" "$@"

@@ -8,7 +8,7 @@ folder=$(realpath -m "$1")
 python=$PWD/.venv/bin/python
 rm -rf "$folder"
 mkdir -p "$folder/bin"
-"$python" -m pip install --disable-pip-version-check --quiet --no-deps --target "$folder/lib" demucs==4.1.0 sphn==0.2.1
+"$python" -m pip install --disable-pip-version-check --quiet --no-deps --target "$folder/lib" demucs==4.1.0 sphn==0.2.1 einops==0.8.2
 for program in python demucs; do
     printf '#!/bin/sh\nPYTHONPATH=%q exec %q %s "$@"\n' "$folder/lib" "$python" \
         "$([[ $program == python ]] || echo "-m $program")" > "$folder/bin/$program"

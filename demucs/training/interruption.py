@@ -17,6 +17,8 @@ import sys
 import threading
 import typing as tp
 
+from torch.utils.data import DataLoader
+
 from .distributed import Group
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 STOPPING = (signal.SIGUSR2, signal.SIGTERM)
 SAVING = signal.SIGUSR1
 STACKS = signal.SIGQUIT      # what a batch script sends to the ranks that are left, before it ends them
+HEEDED = (*STOPPING, SAVING, STACKS)
 
 
 class Stopped(Exception):
@@ -84,11 +87,27 @@ def prepare_signals() -> None:
         faulthandler.register(STACKS, file=sys.__stderr__, all_threads=True)
 
 
-def ignore_in_worker(index: int) -> None:
-    """For `worker_init_fn` of a loader: its rank alone decides when to stop. Use `ending_workers` in the rank."""
+class Loader(DataLoader):
+    """A loader whose workers heed no signals, from their first moment on: their rank alone decides when to stop. Use
+    `ending_workers` in the rank."""
+
+    def __init__(self, *args: tp.Any, **kwargs: tp.Any):
+        super().__init__(*args, worker_init_fn=_ignore_in_worker, **kwargs)
+
+    def __iter__(self) -> tp.Any:
+        # A worker inherits what is blocked. Without, a SIGTERM would end one that has not come to its own code yet.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+
+
+def _ignore_in_worker(index: int) -> None:
     faulthandler.unregister(STACKS)
-    for number in (*STOPPING, SAVING, STACKS):
+    for number in HEEDED:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
 
 
 @contextlib.contextmanager
