@@ -1,9 +1,10 @@
 """Runs every benchmark, one after the other, and writes docs/benchmarks.md from their results.
 
-    python -m benchmarks.run [--quick] [NAME ...]
+    python -m benchmarks.run [--quick] [--printed FILE] [NAME ...]
 
 A benchmark is a script bench_NAME.py whose last line is a JSON list of `Result`s. Where all of them ran at full length,
-the page is written; with --quick or with names, it is printed instead.
+the page is written; with --quick or with names, it is printed instead. What a call has printed before it failed is not
+measured again where it is given back: --printed FILE.
 """
 
 import argparse
@@ -80,6 +81,17 @@ def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
     return parse(last, script.name)
 
 
+def complete(printed: str) -> tp.Dict[str, tp.List[Result]]:
+    """The results, by script, in what a call at full length has printed."""
+    found = {}
+    for part in printed.split("== bench_")[1:]:
+        title, *lines = part.strip().splitlines()
+        last = [line for line in lines if line.startswith("[{")]
+        if "--" not in title and last:
+            found[f"bench_{title.strip()}"] = parse(last[-1], title)
+    return found
+
+
 def table(results: tp.Iterable[Result]) -> str:
     """A Markdown table, one line per result."""
     lines = ["| | ours | published Demucs | unit | ratio | largest difference |",
@@ -148,6 +160,8 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     scripts = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(scripts)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="short settings, to see whether everything works")
+    parser.add_argument("--printed", type=Path, metavar="FILE", help="what a call of today has printed: benchmarks that are "
+                        "complete there are not run again")
     args = parser.parse_args(argv)
     unknown = sorted(set(args.names) - set(scripts))
     if unknown:
@@ -155,7 +169,10 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     chosen = [scripts[name] for name in args.names or scripts]
     facts, peer = machine(), peer_versions()
     try:
-        results = {path.name: run(path, QUICK.get(path.name, []) if args.quick else []) for path in chosen}
+        results = {} if args.printed is None else complete(args.printed.read_text())
+        results.update({path.name: run(path, QUICK.get(path.name, []) if args.quick else []) for path in chosen
+                        if path.name not in results})
+        results = {path.name: results[path.name] for path in chosen}
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

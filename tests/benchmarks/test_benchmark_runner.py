@@ -113,3 +113,17 @@ def test_peer_answers_and_says_why_it_stopped(tmp_path):
         assert peer.ask(x="stop") == ["ours", "stop"]
         with pytest.raises(RuntimeError, match="'ours' ended with status 3"):
             peer.ask(x=2)
+
+
+def test_what_was_printed_before_is_not_measured_again(workplace, capfd):
+    assert run.main([]) == 0
+    printed = workplace / "printed.txt"
+    printed.write_text(capfd.readouterr().out)
+    (workplace / "benchmarks" / "bench_loader.py").write_text("raise SystemExit(1)")
+    (workplace / "benchmarks" / "bench_start.py").write_text(SCRIPT.format(json.dumps([FAST | {"name": "start"}])))
+    assert run.main([]) == 1
+    assert run.main(["--printed", str(printed)]) == 0
+    page = (workplace / "docs" / "benchmarks.md").read_text()
+    assert "| loader | 12.50 |" in page and "| start | 12.50 |" in page
+    printed.write_text("== bench_loader.py --quick\n" + json.dumps([FAST]) + "\n== bench_start.py\nworking")
+    assert run.complete(printed.read_text()) == {}
