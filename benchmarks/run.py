@@ -94,7 +94,7 @@ def complete(printed: str) -> tp.Dict[str, tp.List[Result]]:
 
 def table(results: tp.Iterable[Result]) -> str:
     """A Markdown table, one line per result."""
-    lines = ["| | ours | published Demucs | unit | ratio | largest difference |",
+    lines = ["| | ours | peer | unit | ratio | largest difference |",
              "| --- | ---: | ---: | --- | ---: | ---: |"]
     for result in results:
         name = result.name.replace("|", "\\|")
@@ -134,8 +134,8 @@ def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[s
     return "\n".join([
         "# Benchmarks", "",
         "Written by `make bench`" + (" with **short settings (--quick): not for conclusions**." if quick else "."),
-        "Each number is measured beside that of published Demucs, in the same run, on the same machine and the same "
-        "input, in turns, each in its own environment.", "",
+        "Each number is measured beside that of a peer, in the same run, on the same machine and the same input, in turns, "
+        "each in its own environment. The peer is published Demucs where the name says nothing else.", "",
         table(result for several in results.values() for result in several), "",
         "The ratio says how many times better ours is: our speed by the peer's for what is counted per second, the "
         "peer's time or memory by ours for all else. Above 1, ours is faster or smaller. The largest difference is "
