@@ -3,9 +3,10 @@
     python benchmarks/bench_metrics.py [--seconds 240] [--long 360] [--song 240] [--separated 60] [--rounds 3]
 
 museval (0.4.1) and ours score the same signals, each in a process of its own, on the same cores. museval knows no SDR
-without the other measures, so both of our times stand beside its one. For a whole song it takes minutes. The memory of scoring --long seconds is that of the whole process, beside the 2000 MB that it
-may take. The time of all scores that an evaluation computes for a song stands beside that of separating it by HDemucs
-and HTDemucs with random weights, on the GPU where there is one: a ratio above 10 means that scores take less than a
+without the other measures, so both of our times stand beside its one. For a whole song it takes minutes. The memory of
+scoring --long seconds is that of the whole process, beside the 2000 MB that it may take. The time of all scores that an
+evaluation computes for a song stands beside that of separating it by HDemucs and HTDemucs with random weights, on the
+GPU where there is one: a ratio above 10 means that scores take less than a
 tenth. Separation is measured on --separated seconds and multiplied. The last line is JSON.
 """
 

@@ -10,7 +10,7 @@ import torch
 
 from .data import audio, ffmpeg, streams
 from .data.audio import prevent_clip as _prevent_clip
-from .dsp import convert
+from .dsp import convert, programs
 from .errors import AudioError
 
 __all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels", "encode_ffmpeg", "encode_mp3",
@@ -178,7 +178,7 @@ def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_s
     form = "s16le" if bits_per_sample == 16 else "s32le"
     command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
                str(wav.shape[0]), "-i", "pipe:0", f"file:{Path(path).absolute()}"]
-    done = ffmpeg.call(command, _interleaved(wav, bits_per_sample))
+    done = programs.call(command, _interleaved(wav, bits_per_sample))
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise AudioError(f"{path}: ffmpeg cannot write it ({reason[-1]})")

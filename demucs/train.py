@@ -194,10 +194,10 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     workers = config.misc.num_workers
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
     train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
-                              **common)
+                          **common)
     mine = torch.utils.data.Subset(valid_set, range(group.rank, len(valid_set), group.world_size))
     valid_loader = Loader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
-                              num_workers=min(workers, len(mine)), **common)
+                          num_workers=min(workers, len(mine)), **common)
     logger.info("%d training examples, %d for validation", examples, len(valid_set))
     return train_loader, sampler, valid_loader, train_set
 
@@ -268,8 +268,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                        max_batches=config.max_batches, **shared)
     test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,
                      overlap=config.test.overlap, split=config.test.split, sdr=config.test.sdr,
-                     save_to=folder / "wav" if config.test.save else None,
-                     quantisation=quantisation)
+                     save_to=folder / "wav" if config.test.save else None, quantisation=quantisation)
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),

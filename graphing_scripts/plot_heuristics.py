@@ -29,7 +29,7 @@ ROW = 0.55           # inches per measure
 
 
 def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStudy, Path]:
-    """The study that `argument` names, a file, a folder a name in RESULTS/quality, or the newest one; and its folder.
+    """The study that `argument` names, a file, a folder, a name in RESULTS/quality, or the newest one; and its folder.
 
     Raises:
         SignatureError: where there is none.

@@ -18,20 +18,29 @@ source "$here/slurm_scripts/common.sh" "$here"
 
 begin "$@"
 [[ $mode != job ]] || fail "this script submits jobs and is none: bash slurm_scripts/$name"
-common=() variants=() count=0   # each variant is one string: its words, quoted
+common=() flat=() starts=()     # the words of all variants, one after the other, and where each of them begins
 for ((index = 0; index < ${#arguments[@]}; index++)); do
     word=${arguments[index]}
     case $word in
-        --with)  variants[count++]='' ;;
+        --with)  starts+=("${#flat[@]}") ;;
         --seeds)
             index=$((index + 1))
             [[ ${arguments[index]:-} =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds takes numbers with commas between them"
-            for seed in ${arguments[index]//,/ }; do variants[count++]="seed=$seed"; done
+            for seed in ${arguments[index]//,/ }; do
+                starts+=("${#flat[@]}")
+                flat+=("seed=$seed")
+            done
             ;;
-        *)  if [[ $count -eq 0 ]]; then common+=("$word"); else variants[count-1]+=" ${word@Q}"; fi ;;
+        *)  if [[ ${#starts[@]} -eq 0 ]]; then common+=("$word"); else flat+=("$word"); fi ;;
     esac
 done
-[[ $count -gt 0 ]] || variants=('')
+[[ ${#starts[@]} -gt 0 ]] || starts=(0)
+
+# Sets `words` to those of a variant, by its number.
+words_of() {
+    local end=${starts[$1 + 1]:-${#flat[@]}}
+    words=("${flat[@]:starts[$1]:end - starts[$1]}")
+}
 
 submitted=()
 undo() {
@@ -112,14 +121,14 @@ signatures=() evaluations=() failed=()
 choose_songs
 if [[ $mode == submit ]]; then keep_code; fi
 # All signatures first: what is wrong with one of them is told before anything is submitted.
-for variant in "${variants[@]}"; do
-    eval "words=($variant)"
+for index in "${!starts[@]}"; do
+    words_of "$index"
     signature=$(bash "$scripts/train_slurm.sh" --signature "${common[@]}" "${words[@]}") || exit 2
     [[ " ${signatures[*]} " != *" $signature "* ]] || fail "two of these are the same experiment: $signature"
     signatures+=("$signature")
 done
-for index in "${!variants[@]}"; do
-    eval "words=(${variants[index]})"
+for index in "${!starts[@]}"; do
+    words_of "$index"
     signature=${signatures[index]}
     say "Signature $signature, in outputs/xps/$signature:" "$(quoted "${common[@]}" "${words[@]}")"
     if [[ $mode == submit ]]; then

@@ -1,11 +1,11 @@
 """Whether a batch job goes on: `python3 -m tools.requeue begin SIG` before training, `... end SIG --exit CODE` after it.
 
 A job is put back into the queue when its training was interrupted after some progress, which means that the newest
-checkpoint is further than when the job started, if only by a song that was tested: then nothing that has been done is done again. Without progress it is
-tried again a few times (a process was killed, a node is broken), and at once no more where the run has never come to a
-checkpoint and says why. Starts that Slurm repeats by itself count as well, since nothing calls `end` where a node dies.
-`scancel` ends a job for good, and with one job of a chain those after it. What is known from one start to the next stands in attempts.json of
-the run's folder.
+checkpoint is further than when the job started, if only by a song that was tested: then nothing that has been done is
+done again. Without progress it is tried again a few times (a process was killed, a node is broken), and at once no more
+where the run has never come to a checkpoint and says why. Starts that Slurm repeats by itself count as well, since
+nothing calls `end` where a node dies. `scancel` ends a job for good, and with one job of a chain those after it. What is
+known from one start to the next stands in attempts.json of the run's folder.
 
 `end` exits with 0 (done), 10 (again), 11 (stopped for good) or 12 (given up), and `begin` with 13 where there is nothing to
 start; the line printed says why. Nothing here needs torch: a batch script calls it twice.

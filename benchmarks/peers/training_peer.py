@@ -2,8 +2,8 @@
 
     PYTHON benchmarks/peers/training_peer.py published|ours
 
-Run by bench_training.py, bench_validation.py and bench_checkpoint.py. Each line of standard input is a request in JSON, each answered by one
-line. Both sides build the model from the same seed, raise its layer scales to 0.5, at which every part of the model
+Run by bench_training.py, bench_validation.py and bench_checkpoint.py. Each line of standard input is a request in JSON,
+each answered by one line. Both sides build the model from the same seed, raise its layer scales to 0.5, at which every part of the model
 matters to the output, and draw the same batches and the same directions for the randomised SVD.
 """
 

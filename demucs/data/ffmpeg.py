@@ -2,13 +2,12 @@
 
 import functools
 import shutil
-import subprocess
 import typing as tp
 from pathlib import Path
 
+from ..dsp import programs
 from ..errors import AudioError, ToolError
 
-TRIES = 3
 # ffmpeg's names of containers that hold audio themselves. Playlists and lists of files are not among them.
 CONTAINERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 
@@ -33,19 +32,9 @@ def program(name: str) -> str:
     return path
 
 
-def call(command: tp.List[str], given: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    """A finished command whose input was `given`. A scheduler that asks a job to stop sends its signal to this program as
-    well, which ends by it; then it is started again, since what is at work has to finish before it can be saved."""
-    for _ in range(TRIES):
-        done = subprocess.run(command, input=given, capture_output=True)
-        if done.returncode >= 0 and b"received signal" not in done.stderr:
-            break
-    return done
-
-
 def run(command: tp.List[str], path: Path) -> bytes:
     """What a command writes to its output. Raises AudioError naming `path` where it fails."""
-    done = call(command)
+    done = programs.call(command)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise AudioError(f"{path}: not audio that ffmpeg or libsndfile can read ({reason[-1]})")

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ..errors import ToolError
+from . import programs
 from .convert import to_int16
 
 MINIMUM_VERSION = (2, 1, 2)
@@ -26,7 +27,6 @@ MAX_SLOWER = 95     # percent: the program takes no tempo below -95 %
 BUILT_HERE = Path(__file__).resolve().parents[2] / "soundtouch" / "build" / "soundstretch"
 FIX = ("run `make setup`, install the package soundstretch (apt) or soundtouch (conda-forge), run soundtouch/build.sh, "
        "or set $SOUNDSTRETCH to the program")
-TRIES = 4       # of a program that is ended by a signal
 PEAK = 0.99     # as published Demucs: louder samples are cut, so that rounding to 16 bits cannot wrap
 
 
@@ -95,19 +95,11 @@ class Soundstretch:
         return torch.from_numpy(result.T.astype(np.float32, order="C") / np.float32(32768))
 
     def _run(self, command: tp.Sequence[str], wav: bytes, *, limit: float) -> "subprocess.CompletedProcess[bytes]":
-        """The program with `wav` as its input. It needs a hundredth of `limit` seconds.
-
-        A scheduler that asks a job to stop sends its signal to this program as well, which ends by it; then it is started
-        again, since the training has to finish its step before it can save and stop.
-        """
-        for _ in range(TRIES):
-            try:
-                done = subprocess.run(command, input=wav, capture_output=True, timeout=limit)
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise ToolError(f"{self.path} could not change pitch and tempo: {error}") from error
-            if done.returncode >= 0:
-                break
-        return done
+        """The program with `wav` as its input. It needs a hundredth of `limit` seconds."""
+        try:
+            return programs.call(command, wav, timeout=limit)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ToolError(f"{self.path} could not change pitch and tempo: {error}") from error
 
 
 def _candidate() -> tp.Tuple[str, str]:

@@ -266,8 +266,8 @@ class Solver:
         test = None
         if self.test is not None and (is_last or (epoch + 1) % self.test_every == 0):
             assert best_state is not None
-            while test is None:
-                self._go_on()
+            self._go_on()
+            while test is None:      # once more after each checkpoint within it
                 with self._weights(best_state if self.test_best else {}):
                     test = self.test.run(is_last, tested=position.tested, between=lambda: self._leave(saving=True))
             seconds["test"] = time.monotonic() - validated

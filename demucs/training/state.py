@@ -107,7 +107,8 @@ def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp
     own, other = dict(_flat(ours)), dict(_flat({"model_settings": theirs.get(theirs.get("model", "")) or {}, **theirs}))
     return [f"it was trained with {key.replace('model_settings.', '')}={other[key]!r}, this run has {value!r}"
             for key, value in own.items() if key in other and other[key] != value
-            and not key.startswith(("misc.", "checkpoint.")) and key not in ("dset.musdb", "dset.metadata", "dset.backend", "flag")]
+            and not key.startswith(("misc.", "checkpoint."))
+            and key not in ("dset.musdb", "dset.metadata", "dset.backend", "flag")]
 
 
 def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp.Tuple[str, tp.Any]]:

@@ -8,7 +8,7 @@ import soundfile
 import torch
 from conftest import require_program
 
-from demucs.dsp import soundstretch
+from demucs.dsp import programs, soundstretch
 from demucs.errors import ToolError
 
 RATE = 44100
@@ -167,4 +167,4 @@ def test_a_program_that_a_signal_ends_is_started_again_a_few_times(tmp_path):
     program = soundstretch.Soundstretch(str(fake(tmp_path, ended % 1000)), (2, 3, 2))
     with pytest.raises(ToolError, match=r"exit code -12"):
         program.stretch(wav, RATE, pitch=1, tempo=2)
-    assert len(starts.read_text().splitlines()) == 3 + soundstretch.TRIES
+    assert len(starts.read_text().splitlines()) == 3 + programs.TRIES
