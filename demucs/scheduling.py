@@ -28,6 +28,8 @@ from dora.distrib import set_distrib_env
 from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
+from .training.lock import this_job
+
 logger = logging.getLogger(__name__)
 
 SUPERVISED = "DEMUCS_SUPERVISED"      # set where the script of a job decides whether it goes on
@@ -64,7 +66,7 @@ def put_back(reason: str) -> None:
 def _preempted() -> bool:
     """Whether Slurm wants this job's nodes for another: it asks by SIGTERM, as scancel does."""
     try:
-        record = subprocess.run(["scontrol", "show", "job", "--oneliner", os.environ["SLURM_JOB_ID"]],
+        record = subprocess.run(["scontrol", "show", "job", "--oneliner", str(this_job())],
                                 capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):
         return False

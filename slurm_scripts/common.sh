@@ -314,7 +314,7 @@ end_step() {
     done
 }
 
-steps_of_job() { timeout 20 squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '[.][0-9]+$'; }
+steps_of_job() { timeout 20 squeue --noheader --steps --jobs="$(this_job)" --format=%i | grep -E '[.][0-9]+$'; }
 
 # shellcheck disable=SC2086
 signal_steps() { [[ -n $steps ]] && timeout 20 scancel --signal="$1" $steps; }
@@ -370,11 +370,16 @@ supervise() {
 
 requeue() { "$python" -m tools.requeue "$@"; }
 
+# What Slurm calls this job and no other: one element of an array has the number of the whole array.
+this_job() {
+    if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then echo "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"; else echo "$SLURM_JOB_ID"; fi
+}
+
 # One field of this job's record. The controller may be away for a while.
 job_field() {
     local attempt record
     for ((attempt = 0; attempt < 20; attempt++)); do
-        if record=$(timeout 30 scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null); then
+        if record=$(timeout 30 scontrol show job --oneliner "$(this_job)" 2>/dev/null); then
             grep -oE "(^| )$1=[^ ]*" <<< "$record" | head -n1 | cut -d= -f2
             return
         fi
@@ -408,7 +413,7 @@ back_into_the_queue() {
     [[ $state == RUNNING ]] || fail "the job is $state: it stays so"   # a cancelled job would really start again
     say "Back into the queue"
     for ((attempt = 0; attempt < 20; attempt++)); do
-        timeout 60 scontrol requeue "$SLURM_JOB_ID" && exit 0
+        timeout 60 scontrol requeue "$(this_job)" && exit 0
         sleep 10
     done
     fail "the state is saved, but scontrol requeue failed: submit it again to go on"

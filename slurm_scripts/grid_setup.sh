@@ -36,5 +36,5 @@ srun() {
 grid_step() { DEMUCS_SUPERVISED=1 command srun "${step_end[@]}" "${options[@]}" "$@"; }
 
 # An array is many experiments here, and no chain.
-requeue() { env -u SLURM_ARRAY_JOB_ID "$python" -m tools.requeue "$@" --experiments "${experiment_folders:?}"; }
+requeue() { "$python" -m tools.requeue "$@" --alone --experiments "${experiment_folders:?}"; }
 go_on() { back_into_the_queue; }

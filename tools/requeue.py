@@ -26,6 +26,7 @@ from pathlib import Path
 from demucs import schema
 from demucs.errors import DemucsError, SignatureError
 from demucs.schema import RunStatus
+from demucs.training.lock import this_job
 
 EXPERIMENTS = Path("outputs") / "xps"
 ATTEMPTS = "attempts.json"
@@ -145,9 +146,9 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
     return Verdict.AGAIN, f"{reason}, without progress, {fruitless} of {most} times"
 
 
-def job_id() -> str:
-    """Of this job, or of the array that it is part of: the same for all starts."""
-    return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
+def all_starts(chain: bool) -> tp.Optional[str]:
+    """The same for all starts that one account is kept of: those of this job, or of the whole chain that it is part of."""
+    return os.environ["SLURM_ARRAY_JOB_ID"] if chain else this_job()
 
 
 def keep_account(folder: Path, **account: tp.Any) -> None:
@@ -174,7 +175,7 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
         holder = schema.read_json(folder / "lock")["job"]
     except (schema.SchemaError, KeyError, TypeError):
         return None
-    if not holder or holder == os.environ.get("SLURM_JOB_ID"):
+    if not holder or holder == this_job():
         return None
     try:
         asked = subprocess.run(["squeue", "--noheader", "--format=%T", "--jobs", holder], capture_output=True, text=True,
@@ -205,18 +206,18 @@ def further(now: tp.Optional[Progress], start: tp.Optional[tp.Sequence[int]]) ->
     return now is not None and now > before + (0,) * (len(now) - len(before))
 
 
-def begin(folder: Path, *, most: int = MOST) -> tp.Tuple[int, str]:
+def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[int, str]:
     """Note where this start begins. Returns an exit status and a sentence."""
     other = running_elsewhere(folder)
     if other is not None:
         return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
     last = attempts(folder)
-    if last.get("job") != job_id():
+    if last.get("job") != all_starts(chain):
         last = {}
     # A start without a verdict was killed together with its script: by scancel, by preemption without grace, or with its
     # node. What the run has left does not tell which, but Slurm does, for some minutes; otherwise the chain goes on.
     ended = "verdict" in last
-    if os.environ.get("SLURM_ARRAY_JOB_ID"):
+    if chain:
         if last and not ended and cancelled(last.get("element")):
             last.update(verdict=Verdict.STOPPED.name, reason=f"job {last['element']} was cancelled")
             keep_account(folder, **last)
@@ -228,9 +229,10 @@ def begin(folder: Path, *, most: int = MOST) -> tp.Tuple[int, str]:
         fruitless = 0 if further(start, last.get("start")) else fruitless + 1
     if fruitless >= most and not ended:
         reason = f"{fruitless} starts in a row have made no progress, the last of them killed together with its script"
-        keep_account(folder, job=job_id(), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name, reason=reason)
+        keep_account(folder, job=all_starts(chain), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name,
+                     reason=reason)
         return 2, reason
-    keep_account(folder, job=job_id(), element=os.environ.get("SLURM_JOB_ID"), start=start, fruitless=fruitless)
+    keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless)
     return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
 
 
@@ -249,7 +251,7 @@ def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
     return status if of_this_start else None, True
 
 
-def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int
+def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int, chain: bool = False
         ) -> tp.Tuple[Verdict, str]:
     """What becomes of the job, noted for its next start."""
     last = attempts(folder)
@@ -260,7 +262,7 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
     verdict, reason = judge(exit_status=exit_status, status=status, readable=readable, progressed=progressed,
                             ever=now is not None, fruitless=fruitless, preempted=preempted, words=words, most=most)
     try:
-        keep_account(folder, job=job_id(), element=os.environ.get("SLURM_JOB_ID"), start=start, fruitless=fruitless,
+        keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless,
                      verdict=verdict.name, reason=reason[:500])
     except OSError as error:         # the job must not end for its account's sake
         print(f"Note: cannot keep account of the starts of {folder.name}: {error}", file=sys.stderr)
@@ -278,13 +280,15 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=int(os.environ.get("DEMUCS_MOST_FAILURES") or MOST),
                         help="starts in a row without progress (default: $DEMUCS_MOST_FAILURES, here %(default)s)")
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where runs lie (default: %(default)s)")
+    parser.add_argument("--alone", action="store_true", help="the jobs of an array train different runs, and are no chain")
     args = parser.parse_args()
+    chain = bool(os.environ.get("SLURM_ARRAY_JOB_ID")) and not args.alone
     try:
         if args.signature != Path(args.signature).name:
             raise SignatureError(f"{args.signature!r} is not a signature")
         folder = args.experiments / args.signature
-        code, reason = begin(folder, most=args.most) if args.moment == "begin" else end(
-            folder, exit_status=args.exit, preempted=args.preempted, words=args.words, most=args.most)
+        code, reason = begin(folder, chain=chain, most=args.most) if args.moment == "begin" else end(
+            folder, chain=chain, exit_status=args.exit, preempted=args.preempted, words=args.words, most=args.most)
     except DemucsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -25,6 +25,13 @@ PATIENCE = 20.       # seconds; a process that was killed just now may not be go
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
+def this_job() -> tp.Optional[str]:
+    """What Slurm calls the job that this process belongs to, and no other: one element of an array has the number of the
+    whole array. None outside a job."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else job
+
+
 class LockedError(TrainingError):
     """Another process trains this run."""
 
@@ -66,7 +73,7 @@ def _take(handle: int, path: Path, patience: float) -> None:
                 raise LockedError(f"{path.parent.name} is being trained already, by {_holder(handle)}: one process at "
                                   f"a time. Wait for its end, or end it.") from error
         time.sleep(0.2)
-    content = json.dumps({"host": platform.node(), "process": os.getpid(), "job": os.environ.get("SLURM_JOB_ID")})
+    content = json.dumps({"host": platform.node(), "process": os.getpid(), "job": this_job()})
     try:
         os.pwrite(handle, content.ljust(os.fstat(handle).st_size).encode(), 0)     # no moment without content
         os.ftruncate(handle, len(content))

@@ -34,53 +34,104 @@ def test_what_is_written_for_sbatch(tmp_path, monkeypatch):
     assert executor.max_num_timeout == 1000
 
 
-@pytest.mark.slurm
-def test_a_warned_job_goes_on_and_so_does_one_that_has_lost_a_task(cluster, tmp_path):
-    """Two tasks in one group, under the rules of the batch scripts: what stops them, SIGUSR2 and the death of one, puts
-    the job back, and scancel ends it."""
-    songs = tmp_path / "songs"
-    for folder, seed in (("train/A song", 0), (f"train/{VALIDATION_TRACKS[0]}", 1), ("test/The test", 2)):
-        write_track(songs / folder, seed)
-    environment = {**os.environ, **cluster, "_DORA_TEST_PATH": str(tmp_path / "outputs"), "OMP_NUM_THREADS": "1",
-                   "DEMUCS_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
+class Submitter:
+    """Jobs of Dora on a private Slurm, with experiments in a folder of their own and songs of noise."""
 
-    def run(*command):
-        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    def __init__(self, root, cluster):
+        self.root = root
+        self.experiments = root / "outputs" / "xps"
+        for folder, seed in (("train/A song", 0), (f"train/{VALIDATION_TRACKS[0]}", 1), ("test/The test", 2)):
+            write_track(root / "songs" / folder, seed)
+        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=60",
+                         "max_batches=1", "augment.remix.group_size=2"]
+        self.environment = {**os.environ, **cluster, "_DORA_TEST_PATH": str(root / "outputs"), "OMP_NUM_THREADS": "1",
+                            "DEMUCS_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
 
-    def until(condition, what):
+    def run(self, *command):
+        done = subprocess.run(command, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def until(self, condition, what):
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, what + "\n" + "\n".join(
-                log.read_text() for log in tmp_path.glob("outputs/xps/*/submitit/*log.out"))
+                log.read_text() for log in self.root.glob("outputs/**/submitit/*log.out"))
             time.sleep(0.1)
 
-    def jobs():
-        return run("squeue", "--noheader", "--format=%j").stdout
+    def jobs(self):
+        return self.run("squeue", "--noheader", "--format=%j")
 
-    def status():
-        return schema.load(schema.RunStatus, folder / "status.json")
-    argv = [*TINY, f"dset.musdb={songs}", f"dset.metadata={tmp_path / 'cache'}", "epochs=60", "max_batches=1",
-            "augment.remix.group_size=2"]
-    launched = run(sys.executable, "-m", "dora", "-P", "demucs", "launch", "--no_tail", "-g", "2", *argv)
-    assert launched.returncode == 0, launched.stdout + launched.stderr
-    (folder,) = (tmp_path / "outputs" / "xps").iterdir()
-    until(lambda: (folder / "checkpoint.th").exists(), "it trains")
-    run("scancel", "--signal=USR2", f"--name=demucs_{folder.name}")
-    until(lambda: status().restarts > 0, "it is back")
+
+@pytest.fixture
+def dora(cluster, tmp_path):
+    return Submitter(tmp_path, cluster)
+
+
+def status(folder):
+    return schema.load(schema.RunStatus, folder / "status.json")
+
+
+def starts(folder):
+    return [line for line in (folder / "ledger.jsonl").read_text().splitlines() if '"start"' in line]
+
+
+@pytest.mark.slurm
+def test_a_warned_job_goes_on_and_so_does_one_that_has_lost_a_task(dora):
+    """Two tasks in one group, under the rules of the batch scripts: what stops them, SIGUSR2 and the death of one, puts
+    the job back, and scancel ends it."""
+    dora.run(sys.executable, "-m", "dora", "-P", "demucs", "launch", "--no_tail", "-g", "2", *dora.settings)
+    (folder,) = dora.experiments.iterdir()
+    dora.until(lambda: (folder / "checkpoint.th").exists(), "it trains")
+    dora.run("scancel", "--signal=USR2", f"--name=demucs_{folder.name}")
+    dora.until(lambda: status(folder).restarts > 0, "it is back")
     stopped = [line for line in (folder / "ledger.jsonl").read_text().splitlines() if "SIGUSR2" in line]
     assert len(stopped) == 1
     account = schema.read_json(folder / "attempts.json")
-    assert account["job"] == status().job and account["start"] >= [0, 1, 0, 0]
+    assert account["job"] == status(folder).job and account["start"] >= [0, 1, 0, 0]
 
-    restarts = status().restarts
-    os.kill(status().process, signal.SIGKILL)
-    until(lambda: status().restarts > restarts, "it is back again")
+    restarts = status(folder).restarts
+    os.kill(status(folder).process, signal.SIGKILL)
+    dora.until(lambda: status(folder).restarts > restarts, "it is back again")
     log, = folder.glob("submitit/*_0_log.out")
     assert "it was stopped by SIGUSR2" in log.read_text() and "task 0: Killed" in log.read_text()
-    run("scancel", f"--name=demucs_{folder.name}")
-    until(lambda: folder.name not in jobs(), "it is cancelled")
-    assert status().world_size == 2
+    dora.run("scancel", f"--name=demucs_{folder.name}")
+    dora.until(lambda: folder.name not in dora.jobs(), "it is cancelled")
+    assert status(folder).world_size == 2
     time.sleep(8)                                     # no fourth start: what is cancelled stays so
-    assert folder.name not in jobs()
-    starts = [line for line in (folder / "ledger.jsonl").read_text().splitlines() if '"start"' in line]
-    assert len(starts) == 3
+    assert folder.name not in dora.jobs()
+    assert len(starts(folder)) == 3
+
+
+ARRAY = """
+import sys
+from dora.conf import SubmitRules
+from dora.shep import Shepherd
+from demucs.train import main
+settings = main.get_slurm_config()
+settings.gpus = 1
+shepherd = Shepherd(main)
+with shepherd.job_array(settings):
+    for seed in "12":
+        shepherd.maybe_submit_lazy(shepherd.get_sheep_from_argv([*sys.argv[1:], f"seed={seed}"]), settings, SubmitRules())
+shepherd.commit()
+"""
+
+
+@pytest.mark.slurm
+def test_jobs_of_an_array_are_put_back_one_by_one(dora):
+    """One of them has the number of the whole array: what ends it must not end the other."""
+    dora.run(sys.executable, "-c", ARRAY, *dora.settings)
+    dora.until(lambda: len(list(dora.experiments.glob("*/checkpoint.th"))) == 2, "both train")
+    array = min(int(status(folder).job) for folder in dora.experiments.iterdir())
+    struck, other = sorted(dora.experiments.iterdir(), key=lambda folder: int(status(folder).job) != array)
+    assert int(status(other).job) > array
+    for restarts, strike in ((1, lambda: os.kill(status(struck).process, signal.SIGKILL)),
+                             (2, lambda: dora.run("scancel", "--signal=USR2", schema.read_json(struck / "lock")["job"]))):
+        strike()
+        dora.until(lambda: status(struck).restarts == restarts, "it is back")
+        accounts = [schema.read_json(folder / "attempts.json") for folder in (struck, other)]
+        assert {account["job"] for account in accounts} == {f"{array}_0", f"{array}_1"}
+    dora.until(lambda: status(struck).state == status(other).state == "done", "both end")
+    assert len(starts(struck)) == 3 and len(starts(other)) == 1
+    dora.until(lambda: not dora.jobs(), "the queue is empty")

@@ -95,7 +95,7 @@ def test_the_account_of_several_starts(tmp_path, monkeypatch):
     def start(restart, job="7", **environment):
         for name, value in {"SLURM_JOB_ID": job, "SLURM_RESTART_COUNT": str(restart), **environment}.items():
             monkeypatch.setenv(name, value)
-        return requeue.begin(tmp_path)
+        return requeue.begin(tmp_path, chain="SLURM_ARRAY_JOB_ID" in environment)
 
     def end(said, **arguments):
         save(said, tmp_path / "status.json")
@@ -119,9 +119,13 @@ def test_the_account_of_several_starts(tmp_path, monkeypatch):
     assert verdict == Verdict.AGAIN and "before training began" in reason
     # The chain of an array ends where one of its jobs has.
     start(0, job="20", SLURM_ARRAY_JOB_ID="20")
-    assert end(status("done", job="20"), exit_status=0, words="") == Verdict.DONE
+    assert end(status("done", job="20"), exit_status=0, words="", chain=True) == Verdict.DONE
     assert start(0, job="21", SLURM_ARRAY_JOB_ID="20")[0] == requeue.NOTHING_TO_START
     assert start(0, job="31", SLURM_ARRAY_JOB_ID="30")[0] == 0
+    # In an array of different runs each keeps its own account.
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    requeue.begin(tmp_path)
+    assert requeue.attempts(tmp_path)["job"] == "30_4"
 
 
 def start(folder, monkeypatch, job="7", **environment):
@@ -129,7 +133,7 @@ def start(folder, monkeypatch, job="7", **environment):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"SLURM_JOB_ID": job, **environment}.items():
         monkeypatch.setenv(name, value)
-    return requeue.begin(folder)
+    return requeue.begin(folder, chain="SLURM_ARRAY_JOB_ID" in environment)
 
 
 def killed(folder):
@@ -173,17 +177,18 @@ def test_starts_that_slurm_repeats_by_itself_count(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("answer, code, words", [
-    ("CANCELLED", requeue.NOTHING_TO_START, "the chain has ended before: job 20 was cancelled"),
+    ("CANCELLED", requeue.NOTHING_TO_START, "the chain has ended before: job 20_1 was cancelled"),
     ("PREEMPTED", 0, "no checkpoint"), ("NODE_FAIL", 0, "no checkpoint"), ("", 0, "no checkpoint")])
 def test_a_cancelled_job_ends_its_chain(tmp_path, monkeypatch, answer, code, words):
     squeue = tmp_path / "squeue"
     # The first answer comes while the processes of that job are still ending.
-    squeue.write_text(f'#!/bin/sh\ncase "$*" in *--states=all*20) ;; *) exit 1 ;; esac\n'
+    squeue.write_text(f'#!/bin/sh\ncase "$*" in *--states=all*20_1) ;; *) exit 1 ;; esac\n'
                       f'if [ -e {tmp_path}/asked ]; then echo "{answer}"; else echo COMPLETING; fi\n'
                       f': > {tmp_path}/asked\n')
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(requeue.time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     assert start(tmp_path / "run", monkeypatch, job="20", SLURM_ARRAY_JOB_ID="20")[0] == 0
     for job in ("21", "22"):
         found = start(tmp_path / "run", monkeypatch, job=job, SLURM_ARRAY_JOB_ID="20")
