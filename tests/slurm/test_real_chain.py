@@ -100,3 +100,46 @@ def test_pipeline(real):
     assert signature in report
     for source in SOURCES:
         assert f"{evaluation.tracks[0].scores[source]['nsdr']:.2f}".replace("-", "") in report
+
+
+# What Python runs when it starts: the first rank waits for ever where it reads audio, as for a dead file server.
+HANGS = """
+import os, time
+if os.environ.get("RANK") == "0":
+    import soundfile
+    read = soundfile.SoundFile.read
+    def dead_file_server(*args, **kwargs):
+        while os.path.exists(os.environ["TEST_HANG"]):
+            time.sleep(0.1)
+        return read(*args, **kwargs)
+    soundfile.SoundFile.read = dead_file_server
+"""
+
+
+def test_a_hung_rank_is_ended_with_the_stacks_of_all_and_the_job_goes_on(real, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(HANGS)
+    hang = tmp_path / "hang"
+    begun = real.run("sbatch", "--parsable", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--gres=gpu:1",
+                     "--cpus-per-task=1", "slurm_scripts/train_slurm.sh", "60", *OVERRIDES, "misc.patience=0.15",
+                     PYTHONPATH=str(tmp_path), TEST_HANG=str(hang))
+    assert begun.returncode == 0, begun.stderr
+    job = begun.stdout.strip()
+
+    def log():
+        return "".join(path.read_text() for path in (real.root / "slurm_out").glob(f"*-{job}.out"))
+
+    def until(condition):
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, log()
+            time.sleep(0.05)
+    until(lambda: list((real.root / "outputs" / "xps").glob("*/checkpoint.th")))
+    hang.touch()
+    begin = time.monotonic()
+    until(lambda: "srun: error" in log())
+    assert time.monotonic() - begin < 9 + 10
+    hang.unlink()
+    text = finish(real, job)
+    hung = text[text.index("Timeout (0:00:09)!"):text.index("Back into the queue")]
+    assert "in dead_file_server" in hung and "in all_reduce" in hung      # where the one stood, and the other
+    assert text.count("Back into the queue") == 1 and "Valid Summary | Epoch 60 " in text
