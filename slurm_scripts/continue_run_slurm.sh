@@ -13,7 +13,9 @@ usage='Continues an experiment that was trained here.
     sbatch slurm_scripts/continue_run_slurm.sh SIG                 the same experiment goes on from its checkpoint
     sbatch slurm_scripts/continue_run_slurm.sh SIG EPOCHS          the same training for EPOCHS in all: it gets another
                                                                    signature, and starts from all that SIG has
-    sbatch slurm_scripts/continue_run_slurm.sh SIG OVERRIDE...     a new experiment starts from the weights of SIG
+    sbatch slurm_scripts/continue_run_slurm.sh SIG OVERRIDE...     a new experiment starts from the weights of SIG; with
+                                                                   misc.KEY=VALUE or checkpoint.KEY=VALUE alone, which
+                                                                   are no part of the signature, the same one goes on
     bash slurm_scripts/continue_run_slurm.sh [--dry-run] [--local] [--signature] SIG [EPOCHS | OVERRIDE...]'
 
 # Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
@@ -30,12 +32,21 @@ check_experiment "$1"
 old=$1
 shift
 extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
-if [[ $# -eq 0 ]]; then
+# Whether none of these settings is part of a signature (dora.exclude in conf/config.yaml).
+outside_signature() {
+    local setting
+    for setting in "$@"; do
+        [[ $setting == misc.*=* || $setting == checkpoint.*=* ]] || return 1
+    done
+}
+
+if outside_signature "$@"; then
     signature=$old
     [[ -z $signature_only ]] || { echo "$signature"; exit 0; }
-    hand_over "$old"
+    [[ $# -eq 0 ]] || check_overrides "$@"
+    hand_over "$old" "$@"
     say "The same experiment goes on: $old, from its checkpoint, in outputs/xps/$old"
-    train "$old" -m dora run -d -f "$old"
+    train "$old" -m dora run -d -f "$old" "$@"
 elif [[ $1 != *=* && $1 != -* ]]; then
     [[ $1 =~ ^[1-9][0-9]{0,5}$ ]] || fail "EPOCHS must be a whole number from 1 on, not '$1'"
     [[ $# -eq 1 ]] || fail "$old goes on for $1 epochs as it is; other settings are another experiment: leave out the number"

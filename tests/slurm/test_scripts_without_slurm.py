@@ -84,11 +84,15 @@ def test_refuses_at_once(no_slurm, script, arguments, message):
 def test_continuing_is_the_same_experiment_or_says_that_it_is_not(no_slurm):
     same = no_slurm.script("continue_run_slurm.sh", "11111111")
     other = no_slurm.script("continue_train_slurm.sh", "11111111", "optim.lr=1e-4")
-    assert "The same experiment goes on" in same.stdout
-    assert "A new experiment" in other.stdout
+    settings = ["misc.num_workers=4", "checkpoint.minutes=3"]         # no part of the signature
+    also = no_slurm.script("continue_run_slurm.sh", "11111111", *settings)
+    mixed = no_slurm.script("continue_run_slurm.sh", "11111111", "misc.num_workers=4", "seed=1")
+    assert all("The same experiment goes on" in found.stdout for found in (same, also))
+    assert all("A new experiment" in found.stdout for found in (other, mixed))
     argvs = [record["argv"] for record in no_slurm.records()]
     base = ["-m", "dora", "run", "-d", "-f", "11111111"]
-    assert sorted(argvs) == [base, base + ["optim.lr=1e-4", 'continue_from="11111111"']]
+    assert sorted(argvs) == sorted([base, base + settings, base + ["optim.lr=1e-4", 'continue_from="11111111"'],
+                                    base + ["misc.num_workers=4", "seed=1", 'continue_from="11111111"']])
 
 
 def test_more_epochs_are_another_experiment_with_all_that_the_first_has(no_slurm):
