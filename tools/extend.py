@@ -20,6 +20,7 @@ from demucs.train import main as experiments
 from demucs.training.checkpoints import NEWEST, PREVIOUS
 from demucs.training.lock import locked
 from demucs.training.records import BEST, CARD, HISTORY
+from demucs.training.state import damaged_part
 from tools.requeue import position, position_in
 
 LINK = "extended.json"
@@ -50,25 +51,36 @@ def extend(signature: str, epochs: int, *, check: bool = False) -> str:
     if epochs <= old.cfg.epochs:
         raise ConfigError(f"{signature} is planned for {old.cfg.epochs} epochs: to extend it, give a larger number than "
                           f"{epochs}; without a number it goes on as planned")
-    reached = position(old.folder)
-    if reached is None:
+    if position(old.folder) is None:
         raise SignatureError(f"{signature} has no checkpoint that can be read in {old.folder}; train it first")
     new = experiments.get_xp([*argv, f"epochs={epochs}"])
-    begun = next((new.folder / name for name in (NEWEST, PREVIOUS) if (new.folder / name).exists()), None)
-    if begun is not None:
-        if link(new.folder)["extended_from"] != signature:
-            raise SignatureError(f"the same training for {epochs} epochs is {new.sig}, which has begun by itself "
-                                 f"({begun}); continue that, or move its folder away")
+    if check or _begun(new, signature):
         return new.sig
-    if check:
-        return new.sig
-    with locked(old.folder, patience=0):
-        _copy(old, new, reached[0])
+    new.folder.mkdir(parents=True, exist_ok=True)
+    with locked(old.folder, patience=0), locked(new.folder, patience=0):
+        if not _begun(new, signature):
+            _copy(old, new)
     return new.sig
 
 
-def _copy(old: tp.Any, new: tp.Any, done: int) -> None:
+def _begun(new: tp.Any, signature: str) -> bool:
+    """Whether the longer training has a checkpoint. Raises SignatureError where it did not come from `signature`."""
+    begun = next((new.folder / name for name in (NEWEST, PREVIOUS) if (new.folder / name).exists()), None)
+    if begun is None:
+        return False
+    source = link(new.folder)["extended_from"]
+    if source != signature:
+        raise SignatureError(f"the same training for {new.cfg.epochs} epochs is {new.sig}, which has begun "
+                             f"{'by itself' if source is None else f'from {source}'} ({begun}); continue that, or move "
+                             f"its folder away")
+    return True
+
+
+def _copy(old: tp.Any, new: tp.Any) -> None:
     """The newest checkpoint comes last: until it is there, nothing has begun, and all is done again."""
+    newest = next((name for name in (NEWEST, PREVIOUS) if position_in(old.folder / name)
+                   and damaged_part(old.folder / name) is None), NEWEST)
+    done, _ = position_in(old.folder / newest) or (0, 0)
     links = {xp.sig: link(xp.folder) for xp in (old, new)}
     links[new.sig].update(extended_from=old.sig, after_epochs=done)
     if new.sig not in links[old.sig]["extended_to"]:
@@ -80,8 +92,6 @@ def _copy(old: tp.Any, new: tp.Any, done: int) -> None:
         card = schema.load(schema.RunCard, old.folder / CARD)
         schema.save(dataclasses.replace(card, signature=new.sig, name=experiments.get_name(new), argv=list(new.argv),
                                         epochs=new.cfg.epochs), new.folder / CARD)
-    # Of the two checkpoints the one that was looked at is the newest that can be read.
-    newest = NEWEST if position_in(old.folder / NEWEST) else PREVIOUS
     for name, target in ((HISTORY, HISTORY), (BEST, BEST), (newest, NEWEST)):
         if (old.folder / name).exists():
             with open(old.folder / name, "rb") as source, atomic(new.folder / target) as copy:

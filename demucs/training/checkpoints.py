@@ -4,6 +4,7 @@ The newest is `checkpoint.th`, the one before `checkpoint_previous.th`. A file a
 newest cannot be read (a disk lost power after the rename) the run goes on from the one before.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -14,7 +15,8 @@ from pathlib import Path
 import torch
 
 from ..errors import PackageError, TrainingError
-from .state import read_checkpoint, write_checkpoint
+from .lock import still_locked
+from .state import NewerFormatError, read_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +44,35 @@ class Checkpoints:
         self._damaged = False                # the newest cannot be read, and must not take the place of the one before
         self._thread: tp.Optional[threading.Thread] = None
         self._error: tp.Optional[TrainingError] = None
+        self._locked = still_locked(folder)
+
+    def require_ours(self) -> None:
+        """Raises TrainingError where the folder was moved or deleted since the training began, which would go on in a folder
+        that it made anew, beside whoever else does."""
+        if self._locked and not still_locked(self.folder):
+            raise TrainingError(f"{self.folder} was moved, deleted or cleared while it was trained, so this training ends; "
+                                f"nothing is written there any more. What was saved before is where the folder is now.")
 
     def save(self, package: tp.Mapping[str, tp.Any], *, keep_as: tp.Optional[str] = None) -> None:
         """Take a snapshot of `package` now and write it in the background, after the one before is written. `keep_as` is
         the name of a further file for the same content, which stays.
 
         Raises:
-            TrainingError: where the one before could not be written.
+            TrainingError: where neither the one before nor this one could be written, or the folder is another.
         """
         begin = time.monotonic()
-        self.wait()
+        self.require_ours()
+        try:
+            self.wait()
+            failed = False
+        except TrainingError as error:           # the disk may have room again
+            logger.warning("%s", error)
+            failed = True
         frozen = snapshot(dict(package))
         self._thread = threading.Thread(target=self._write, args=(frozen, keep_as), name="checkpoint")
         self._thread.start()
+        if failed:
+            self.wait()
         self.seconds_stalled += time.monotonic() - begin
 
     def wait(self) -> None:
@@ -71,16 +89,25 @@ class Checkpoints:
             fresh = self.folder / (NEWEST + ".new")
             write_checkpoint(package, fresh)
             if keep_as is not None:      # once the newest says that the epoch is done, nobody comes back for this
-                write_checkpoint(package, self.folder / keep_as)
+                self._keep(package, fresh, self.folder / keep_as)
             if (self.folder / NEWEST).exists() and not self._damaged:
                 self._keep_previous()
             os.replace(fresh, self.folder / NEWEST)
             self._damaged = False
         except TrainingError as error:
             self._error = error
-        except OSError as error:
-            self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {error}. The checkpoint before it is "
-                                        f"untouched; free some space and start the run again, it continues from there.")
+        except Exception as error:       # whatever it is, who saves has to hear of it
+            self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {error or type(error).__name__}. The "
+                                        f"checkpoint before it is untouched; free some space and start the run again, it "
+                                        f"continues from there.")
+
+    def _keep(self, package: tp.Mapping[str, tp.Any], fresh: Path, path: Path) -> None:
+        """Give the file `fresh` a second name, which needs no room."""
+        try:
+            path.unlink(missing_ok=True)
+            os.link(fresh, path)
+        except OSError:                  # no links on this file system
+            write_checkpoint(package, path)
 
     def _keep_previous(self) -> None:
         """Call the newest one the one before, too: at no moment is there none called the newest."""
@@ -97,15 +124,32 @@ class Checkpoints:
         """The newest checkpoint that can be read, and its file; None where there is none.
 
         Raises:
-            PackageError: where there are some, and none can be read.
+            PackageError: where there are some, and none can be read, or the newest is of a newer version.
         """
+        if self._locked:
+            self._clean()
         found = [path for path in (self.folder / NEWEST, self.folder / PREVIOUS) if path.exists()]
         for path in found:
             try:
                 return read_checkpoint(path), path
+            except NewerFormatError:
+                raise
             except PackageError as error:
                 if path == found[-1]:
-                    raise
+                    raise PackageError(f"{error}. {self._others()}") from error
                 self._damaged = True
                 logger.warning("%s. Going on from the one before, %s.", error, PREVIOUS)
         return None
+
+    def _others(self) -> str:
+        kept = sorted(path.name for path in self.folder.glob("checkpoint_*.th") if path.name != PREVIOUS)
+        if not kept:
+            return "There is no other one: start the training anew with --clear"
+        return f"To go on from one that was kept ({', '.join(kept)}), copy it to {NEWEST}"
+
+    def _clean(self) -> None:
+        """Remove what a process left that was killed while it wrote."""
+        for pattern in (".*.tmp", NEWEST + ".new", NEWEST + ".second"):
+            for path in self.folder.glob(pattern):
+                with contextlib.suppress(OSError):
+                    path.unlink()

@@ -38,7 +38,16 @@ class Curves:
         self.wanted = wanted
         self.every = every
         self._writer: tp.Any = None
-        self._seen = Average()
+        self._known = False
+        self._seen = Average()           # what the last point of this epoch stands at
+
+    def state_dict(self) -> tp.Dict[str, tp.Any]:
+        return self._seen.state_dict()
+
+    def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
+        """Before `begin`, so that the next point says the same as without a stop. An empty one says nothing."""
+        self._seen = Average.restored([state] if state else [])
+        self._known = bool(state)
 
     def begin(self, step: int, average: Average, history: tp.Sequence[EpochRecord]) -> None:
         """The run begins, or goes on after the epochs of `history` and `step` steps, with these averages so far. Epochs
@@ -55,7 +64,10 @@ class Curves:
                                          purge_step=None if fresh else hidden)
         except OSError as error:
             self._give_up(error)
-        self._seen = Average() if trained else Average.restored([average.state_dict()])
+        if trained:
+            self._seen = Average()
+        elif not self._known:
+            self._seen = Average.restored([average.state_dict()])
         for number, record in enumerate(history if fresh else [], start=1):
             self.epoch(number, record)
 

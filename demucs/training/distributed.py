@@ -8,6 +8,7 @@ import datetime
 import logging
 import os
 import typing as tp
+import warnings
 
 import torch
 from torch import distributed, nn
@@ -38,7 +39,10 @@ class Group:
         if self.world_size == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices)
+        # Otherwise torch puts the gradients into another order after the first step of each process, and with three ranks
+        # or more the sums of a run that was stopped would be rounded elsewhere than those of one that was not.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True)
 
     def sum(self, values: tp.Sequence[float]) -> tp.List[float]:
         """Elementwise sums over the group, in float64."""

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 LOCK = "lock"
 PATIENCE = 20.       # seconds; a process that was killed just now may not be gone yet
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_handles: tp.Dict[Path, int] = {}       # of the locks that this process holds, by their folders
 
 
 def this_job() -> tp.Optional[str]:
@@ -52,9 +53,23 @@ def locked(folder: Path, *, patience: float = PATIENCE) -> tp.Iterator[None]:
                             f"writable, or move it to a file system that is, and start again.") from error
     try:
         _take(handle, path, patience)
+        _handles[folder.absolute()] = handle
         yield
     finally:
+        _handles.pop(folder.absolute(), None)
         os.close(handle)
+
+
+def still_locked(folder: Path) -> bool:
+    """Whether this process has locked what is called `folder` now: it may have been moved, or made anew. The file must not
+    be opened for that, since a process loses its lock with the first handle that it closes."""
+    handle = _handles.get(folder.absolute())
+    if handle is None:
+        return False
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(folder / LOCK))
+    except FileNotFoundError:
+        return False
 
 
 def _take(handle: int, path: Path, patience: float) -> None:

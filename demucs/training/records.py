@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import logging
 import os
 import platform
 import sys
@@ -16,10 +17,12 @@ from torch import nn
 from ..files import atomic
 from ..inference.packages import package, quantised
 from ..inference.runs.provenance import commit, now, packages, uncommitted, versions
-from ..schema import EpochRecord, RunCard, Session, load, save, save_history
+from ..schema import EpochRecord, ReleaseCard, RunCard, SchemaError, Session, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
 from .quantisation import Quantisation
+
+logger = logging.getLogger(__name__)
 
 BEST = "best.th"
 CARD = "run_card.json"
@@ -67,6 +70,7 @@ class RunRecorder:
         self.model = model
         self.quantisation = quantisation
         self.folder = folder
+        self.is_first = group.is_first
         self.first_epoch = 1
         self.begin = time.monotonic()
         self.started = now()
@@ -89,11 +93,31 @@ class RunRecorder:
             train_tracks=train_tracks, valid_tracks=valid_tracks, continued_from=continued_from, commit=commit(),
             versions=versions(), delta=None if delta is None else dict(delta), packages=packages())
 
-    def resume(self, epochs_done: int) -> None:
-        """This is a further session of a run that has `epochs_done` epochs behind it."""
-        self.first_epoch = epochs_done + 1
+    def resume(self, history: tp.Sequence[EpochRecord], best_epoch: int, best_state: tp.Optional[State]) -> None:
+        """This is a further session of a run that has the epochs of `history` behind it, of which number `best_epoch` had
+        the best weights. Where `best.th` has others, it is written again: a process that ended between that file and its
+        checkpoint repeats the epoch, perhaps to another end."""
+        self.first_epoch = len(history) + 1
+        if not self.is_first:
+            return
         if (self.folder / CARD).exists():
-            self.earlier = load(RunCard, self.folder / CARD).sessions
+            try:
+                self.earlier = load(RunCard, self.folder / CARD).sessions
+            except SchemaError as error:
+                logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, CARD)
+                os.replace(self.folder / CARD, self.folder / f"{CARD}.damaged")
+        if best_state is not None and best_epoch and not self._has_weights_of(history[:best_epoch]):
+            self._save_best(history[:best_epoch], best_state)
+
+    def _has_weights_of(self, history: tp.Sequence[EpochRecord]) -> bool:
+        """Whether `best.th` is that of the last epoch of `history`."""
+        path = self.folder / BEST
+        try:
+            card = load(ReleaseCard, path.with_suffix(".json"))
+        except (SchemaError, OSError):
+            return False
+        return path.exists() and (card.signature, card.epochs_done, card.valid) == (
+            self.constant["signature"], len(history), history[-1].valid)
 
     def publish(self, history: tp.Sequence[EpochRecord], best_state: tp.Optional[State]) -> None:
         """Write the records after an epoch or at an early end, and the best weights where they changed."""
@@ -105,12 +129,15 @@ class RunRecorder:
         card = RunCard(**self.constant, epochs_done=len(history), sessions=[*self.earlier, session])
         save(card, self.folder / CARD)
         if best_state is not None:
-            with swapped(self.model, best_state):
-                card = package.new_card(self.model, signature=self.constant["signature"], epochs_done=len(history),
-                                        epochs=self.constant["epochs"], valid=history[-1].valid,
-                                        argv=self.constant["argv"])
-                packed = quantised.packed(self.quantisation.quantizer) if self.quantisation else None
-                package.save(self.model, self.folder / BEST, card=card, quantizer_state=packed)
+            self._save_best(history, best_state)
+
+    def _save_best(self, history: tp.Sequence[EpochRecord], state: State) -> None:
+        with swapped(self.model, state):
+            card = package.new_card(self.model, signature=self.constant["signature"], epochs_done=len(history),
+                                    epochs=self.constant["epochs"], valid=history[-1].valid,
+                                    argv=self.constant["argv"])
+            packed = quantised.packed(self.quantisation.quantizer) if self.quantisation else None
+            package.save(self.model, self.folder / BEST, card=card, quantizer_state=packed)
 
     def _save_diff(self) -> str:
         """The file with what the code differed in from its commit: one for all sessions with the same difference."""

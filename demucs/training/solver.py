@@ -123,10 +123,10 @@ class Solver:
             for note in package[NOTES] + different:
                 logger.warning("%s: %s", path, note)
         self.position = Position.restored(package, self.group)
-        places = self.group.gather((len(self.history), self.position.step, sorted(self.position.candidates)))
-        if any(place != places[0] for place in places):
-            raise TrainingError(f"{path}: the processes read different checkpoints ({places}); the file system does not show "
-                                f"all nodes the same. Start the run again when it does.")
+        self._require_same(package, path)
+        self._require_same_songs(package, path)
+        if len(package.get("random_states", ())) == self.group.world_size:
+            self.curves.load_state_dict(package.get("curves") or {})
         where = f"in epoch {len(self.history) + 1}, after step {self.position.step}" if self.position.step else \
             f"after epoch {len(self.history)}"
         logger.info("Continuing %s, from %s", where, path)
@@ -153,6 +153,33 @@ class Solver:
             raise error
         return found
 
+    def _require_same(self, package: tp.Mapping[str, tp.Any], path: Path) -> None:
+        """All ranks have read the same file. Raises TrainingError where it was replaced in between."""
+        position = package.get("position") or {}
+        places = self.group.gather((len(package.get("history", ())), position.get("step"),
+                                    sorted(position.get("candidates", ())), sorted(position.get("tested", ()))))
+        if any(place != places[0] for place in places):
+            raise TrainingError(f"{path}: the processes read different checkpoints ({places}): it was replaced in between, or "
+                                f"the file system does not show all nodes the same. Start the run again.")
+
+    def _require_same_songs(self, package: tp.Mapping[str, tp.Any], path: Path) -> None:
+        """Raises TrainingError where an epoch would go on with other examples than it began with."""
+        before, now = package.get("examples"), self.train.sampler.size
+        if before in (None, now):
+            return
+        if self.position.step and self.position.trained is None:
+            raise TrainingError(f"{path}: epoch {len(self.history) + 1} began with {before} training examples, now there are "
+                                f"{now}: songs were added, removed or replaced in dset.musdb or dset.wav. Bring back those "
+                                f"that were there; for the new ones start an experiment with continue_from=SIG.")
+        logger.warning("%s: the run had %d training examples so far, from here on it has %d: songs were added, removed or "
+                       "replaced", path, before, now)
+
+    def best_epoch(self) -> int:
+        """The epoch whose weights are the best ones, counted from 1; 0 where there is none yet."""
+        return max((number for number, record in enumerate(self.history, start=1)
+                    if self.always_newest or self.selection.value(record.valid) == record.best),
+                   default=0)
+
     def start_from(self, checkpoint: Path, *, best: bool, optimizer: bool) -> None:
         """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for.
 
@@ -160,6 +187,7 @@ class Solver:
             PackageError: where nothing in the checkpoint fits.
         """
         package = read_checkpoint(checkpoint)
+        self._require_same(package, checkpoint)
         state = package.get("best_state" if best else "state")
         if not isinstance(state, dict):
             raise PackageError(f"{checkpoint}: holds no {'best' if best else 'last'} weights; no epoch of it has finished")
@@ -194,7 +222,8 @@ class Solver:
             raise
         finally:
             self.curves.close()
-            with contextlib.suppress(TrainingError):     # the one that is being written: the run is locked only until here
+            # The one that is being written: the run is locked only until here.
+            with contextlib.suppress(TrainingError), self.watchdog.watching():
                 self.checkpoints.wait()
         self.status.write("done")
 
@@ -204,6 +233,7 @@ class Solver:
         else:
             self.status.begin(len(self.history), self.position.step)
             self.curves.begin(self.position.step, self.position.average, self.history)
+            self._publish(len(self.history), False)      # what is on record of a session that ends before an epoch does
         with self.requests.listening(), self.watchdog.watching():
             self.status.progress(len(self.history), self.position.step, self.history)
             while len(self.history) < self.epochs:
@@ -239,7 +269,8 @@ class Solver:
 
         candidates = position.candidates
         if "main" not in candidates:
-            candidates["main"] = self.valid.run(epoch, "main", between=self._go_on)
+            with self._weights({}):      # they may be rounded in between
+                candidates["main"] = self.valid.run(epoch, "main", between=self._leave)
         for name, average in self.averages.items():
             if name not in candidates:
                 self._go_on()
@@ -326,6 +357,7 @@ class Solver:
     def _publish(self, epoch: int, best_changed: bool) -> None:
         if not self.group.is_first:
             return
+        self.checkpoints.require_ours()
         try:
             self.publish(self.history, self.best_state if best_changed else None)
         except OSError as error:
@@ -338,7 +370,8 @@ class Solver:
         entries = self.position.entries(self.group)
         if self.group.is_first:
             self.curves.flush()
-            self.checkpoints.save({**self.registry.collect(), "format": FORMAT, **entries}, keep_as=keep_as)
+            self.checkpoints.save({**self.registry.collect(), "format": FORMAT, "curves": self.curves.state_dict(),
+                                   "examples": self.train.sampler.size, **entries}, keep_as=keep_as)
         self.saved = time.monotonic()
 
     def _finish(self) -> None:

@@ -7,6 +7,7 @@ configuration is an object of omegaconf: see `inference.packages.pickled`.
 
 import random
 import typing as tp
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from ..inference.packages import pickled, published
 
 NOTES = "notes"     # what of a checkpoint of another program could not be taken over
 FORMAT = 1          # of our checkpoints, their entry "format"; the first ones lack it
+
+
+class NewerFormatError(PackageError):
+    """A checkpoint of a newer version of this program, which is not damaged."""
 
 
 class StateRegistry:
@@ -82,11 +87,14 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
             that Demucs writes.
     """
     package = pickled.read(path)
+    damaged = damaged_part(path)
+    if damaged is not None:
+        raise PackageError(f"{path}: damaged: {damaged} in it has another checksum than when it was written")
     if not isinstance(package, dict):
         raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
     if not published.is_checkpoint(package):
         if package.get("format", FORMAT) != FORMAT:
-            raise PackageError(f"{path}: was written in format {package['format']!r} by a newer version of this program, "
+            raise NewerFormatError(f"{path}: was written in format {package['format']!r} by a newer version of this program, "
                                f"which reads format {FORMAT}; go on with that version")
         return {**package, NOTES: []}
     settings = pickled.plain(package["args"], path)
@@ -99,6 +107,16 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
     if isinstance(quantisation, dict) and (quantisation.get("diffq") or quantisation.get("qat")):
         notes.append("it was trained for quantisation; which weights that means follows from the settings of this run")
     return {**package, "args": settings, NOTES: notes}
+
+
+def damaged_part(path: Path) -> tp.Optional[str]:
+    """Name of a part of a checkpoint whose bytes are not those that were written, if any: torch does not look. None, too,
+    for a file that is missing or cut short, which its reader says."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip()
+    except Exception:                # whatever a damaged archive leads to
+        return None
 
 
 def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp.Any]) -> tp.List[str]:

@@ -128,7 +128,7 @@ class StatusFile:
 
     def write(self, state: str, reason: str = "") -> None:
         """State and reason as in `RunStatus`."""
-        if not self.group.is_first:
+        if not self.group.is_first or not self.path.parent.exists():      # it may have been moved or deleted
             return
         if state != "running":
             self._end(state, reason)
