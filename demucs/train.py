@@ -314,6 +314,11 @@ def main(cfg: tp.Any) -> None:
     prepare_signals()
     rank = int(os.environ.get("RANK", 0))
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
+    expected = os.environ.get("DEMUCS_EXPECTED_SIGNATURE", xp.sig)
+    if xp.sig != expected:
+        logger.error("these settings are experiment %s, but they were submitted as %s, which other jobs may rely on: the "
+                     "configuration that they override has changed since. Submit them again.", xp.sig, expected)
+        sys.exit(2)
     try:
         config = read(OmegaConf.to_container(cfg, resolve=True))
         if config.misc.show:

@@ -59,11 +59,17 @@ read_cluster_file() {
         [[ -f $file ]] || fail "DEMUCS_CLUSTER names no file: $DEMUCS_CLUSTER"
         export DEMUCS_CLUSTER=$file
     fi
-    [[ -f $file ]] || return 0
-    set +eu   # files of others, and the modules and conda they call, are not written for these
-    # shellcheck source=/dev/null
-    source "$file"
-    set -eu
+    if [[ -f $file ]]; then
+        set +eu   # files of others, and the modules and conda they call, are not written for these
+        # shellcheck source=/dev/null
+        source "$file"
+        set -eu
+    fi
+    # Jobs run in a copy of the code, from where a relative path leads elsewhere.
+    if [[ ${DEMUCS_MUSDB:-/} != /* ]]; then
+        if [[ -d $DEMUCS_MUSDB ]]; then DEMUCS_MUSDB=$PWD/$DEMUCS_MUSDB; else DEMUCS_MUSDB=$repository/$DEMUCS_MUSDB; fi
+        export DEMUCS_MUSDB
+    fi
 }
 
 # ------------------------------------------------------------------------------------------------ checks of arguments
@@ -331,6 +337,7 @@ leave_the_end_to_us() {
 train() {
     signature=$1
     shift
+    [[ -z $signature ]] || export DEMUCS_EXPECTED_SIGNATURE=$signature
     leave_the_end_to_us
     if [[ $mode != job || -n $dry_run ]]; then
         run_tasks "$@"

@@ -43,10 +43,17 @@ words_of() {
 }
 
 submitted=()
+# However this script ends before all is submitted, nothing of it stays in the queue.
 undo() {
-    [[ ${#submitted[@]} -eq 0 ]] || scancel "${submitted[@]}" || true
-    fail "a step could not be submitted; its reason stands above, and the others are cancelled"
+    [[ ${#submitted[@]} -gt 0 ]] || return 0
+    say "Not all steps could be submitted; the others are cancelled: ${submitted[*]}" >&2
+    scancel "${submitted[@]}" || true
 }
+trap undo EXIT
+trap 'exit 130' INT TERM HUP
+
+[[ ${DEMUCS_EVALUATE_JOBS:=10} =~ ^[1-9][0-9]{0,3}$ ]] \
+    || fail "DEMUCS_EVALUATE_JOBS is how many jobs evaluate together, a number from 1 on, not '$DEMUCS_EVALUATE_JOBS'"
 
 # step NAME OPTIONS... -- SCRIPT ARGUMENTS...: sets `id` to that of a new job.
 step() {
@@ -60,7 +67,7 @@ step() {
         submit_command 2>&1 || fail "Slurm would not run this step"
     else
         command=(sbatch --parsable "${command[@]:1}")
-        id=$(submit_command) || undo
+        id=$(submit_command) || fail "this step could not be submitted: $title; its reason stands above"
         id=${id%%;*}     # with several clusters: ID;CLUSTER
         submitted+=("$id")
         printf '    %-9s job %s\n' "$title" "$id"
@@ -79,8 +86,9 @@ choose_songs() {
     songs=()
     for song in "${DEMUCS_MUSDB:-$repository/datasets/musdbhq}"/test/*/mixture.wav; do
         [[ -f $song && ${#songs[@]} -lt 2 ]] || continue
-        mkdir -p "$repository/separated/songs"
         songs+=("$repository/separated/songs/$(basename "$(dirname "$song")").wav")
+        [[ -z $dry_run$test_only ]] || continue
+        mkdir -p "$repository/separated/songs"
         ln -sfn "$(realpath "$song")" "${songs[-1]}"
     done
     [[ ${#songs[@]} -gt 0 ]] || say "Note: no song to separate in ${DEMUCS_MUSDB:-datasets/musdbhq}/test"
@@ -97,7 +105,7 @@ on_the_cluster() {   # TRAINING ARGUMENTS...
     step release "--job-name=$signature-release" "${waits[@]}" -- "$code/slurm_scripts/slurm_release.sh" "$signature"
     release=$id
     after "afterok:$release"
-    step evaluate "--job-name=$signature-evaluate" "${waits[@]}" "--array=0-$(( ${DEMUCS_EVALUATE_JOBS:-10} - 1 ))" \
+    step evaluate "--job-name=$signature-evaluate" "${waits[@]}" "--array=0-$((DEMUCS_EVALUATE_JOBS - 1))" \
         -- "$code/slurm_scripts/evaluate_slurm.sh" "$signature"
     evaluate=$id
     evaluations+=("$evaluate")
@@ -142,9 +150,12 @@ if [[ $mode == submit ]]; then
     parents=$(IFS=:; echo "${evaluations[*]}")
     if [[ ${#signatures[@]} -eq 1 ]]; then after "afterok:$parents"; else after "afterany:$parents"; fi
     step report "--job-name=${signatures[0]}-report" "${waits[@]}" -- "$code/slurm_scripts/report_slurm.sh" "${signatures[@]}"
+    submitted=()
     [[ -n $dry_run$test_only ]] || say "The report will be demucs_results/report.html; python3 -m tools.runs shows how it goes"
 elif [[ -z $dry_run ]]; then
     [[ ${#failed[@]} -lt ${#signatures[@]} ]] || fail "no training came to its end"
-    bash "$scripts/report_slurm.sh" --local "${signatures[@]}"
+    status=0
+    bash "$scripts/report_slurm.sh" --local "${signatures[@]}" || status=$?
     [[ ${#failed[@]} -eq 0 ]] || fail "these did not come to their end: ${failed[*]}"
+    exit "$status"
 fi

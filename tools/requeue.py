@@ -255,6 +255,8 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
         ) -> tp.Tuple[Verdict, str]:
     """What becomes of the job, noted for its next start."""
     last = attempts(folder)
+    if last.get("job") != all_starts(chain):         # of another job, which was refused since: it cannot be told
+        last = {}
     start, now = last.get("start"), progress(folder)
     progressed = further(now, start)
     fruitless = 0 if progressed or preempted else last.get("fruitless", 0) + 1

@@ -6,6 +6,7 @@ process is gone), failed, damaged (files that cannot be read), stopped (goes on 
 """
 
 import argparse
+import io
 import os
 import shutil
 import sys
@@ -32,8 +33,11 @@ def show(args: argparse.Namespace, slurm: overview.Slurm) -> None:
     folder = args.outputs / "xps"
     found = overview.rows(folder, slurm=slurm)
     selected = chosen(found, args)
+    notes = [*slurm.notes] if folder.is_dir() else [*slurm.notes, f"there is no folder {folder} here"]
     if args.json:
         print(overview.as_json(selected), flush=True)
+        for note in notes:
+            print(f"Note: {note}", file=sys.stderr)
         return
     watched = args.watch is not None
     terminal = sys.stdout.isatty()
@@ -44,7 +48,7 @@ def show(args: argparse.Namespace, slurm: overview.Slurm) -> None:
     else:
         lines.append(f"no experiments in {folder}" if not found else
                      f"none of {len(found)} experiments in {folder} is asked for (--all shows those that never ran)")
-    lines += [f"Note: {note}" for note in slurm.notes]
+    lines += [f"Note: {note}" for note in notes]
     print((CLEAR if watched and terminal else "") + "\n".join(lines) + ("\n" if watched else ""), flush=True)
 
 
@@ -75,6 +79,8 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
     args = parser.parse_args(argv)
     slurm = overview.Slurm()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")       # settings and reasons hold any letters
     try:
         show(args, slurm)
         while args.watch is not None:
@@ -86,7 +92,7 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # `| head` has seen enough
         return 0
     except OSError as error:
-        print(f"error: {args.outputs / 'xps'}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename or 'cannot write the table'}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,14 +1,17 @@
 """The signature of an experiment before anything runs: `python3 -m tools.signature [-f SIG] [KEY=VALUE...]`.
 
-It is the name of the folder in outputs/xps. Exits with 1 for settings that do not exist, with 3 where the packages that
-tell it are not installed (on a login node, perhaps).
+It is the name of the folder in outputs/xps. Exits with 1 for settings that do not exist or cannot be, with 3 where the
+packages that tell it are not installed (on a login node, perhaps) and no experiment was started with these overrides.
 """
 
 import argparse
 import json
+import re
 import sys
 import typing as tp
 from pathlib import Path
+
+from demucs.errors import DemucsError
 
 EXPERIMENTS = Path("outputs") / "xps"
 
@@ -22,24 +25,38 @@ def simplified(argv: tp.Sequence[str]) -> tp.List[str]:
 
 
 def known(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.Optional[str]:
-    """The experiment that was started with these overrides before: reading that is faster than composing settings."""
+    """The experiment that was started with these overrides before, if there is just one. The configuration that they
+    override may have changed since."""
     wanted = simplified(argv)
+    found = []
     for path in experiments.glob("*/.argv.json"):
         try:
-            if json.loads(path.read_text()) == wanted:
-                return path.parent.name
+            if re.fullmatch("[0-9a-f]{8}", path.parent.name) and json.loads(path.read_text()) == wanted:
+                found.append(path.parent.name)
         except (OSError, ValueError):
             continue
-    return None
+    return found[0] if len(found) == 1 else None
 
 
 def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None) -> str:
-    """Of these overrides, on top of those of the experiment `base`. Ends the program where one of them is wrong."""
-    found = known(argv) if base is None else None
-    if found is not None:
+    """Of these overrides, on top of those of the experiment `base`. Ends the program where a key does not exist.
+
+    Raises:
+        ConfigError: for a value that cannot be.
+    """
+    try:
+        from omegaconf import OmegaConf
+
+        from demucs.config import read
+        from demucs.train import main as experiments
+    except ImportError:
+        found = known(argv) if base is None else None
+        if found is None:
+            raise
         return found
-    from demucs.train import main as experiments
-    return experiments.get_xp([*(experiments.get_argv_from_sig(base) if base else []), *argv]).sig
+    xp = experiments.get_xp([*(experiments.get_argv_from_sig(base) if base else []), *argv])
+    read(tp.cast(tp.Dict[str, tp.Any], OmegaConf.to_container(xp.cfg, resolve=True)))
+    return str(xp.sig)
 
 
 def main() -> int:
@@ -53,6 +70,9 @@ def main() -> int:
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
+    except DemucsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

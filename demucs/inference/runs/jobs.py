@@ -19,18 +19,23 @@ MOST_LOOKUPS = 10      # jobs that are asked for one by one
 SIGNATURE = re.compile(r"(?<![0-9A-Za-z])(?<!_array_)[0-9a-f]{8}(?![0-9A-Za-z])")    # Dora names arrays by another hash
 SCRIPT = re.compile(r"^\s*(?:/.*?\.sh|\S+)(?=\s|$)")    # with its path, in which there may be spaces
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+# Scripts and names of jobs that use what a training has made.
+USERS = frozenset(("slurm_release.sh", "evaluate_slurm.sh", "slurm_separate.sh", "report_slurm.sh"))
+USER = re.compile(r"[0-9a-f]{8}-(release|evaluate|separate|report)")
 GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
         "OUT_OF_MEMORY", "REVOKED")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job of the queue or of the past. `signatures` are those that its name, comment or arguments hold."""
+    """A job of the queue or of the past. `signatures` are those that its name, comment or arguments hold. It `trains`
+    them, or uses what their trainings have made."""
     number: str
     state: str               # Slurm's word
     reason: str = ""         # why it waits, or its exit code
     name: str = ""
     signatures: tp.FrozenSet[str] = frozenset()
+    trains: bool = True
 
     @property
     def waits(self) -> bool:
@@ -65,7 +70,9 @@ class Slurm:
             number, state, reason, name, comment, command = (line.split(SEPARATOR) + [""] * len(QUEUE))[:len(QUEUE)]
             # The folder of a script may be named like a signature: copies of the code are named by hashes, too.
             words = f"{name} {comment} {SCRIPT.sub('', command)}"
-            found.append(Job(number.strip(), state, reason, name, frozenset(SIGNATURE.findall(words))))
+            script = SCRIPT.match(command)
+            trains = USER.fullmatch(name) is None and os.path.basename(script[0] if script else "").strip() not in USERS
+            found.append(Job(number.strip(), state, reason, name, frozenset(SIGNATURE.findall(words)), trains))
         return found
 
     def past(self, numbers: tp.Sequence[str]) -> tp.Dict[str, Job]:

@@ -61,7 +61,7 @@ def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunR
                        and one.status.state == "running" and one.status.job not in listed]) if queue is not None else {}
     found = [one.row(queue, past) for one in read]
     known = {row.signature for row in found}
-    for job in queue or ():
+    for job in sorted(queue or (), key=lambda job: (not job.trains, job.waits)):
         for signature in sorted(job.signatures - known):
             known.add(signature)
             found.append(RunRow(signature, "queued" if job.waits else "starting", str(job), job=job.number))
@@ -83,13 +83,23 @@ def _descending(value: tp.Optional[float]) -> tp.Tuple[bool, float]:
     return value is None, -(value or 0.)
 
 
+def _load_status(path: Path) -> RunStatus:
+    """Raises SchemaError where the status is damaged."""
+    status = schema.load(RunStatus, path)
+    for name in ("state", "reason", "job", "host", "started", "updated"):
+        value = getattr(status, name)
+        if not isinstance(value, str) and (name, value) != ("job", None):
+            raise SchemaError(f"{path}: {name} is {value!r} and no text")
+    return status
+
+
 class _Folder:
     """What lies in a run's folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.damage: tp.List[str] = []
-        self.status: tp.Optional[RunStatus] = self._read(STATUS, lambda path: schema.load(RunStatus, path))
+        self.status: tp.Optional[RunStatus] = self._read(STATUS, _load_status)
         self.age: tp.Optional[float] = None
         try:
             self.age = max(0., time.time() - (folder / STATUS).stat().st_mtime)
@@ -151,7 +161,7 @@ class _Folder:
 
     def _state(self, queue: tp.Optional[tp.Sequence[Job]], past: tp.Mapping[str, Job]) -> tp.Tuple[str, str]:
         status = self.status
-        own = [job for job in queue or () if self.folder.name in job.signatures
+        own = [job for job in queue or () if job.trains and self.folder.name in job.signatures
                or status is not None and job.number == status.job]
         waiting = next((job for job in own if job.waits), None)
         active = next((job for job in own if not job.waits), None)
@@ -225,8 +235,12 @@ def last_line(path: Path) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    found = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return "".join(letter for letter in found if letter.isprintable())
+    return one_line(next((line for line in reversed(lines) if any(map(str.isalnum, line))), ""))
+
+
+def one_line(text: str) -> str:
+    """What a terminal can show of a text from elsewhere, in a line."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
 def duration(seconds: float) -> str:
@@ -253,11 +267,11 @@ def table(found: tp.Sequence[RunRow], width: int) -> str:
     for index, line in enumerate(cells):
         text = "  ".join(cell.rjust(size) if head in TO_THE_RIGHT else cell.ljust(size)
                          for cell, size, head in zip(line, widths, HEADS))
-        settings = "SETTINGS" if index == 0 else " ".join(found[index - 1].argv)
+        settings = "SETTINGS" if index == 0 else one_line(" ".join(found[index - 1].argv))
         lines.append(_cut(f"{text}  {settings}".rstrip(), width))
         if index > 0:
             row = found[index - 1]
-            below = [row.why] if row.why else []
+            below = [one_line(row.why)] if row.why else []
             if row.log and row.state not in ("done", "new", "queued") and not (row.why and row.why in row.log):
                 below.append(row.log)
             lines += [_cut(f"    {text}", width) for text in below]
@@ -275,7 +289,7 @@ def _cells(row: RunRow) -> tp.List[str]:
     hours = number(row.gpu_hours, ".1f")
     return [row.signature, row.state, f"{done}/{row.epochs}" if row.epochs else done, number(row.best_nsdr, ".3f"),
             number(row.seconds_per_step, ".3g"), "-" if row.eta is None else duration(row.eta),
-            str(row.restarts) if row.sessions else "-", hours if row.gpu_hours_exact else f"<{hours}",
+            str(row.restarts) if row.sessions else "-", hours if row.gpu_hours_exact or row.gpu_hours is None else f"<{hours}",
             "-" if row.age is None else duration(row.age)]
 
 
