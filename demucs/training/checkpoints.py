@@ -97,7 +97,7 @@ class Checkpoints:
         except TrainingError as error:
             self._error = error
         except Exception as error:       # whatever it is, who saves has to hear of it
-            self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {error or type(error).__name__}. The "
+            self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {str(error) or type(error).__name__}. The "
                                         f"checkpoint before it is untouched; free some space and start the run again, it "
                                         f"continues from there.")
 

@@ -34,6 +34,7 @@ if __name__ == "__main__":
 from training.conftest import write_track   # noqa: E402
 
 from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
+from demucs.inference.runs.provenance import commit   # noqa: E402
 from demucs.training.state import read_checkpoint   # noqa: E402
 
 STEPS = 3             # of an epoch
@@ -454,7 +455,8 @@ def main() -> None:
         chaos.compare()
         text = (f"{len(chaos.blows())} blows in {chaos.epochs} epochs of {STEPS} steps; every bit of weights, averages, "
                 f"optimiser and history is that of the training left alone. {platform.processor() or platform.machine()}, "
-                f"{os.cpu_count()} cores, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}.\n\n{chaos.summary()}")
+                f"{os.cpu_count()} cores, torch {torch.__version__}, commit {commit()[:8]}, {time.strftime('%Y-%m-%d')}."
+                f"\n\n{chaos.summary()}")
         print(f"{text}\n\n{time.monotonic() - begin:.0f} s in this call")
         if args.figures:
             write_figures(text, args.figures)

@@ -244,6 +244,24 @@ def test_pipeline_without_slurm_runs_all_steps_in_turn(no_slurm, tmp_path):
     assert len(no_slurm.records()) == len(words) + 1
 
 
+def test_a_number_of_jobs_that_is_none_is_told_before_anything_is_submitted(no_slurm):
+    for number in ("abc", "0", "-1"):
+        result = no_slurm.script("pipeline_slurm.sh", "5", DEMUCS_EVALUATE_JOBS=number)
+        assert result.returncode == 2 and f"a number from 1 on, not '{number}'" in result.stderr
+    assert no_slurm.records() == []
+
+
+def test_where_the_songs_are_does_not_depend_on_where_the_job_runs(no_slurm, tmp_path):
+    (tmp_path / "my songs").mkdir()
+    for number, (cwd, place, expected) in enumerate([
+            (tmp_path, "my songs", tmp_path / "my songs"), (tmp_path, "datasets/x", no_slurm.root / "datasets" / "x"),
+            (None, "/else where", "/else where")]):
+        result = no_slurm.script("train_slurm.sh", "5", f"seed={number}", cwd=cwd, DEMUCS_MUSDB=place)
+        assert result.returncode == 0, result.stderr
+        record, = (record for record in no_slurm.records() if f"seed={number}" in record["argv"])
+        assert record["env"]["DEMUCS_MUSDB"] == str(expected)
+
+
 def test_a_failing_process_stops_the_others(no_slurm):
     started = time.monotonic()
     result = no_slurm.script("train_slurm.sh", "5", DEMUCS_LOCAL_TASKS="3", TEST_FAIL_RANK="1", TEST_SLEEP="50")

@@ -385,3 +385,53 @@ def test_the_sample_in_the_documentation(outputs, repository, monkeypatch, capsy
     sample = capsys.readouterr().out
     page = (repository / "docs" / "runs.md").read_text()
     assert f"```\n{sample}```\n" in page, sample
+
+
+def test_jobs_that_use_a_training_do_not_say_how_it_stands(outputs):
+    """The report of a sweep waits for all of them while one has failed; an evaluation runs beside one that is stopped."""
+    report = jobs.Job("9", "PENDING", "Dependency", "cafe0001-report", frozenset({"cafe0001", "cafe0002"}), trains=False)
+    evaluation = jobs.Job("8", "RUNNING", "None", "demucs-evaluate", frozenset({"cafe0002"}), trains=False)
+    write_run(outputs, "cafe0001", "failed", reason="the loss is not finite")
+    write_run(outputs, "cafe0002", "stopped", reason="SIGTERM")
+    found = {row.signature: (row.state, row.why) for row in overview.rows(outputs / "xps", slurm=Queue([report, evaluation]))}
+    assert found == {"cafe0001": ("failed", "the loss is not finite"), "cafe0002": ("stopped", "SIGTERM")}
+    # Before its folder is there, a run stands as the job does that trains it.
+    trains = job("7", "RUNNING", "None", "cafe0003")
+    release = jobs.Job("6", "PENDING", "Dependency", "cafe0003-release", frozenset({"cafe0003"}), trains=False)
+    row = {row.signature: row for row in overview.rows(outputs / "xps", slurm=Queue([release, trains]))}["cafe0003"]
+    assert (row.state, row.job) == ("starting", "7")
+
+
+@pytest.mark.parametrize("name, command, trains", [
+    ("cafe0001", "/x/slurm_scripts/train_slurm.sh 180", True), ("demucs-continue", "/x/continue_run_slurm.sh cafe0001", True),
+    ("demucs_cafe0001", "/x/submission_file_3f.sh", True), ("cafe0001-report", "/x/report_slurm.sh cafe0001", False),
+    ("mine", "/a b/evaluate_slurm.sh cafe0001", False), ("cafe0001-separate", "(null)", False)])
+def test_which_jobs_train(tmp_path, monkeypatch, name, command, trains):
+    monkeypatch.setenv("PATH", commands(tmp_path / "bin", squeue=f"{LINE} 7 PENDING None '{name}' '' '{command}'"))
+    (found,) = jobs.Slurm().queue()
+    assert found.trains == trains
+
+
+@pytest.mark.parametrize("wrong", [{"job": 5}, {"reason": 7}, {"host": None}, {"updated": 3}])
+def test_a_status_with_wrong_types_is_damaged(outputs, capsys, wrong):
+    folder = write_run(outputs, "cafe0001", "running")
+    path = folder / "status.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
+    assert tool.main(["--outputs", str(outputs)]) == 0
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_texts_of_others_are_one_line(outputs, capsys):
+    write_run(outputs, "cafe0001", "failed", reason="first\nsecond \x1b[2J", argv=("a=b\nc",),
+              log="the last words\n-----------")
+    assert tool.main(["--outputs", str(outputs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("a=b c") and "\x1b" not in "".join(lines)
+    assert lines[2] == "    first second [2J" and lines[3] == "    the last words"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
+    assert tool.main(["--json", "--outputs", str(tmp_path / "nowhere")]) == 0
+    said = capsys.readouterr()
+    assert isinstance(json.loads(said.out), list)
+    assert f"no folder {tmp_path / 'nowhere' / 'xps'}" in said.err

@@ -95,6 +95,16 @@ def test_a_run_folder_that_cannot_be_written_is_told_in_one_line(songs, tmp_path
             pass
 
 
+def test_another_experiment_than_the_job_was_submitted_as(songs, tmp_path, monkeypatch):
+    """Release and evaluation wait for the one that was named."""
+    monkeypatch.setenv("DEMUCS_EXPECTED_SIGNATURE", "deadbeef")
+    refused = run(songs, tmp_path, *SHORT)
+    output, _ = refused.communicate(timeout=120)
+    assert refused.returncode == 2 and "but they were submitted as deadbeef" in output
+    (folder,) = (tmp_path / "outputs" / "xps").iterdir()
+    assert not (folder / "checkpoint.th").exists() and not (folder / "status.json").exists()
+
+
 def test_two_trainings_of_one_run(songs, tmp_path):
     """The second gives up, and leaves the first and its records alone."""
     overrides = ("epochs=1000", "max_batches=1")

@@ -117,3 +117,23 @@ def test_a_full_disk_costs_the_curves_only(tmp_path, caplog):
     drawn.flush()
     drawn.close()
     assert caplog.text.count("cannot write curves") == 1
+
+
+def test_a_point_after_a_stop_is_the_mean_since_the_one_before_it(tmp_path):
+    """Not since the stop."""
+    def draw(folder, stop):
+        drawn, average = curves.Curves(folder, steps=9, wanted=True, every=4), Average()
+        drawn.begin(0, average, [])
+        for done in range(1, 9):
+            if done == stop:
+                state = drawn.state_dict()
+                drawn.close()
+                drawn = curves.Curves(folder, steps=9, wanted=True, every=4)
+                drawn.load_state_dict(state)
+                drawn.begin(done - 1, average, [])
+            average.add({"loss": float(done ** 2)}, 2)
+            drawn.step(0, done, average)
+        drawn.close()
+        return points(folder)["step/loss"]
+    expected = [(4, (1 + 4 + 9 + 16) / 4), (8, (25 + 36 + 49 + 64) / 4)]
+    assert [draw(tmp_path / f"{stop}", stop) for stop in (0, 2, 3, 5, 6, 8)] == [expected] * 6

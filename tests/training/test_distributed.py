@@ -101,6 +101,15 @@ def test_a_run_goes_on_with_another_number_of_processes(songs, tmp_path, more):
     assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
 
 
+def test_three_processes_end_with_the_same_bits_however_often_they_are_started(songs, tmp_path):
+    """The sum over two is the same in any order; over three it is rounded as the order has it."""
+    argv = ["epochs=2", "batch_size=6"]
+    ranks, metrics = train(songs, tmp_path / "straight", 3, *argv)
+    start(songs, tmp_path / "again", 3, *argv, STOP_AT_A_SAVE="1")
+    others, same = train(songs, tmp_path / "again", 3, *argv)
+    assert all(np.array_equal(weights, ranks[0]) for weights in [*ranks, *others]) and np.array_equal(metrics, same)
+
+
 def test_all_processes_go_on_from_one_checkpoint(songs, tmp_path):
     """Where another process than the first cannot read the newest, none goes on; the first decides for all."""
     (alone,), _ = train(songs, tmp_path / "one", 1, "epochs=3")

@@ -126,16 +126,20 @@ def test_what_cannot_be_extended(train):
 
 def test_a_run_that_is_being_trained_is_not_copied(train):
     old, _ = train(epochs=1)
+    new = old.folder.parent / extend.extend(old.sig, 3, check=True)     # the other one may have no checkpoint yet
+    new.mkdir()
     code = ("import sys, time; from pathlib import Path; from demucs.training.lock import locked\n"
             "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)")
-    other = subprocess.Popen([sys.executable, "-c", code, str(old.folder)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(LockedError, match=f"is being trained already, by process {other.pid} on "):
-            extend.extend(old.sig, 3)
-    finally:
-        other.kill()
-        other.wait()
+    for folder in (old.folder, new):
+        other = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+        try:
+            assert other.stdout.readline() == "locked\n"
+            with pytest.raises(LockedError, match=f"{folder.name} is being trained already, by process {other.pid} on "):
+                extend.extend(old.sig, 3)
+        finally:
+            other.kill()
+            other.wait()
+        assert {path.name for path in new.iterdir()} <= {"lock"}
     with locked(old.folder, patience=0):      # the lock ended with its process, whatever stands in the file
         pass
     assert extend.extend(old.sig, 3)
