@@ -283,7 +283,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
     if solver.restore():
-        recorder.resume(solver.history, solver.best_epoch(), solver.best_state)
+        group.first_then_all(lambda: recorder.resume(solver.history, solver.best_epoch(), solver.best_state))
     elif config.continue_pretrained:
         pretrained = group.first_then_all(lambda: pretrained_model(config))    # which may be fetched
         try:

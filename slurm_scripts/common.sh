@@ -337,6 +337,11 @@ leave_the_end_to_us() {
 train() {
     signature=$1
     shift
+    # What waits for this job relies on the signature that it was named by.
+    if [[ $mode == job && ${SLURM_JOB_NAME:-} =~ ^[0-9a-f]{8}$ && -n $signature && $SLURM_JOB_NAME != "$signature" ]]; then
+        fail "these settings are experiment $signature now, but were submitted as $SLURM_JOB_NAME: the configuration that" \
+             "they override has changed since. Submit them again"
+    fi
     [[ -z $signature ]] || export DEMUCS_EXPECTED_SIGNATURE=$signature
     leave_the_end_to_us
     if [[ $mode != job || -n $dry_run ]]; then

@@ -41,9 +41,13 @@ outside_signature() {
 }
 
 if outside_signature "$@"; then
-    signature=$old
+    if [[ $# -gt 0 ]]; then
+        check_overrides "$@"
+        find_signature -f "$old" "$@"
+    fi
+    [[ ${signature:=$old} == "$old" ]] \
+        || fail "with these settings it would be experiment $signature, not $old: the configuration has changed since"
     [[ -z $signature_only ]] || { echo "$signature"; exit 0; }
-    [[ $# -eq 0 ]] || check_overrides "$@"
     hand_over "$old" "$@"
     say "The same experiment goes on: $old, from its checkpoint, in outputs/xps/$old"
     train "$old" -m dora run -d -f "$old" "$@"

@@ -49,8 +49,10 @@ undo() {
     say "Not all steps could be submitted; the others are cancelled: ${submitted[*]}" >&2
     scancel "${submitted[@]}" || true
 }
-trap undo EXIT
-trap 'exit 130' INT TERM HUP
+if [[ $mode == submit ]]; then
+    trap undo EXIT
+    trap 'exit 130' INT TERM HUP
+fi
 
 [[ ${DEMUCS_EVALUATE_JOBS:=10} =~ ^[1-9][0-9]{0,3}$ ]] \
     || fail "DEMUCS_EVALUATE_JOBS is how many jobs evaluate together, a number from 1 on, not '$DEMUCS_EVALUATE_JOBS'"

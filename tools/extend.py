@@ -54,7 +54,7 @@ def extend(signature: str, epochs: int, *, check: bool = False) -> str:
     if position(old.folder) is None:
         raise SignatureError(f"{signature} has no checkpoint that can be read in {old.folder}; train it first")
     new = experiments.get_xp([*argv, f"epochs={epochs}"])
-    if check or _begun(new, signature):
+    if _begun(new, signature) or check:
         return new.sig
     new.folder.mkdir(parents=True, exist_ok=True)
     with locked(old.folder, patience=0), locked(new.folder, patience=0):

@@ -45,6 +45,7 @@ class Checkpoints:
         self._thread: tp.Optional[threading.Thread] = None
         self._error: tp.Optional[TrainingError] = None
         self._locked = still_locked(folder)
+        self._keeping: tp.Optional[str] = None
 
     def require_ours(self) -> None:
         """Raises TrainingError where the folder was moved or deleted since the training began, which would go on in a folder
@@ -58,7 +59,8 @@ class Checkpoints:
         the name of a further file for the same content, which stays.
 
         Raises:
-            TrainingError: where neither the one before nor this one could be written, or the folder is another.
+            TrainingError: where neither the one before nor this one could be written, or the one before was to be kept;
+                or where the folder is another.
         """
         begin = time.monotonic()
         self.require_ours()
@@ -66,9 +68,11 @@ class Checkpoints:
             self.wait()
             failed = False
         except TrainingError as error:           # the disk may have room again
+            if self._keeping is not None:        # nobody would come back for that file
+                raise
             logger.warning("%s", error)
             failed = True
-        frozen = snapshot(dict(package))
+        frozen, self._keeping = snapshot(dict(package)), keep_as
         self._thread = threading.Thread(target=self._write, args=(frozen, keep_as), name="checkpoint")
         self._thread.start()
         if failed:
@@ -89,7 +93,7 @@ class Checkpoints:
             fresh = self.folder / (NEWEST + ".new")
             write_checkpoint(package, fresh)
             if keep_as is not None:      # once the newest says that the epoch is done, nobody comes back for this
-                self._keep(package, fresh, self.folder / keep_as)
+                write_checkpoint(package, self.folder / keep_as)
             if (self.folder / NEWEST).exists() and not self._damaged:
                 self._keep_previous()
             os.replace(fresh, self.folder / NEWEST)
@@ -100,14 +104,6 @@ class Checkpoints:
             self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {str(error) or type(error).__name__}. The "
                                         f"checkpoint before it is untouched; free some space and start the run again, it "
                                         f"continues from there.")
-
-    def _keep(self, package: tp.Mapping[str, tp.Any], fresh: Path, path: Path) -> None:
-        """Give the file `fresh` a second name, which needs no room."""
-        try:
-            path.unlink(missing_ok=True)
-            os.link(fresh, path)
-        except OSError:                  # no links on this file system
-            write_checkpoint(package, path)
 
     def _keep_previous(self) -> None:
         """Call the newest one the one before, too: at no moment is there none called the newest."""

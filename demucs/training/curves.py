@@ -42,7 +42,7 @@ class Curves:
         self._seen = Average()           # what the last point of this epoch stands at
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
-        return self._seen.state_dict()
+        return {} if self._writer is None else self._seen.state_dict()
 
     def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
         """Before `begin`, so that the next point says the same as without a stop. An empty one says nothing."""

@@ -1,6 +1,7 @@
 """What a run writes about itself while it trains: history, run card, and the best weights as a package."""
 
 import collections
+import contextlib
 import hashlib
 import logging
 import os
@@ -14,10 +15,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..errors import PackageError
 from ..files import atomic
 from ..inference.packages import package, quantised
 from ..inference.runs.provenance import commit, now, packages, uncommitted, versions
-from ..schema import EpochRecord, ReleaseCard, RunCard, SchemaError, Session, load, save, save_history
+from ..schema import EpochRecord, RunCard, SchemaError, Session, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
 from .quantisation import Quantisation
@@ -105,18 +107,18 @@ class RunRecorder:
                 self.earlier = load(RunCard, self.folder / CARD).sessions
             except SchemaError as error:
                 logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, CARD)
-                os.replace(self.folder / CARD, self.folder / f"{CARD}.damaged")
+                with contextlib.suppress(OSError):
+                    os.replace(self.folder / CARD, self.folder / f"{CARD}.damaged")
         if best_state is not None and best_epoch and not self._has_weights_of(history[:best_epoch]):
             self._save_best(history[:best_epoch], best_state)
 
     def _has_weights_of(self, history: tp.Sequence[EpochRecord]) -> bool:
         """Whether `best.th` is that of the last epoch of `history`."""
-        path = self.folder / BEST
         try:
-            card = load(ReleaseCard, path.with_suffix(".json"))
-        except (SchemaError, OSError):
+            card = package.load(self.folder / BEST).card
+        except PackageError:
             return False
-        return path.exists() and (card.signature, card.epochs_done, card.valid) == (
+        return (card.signature, card.epochs_done, card.valid) == (
             self.constant["signature"], len(history), history[-1].valid)
 
     def publish(self, history: tp.Sequence[EpochRecord], best_state: tp.Optional[State]) -> None:

@@ -269,8 +269,11 @@ class Solver:
 
         candidates = position.candidates
         if "main" not in candidates:
-            with self._weights({}):      # they may be rounded in between
-                candidates["main"] = self.valid.run(epoch, "main", between=self._leave)
+            if self.valid.quantisation is None:
+                candidates["main"] = self.valid.run(epoch, "main", between=self._go_on)
+            else:                        # in between they are rounded
+                with self._weights({}):
+                    candidates["main"] = self.valid.run(epoch, "main", between=self._leave)
         for name, average in self.averages.items():
             if name not in candidates:
                 self._go_on()

@@ -128,6 +128,7 @@ def test_a_point_after_a_stop_is_the_mean_since_the_one_before_it(tmp_path):
             if done == stop:
                 state = drawn.state_dict()
                 drawn.close()
+                assert drawn.state_dict() == {}      # who draws nothing knows of no point
                 drawn = curves.Curves(folder, steps=9, wanted=True, every=4)
                 drawn.load_state_dict(state)
                 drawn.begin(done - 1, average, [])

@@ -124,6 +124,14 @@ def test_what_cannot_be_extended(train):
         extend.extend(old.sig, 3)
 
 
+def test_what_has_begun_by_itself_is_told_before_a_job_is_queued(train):
+    old, _ = train(epochs=1)
+    new, _ = train(epochs=2)
+    for check in (True, False):
+        with pytest.raises(SignatureError, match=f"{new.sig}, which has begun by itself"):
+            extend.extend(old.sig, 2, check=check)
+
+
 def test_a_run_that_is_being_trained_is_not_copied(train):
     old, _ = train(epochs=1)
     new = old.folder.parent / extend.extend(old.sig, 3, check=True)     # the other one may have no checkpoint yet
