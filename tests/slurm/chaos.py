@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import typing as tp
 from pathlib import Path
@@ -80,7 +81,8 @@ class Chaos:
         self.seed = seed
         self.epochs = kills * 5 // (2 * STEPS) + 2      # fewer than three steps are done between two blows
         self.record = folder / "blows.jsonl"
-        self.cluster = Path(f"/tmp/slurm-chaos-{os.getpid()}")      # sockets need a short path
+        # Sockets need a short path. In a namespace of processes every one of these has the same number.
+        self.cluster = Path(tempfile.mkdtemp(prefix="slurm-chaos-", dir="/tmp"))
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_", "DEMUCS_"))},
             "DEMUCS_SLURM_DIR": str(self.cluster), "SLURM_CONF": str(self.cluster / "slurm.conf"),
@@ -107,7 +109,6 @@ class Chaos:
                 write_track(songs / "train" / f"Song {number}", number)
             write_track(songs / "train" / VALIDATION_TRACKS[0], 10, seconds=1.)
             write_track(songs / "test" / "The test", 20, seconds=1.)
-        self.cluster.mkdir(exist_ok=True)
         self.run(REPOSITORY / "slurm_scripts" / "local_cluster.sh", "start")
 
     def mount(self) -> None:

@@ -312,7 +312,7 @@ def test_scancel_of_one_job_of_a_chain_ends_the_chain(slurm, trains):
     until_over(slurm, job)
     logs = [path.read_text() for path in sorted((slurm.root / "slurm_out").glob("*.out"), key=os.path.getmtime)]
     assert len(slurm.records("")) == 1 and len(logs) == 3
-    assert all(re.search(r"the chain has ended before: job \d+ was cancelled", log) for log in logs[1:])
+    assert all(re.search(r"the chain has ended before: job \d+_1 was cancelled", log) for log in logs[1:])
 
 
 def test_one_job_at_a_time_for_a_signature(slurm):
