@@ -8,7 +8,6 @@ import datetime
 import logging
 import os
 import typing as tp
-import warnings
 
 import torch
 from torch import distributed, nn
@@ -21,6 +20,20 @@ Result = tp.TypeVar("Result")
 PATIENCE = datetime.timedelta(hours=6)
 
 logger = logging.getLogger(__name__)
+
+
+class _WithSpare(nn.Module):
+    """A model beside a parameter that nothing uses: where torch looks for such and finds none, it prints a long warning, on
+    every process."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        like = next(model.parameters())
+        self.spare = nn.Parameter(torch.zeros(1, device=like.device))
+
+    def forward(self, *args: tp.Any) -> tp.Any:
+        return self.model(*args)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +54,7 @@ class Group:
         devices = [self.device] if self.device.type == "cuda" else None
         # Otherwise torch puts the gradients into another order after the first step of each process, and with three ranks
         # or more the sums of a run that was stopped would be rounded elsewhere than those of one that was not.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True)
+        return DistributedDataParallel(_WithSpare(model), device_ids=devices, find_unused_parameters=True)
 
     def sum(self, values: tp.Sequence[float]) -> tp.List[float]:
         """Elementwise sums over the group, in float64."""
