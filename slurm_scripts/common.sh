@@ -124,10 +124,12 @@ release_if_needed() {
 # Sets `signature` to that of the experiment that these overrides (or -f SIG and overrides) mean. Where the packages are
 # missing, as on some login nodes, it stays empty until the job runs. Ends the script where an override is wrong.
 find_signature() {
-    local status=0
+    local status=0 again=()
     if [[ -z $signature_only && ( $mode == here || -n $dry_run && $mode == job ) ]]; then return; fi
     prepare_python
-    signature=$("$python" -m tools.signature "$@") || status=$?
+    # A job that was put back knows it, and its training ends where that is not so any more.
+    [[ $mode != job || ${SLURM_RESTART_COUNT:-0} == 0 ]] || again=(--again)
+    signature=$("$python" -m tools.signature ${again[@]+"${again[@]}"} "$@") || status=$?
     if [[ $status == 3 && -n $signature_only ]]; then
         fail "$python lacks packages that the signature follows from: run this where they are, or set DEMUCS_PYTHON"
     elif [[ $status == 3 && $mode == submit ]]; then

@@ -38,12 +38,16 @@ def known(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.Optiona
     return found[0] if len(found) == 1 else None
 
 
-def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None) -> str:
-    """Of these overrides, on top of those of the experiment `base`. Ends the program where a key does not exist.
+def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: bool = False) -> str:
+    """Of these overrides, on top of those of the experiment `base`. Ends the program where a key does not exist. With
+    `again` a known experiment is taken for it, which saves seconds, and the training has to confirm it.
 
     Raises:
         ConfigError: for a value that cannot be.
     """
+    found = known(argv) if again and base is None else None
+    if found is not None:
+        return found
     try:
         from omegaconf import OmegaConf
 
@@ -63,10 +67,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.signature", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-f", "--from-sig", metavar="SIG", help="on top of the settings of this experiment")
+    parser.add_argument("--again", action="store_true", help="of a job that has been started before: take the known one")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_args()
     try:
-        print(signature(args.overrides, args.from_sig))
+        print(signature(args.overrides, args.from_sig, again=args.again))
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

@@ -6,7 +6,6 @@ import html
 import io
 import os
 import re
-import resource
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -32,7 +31,6 @@ from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, NSDR_MEAN, aggrega
 from demucs.schema import QualityStudy, RankCorrelation, RunCard, pack_frames
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
-SECONDS = {"plot_results.py": 3., "plot_scores.py": 3., "report.py": 30., "score_table.py": 3.}    # of one processor
 
 VOID = {"meta", "img", "source", "br", "link", "input"}
 
@@ -394,13 +392,9 @@ CURVES = [f"{name}.{suffix}" for name in ("tested_curves", "training_curves") fo
     ("report.py", ["report.html"]), ("score_table.py", [])])
 def test_scripts_run_without_torch_from_anywhere(results, tmp_path_factory, without_torch, script, makes):
     make_examples(results / "examples" / "1a2b3c4d" / "song")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = typed(script, "--results", results, folder=tmp_path_factory.mktemp("elsewhere"),
                  without_torch=without_torch)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    busy = 2. if os.getloadavg()[0] > (os.cpu_count() or 1) else 1.    # processes that share a core slow each other
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS[script] * busy
     figures = results / "figures" / "1a2b3c4d"   # the newest
     assert sorted(path.name for path in figures.glob("*")) == sorted(makes)
     assert all(str(figures / name) in done.stdout for name in makes)

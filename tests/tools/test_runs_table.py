@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -278,7 +279,9 @@ def test_no_torch_and_at_once(outputs):
 def test_watching_reprints(outputs):
     write_run(outputs, "cafe0001", "running")
     watching = subprocess.Popen([sys.executable, "-m", "tools.runs", "--outputs", str(outputs), "--watch", "0.2"],
-                                cwd=REPOSITORY, env={**os.environ, "PATH": ""}, stdout=subprocess.PIPE, text=True)
+                                cwd=REPOSITORY, env={**os.environ, "PATH": ""}, stdout=subprocess.PIPE, text=True,
+                                # As in a terminal, also where this suite itself runs in the background.
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         lines = [watching.stdout.readline() for _ in range(9)]
         assert sum("cafe0001" in line for line in lines) >= 2 and not any("\x1b" in line for line in lines)

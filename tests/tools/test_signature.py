@@ -26,6 +26,8 @@ def test_it_is_that_of_the_settings_as_they_are_now(tmp_path, monkeypatch):
     experiment(tmp_path, "deadbeef", ["epochs=7", "seed=3"])
     monkeypatch.chdir(tmp_path)
     found = signature.signature(["epochs=7", "seed=3"])
+    assert signature.signature(["epochs=7", "seed=3"], again=True) == "deadbeef"     # of a job that was put back
+    assert signature.signature(["epochs=7", "seed=4"], again=True) not in ("deadbeef", found)
     assert found != "deadbeef" and found == signature.signature(["epochs=7", "seed=3", "misc.num_workers=3"])
 
 
