@@ -79,7 +79,9 @@ def _begun(new: tp.Any, signature: str) -> bool:
 def _copy(old: tp.Any, new: tp.Any) -> None:
     """The newest checkpoint comes last: until it is there, nothing has begun, and all is done again."""
     newest = next((name for name in (NEWEST, PREVIOUS) if position_in(old.folder / name)
-                   and damaged_part(old.folder / name) is None), NEWEST)
+                   and damaged_part(old.folder / name) is None), None)
+    if newest is None:
+        raise SignatureError(f"{old.sig} has no checkpoint in {old.folder} that is as it was written")
     done, _ = position_in(old.folder / newest) or (0, 0)
     links = {xp.sig: link(xp.folder) for xp in (old, new)}
     links[new.sig].update(extended_from=old.sig, after_epochs=done)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ..errors import PackageError, TrainingError
-from .lock import still_locked
+from .lock import held, lost
 from .state import NewerFormatError, read_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -44,13 +44,12 @@ class Checkpoints:
         self._damaged = False                # the newest cannot be read, and must not take the place of the one before
         self._thread: tp.Optional[threading.Thread] = None
         self._error: tp.Optional[TrainingError] = None
-        self._locked = still_locked(folder)
         self._keeping: tp.Optional[str] = None
 
     def require_ours(self) -> None:
         """Raises TrainingError where the folder was moved or deleted since the training began, which would go on in a folder
         that it made anew, beside whoever else does."""
-        if self._locked and not still_locked(self.folder):
+        if lost(self.folder):
             raise TrainingError(f"{self.folder} was moved, deleted or cleared while it was trained, so this training ends; "
                                 f"nothing is written there any more. What was saved before is where the folder is now.")
 
@@ -122,7 +121,7 @@ class Checkpoints:
         Raises:
             PackageError: where there are some, and none can be read, or the newest is of a newer version.
         """
-        if self._locked:
+        if held(self.folder):
             self._clean()
         found = [path for path in (self.folder / NEWEST, self.folder / PREVIOUS) if path.exists()]
         for path in found:

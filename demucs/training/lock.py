@@ -60,16 +60,20 @@ def locked(folder: Path, *, patience: float = PATIENCE) -> tp.Iterator[None]:
         os.close(handle)
 
 
-def still_locked(folder: Path) -> bool:
-    """Whether this process has locked what is called `folder` now: it may have been moved, or made anew. The file must not
-    be opened for that, since a process loses its lock with the first handle that it closes."""
-    handle = _handles.get(folder.absolute())
-    if handle is None:
+def held(folder: Path) -> bool:
+    """Whether this process has locked `folder`."""
+    return folder.absolute() in _handles
+
+
+def lost(folder: Path) -> bool:
+    """Whether this process has locked `folder`, and what is called so now is another one, or gone. The file must not be
+    opened for that, since a process loses its lock with the first handle that it closes."""
+    if not held(folder):
         return False
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(folder / LOCK))
+        return not os.path.samestat(os.fstat(_handles[folder.absolute()]), os.stat(folder / LOCK))
     except FileNotFoundError:
-        return False
+        return True
 
 
 def _take(handle: int, path: Path, patience: float) -> None:

@@ -94,8 +94,8 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
         raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
     if not published.is_checkpoint(package):
         if package.get("format", FORMAT) != FORMAT:
-            raise NewerFormatError(f"{path}: was written in format {package['format']!r} by a newer version of this program, "
-                               f"which reads format {FORMAT}; go on with that version")
+            raise NewerFormatError(f"{path}: was written in format {package['format']!r} by a newer version of this "
+                                   f"program, which reads format {FORMAT}; go on with that version")
         return {**package, NOTES: []}
     settings = pickled.plain(package["args"], path)
     if not isinstance(settings, dict) or not isinstance(package["history"], list):

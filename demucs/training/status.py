@@ -20,7 +20,7 @@ from ..inference.runs import ledger
 from ..inference.runs.provenance import commit, now
 from ..schema import EpochRecord, LedgerLine, RunStatus, SchemaError, load, save
 from .distributed import Group
-from .lock import still_locked
+from .lock import lost
 from .records import device_name, machines
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,6 @@ class StatusFile:
 
     def __init__(self, folder: Path, group: Group, *, signature: str, epochs: int, steps: int):
         self.path = folder / STATUS
-        self._locked = still_locked(folder)
         self.group = group
         self.constant: tp.Dict[str, tp.Any] = dict(
             signature=signature, epochs=epochs, steps=steps, world_size=group.world_size, device=device_name(group),
@@ -130,7 +129,7 @@ class StatusFile:
 
     def write(self, state: str, reason: str = "") -> None:
         """State and reason as in `RunStatus`."""
-        if not self.group.is_first or self._locked and not still_locked(self.path.parent):   # moved, deleted or cleared
+        if not self.group.is_first or lost(self.path.parent):   # moved, deleted or cleared
             return
         if state != "running":
             self._end(state, reason)

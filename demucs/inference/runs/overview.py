@@ -286,11 +286,10 @@ def _cells(row: RunRow) -> tp.List[str]:
     def number(value: tp.Optional[float], form: str) -> str:
         return "-" if value is None else format(value, form)
     done = number(row.epochs_done, ".1f")
-    hours = number(row.gpu_hours, ".1f")
+    hours = ("" if row.gpu_hours_exact or row.gpu_hours is None else "<") + number(row.gpu_hours, ".1f")
     return [row.signature, row.state, f"{done}/{row.epochs}" if row.epochs else done, number(row.best_nsdr, ".3f"),
             number(row.seconds_per_step, ".3g"), "-" if row.eta is None else duration(row.eta),
-            str(row.restarts) if row.sessions else "-", hours if row.gpu_hours_exact or row.gpu_hours is None else f"<{hours}",
-            "-" if row.age is None else duration(row.age)]
+            str(row.restarts) if row.sessions else "-", hours, "-" if row.age is None else duration(row.age)]
 
 
 def as_json(found: tp.Sequence[RunRow]) -> str:
