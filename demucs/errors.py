@@ -7,6 +7,8 @@ Every message of a `DemucsError` names the value, the file it concerns, and what
 import difflib
 import typing as tp
 
+ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "_ALLOC_FAILED", "std::bad_alloc")
+
 
 class DemucsError(Exception):
     """Something outside the code is wrong: an input file, a setting, the machine. The message says which and the fix."""
@@ -44,3 +46,22 @@ def did_you_mean(word: str, known: tp.Iterable[str]) -> str:
     """What a message adds for a misspelt word: " Did you mean 'x'?" with the nearest known one, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def describe_os_error(error: OSError) -> str:
+    """The file and what the operating system says: "FILE: No space left on device", without an error number."""
+    reason = error.strerror or str(error)
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([*names, reason])
+
+
+def exhausted_memory(error: BaseException) -> str:
+    """"memory" or "GPU memory" where `error` says that it ran out, else nothing. torch and the libraries below it raise
+    plain RuntimeErrors for that."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "OutOfMemoryError" in kinds:
+        return "GPU memory"
+    text = str(error)
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(word in text for word in ALLOCATION):
+        return "GPU memory" if "CUDA" in text or "CUBLAS" in text or "CUDNN" in text else "memory"
+    return ""

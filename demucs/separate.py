@@ -10,6 +10,7 @@ import typing as tp
 from pathlib import Path
 
 from . import pretrained
+from .console import command
 from .errors import ConfigError, DemucsError
 from .inference import defaults
 
@@ -156,17 +157,18 @@ def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:
     Raises:
         SystemExit: with status 1 where any file could not be separated, 2 for arguments that do not fit together.
     """
+    status = _main(opts)
+    if status:
+        sys.exit(status)
+
+
+@command()
+def _main(opts: tp.Optional[tp.Sequence[str]]) -> int:
     args = get_parser().parse_args(opts)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if args.verbose:
         logging.getLogger("demucs").setLevel(logging.DEBUG)
-    try:
-        good = run(args)
-    except DemucsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        good = False
-    if not good:
-        sys.exit(1)
+    return 0 if run(args) else 1
 
 
 if __name__ == "__main__":

@@ -25,13 +25,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import scheduling
 from .config import Config, nearest_key, read
+from .console import debugging, one_line
 from .data import build as data
 from .data.augment import Augment
 from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
-from .errors import ConfigError, DemucsError, PackageError, SignatureError, TrainingError
+from .errors import ConfigError, PackageError, SignatureError, TrainingError
 from .files import atomic
 from .grids import _published as published
 from .inference.bag import BagOfModels
@@ -345,11 +346,12 @@ def main(cfg: tp.Any) -> None:
         leave_group()
         if reason:
             scheduling.put_back(reason)
-    except DemucsError as error:
-        logger.error("%s", error)
+    except Exception as error:
+        reason = one_line(error)
+        logger.error("%s", reason, exc_info=error if debugging() else None)
         if rank == 0:
             with contextlib.suppress(TrainingError), locked(xp.folder, patience=0):     # else the status is another's
-                refused(xp.folder, xp.sig, str(error))
+                refused(xp.folder, xp.sig, reason)
         sys.exit(1)
 
 

@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
-from demucs.errors import DemucsError  # noqa: E402  (needs the line above)
+from demucs import console  # noqa: E402  (needs the line above)
+
+sys.excepthook = console.hook
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -58,8 +60,5 @@ def print_notes(notes: tp.Iterable[str]) -> None:
 
 
 def run(main: tp.Callable[[], None]) -> None:
-    """Call `main`; what is wrong with the input becomes one line on stderr and exit status 1."""
-    try:
-        main()
-    except (DemucsError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+    """Call `main` as a command line: what goes wrong becomes one line on stderr, and an exit status that is not zero."""
+    sys.exit(console.command()(main)())

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from demucs.console import command
+
 SUFFIXES = (".wav", ".flac")
 SCALE = 2 ** 15     # steps of 16 bits in the full scale of a float
 
@@ -34,6 +36,7 @@ def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
     return float(difference.max(initial=0)), int(np.count_nonzero(difference)), a.size
 
 
+@command(prints=True)
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.compare_separations", description=__doc__)
     parser.add_argument("first", type=Path, metavar="A")

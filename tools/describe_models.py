@@ -5,12 +5,14 @@ What stands between the lines `<!-- table: NAME -->` and `<!-- end -->` is repla
 
 import argparse
 import re
+import sys
 import typing as tp
 from pathlib import Path
 
 import torch
 import yaml
 
+from demucs.console import command
 from demucs.inference.names import catalogue
 from demucs.models import zoo
 
@@ -63,13 +65,15 @@ def filled(page: str) -> str:
                   lambda match: match[1] + "\n".join(TABLES[match[2]]()) + "\n" + match[3], page, flags=re.DOTALL)
 
 
-def main() -> None:
+@command()
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.describe_models", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="docs/models.md")
     page = parser.parse_args().page
     page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

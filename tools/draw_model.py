@@ -4,6 +4,7 @@ Nothing in the picture is typed by hand: axes, strides, channels and the level o
 """
 
 import argparse
+import sys
 import typing as tp
 from pathlib import Path
 
@@ -13,6 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
+from demucs.console import command
 from demucs.layers.transformer import SelfLayer
 from demucs.models import zoo
 
@@ -93,14 +95,16 @@ def draw(model: tp.Any, path: Path) -> None:
     figure.savefig(path, bbox_inches="tight", dpi=110, facecolor="white")
 
 
-def main() -> None:
+@command()
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.draw_model", description=__doc__)
     parser.add_argument("model", choices=("hdemucs", "htdemucs"))
     parser.add_argument("out", type=Path, help="picture to write, .svg or .png")
     args = parser.parse_args()
     draw(zoo.build(args.model, sources=["drums", "bass", "other", "vocals"], audio_channels=2, samplerate=44100,
                    segment=10), args.out)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from demucs import schema
-from demucs.errors import ConfigError, DemucsError
+from demucs.console import command
+from demucs.errors import ConfigError
 from demucs.inference.evaluation.separated import SeparatedFolder
 from demucs.schema import Evaluation
 from tools import scoring
@@ -44,14 +45,11 @@ def run(args: argparse.Namespace) -> None:
     scoring.report([evaluation], folder)
 
 
+@command()
 def main() -> int:
     args = get_parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        run(args)
-    except (DemucsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    run(args)
     return 0
 
 

@@ -9,11 +9,13 @@ import logging
 import sys
 from pathlib import Path
 
+from demucs.console import command
 from demucs.errors import DemucsError
 from demucs.inference.names.repository import DEFAULT_FOLDER
 from demucs.inference.runs.experiments import EXPERIMENTS, FORMATS, PLAIN, export
 
 
+@command()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.export", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -14,7 +14,8 @@ import typing as tp
 from pathlib import Path
 
 from demucs import schema
-from demucs.errors import ConfigError, DemucsError, SignatureError
+from demucs.console import command
+from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
 from demucs.train import main as experiments
 from demucs.training.checkpoints import NEWEST, PREVIOUS
@@ -100,6 +101,7 @@ def _copy(old: tp.Any, new: tp.Any) -> None:
                 shutil.copyfileobj(source, copy)
 
 
+@command()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.extend", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,11 +109,7 @@ def main() -> int:
     parser.add_argument("epochs", type=int, metavar="EPOCHS", help="in all, those of SIG included")
     parser.add_argument("--check", action="store_true", help="only tell the signature, and whether it can be done")
     args = parser.parse_args()
-    try:
-        print(extend(args.signature, args.epochs, check=args.check))
-    except (DemucsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    print(extend(args.signature, args.epochs, check=args.check))
     return 0
 
 

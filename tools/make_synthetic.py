@@ -5,10 +5,11 @@ import logging
 import sys
 import typing as tp
 
+from demucs.console import command
 from demucs.data.synthetic import generate
-from demucs.errors import DemucsError
 
 
+@command()
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.make_synthetic", description=__doc__,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -22,12 +23,8 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser.add_argument("--processes", type=int, default=None, help="default: one per core")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        generate(args.out, train=args.train, test=args.test, seconds=args.seconds, seed=args.seed, valid=args.valid,
-                 processes=args.processes)
-    except DemucsError as error:
-        print(f"make_synthetic: {error}", file=sys.stderr)
-        return 1
+    generate(args.out, train=args.train, test=args.test, seconds=args.seconds, seed=args.seed, valid=args.valid,
+             processes=args.processes)
     return 0
 
 

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 from demucs import schema
-from demucs.errors import ConfigError, DemucsError
+from demucs.console import command
+from demucs.errors import ConfigError
 from demucs.inference.runs.experiments import RESULTS
 from demucs.metrics import museval_json
 from demucs.schema import Evaluation
 
 
+@command()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.museval_scores", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,20 +29,16 @@ def main() -> int:
     read.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
     read.add_argument("--results", type=Path, default=RESULTS, help="where records go (default: %(default)s)")
     args = parser.parse_args()
-    try:
-        if args.command == "export":
-            paths = museval_json.write_folder(schema.load(Evaluation, args.record), args.folder)
-            print(f"wrote {len(paths)} tracks to {args.folder / museval_json.SUBSET}")
-        else:
-            record = museval_json.read_folder(args.folder, name=args.name)
-            path = args.results / "runs" / record.name / "evaluation.json"
-            if path.exists() and schema.load(Evaluation, path).model != record.model:
-                raise ConfigError(f"{path} is an evaluation of our own; choose another name with --name")
-            schema.save(record, path)
-            print(f"wrote {path}")
-    except (DemucsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if args.command == "export":
+        paths = museval_json.write_folder(schema.load(Evaluation, args.record), args.folder)
+        print(f"wrote {len(paths)} tracks to {args.folder / museval_json.SUBSET}")
+    else:
+        record = museval_json.read_folder(args.folder, name=args.name)
+        path = args.results / "runs" / record.name / "evaluation.json"
+        if path.exists() and schema.load(Evaluation, path).model != record.model:
+            raise ConfigError(f"{path} is an evaluation of our own; choose another name with --name")
+        schema.save(record, path)
+        print(f"wrote {path}")
     return 0
 
 

@@ -14,6 +14,7 @@ import tarfile
 import typing as tp
 from pathlib import Path
 
+from demucs.console import command
 from demucs.files import atomic
 from demucs.grids._published import experiments
 
@@ -44,23 +45,20 @@ def pack(archive: Path) -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
+@command()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.published_experiments", description=__doc__)
     parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
     parser.add_argument("--tar", type=Path, metavar="FILE", help="write them into this archive (.tar.gz) instead")
     args = parser.parse_args()
     total = len(experiments())
-    try:
-        if args.tar:
-            pack(args.tar)
-            print(f"{args.tar}: {total} published experiments")
-        else:
-            written = unpack(args.outputs)
-            print(f"{args.outputs / 'xps'}: {len(written)} published experiments written, "
-                  f"{total - len(written)} were there")
-    except OSError as error:
-        print(f"error: cannot write {args.tar or args.outputs}: {error}", file=sys.stderr)
-        return 1
+    if args.tar:
+        pack(args.tar)
+        print(f"{args.tar}: {total} published experiments")
+    else:
+        written = unpack(args.outputs)
+        print(f"{args.outputs / 'xps'}: {len(written)} published experiments written, "
+              f"{total - len(written)} were there")
     return 0
 
 

@@ -24,6 +24,7 @@ import zipfile
 from pathlib import Path
 
 from demucs import schema
+from demucs.console import command
 from demucs.errors import DemucsError, SignatureError
 from demucs.schema import RunStatus
 from demucs.training.lock import this_job
@@ -271,6 +272,7 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
     return verdict, reason
 
 
+@command()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.requeue", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -285,15 +287,12 @@ def main() -> int:
     parser.add_argument("--alone", action="store_true", help="the jobs of an array train different runs, and are no chain")
     args = parser.parse_args()
     chain = bool(os.environ.get("SLURM_ARRAY_JOB_ID")) and not args.alone
+    if args.signature != Path(args.signature).name:
+        raise SignatureError(f"{args.signature!r} is not a signature")
+    folder = args.experiments / args.signature
     try:
-        if args.signature != Path(args.signature).name:
-            raise SignatureError(f"{args.signature!r} is not a signature")
-        folder = args.experiments / args.signature
         code, reason = begin(folder, chain=chain, most=args.most) if args.moment == "begin" else end(
             folder, chain=chain, exit_status=args.exit, preempted=args.preempted, words=args.words, most=args.most)
-    except DemucsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except OSError as error:
         print(f"error: cannot keep account of the starts of {args.signature}: {error}", file=sys.stderr)
         return 1

@@ -6,14 +6,13 @@ process is gone), failed, damaged (files that cannot be read), stopped (goes on 
 """
 
 import argparse
-import io
-import os
 import shutil
 import sys
 import time
 import typing as tp
 from pathlib import Path
 
+from demucs.console import command
 from demucs.inference.runs import overview
 
 OUTPUTS = Path("outputs")
@@ -67,6 +66,7 @@ def pause(text: str) -> float:
     return seconds
 
 
+@command(prints=True)
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.runs", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,8 +79,6 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
     args = parser.parse_args(argv)
     slurm = overview.Slurm()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")       # settings and reasons hold any letters
     try:
         show(args, slurm)
         while args.watch is not None:
@@ -88,12 +86,6 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
             show(args, slurm)
     except KeyboardInterrupt:
         return 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # `| head` has seen enough
-        return 0
-    except OSError as error:
-        print(f"error: {error.filename or 'cannot write the table'}: {error.strerror}", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from demucs import pretrained, schema
-from demucs.errors import DemucsError
+from demucs.console import command
 from demucs.inference.evaluation.quality import score_folder
 from demucs.metrics.quality.measures import MEASURES
 from demucs.metrics.quality.ranking import ranking
@@ -94,14 +94,11 @@ def run(args: argparse.Namespace) -> None:
     print(f"\nrecord in {out}")
 
 
+@command()
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     args = get_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        run(args)
-    except (DemucsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    run(args)
     return 0
 
 

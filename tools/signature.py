@@ -11,7 +11,7 @@ import sys
 import typing as tp
 from pathlib import Path
 
-from demucs.errors import DemucsError
+from demucs.console import command
 
 EXPERIMENTS = Path("outputs") / "xps"
 
@@ -63,6 +63,7 @@ def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: b
     return str(xp.sig)
 
 
+@command(prints=True)
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.signature", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,9 +76,6 @@ def main() -> int:
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
-    except DemucsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     return 0
 
 

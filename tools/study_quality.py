@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from demucs import pretrained, schema
-from demucs.errors import DemucsError
+from demucs.console import command
 from demucs.inference.evaluation import quality_study, tracks
 from demucs.inference.outputs import folder_name
 from demucs.inference.runs import experiments
@@ -52,15 +52,12 @@ def run(args: argparse.Namespace) -> None:
     quality_page.write_tables(schema.load(QualityStudy, out), args.page)
 
 
+@command()
 def main() -> int:
     args = get_parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(1)
-    try:
-        run(args)
-    except (DemucsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    run(args)
     return 0
 
 

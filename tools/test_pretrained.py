@@ -17,7 +17,8 @@ from pathlib import Path
 from torch import nn
 
 from demucs import pretrained
-from demucs.errors import ConfigError, DemucsError
+from demucs.console import command
+from demucs.errors import ConfigError
 from demucs.inference.bag import BagOfModels
 from demucs.inference.evaluation import collect, tracks
 from demucs.inference.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
@@ -90,14 +91,11 @@ def run(args: argparse.Namespace) -> None:
     scoring.report(evaluations, folder)
 
 
+@command()
 def main() -> int:
     args = get_parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        run(args)
-    except (DemucsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    run(args)
     return 0
 
 

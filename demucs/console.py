@@ -1,0 +1,214 @@
+"""What all command lines share: one guard around `main`, and output streams that cannot end the work.
+
+`command` makes a function a command line. Whatever goes wrong inside becomes one line on stderr and an exit status that is
+not zero. An error that is foreseen (`DemucsError`, `OSError`, memory that ran out, Ctrl-C) names its cause; for any other
+the line names a log file with the traceback. `DEMUCS_DEBUG=1` shows the traceback of every error.
+
+No torch here: `--help` has to answer at once.
+"""
+
+import contextlib
+import datetime
+import errno
+import functools
+import os
+import platform
+import sys
+import tempfile
+import traceback
+import types
+import typing as tp
+
+from .errors import DemucsError, describe_os_error, exhausted_memory
+
+DEBUG = "DEMUCS_DEBUG"            # environment variable: 1 shows tracebacks
+INTERRUPTED = 130                 # exit status after Ctrl-C, as a shell has it
+
+Main = tp.Callable[..., tp.Optional[int]]
+
+
+class OutputLost(OSError):
+    """What a command prints cannot be written any more: its reader went away, or the disk is full."""
+
+
+class TolerantStream:
+    """A text stream in whose place nothing raises: not a closed one, not None, not an object with only `write`.
+
+    Characters that the encoding of the stream lacks are written as escapes, also bytes of file names that are no text.
+    After the first failure everything is dropped.
+
+    Args:
+        stream: where to write; None for nowhere.
+        raising: raise `OutputLost` instead, at the first failure and after.
+    """
+
+    def __init__(self, stream: tp.Any, *, raising: bool = False):
+        self._stream = stream
+        self._raising = raising
+        self.failure: tp.Optional[OSError] = None
+
+    def __getattr__(self, name: str) -> tp.Any:
+        return getattr(self._stream, name)
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        with contextlib.suppress(Exception):
+            return bool(self._stream.isatty())
+        return False
+
+    def fileno(self) -> int:
+        try:
+            return self._stream.fileno()
+        except AttributeError as error:
+            raise OSError("this stream has no file descriptor") from error
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self._stream is not None and self.failure is None:
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                self._try(self._stream.write, self._escaped(text))
+            except Exception as error:      # an object of somebody's program may raise anything
+                self._fail(error)
+        self._complain()
+        return len(text)
+
+    def writelines(self, lines: tp.Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self._stream is not None and self.failure is None and hasattr(self._stream, "flush"):
+            self._try(self._stream.flush)
+        self._complain()
+
+    def _escaped(self, text: str) -> str:
+        try:
+            return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        except (LookupError, UnicodeError):
+            return ascii(text)[1:-1]
+
+    def _try(self, call: tp.Callable[..., tp.Any], *arguments: tp.Any) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+        # What is left in its buffer would fail once more when Python ends.
+        with contextlib.suppress(Exception):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+    def _complain(self) -> None:
+        if self._raising and self.failure is not None:
+            raise OutputLost(self.failure.errno, self.failure.strerror)
+
+
+@contextlib.contextmanager
+def tolerant_streams(*, raising: bool = False) -> tp.Iterator[TolerantStream]:
+    """`sys.stdout` and `sys.stderr` as `TolerantStream` inside the block; yields the first. `raising` concerns stdout.
+
+    Descriptors 0 to 2 that are closed get /dev/null: else the next file that is opened takes such a number, and what
+    libraries print goes into it.
+    """
+    with contextlib.suppress(OSError):
+        while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(handle, True)
+        os.close(handle)
+    before = sys.stdout, sys.stderr
+    out, err = TolerantStream(sys.stdout, raising=raising), TolerantStream(sys.stderr)
+    sys.stdout, sys.stderr = tp.cast(tp.TextIO, out), tp.cast(tp.TextIO, err)
+    try:
+        yield out
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int]]:
+    """A decorator for the `main` of a command line, which then returns an exit status and raises SystemExit only where
+    `main` does.
+
+    Args:
+        prints: the output is what the command is for, such as a table: it ends where nobody can get it any more (with
+            status 0 where the reader went away). Otherwise the work goes on, and what cannot be printed is lost.
+    """
+    def decorate(main: Main) -> tp.Callable[..., int]:
+        @functools.wraps(main)
+        def guarded(*arguments: tp.Any, **named: tp.Any) -> int:
+            with tolerant_streams(raising=prints) as out:
+                try:
+                    status = main(*arguments, **named) or 0
+                    out.flush()
+                except Exception as error:
+                    status = report(error)
+                except KeyboardInterrupt as error:
+                    status = report(error)
+            return status
+        return guarded
+    return decorate
+
+
+def debugging() -> bool:
+    """Whether tracebacks are asked for."""
+    return os.environ.get(DEBUG, "0") not in ("", "0")
+
+
+def report(error: BaseException) -> int:
+    """Print one line about `error` on stderr. Returns the exit status of the command that it ended."""
+    if debugging():
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, OutputLost) and error.errno == errno.EPIPE:
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        print("\ninterrupted", file=sys.stderr, flush=True)
+        return INTERRUPTED
+    print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+    return 1
+
+
+def one_line(error: BaseException) -> str:
+    """What to tell a person about `error`: its own words where it was foreseen, else its kind and where its traceback is."""
+    memory = exhausted_memory(error)
+    if isinstance(error, DemucsError):
+        text = str(error)
+    elif isinstance(error, OutputLost):
+        text = f"cannot write to standard output: {describe_os_error(error)}"
+    elif memory:
+        text = f"out of {memory}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = describe_os_error(error)
+    else:
+        text = f"unexpected {type(error).__name__}: {error} ({_where_logged(error)})"
+    return " ".join(line.strip() for line in text.splitlines())
+
+
+def _where_logged(error: BaseException) -> str:
+    """Writes the traceback of `error` into a file, and says where."""
+    head = [f"{datetime.datetime.now().isoformat(timespec='seconds')}",
+            f"command: {' '.join(map(ascii, sys.argv))}",
+            f"Python {platform.python_version()}, {platform.platform()}",
+            *(f"{name} {module.__version__}" for name in ("demucs", "torch", "torchaudio", "soundfile", "numpy")
+              if hasattr(module := sys.modules.get(name), "__version__")), ""]
+    text = "\n".join(head) + "\n" + "".join(traceback.format_exception(error))
+    try:
+        handle, path = tempfile.mkstemp(prefix="demucs-error-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return f"{DEBUG}=1 shows the traceback; please report it"
+    return f"the traceback is in {path}; please report it"
+
+
+def hook(kind: tp.Type[BaseException], error: BaseException, trace: tp.Optional[types.TracebackType]) -> None:
+    """For `sys.excepthook`: what goes wrong outside of `main`, while modules are imported, is one line, too."""
+    with tolerant_streams():
+        report(error)
