@@ -91,8 +91,7 @@ class AudioFile:
     def _read_one(self, stream: int, start: tp.Optional[float], length: tp.Optional[int],
                   samplerate: tp.Optional[int], channels: tp.Optional[int]) -> torch.Tensor:
         seconds = None if length is None else (length + 1) / (samplerate or self.samplerate())
-        wav = streams.read(self.path, self._stream(stream), channels=self.channels(stream), start=start,
-                           seconds=seconds, samplerate=samplerate)
+        wav = streams.read(self.path, self._stream(stream), start=start, seconds=seconds, samplerate=samplerate).wav
         if channels is not None:
             wav = convert_audio_channels(wav, channels)
         return wav[..., :length]

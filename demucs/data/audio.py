@@ -4,8 +4,9 @@ libsndfile (through soundfile) reads wav, flac, ogg and mp3 and seeks in them; f
 (m4a, wma, the sound of videos...). No shell is involved, and paths are made absolute first: any file name works.
 """
 
-import json
-import struct
+import contextlib
+import logging
+import os
 import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,17 @@ import torch
 
 from ..dsp.convert import to_int16
 from ..errors import AudioError
-from .ffmpeg import existing_file, input_arguments, program, run
+from . import headers, streams
+from .ffmpeg import decode, existing_file, installed
+from .notes import without_library_notes
+
+logger = logging.getLogger(__name__)
 
 CLIP_MODES = ("rescale", "clamp", "tanh", "none")
-_UNKNOWN_SIZE = 0xFFFFFFFF    # what writers to a pipe put where they do not know the length
+BLOCK = 2 ** 25                 # frames that are decoded at once, 12 minutes at 44.1 kHz: headers may promise any number
+COUNTING = 2 ** 20              # the same where it is not known how many there are
+UNKNOWN = 2 ** 62               # more frames than any file has: libsndfile's number where a flac file does not say
+ESTIMATED = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")     # codings whose number of frames is a guess
 
 
 @dataclass(frozen=True)
@@ -36,120 +44,172 @@ class AudioInfo:
         return self.frames / self.samplerate
 
 
-def _promised_bytes(path: Path) -> tp.Optional[tp.Tuple[int, int]]:
-    """(bytes of samples promised, bytes there) of a RIFF wav file; None for other files and for unknown lengths.
-
-    libsndfile silently shortens a wav file whose end is missing. A dataset with such a file in it should not pass.
-    """
-    with open(path, "rb") as file:
-        head = file.read(12)
-        if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-            return None
-        total = file.seek(0, 2)
-        file.seek(12)
-        long_size = None
-        while True:
-            chunk = file.read(8)
-            if len(chunk) < 8:
-                return None
-            name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
-            if name == b"data":
-                if size == _UNKNOWN_SIZE:
-                    size = long_size
-                return None if size is None else (size, total - file.tell())
-            start = file.tell()
-            if name == b"ds64":   # 64-bit sizes of a file longer than 4 GiB: RIFF size, then data size
-                long_size = struct.unpack("<8xQ", file.read(16))[0]
-            file.seek(start + size + size % 2)
+def _zero_length(path: Path) -> AudioError:
+    return AudioError(f"{path}: contains no audio samples (zero length)")
 
 
-def _check(path: Path, info: AudioInfo) -> AudioInfo:
-    if info.frames <= 0:
-        raise AudioError(f"{path}: contains no audio samples (zero length)")
-    return info
+def _truncated(promise: headers.Promise) -> str:
+    return (f"truncated: the header promises {promise.promised} bytes of audio, {promise.present} are there; copy or download "
+            f"it again")
 
 
-def _open(path: Path) -> tp.Optional[soundfile.SoundFile]:
-    """The file opened by libsndfile, None where it does not know the format. Raises AudioError if truncated."""
+def _open(path: Path, *, complete: bool = True) -> tp.Optional[soundfile.SoundFile]:
+    """The file opened by libsndfile, None where it does not know the format. A file that is truncated raises AudioError,
+    or unless `complete` is warned of."""
+    promise = headers.promise(path)
+    mended = promise is not None and headers.holds_samples(path, promise)
     try:
-        file = soundfile.SoundFile(str(path))
+        with without_library_notes() if promise is None else contextlib.nullcontext():
+            file = soundfile.SoundFile(headers.with_sizes(path, promise) if mended else os.fsencode(path))
     except (soundfile.LibsndfileError, TypeError):   # TypeError: a suffix that means headerless samples
+        file = None
+    if promise is not None and promise.truncated and (file is None or file.subtype not in ESTIMATED):
+        if complete:
+            raise AudioError(f"{path}: {_truncated(promise)}")
+        logger.warning("%s: %s", path, _truncated(promise))
+    if file is not None and file.frames <= 0 and promise is None and installed():     # ffmpeg may see more in it
         return None
-    promise = _promised_bytes(path)
-    if promise is not None and promise[0] > promise[1]:
-        file.close()
-        raise AudioError(f"{path}: truncated: the header promises {promise[0]} bytes of audio, {promise[1]} are there; "
-                         f"copy or download it again")
     return file
 
 
+def kind(path: Path) -> tp.Tuple[tp.Optional[str], str]:
+    """libsndfile's names of the format and coding of a file, such as ("WAV", "PCM_16"); (None, "") where it knows neither.
+    Warns of one that it does not read and that is truncated."""
+    try:
+        with without_library_notes(), soundfile.SoundFile(os.fsencode(path)) as file:
+            return file.format, file.subtype
+    except (soundfile.LibsndfileError, TypeError):    # TypeError: a suffix that means headerless samples
+        promise = headers.promise(path)
+        if promise is not None and promise.truncated:
+            logger.warning("%s: %s", path, _truncated(promise))
+        return None, ""
+
+
+def _decode(file: soundfile.SoundFile, frames: int) -> tp.Tuple[np.ndarray, tp.Optional[soundfile.LibsndfileError]]:
+    """(the next samples [L, A] float32, at most `frames`, and what ended them too early or None).
+
+    After an error libsndfile does not say how many samples it has decoded before.
+    """
+    samples = np.full((frames, file.channels), np.nan, np.float32)
+    try:
+        with without_library_notes() if file.subtype in ESTIMATED else contextlib.nullcontext():
+            return file.read(out=samples), None
+    except soundfile.LibsndfileError as error:
+        missing = np.isnan(samples[:, 0])
+        return samples[:int(missing.argmax()) if missing.any() else frames], error
+
+
+def _blocks(file: soundfile.SoundFile, frames: tp.Optional[int]
+            ) -> tp.Iterator[tp.Tuple[np.ndarray, tp.Optional[soundfile.LibsndfileError]]]:
+    """`_decode` until `frames` samples (None: all) are there or no more come."""
+    left, most = (UNKNOWN, COUNTING) if frames is None else (frames, BLOCK)
+    while left:
+        samples, error = _decode(file, min(left, most))
+        yield samples, error
+        left -= len(samples)
+        if error is not None or not len(samples):
+            return
+
+
+def _frames(file: soundfile.SoundFile) -> int:
+    """The number of frames in an open file, counted where it does not say."""
+    if file.frames < UNKNOWN:
+        return file.frames
+    return sum(len(samples) for samples, _ in _blocks(file, None))
+
+
+def _move(file: soundfile.SoundFile, start: int) -> None:
+    """Makes `start` the next frame to be read."""
+    if not start:
+        return
+    if file.seekable():
+        file.seek(start)
+    else:
+        for _ in _blocks(file, start):
+            pass
+
+
 def _ffmpeg_probe(path: Path) -> AudioInfo:
-    command = [program("ffprobe"), "-loglevel", "error", "-select_streams", "a:0", "-print_format", "json",
-               "-show_entries", "stream=sample_rate,channels,duration:format=duration", *input_arguments(path)]
-    found = json.loads(run(command, path))
-    streams = found.get("streams", [])
-    if not streams or "sample_rate" not in streams[0]:
+    description = streams.describe(path)
+    indices = streams.audio_streams(description)
+    stream = description["streams"][indices[0]] if indices else {}
+    samplerate, channels = int(stream.get("sample_rate", 0)), int(stream.get("channels", 0))
+    if not samplerate or not channels:
         raise AudioError(f"{path}: has no audio stream")
-    duration = streams[0].get("duration", found.get("format", {}).get("duration"))
-    if duration is None:
-        raise AudioError(f"{path}: does not say how long it is; convert it to wav or flac first")
-    samplerate = int(streams[0]["sample_rate"])
-    return AudioInfo(round(float(duration) * samplerate), samplerate, int(streams[0]["channels"]))
+    seconds = streams.seconds_of(description, indices[0])
+    if not seconds:
+        wav, samplerate, _ = decode(path, "0:a:0")
+        return AudioInfo(wav.shape[1], samplerate, wav.shape[0])
+    return AudioInfo(round(seconds * samplerate), samplerate, channels)
 
 
 def _ffmpeg_read(path: Path, start: int, frames: tp.Optional[int]) -> tp.Tuple[torch.Tensor, int]:
     """Decodes from the start of the file: in compressed streams only that finds sample `start` exactly."""
     info = _ffmpeg_probe(path)
-    command = [program("ffmpeg"), "-nostdin", "-loglevel", "error", "-threads", "1", *input_arguments(path), "-map", "0:a:0"]
-    if start or frames is not None:
-        end = "" if frames is None else f":end_sample={start + frames}"
-        command += ["-af", f"atrim=start_sample={start}{end}"]
-    data = run(command + ["-f", "f32le", "-ac", str(info.channels), "pipe:1"], path)
-    samples = np.frombuffer(data, np.dtype("<f4")).reshape(-1, info.channels)
-    return torch.from_numpy(samples.T.astype(np.float32, order="C")), info.samplerate
+    end = "" if frames is None else f":end_sample={start + frames}"
+    some = ["-af", f"atrim=start_sample={start}{end}"] if start or frames is not None else []
+    wav, samplerate, complaint = decode(path, "0:a:0", after=some)
+    if not some and wav.shape[-1] / samplerate < info.seconds - streams.SHORTFALL:
+        raise AudioError(f"{path}: damaged: {wav.shape[-1] / samplerate:.1f} of {info.seconds:.1f} s can be decoded "
+                         f"({complaint or 'the rest is not there'}); copy or download it again")
+    return wav, samplerate
 
 
 def probe(path: tp.Union[str, Path]) -> AudioInfo:
-    """Length, rate and channels from the header. Raises AudioError where the file is missing, empty, of zero length,
-    truncated (as far as its header tells) or not audio; ToolError where only ffmpeg could say and it is missing."""
+    """Length, rate and channels from the header, or by decoding where that does not know. Raises AudioError where the file is
+    missing, empty, of zero length, truncated (as far as its header tells) or not audio; ToolError where only ffmpeg could say
+    and it is missing."""
     path = existing_file(path)
     file = _open(path)
     if file is None:
-        return _check(path, _ffmpeg_probe(path))
-    with file:
-        return _check(path, AudioInfo(file.frames, file.samplerate, file.channels))
+        info = _ffmpeg_probe(path)
+    else:
+        with file:
+            info = AudioInfo(_frames(file), file.samplerate, file.channels)
+    if info.frames <= 0:
+        raise _zero_length(path)
+    return info
 
 
-def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = None) -> tp.Tuple[torch.Tensor, int]:
+def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = None, *, complete: bool = True
+         ) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L] float32, sample rate in Hz) of `path` from sample `start`, at most `frames` of them.
 
     Integer formats are scaled to [-1, 1). Fewer samples (or none) come back where the file ends before.
-    Raises AudioError as `probe` does, and where less can be decoded than the header promises.
+    Raises AudioError as `probe` does, and where less can be decoded than the header promises; where `complete` is false, what
+    can be decoded comes back with a warning.
     """
     path = existing_file(path)
-    file = _open(path)
+    file = _open(path, complete=complete)
     if file is None:
-        wav, samplerate = _ffmpeg_read(path, start, frames)
+        wav, samplerate = _ffmpeg_read(path, start, frames) if complete else streams.read_first(path)
         if wav.shape[-1] == 0 and start == 0:
-            raise AudioError(f"{path}: contains no audio samples (zero length)")
+            raise _zero_length(path)
         return wav, samplerate
     with file:
-        info = _check(path, AudioInfo(file.frames, file.samplerate, file.channels))
-        wanted = max(info.frames - start, 0)
+        if file.frames <= 0:
+            raise _zero_length(path)
+        samplerate, channels, promised = file.samplerate, file.channels, file.frames
+        wanted: tp.Optional[int] = None if promised >= UNKNOWN else max(promised - start, 0)
         if frames is not None:
-            wanted = min(wanted, frames)
-        if wanted == 0:
-            return torch.zeros(info.channels, 0), info.samplerate
+            wanted = frames if wanted is None else min(wanted, frames)
         try:
-            file.seek(start)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{path}: damaged, cannot be decoded ({error}); copy or download it again") from error
-        exact = file.format != "MP3"
-    if exact and len(samples) < wanted:
-        raise AudioError(f"{path}: truncated: {start + len(samples)} samples can be decoded, the header promises "
-                         f"{info.frames}; copy or download it again")
-    return torch.from_numpy(np.ascontiguousarray(samples.T)), info.samplerate
+            _move(file, start)
+            found = list(_blocks(file, wanted))
+        except soundfile.LibsndfileError:      # before the start, or behind the end of a file that does not know its end
+            found = [(np.empty((0, channels), np.float32), None)]
+        exact = file.subtype not in ESTIMATED and promised < UNKNOWN
+    samples = found[0][0] if len(found) == 1 else np.concatenate([part for part, _ in found]) if found else \
+        np.empty((0, channels), np.float32)
+    if exact and len(samples) < (wanted or 0):
+        message = (f"{path}: truncated or damaged: {start + len(samples)} samples can be decoded, the header promises "
+                   f"{promised}; copy or download it again")
+        if complete or not len(samples):
+            raise AudioError(message)
+        logger.warning("%s", message)
+    if not len(samples) and start == 0 and wanted != 0:
+        raise _zero_length(path)
+    return torch.from_numpy(np.ascontiguousarray(samples.T)), samplerate
 
 
 def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int) -> None:

@@ -1,4 +1,4 @@
-"""mp3 files with the silence that encoders put around a song, to their last frame.
+"""mp3 files with the silence that encoders put around a song, from their first frame to their last.
 
 Most encoders note in a first frame without sound ("Xing" or "Info") how many frames there are, and how many samples of
 silence they and the decoder add at both ends; libsndfile leaves those away. Published Demucs 4.1.0 does not: separated
@@ -6,9 +6,14 @@ stems of an mp3 begin some 1100 samples later. Where its files have to be met, t
 
 But then libsndfile guesses the number of frames from the size of the first one, and stops there, too early where the bit
 rate varies. So a silent frame of the lowest bit rate takes the first place, and is cut off after decoding.
+
+Frames are followed from one to the next: what stands before the first one or between two (tags, padding, junk) is left
+out, and several files that were joined are decoded each by itself where their rates or channels differ.
 """
 
 import io
+import logging
+import re
 import struct
 import typing as tp
 from pathlib import Path
@@ -17,62 +22,176 @@ import numpy as np
 import soundfile
 import torch
 
+from ..dsp.convert import convert_audio
 from ..errors import AudioError
+from .notes import without_library_notes
+
+logger = logging.getLogger(__name__)
 
 # ISO/IEC 11172-3 and 13818-3, layer III; version bits: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5
 KILOBITS = {True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
             False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 SIDE_INFORMATION = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}  # (MPEG 1, mono): bytes
+HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")      # how a frame of layer III begins
 NOTES = (b"Xing", b"Info")
+COUNTED = 1                   # flag of such a note: the number of frames follows
 VBRI = 36                     # where Fraunhofer's encoder has its note, in the frame
 BLOCK = 2 ** 20               # samples that are decoded at once
+SURE = 3                      # frames in a row that make a beginning: two bytes of junk can look like one
+SPARE = 2                     # frames by which encoders may miscount themselves
 
 
 class _Frame(tp.NamedTuple):
-    """A frame of layer III: its size in bytes and in samples, and where in it a note would be."""
+    """A frame of layer III: its size in bytes and in samples, where in it a note would be, rate (Hz) and channels."""
     size: int
     samples: int
     place: int
+    rate: int
+    channels: int
+
+
+class Part(tp.NamedTuple):
+    """A run of frames of one rate and number of channels. `promised`: frames by the note of the encoder, or None."""
+    frames: bytes
+    count: int
+    first: _Frame
+    promised: tp.Optional[int]
 
 
 def read_with_padding(path: tp.Union[str, Path]) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L] float32, rate in Hz) of an mp3 file with the silence at its ends. Raises AudioError."""
-    data, silent = behind_silence(Path(path).read_bytes())
-    blocks = []
+    """(samples [A, L] float32, rate in Hz) of an mp3 file with the silence at its ends.
+
+    Parts that differ in rate or channels from the first are converted to its rate, and all to as many channels as any has.
+    Raises AudioError.
+    """
+    data = Path(path).read_bytes()
+    found = parts(data)
+    if not found:
+        return _decode(path, data, 0)
+    first, promised, count = found[0].first, found[0].promised or 0, sum(part.count for part in found)
+    if count < promised - SPARE:
+        logger.warning("%s: cut: its encoder wrote %d frames, %d are there, %.1f s less", path, promised, count,
+                       (promised - count) * first.samples / first.rate)
+    wavs = [_decode(path, *_silenced(part.frames, part.first)) for part in found]
+    rate, channels = wavs[0][1], max(wav.shape[0] for wav, _ in wavs)
+    if len(found) > 1:
+        kinds = ", ".join(f"{rate} Hz with {wav.shape[0]} channel{'s' * (wav.shape[0] > 1)}" for wav, rate in wavs[:8])
+        logger.warning("%s: %d files in one (%s); all are converted to %d Hz with %d channels", path, len(found), kinds,
+                       rate, channels)
+    return torch.cat([convert_audio(wav, own, rate, channels) for wav, own in wavs], dim=1), rate
+
+
+def _decode(path: tp.Union[str, Path], data: bytes, silent: int) -> tp.Tuple[torch.Tensor, int]:
+    """(samples [A, L], rate in Hz) that libsndfile finds in `data`, without the first `silent` ones."""
+    blocks: tp.List[np.ndarray] = []
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with without_library_notes(), soundfile.SoundFile(io.BytesIO(data)) as file:
             while not blocks or len(blocks[-1]) == BLOCK:
                 blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: damaged, cannot be decoded ({error}); copy or download it again") from error
+        raise AudioError(f"{path}: damaged, cannot be decoded ({error.error_string}); copy or download it again") from error
     samples = np.concatenate(blocks)[silent:]
     if not len(samples):
         raise AudioError(f"{path}: contains no audio samples (zero length)")
     return torch.from_numpy(np.ascontiguousarray(samples.T)), rate
 
 
-def behind_silence(data: bytes) -> tp.Tuple[bytes, int]:
-    """The frames of an mp3 file that hold sound, behind a silent frame, and its length in samples.
+def parts(data: bytes) -> tp.List[Part]:
+    """The frames of layer III in `data` that hold sound, in runs of one rate and number of channels."""
+    found: tp.List[Part] = []
+    runs: tp.List[tp.Tuple[int, int]] = []       # of bytes
+    first: tp.Optional[_Frame] = None
+    count, promised = 0, None
 
-    Data that do not begin with a frame of layer III stay as they are, without silence.
+    def close() -> None:
+        if first is not None and count:
+            found.append(Part(b"".join(data[begin:end] for begin, end in runs), count, first, promised))
+
+    place = _next_frame(data, 0)
+    while place is not None:
+        frame = _frame(data[place:place + 4])
+        if first is None or (frame.rate, frame.channels) != (first.rate, first.channels):
+            close()
+            runs, count, first, promised = [], 0, frame, None
+            has_note, promised = _note(data, place, frame)
+            if has_note:
+                place = _next_frame(data, place + frame.size)
+                continue
+        begin = place
+        while frame is not None and place + frame.size <= len(data) and _same(frame, first):
+            place += frame.size
+            count += 1
+            frame = _frame(data[place:place + 4])
+        runs.append((begin, place))
+        place = _next_frame(data, max(place, begin + 1))
+    close()
+    return found
+
+
+def _same(frame: _Frame, other: _Frame) -> bool:
+    return (frame.rate, frame.channels) == (other.rate, other.channels)
+
+
+def _next_frame(data: bytes, place: int) -> tp.Optional[int]:
+    """The first place from `place` on where frames begin that follow one another, or the last of which ends the data."""
+    while True:
+        place = _behind_tags(data, place)
+        header = HEADER.search(data, place)
+        if header is None:
+            return None
+        if _begins(data, header.start()):
+            return header.start()
+        place = header.start() + 1
+
+
+def _begins(data: bytes, place: int) -> bool:
+    first = frame = _frame(data[place:place + 4])
+    for _ in range(SURE - 1):
+        if frame is None or not _same(frame, first) or place + frame.size > len(data):
+            return False
+        place += frame.size
+        if place == len(data) or data[place:place + 3] in (b"TAG", b"ID3", b"APE"):
+            return True
+        frame = _frame(data[place:place + 4])
+    return frame is not None and _same(frame, first)
+
+
+def _behind_tags(data: bytes, place: int) -> int:
+    """The place behind the ID3v2 tags that begin at `place`, with their footers."""
+    while data[place:place + 3] == b"ID3" and len(data) >= place + 10:
+        sevens = data[place + 6:place + 10]
+        size = sum(byte << 7 * power for power, byte in zip((3, 2, 1, 0), sevens))
+        footer = 10 if data[place + 5] & 0x10 else 0
+        if place + 10 + size + footer > len(data):
+            break
+        place += 10 + size + footer
+    return place
+
+
+def _note(data: bytes, start: int, frame: _Frame) -> tp.Tuple[bool, tp.Optional[int]]:
+    """Whether the frame at `start` holds an encoder's note instead of sound, and how many frames that promises."""
+    place = start + frame.place
+    if data[place:place + 4] in NOTES:
+        flags = data[place + 4:place + 12]
+        return True, struct.unpack(">I", flags[4:])[0] if len(flags) == 8 and flags[3] & COUNTED else None
+    return data[start + VBRI:start + VBRI + 4] == b"VBRI", None
+
+
+def behind_silence(data: bytes) -> tp.Tuple[bytes, int]:
+    """The frames of an mp3 file's first part that hold sound, behind a silent frame, and its length in samples.
+
+    Data without a frame of layer III stay as they are, without silence.
     """
-    start = 0
-    while data[start:start + 3] == b"ID3":
-        sevens = data[start + 6:start + 10]
-        start += 10 + sum(byte << 7 * place for place, byte in zip((3, 2, 1, 0), sevens))
-    frame = _frame(data[start:start + 4])
-    if frame is None:
-        return data, 0
-    if data[start + frame.place:start + frame.place + 4] in NOTES or data[start + VBRI:start + VBRI + 4] == b"VBRI":
-        start += frame.size
-        frame = _frame(data[start:start + 4])
-        if frame is None:
-            return data[start:], 0
-    first, second, third, fourth = data[start:start + 4]
+    found = parts(data)
+    return _silenced(found[0].frames, found[0].first) if found else (data, 0)
+
+
+def _silenced(frames: bytes, frame: _Frame) -> tp.Tuple[bytes, int]:
+    first, second, third, fourth = frames[:4]
     header = bytes([first, second | 1, third & 0x0C | 0x10, fourth])      # no checksum, lowest rate, not padded
-    return header.ljust(_frame(header).size, b"\0") + data[start:], frame.samples
+    return header.ljust(_frame(header).size, b"\0") + frames, frame.samples
 
 
 def _frame(header: bytes) -> tp.Optional[_Frame]:
@@ -83,4 +202,4 @@ def _frame(header: bytes) -> tp.Optional[_Frame]:
         return None
     first = version == 3
     size = (144 if first else 72) * KILOBITS[first][speed] * 1000 // RATES[version][rate] + padding
-    return _Frame(size, 1152 if first else 576, 4 + SIDE_INFORMATION[first, mono])
+    return _Frame(size, 1152 if first else 576, 4 + SIDE_INFORMATION[first, mono], RATES[version][rate], 1 if mono else 2)

@@ -3,14 +3,18 @@ converted by ffmpeg. What `data.audio` does for the first stream of a file, exac
 """
 
 import json
+import logging
 import typing as tp
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..errors import AudioError
-from .ffmpeg import existing_file, input_arguments, program, run
+from .ffmpeg import Decoded, decode, existing_file, input_arguments, program, run
+
+logger = logging.getLogger(__name__)
+
+SHORTFALL = 0.5     # seconds that may lack at the end of what a header says: codecs and containers round
 
 
 def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
@@ -19,22 +23,35 @@ def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
     Raises AudioError where the file is missing, empty or not for ffmpeg; ToolError where ffprobe is not installed.
     """
     path = existing_file(path)
-    return json.loads(run([program("ffprobe"), "-loglevel", "error", "-print_format", "json", "-show_format",
-                            "-show_streams", *input_arguments(path)], path))
+    said = run([program("ffprobe"), "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams",
+                *input_arguments(path)], path)
+    try:
+        found = json.loads(said.decode("utf-8", errors="replace"))
+        return {"format": found.get("format", {}), "streams": found.get("streams", [])}
+    except (ValueError, AttributeError) as error:
+        raise AudioError(f"{path}: ffprobe says nothing about it that can be read ({error})") from error
 
 
 def audio_streams(description: tp.Mapping[str, tp.Any]) -> tp.List[int]:
     """The places of the audio streams among all streams."""
-    return [index for index, stream in enumerate(description["streams"]) if stream["codec_type"] == "audio"]
+    return [index for index, stream in enumerate(description["streams"]) if stream.get("codec_type") == "audio"]
 
 
-def read(path: tp.Union[str, Path], stream: int, *, channels: int, start: tp.Optional[float] = None,
-         seconds: tp.Optional[float] = None, samplerate: tp.Optional[int] = None, padding: bool = False
-         ) -> torch.Tensor:
-    """Stream number `stream` (among all streams) as [channels, L] float32.
+def seconds_of(description: tp.Mapping[str, tp.Any], stream: int) -> tp.Optional[float]:
+    """How long a stream is by its header; None where that does not say."""
+    for place in (description["streams"][stream], description["format"]):
+        try:
+            return float(place["duration"])
+        except (KeyError, ValueError):
+            pass
+    return None
+
+
+def read(path: tp.Union[str, Path], stream: int, *, start: tp.Optional[float] = None,
+         seconds: tp.Optional[float] = None, samplerate: tp.Optional[int] = None, padding: bool = False) -> Decoded:
+    """Stream number `stream` (among all streams).
 
     Args:
-        channels: of the stream, as `describe` says.
         start: seconds to skip.
         seconds: how long to read; default: all.
         samplerate: in Hz, for ffmpeg to convert to; default: the stream's.
@@ -43,30 +60,33 @@ def read(path: tp.Union[str, Path], stream: int, *, channels: int, start: tp.Opt
     Raises:
         AudioError: where the stream cannot be decoded.
     """
-    path = existing_file(path)
-    command = [program("ffmpeg"), "-nostdin", "-loglevel", "error"]
-    command += ["-ss", str(start)] if start else []
-    command += ["-flags2", "+skip_manual"] if padding else []
-    command += [*input_arguments(path), "-map", f"0:{stream}", "-threads", "1"]
-    command += ["-t", str(seconds)] if seconds is not None else []
-    command += ["-ar", str(samplerate)] if samplerate is not None else []
-    samples = np.frombuffer(run(command + ["-f", "f32le", "pipe:1"], path), np.dtype("<f4"))
-    return torch.from_numpy(samples.reshape(-1, channels).T.astype(np.float32, order="C"))
+    before = (["-ss", str(start)] if start else []) + (["-flags2", "+skip_manual"] if padding else [])
+    after = (["-t", str(seconds)] if seconds is not None else []) + \
+        (["-ar", str(samplerate)] if samplerate is not None else [])
+    return decode(existing_file(path), f"0:{stream}", before=before, after=after)
 
 
 def read_first(path: tp.Union[str, Path], *, samplerate: tp.Optional[int] = None, padding: bool = False
                ) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L], rate in Hz) of the first audio stream; `samplerate` and `padding` as for `read`.
 
+    Where less can be decoded than the header says, what there is comes back, with a warning.
+
     Raises:
-        AudioError: where there is none, or it is empty or damaged.
+        AudioError: where there is none, or nothing of it can be decoded.
     """
     description = describe(path)
     indices = audio_streams(description)
     if not indices:
         raise AudioError(f"{path}: has no audio stream")
-    stream = description["streams"][indices[0]]
-    wav = read(path, indices[0], channels=int(stream["channels"]), samplerate=samplerate, padding=padding)
+    wav, rate, complaint = read(path, indices[0], samplerate=samplerate, padding=padding)
     if wav.shape[-1] == 0:
         raise AudioError(f"{path}: contains no audio samples (zero length)")
-    return wav, int(stream["sample_rate"]) if samplerate is None else samplerate
+    promised = seconds_of(description, indices[0]) or 0.
+    found = wav.shape[-1] / rate
+    if found < promised - SHORTFALL:
+        logger.warning("%s: damaged: only %.1f of %.1f s can be decoded (%s)", path, found, promised,
+                       complaint or "the rest is not there")
+    elif complaint:
+        logger.warning("%s: in part damaged (ffmpeg: %s)", path, complaint)
+    return wav, rate

@@ -1,15 +1,17 @@
 """A whole song through a model: read, made what the model expects, separated, and brought back to its own level."""
 
+import contextlib
 import logging
 import shutil
+import tempfile
 import typing as tp
 from pathlib import Path
 
-import soundfile
 import torch
 from torch import nn
 
 from ..data import audio, mp3, streams
+from ..data.ffmpeg import existing_file, installed
 from ..dsp.convert import convert_audio
 from ..errors import AudioError
 from .apply import separate
@@ -24,13 +26,16 @@ def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> t
 
     Of more channels than wanted the first ones are taken, with a warning, as published Demucs does; one channel is
     copied to all. Sample for sample what published Demucs 4.1.0 separates: mp3 with the silence of its encoder (see
-    `data.mp3`), and what it leaves to ffmpeg as ffmpeg converts it.
+    `data.mp3`), and what it leaves to ffmpeg as ffmpeg converts it. Of a damaged file what can be decoded is taken, with a
+    warning. A pipe is read to its end.
 
     Raises:
-        AudioError: where the file is missing, empty, not audio or damaged, or has samples that are not finite.
+        AudioError: where the file is missing, empty or not audio, nothing of it can be decoded, or it has samples that are
+            not finite.
         ToolError: where only ffmpeg could read it and is not installed.
     """
-    wav, rate = _decode(path, samplerate)
+    with _regular(Path(path)) as file:
+        wav, rate = _decode(file, samplerate)
     audio.require_finite(wav, path, rate)
     if wav.shape[0] > channels > 1:
         logger.warning("%s has %d channels: only the first %d are separated", path, wav.shape[0], channels)
@@ -40,22 +45,47 @@ def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> t
     return wav
 
 
-def _decode(path: tp.Union[str, Path], samplerate: int) -> tp.Tuple[torch.Tensor, int]:
+@contextlib.contextmanager
+def _regular(path: Path) -> tp.Iterator[Path]:
+    """A file that can be read more than once: what a pipe gives is kept, under the same name, until the end of the block."""
+    try:
+        pipe = path.is_fifo()
+    except (OSError, ValueError):       # a name that cannot be: it is refused where it is opened
+        pipe = False
+    if not pipe:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="demucs-") as folder:
+        kept = Path(folder) / path.name
+        try:
+            with open(path, "rb") as source, open(kept, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise AudioError(f"{path}: what this pipe gives cannot be kept in {folder} ({error.strerror})") from error
+        if not kept.stat().st_size:
+            raise AudioError(f"{path}: this pipe gave nothing")
+        yield kept
+
+
+def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L], rate in Hz): at `samplerate` where ffmpeg converts the rate, else at the rate of the file.
 
-    Without ffmpeg, libsndfile reads ogg, a few samples shorter at the end.
+    Without ffmpeg, libsndfile reads ogg, a few samples shorter at the end. Where it fails, ffmpeg is asked.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            form, coding = file.format, file.subtype
-    except (soundfile.LibsndfileError, TypeError):    # TypeError: a suffix that means headerless samples
+    path = existing_file(path)
+    form, coding = audio.kind(path)
+    if form is None or coding == "GSM610" and installed():
         return streams.read_first(path, samplerate=samplerate)
-    if form == "MP3":
-        return mp3.read_with_padding(path)
-    if form == "OGG" and shutil.which("ffmpeg"):
+    if form == "OGG" and installed():
         return streams.read_first(path, padding=True) if coding == "VORBIS" else \
             streams.read_first(path, samplerate=samplerate)
-    return audio.read(path)
+    try:
+        return mp3.read_with_padding(path) if form == "MP3" else audio.read(path, complete=False)
+    except AudioError:
+        if installed():
+            with contextlib.suppress(AudioError):
+                return streams.read_first(path, samplerate=samplerate)
+        raise
 
 
 def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> torch.Tensor:

@@ -1,0 +1,158 @@
+"""What the headers of uncompressed audio files promise: how many bytes of samples there are, and where.
+
+libsndfile takes what is there for what there should be, so that a file whose end is missing passes as a shorter one. And
+programs that write into a pipe cannot fill in a length: they leave 0, or a number near the largest that fits.
+"""
+
+import io
+import struct
+import typing as tp
+from dataclasses import dataclass
+from pathlib import Path
+
+# Near 2 ** 31 or 2 ** 32: lengths that stand for "unknown" (sox: 0x7ffff000, arecord: 0x7fffffff less its header...). The
+# same where there are 64 bits for them.
+PLACEHOLDERS = ((0x7FFF0000, 0x80000000), (0xFFFF0000, 0xFFFFFFFF), (2 ** 62, 2 ** 64))
+W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Bytes of samples: `promised` by the header (None: it does not know), and `present` from byte `start` on."""
+    promised: tp.Optional[int]
+    present: int
+    start: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.promised is not None and self.promised > self.present
+
+
+def promise(path: Path) -> tp.Optional[Promise]:
+    """What the header of a wav (RIFF, RIFX, RF64, BW64), w64, aiff, au or caf file promises; None for other files."""
+    with open(path, "rb") as file:
+        total = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        head = file.read(16)
+        if head[8:12] == b"WAVE" and head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+            found = _riff(file, ">I" if head[:4] == b"RIFX" else "<I")
+        elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+            found = _chunk(file, 12, b"SSND", ">I")
+        elif head[:4] == b".snd":
+            found = struct.unpack(">II", head[4:12])
+        elif head[:4] == b"caff":
+            found = _chunk(file, 8, b"data", ">q", padded=False)
+        elif head[:4] == b"riff":
+            found = _w64(file)
+        else:
+            return None
+    if found is None:
+        return None
+    start, size = found
+    present = max(total - start, 0)
+    known = size >= 0 and not any(low <= size <= high for low, high in PLACEHOLDERS) or size <= present
+    return Promise(size if known and size >= 0 else None, present, start)
+
+
+def _chunk(file: tp.BinaryIO, place: int, wanted: bytes, number: str, *, padded: bool = True
+           ) -> tp.Optional[tp.Tuple[int, int]]:
+    """(first byte of the contents, size) of the chunk `wanted`, sought from byte `place` on."""
+    width = struct.calcsize(number)
+    while True:
+        file.seek(place)
+        head = file.read(4 + width)
+        if len(head) < 4 + width:
+            return None
+        size, = struct.unpack(number, head[4:])
+        place += 4 + width
+        if head[:4] == wanted:
+            return place, size
+        if size < 0:
+            return None
+        place += size + (size % 2 if padded else 0)
+
+
+def _riff(file: tp.BinaryIO, number: str) -> tp.Optional[tp.Tuple[int, int]]:
+    found = _chunk(file, 12, b"data", number)
+    if found is None or found[1] != 0xFFFFFFFF:
+        return found
+    long_sizes = _chunk(file, 12, b"ds64", number)       # of a file longer than 4 GiB: RIFF size, then data size
+    if long_sizes is None or long_sizes[0] > found[0]:
+        return found
+    file.seek(long_sizes[0])
+    sizes = file.read(16)
+    return (found[0], struct.unpack("<8xQ", sizes)[0]) if len(sizes) == 16 else found
+
+
+def _w64(file: tp.BinaryIO) -> tp.Optional[tp.Tuple[int, int]]:
+    """Chunks of Sony's wave64 are named by 16 bytes; their size is in 8 bytes, counts those 24, and is padded to 8."""
+    place = 40
+    while True:
+        file.seek(place)
+        head = file.read(24)
+        if len(head) < 24:
+            return None
+        size, = struct.unpack("<q", head[16:])
+        if head[:16] == W64_DATA:
+            return place + 24, max(size, 24) - 24
+        if size < 24:
+            return None
+        place += (size + 7) // 8 * 8
+
+
+def holds_samples(path: Path, found: Promise) -> bool:
+    """Whether samples follow the header of a RIFF file that promises none: bytes that are there and are no further chunks."""
+    if found.promised != 0 or not found.present:
+        return False
+    with open(path, "rb") as file:
+        if file.read(4) != b"RIFF":
+            return False
+        place, total = found.start, found.start + found.present
+        while place < total:
+            file.seek(place)
+            head = file.read(8)
+            if len(head) < 8 or not head[:4].isascii() or not head[:4].decode("ascii").isprintable():
+                return True
+            place += 8 + struct.unpack("<I", head[4:])[0]
+            place += place % 2
+        return place > total + 1
+
+
+class Mended(io.RawIOBase):
+    """A file of which some bytes read as others: `changes` says at which place which. For `soundfile.SoundFile`."""
+
+    def __init__(self, path: Path, changes: tp.Mapping[int, bytes]):
+        self._file = open(path, "rb")
+        self._changes = dict(changes)
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: tp.Any) -> int:
+        begin = self._file.tell()
+        data = bytearray(self._file.read(len(buffer)))
+        for place, new in self._changes.items():
+            for index, byte in enumerate(new, start=place - begin):
+                if 0 <= index < len(data):
+                    data[index] = byte
+        buffer[:len(data)] = bytes(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def with_sizes(path: Path, found: Promise) -> Mended:
+    """A wav file whose header promises the samples that are there instead of none."""
+    data = min(found.present, 0xFFFFFF00)
+    return Mended(path, {4: struct.pack("<I", data + found.start - 8), found.start - 4: struct.pack("<I", data)})
