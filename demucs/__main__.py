@@ -1,6 +1,12 @@
 """`python3 -m demucs` is the command `demucs`."""
 
-from .separate import main
+import sys
+
+from . import console
+
+sys.excepthook = console.hook      # before anything is imported that takes time
+
+from .separate import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -9,12 +9,14 @@ import logging
 import typing as tp
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from . import pretrained
 from .audio import save_audio
-from .dsp.convert import convert_audio
+from .data import audio
+from .dsp.convert import as_waveform, convert_audio
 from .errors import AudioError, DemucsError
 from .inference.apply import usable_device
 from .inference.names import repository
@@ -118,18 +120,23 @@ class Separator:
             given["device"] = usable_device(str(device))
         self._settings.update({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})
 
-    def separate_tensor(self, wav: torch.Tensor, sr: tp.Optional[int] = None) -> Stems:
+    def separate_tensor(self, wav: tp.Union[torch.Tensor, np.ndarray], sr: tp.Optional[int] = None, *,
+                        name: str = "separating") -> Stems:
         """`wav` [A, L] as it was separated, and its sources by name, all [channels, L'] at the model's rate.
 
         Args:
-            wav: float32; brought to the rate and number of channels of the model.
+            wav: of any floating-point type, or of integers, whose full scale becomes 1; brought to the rate and number of
+                channels of the model.
             sr: its rate in Hz; default: the model's.
+            name: what its progress is called.
 
         Raises:
             AudioError: for audio that cannot be separated.
             ConfigError: for an impossible setting.
         """
-        return self._separate(wav, sr, "separating")
+        wav = as_waveform(wav)
+        audio.require_finite(wav, "the audio given", self.samplerate if sr is None else sr)
+        return self._separate(wav, sr, name)
 
     def separate_audio_file(self, file: tp.Union[str, Path]) -> Stems:
         """The audio of a file as it was separated, and its sources by name, all [channels, L] at the model's rate.
@@ -145,8 +152,6 @@ class Separator:
         return self._separate(wav, None, Path(file).name)
 
     def _separate(self, wav: torch.Tensor, rate: tp.Optional[int], name: str) -> Stems:
-        if wav.dim() != 2 or not wav.numel():
-            raise AudioError(f"expected audio of shape [channels, samples], got {list(wav.shape)}")
         wav = convert_audio(wav, self.samplerate if rate is None else rate, self.samplerate, self.audio_channels)
         settings = dict(self._settings)
         callback, extra = settings.pop("callback"), settings.pop("callback_arg") or {}

@@ -3,15 +3,15 @@
 import typing as tp
 from pathlib import Path
 
-import lameenc
 import numpy as np
-import soundfile
 import torch
 
 from .data import audio, ffmpeg, streams
 from .data.audio import prevent_clip as _prevent_clip
+from .data.writing import write_mp3, write_samples
 from .dsp import convert, programs
 from .errors import AudioError
+from .files import beside
 
 __all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels", "encode_ffmpeg", "encode_mp3",
            "encode_wav", "f32_pcm", "i16_pcm", "prevent_clip", "save_audio"]
@@ -140,20 +140,7 @@ def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitra
 
     Raises AudioError for what LAME cannot do.
     """
-    samples = _interleaved(wav, 16)
-    encoder = lameenc.Encoder()
-    if not verbose:
-        encoder.silence()
-    try:
-        encoder.set_bit_rate(bitrate)
-        encoder.set_in_sample_rate(samplerate)
-        encoder.set_channels(wav.shape[0])
-        encoder.set_quality(quality)
-        data = encoder.encode(samples) + encoder.flush()
-    except (RuntimeError, ValueError) as error:
-        raise AudioError(f"{path}: LAME refuses {wav.shape[0]} channels, {samplerate} Hz, {bitrate} kbit/s, quality "
-                         f"{quality}: {error}") from error
-    Path(path).write_bytes(data)
+    write_mp3(path, _integers(wav, 16), samplerate, bitrate=bitrate, quality=quality, verbose=verbose)
 
 
 def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16, as_float: bool = False
@@ -166,7 +153,7 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
         samples, subtype = f32_pcm(wav).detach().clamp(-1, 1).cpu().float().T.numpy(), "FLOAT"
     else:
         samples, subtype = _integers(wav, bits_per_sample), f"PCM_{bits_per_sample}"
-    soundfile.write(Path(path).absolute(), samples, samplerate, subtype=subtype, format="WAV")
+    write_samples(path, samples, samplerate, subtype=subtype, form="WAV")
 
 
 def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16) -> None:
@@ -175,12 +162,13 @@ def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_s
     Raises AudioError where ffmpeg does not want to; ToolError where it is not installed.
     """
     form = "s16le" if bits_per_sample == 16 else "s32le"
-    command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
-               str(wav.shape[0]), "-i", "pipe:0", f"file:{Path(path).absolute()}"]
-    done = programs.call(command, _interleaved(wav, bits_per_sample))
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise AudioError(f"{path}: ffmpeg cannot write it ({reason[-1]})")
+    with beside(Path(path).absolute()) as file:
+        command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
+                   str(wav.shape[0]), "-i", "pipe:0", f"file:{file}"]
+        done = programs.call(command, _interleaved(wav, bits_per_sample))
+        if done.returncode:
+            reason = ffmpeg.complaint(done.stderr, file) or "no reason given"
+            raise AudioError(f"{path}: ffmpeg cannot write it ({reason})")
 
 
 def _integers(wav: torch.Tensor, bits: int) -> np.ndarray:
@@ -220,6 +208,8 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if isinstance(wav, np.ndarray):
+        wav = convert.as_float(wav)
     if wav.dim() != 2 or not wav.shape[0]:
         raise AudioError(f"{path}: expected audio of shape [channels, samples], got {list(wav.shape)}")
     if suffix not in (".wav", ".flac", ".mp3"):
@@ -228,13 +218,9 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
         raise AudioError(f"{path}: {bits_per_sample} bits per sample cannot be written as {suffix}: use 16 or 24")
     wav = prevent_clip(wav, clip)
     audio.require_finite(wav, path, samplerate)
-    try:
-        if suffix == ".mp3":
-            encode_mp3(wav, path, samplerate, bitrate, preset)
-        elif suffix == ".wav":
-            encode_wav(wav, path, samplerate, bits_per_sample, as_float)
-        else:
-            soundfile.write(path.absolute(), _integers(wav, bits_per_sample), samplerate,
-                            subtype=f"PCM_{bits_per_sample}", format="FLAC")
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: cannot be written ({error})") from error
+    if suffix == ".mp3":
+        encode_mp3(wav, path, samplerate, bitrate, preset)
+    elif suffix == ".wav":
+        encode_wav(wav, path, samplerate, bits_per_sample, as_float)
+    else:
+        write_samples(path, _integers(wav, bits_per_sample), samplerate, subtype=f"PCM_{bits_per_sample}", form="FLAC")

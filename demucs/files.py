@@ -2,30 +2,90 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
+import shutil
 import typing as tp
 from pathlib import Path
+
+LONGEST = 200      # bytes of a name that go into the name of its temporary file; file systems allow 255
 
 
 @contextlib.contextmanager
 def atomic(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
     """A binary file that takes the name `path` once it is complete and on disk, and vanishes on any error.
 
-    A reader sees the old content or the new one, never a part; where the disk is full, the old one stays.
+    A reader sees the old content or the new one, never a part; where the disk is full, the old one stays. A link is kept, and
+    what it points to replaced.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
+    with _temporary(path, suffix=".tmp") as temporary, open(temporary, "xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def beside(path: tp.Union[str, Path]) -> tp.Iterator[Path]:
+    """A path in the folder of `path`, with its suffix, for libraries that want to open a file by its name. The file that
+    is there at the end of the block takes the name `path`, as `atomic` does."""
+    with _temporary(path, suffix=f".tmp{Path(path).suffix}") as temporary:
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)   # mkstemp makes files that nobody else in the group could read
+
+
+def write_text(path: tp.Union[str, Path], text: str) -> None:
+    """`Path.write_text` in UTF-8, whole or not at all. Bytes of file names that are no text become escapes."""
+    with atomic(path) as file:
+        file.write(text.encode("utf-8", errors="backslashreplace"))
+
+
+@contextlib.contextmanager
+def _temporary(path: tp.Union[str, Path], *, suffix: str) -> tp.Iterator[Path]:
+    path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = os.fsdecode(os.fsencode(path.name)[:LONGEST])
+    temporary = path.with_name(f".{name}.{secrets.token_hex(4)}{suffix}")
+    try:
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def obstacle(path: tp.Union[str, Path]) -> str:
+    """Why no file could be written at `path`, as far as can be known before; "" where nothing speaks against it."""
+    path = Path(path).absolute()
+    try:
+        if path.is_dir():
+            return "is a folder"
+        if path.is_symlink() and not path.exists():
+            target = Path(os.path.realpath(path))
+            return "" if target.parent.is_dir() else f"is a link to {target}, whose folder is not there"
+        folder = path.parent
+        while not folder.exists():
+            if folder.is_symlink():
+                return f"{folder} is a link to {folder.readlink()}, which is not there"
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"{folder} is a file, not a folder"
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+        for name in path.relative_to(folder).parts:
+            if len(os.fsencode(name)) > longest:
+                return f"the name {name!r} is too long: {len(os.fsencode(name))} bytes, the file system allows {longest}"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"the folder {folder} cannot be written in; make it writable, or choose another one"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
+def free_bytes(path: tp.Union[str, Path]) -> int:
+    """What is free where a file at `path` would be."""
+    folder = Path(os.path.realpath(path))
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

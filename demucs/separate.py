@@ -5,13 +5,14 @@ torch and what needs it are imported where they are used, so that `--help` and a
 
 import argparse
 import logging
+import os
 import sys
 import typing as tp
 from pathlib import Path
 
-from . import pretrained
-from .console import command
-from .errors import ConfigError, DemucsError
+from . import __version__, pretrained
+from .console import command, one_line
+from .errors import ConfigError
 from .inference import defaults
 
 if tp.TYPE_CHECKING:
@@ -25,6 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
         "demucs", description="Separate the sources of audio files (wav, flac, mp3, ogg, m4a, ...).",
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
     parser.add_argument("tracks", nargs="*", type=Path, default=[], help="audio files")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
     group = parser.add_argument_group("model")
@@ -75,15 +77,27 @@ def get_parser() -> argparse.ArgumentParser:
 def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
     """Separate one file and write its stems to `paths`. Raises DemucsError or OSError where that fails."""
     from .audio import save_audio
-    from .inference.outputs import two_stems
+    from .inference import outputs
+    from .inference.song import load_song
 
-    mix, stems = separator.separate_audio_file(track)
+    files = list(paths.values())
+    outputs.require_writable(files)
+    rate, channels = separator.samplerate, separator.audio_channels
+    wav = load_song(track, samplerate=rate, channels=channels)
+    bits = 24 if args.int24 else 32 if args.float32 else 16
+    outputs.require_space(files, wav.shape[-1] / rate, outputs.bytes_per_second(
+        extension(args), samplerate=rate, channels=channels, bits=bits, bitrate=args.mp3_bitrate))
+    mix, stems = separator.separate_tensor(wav, name=track.name)
     if args.stem is not None:
-        stems = two_stems(mix, stems, args.stem, args.other_method)
+        stems = outputs.two_stems(mix, stems, args.stem, args.other_method)
     for stem, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_audio(stems[stem], path, separator.samplerate, bitrate=args.mp3_bitrate, clip=args.clip_mode,
                    bits_per_sample=24 if args.int24 else 16, as_float=args.float32, preset=args.mp3_preset)
+
+
+def extension(args: argparse.Namespace) -> str:
+    return "mp3" if args.mp3 else "flac" if args.flac else "wav"
 
 
 def load(args: argparse.Namespace) -> "Separator":
@@ -129,14 +143,20 @@ def run(args: argparse.Namespace) -> bool:
         return True
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
+    missing = [track for track in args.tracks if not os.path.lexists(track)]
+    for track in missing:               # before a model is looked for, which may be fetched
+        print(f"error: {track}: no such file", file=sys.stderr)
+    tracks = [track for track in args.tracks if track not in missing]
+    if not tracks:
+        return False
     separator = load(args)
-    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename,
-                           extension="mp3" if args.mp3 else "flac" if args.flac else "wav")
     names = stem_names(separator.model.sources, args.stem, args.other_method)
-    paths = [outputs.paths(track, names) for track in args.tracks]     # before hours of work, not after
+    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
+                           stems=names)
+    paths = [outputs.paths(track, names) for track in tracks]     # before hours of work, not after
     print(f"Separated tracks will be stored in {outputs.folder.resolve()}", flush=True)
-    good = True
-    for track, files in zip(args.tracks, paths):
+    good = not missing
+    for track, files in zip(tracks, paths):
         print(f"Separating track {track}", flush=True)
         try:
             separate_file(track, files, args, separator)
@@ -145,9 +165,10 @@ def run(args: argparse.Namespace) -> bool:
         except torch.OutOfMemoryError:
             good = False
             print(f"error: {track}: out of GPU memory; use a smaller --segment, or -d cpu", file=sys.stderr)
-        except (DemucsError, OSError) as error:
+        except Exception as error:
             good = False
-            print(f"error: {error}" if track.name in str(error) else f"error: {track}: {error}", file=sys.stderr)
+            reason = one_line(error)
+            print(f"error: {reason}" if track.name in reason else f"error: {track}: {reason}", file=sys.stderr)
     return good
 
 

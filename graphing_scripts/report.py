@@ -16,6 +16,7 @@ from page import contents, escape, folded, notes, page, paragraph, section
 from sections import (family_scores, first_families, gaps, listening, other_families, other_measures, quality, songs,
                       sums_of_sources, summary, training)
 
+from demucs.files import write_text
 from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
                                        SDR_POOLED_MEDIAN)
 
@@ -98,8 +99,7 @@ def main() -> None:
         text = comparison(chains, folders, **options)
     name = common.together(chain.name for chain in chains)
     for path in (arguments.results / "figures" / name / "report.html", arguments.results / "report.html"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         print(path)
     common.print_notes(note for chain in chains for part in chain.parts for note in part.run.notes)
 

@@ -16,6 +16,7 @@ from readers import RECORDS
 from report import report
 
 from demucs.errors import SignatureError, ToolError
+from demucs.files import beside, write_text
 
 PICTURE = common.REPOSITORY / "docs" / "images" / "report.png"
 WIDTH, HEIGHT = 1100, 1750
@@ -45,14 +46,15 @@ def main() -> None:
         page, shot = Path(place) / "report.html", Path(place) / "report.png"
         text = report(chain, arguments.results / "examples" / chain.name,
                       study=arguments.results / "quality" / chain.name / "study.json")
-        page.write_text(text, encoding="utf-8")
+        write_text(page, text)
         browser.look(width=WIDTH)
         browser.open(page)
         browser.picture(shot, height=HEIGHT)
         origin = PngImagePlugin.PngInfo()
         origin.add_text(LABEL, f"{chain.name} {fingerprint(folder)}")
         # a palette: a third of the size, and pictures of text lose nothing
-        Image.open(shot).convert("RGB").quantize(colors=128).save(arguments.out, pnginfo=origin, optimize=True)
+        with beside(arguments.out) as picture:
+            Image.open(shot).convert("RGB").quantize(colors=128).save(picture, pnginfo=origin, optimize=True)
     print(arguments.out)
 
 

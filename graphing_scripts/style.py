@@ -18,6 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
+from demucs.files import beside, write_text
 from demucs.metrics.aggregates import ALL
 
 _SOURCE_COLORS = {"drums": "#D55E00", "bass": "#1E82C8", "other": "#009E73", "vocals": "#CC79A7",
@@ -122,11 +123,11 @@ def svg(figure: Figure) -> str:
 
 def save(figure: Figure, folder: Path, name: str) -> tp.List[Path]:
     """Write NAME.png and NAME.svg to `folder`. Call it within `themed`."""
-    folder.mkdir(parents=True, exist_ok=True)
     png, vector = folder / f"{name}.png", folder / f"{name}.svg"
-    vector.write_text(svg(figure), encoding="utf-8")
+    write_text(vector, svg(figure))
     figure.dpi = DPI
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(png, dpi=(DPI, DPI))
+    with beside(png) as file:
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(file, dpi=(DPI, DPI))
     return [png, vector]

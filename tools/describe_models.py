@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from demucs.console import command
+from demucs.files import write_text
 from demucs.inference.names import catalogue
 from demucs.models import zoo
 
@@ -71,7 +72,7 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="docs/models.md")
     page = parser.parse_args().page
-    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    write_text(page, filled(page.read_text(encoding="utf-8")))
     return 0
 
 

@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
 from demucs.console import command
+from demucs.files import beside
 from demucs.layers.transformer import SelfLayer
 from demucs.models import zoo
 
@@ -91,8 +92,8 @@ def draw(model: tp.Any, path: Path) -> None:
     axes.set_xlim(-1.6, 11.6)
     axes.set_ylim(level(depth - 1) - 1.4, 1.6)
     axes.axis("off")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", dpi=110, facecolor="white")
+    with beside(path) as file:
+        figure.savefig(file, bbox_inches="tight", dpi=110, facecolor="white")
 
 
 @command()

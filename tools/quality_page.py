@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from demucs.errors import ConfigError
-from demucs.files import atomic
+from demucs.files import write_text
 from demucs.schema import QualityStudy, RankCorrelation, unpack_frames
 
 PAGE = Path("docs") / "quality.md"
@@ -28,8 +28,7 @@ def write_tables(study: QualityStudy, page: Path) -> None:
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ConfigError(f"{page}: has no place for the tables; it needs the lines {BEGIN.strip()} and {END.strip()}")
     before, after = text[:text.index(BEGIN)], text[text.index(END):]
-    with atomic(page) as file:
-        file.write(f"{before}{BEGIN}{tables(study)}{after}".encode("utf-8"))
+    write_text(page, f"{before}{BEGIN}{tables(study)}{after}")
 
 
 def tables(study: QualityStudy) -> str:

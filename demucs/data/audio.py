@@ -11,7 +11,6 @@ import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
 
-import lameenc
 import numpy as np
 import soundfile
 import torch
@@ -21,6 +20,7 @@ from ..errors import AudioError
 from . import headers, streams
 from .ffmpeg import decode, existing_file, installed
 from .notes import without_library_notes
+from .writing import write_mp3, write_samples
 
 logger = logging.getLogger(__name__)
 
@@ -239,27 +239,6 @@ def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
     raise AudioError(f"unknown way to prevent clipping {mode!r}: one of {', '.join(CLIP_MODES)}")
 
 
-def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, preset: int) -> None:
-    channels = wav.shape[0]
-    if channels > 2:
-        raise AudioError(f"{path}: mp3 holds one or two channels, not {channels}; write wav or flac")
-    samples = to_int16(wav).T.contiguous().numpy()
-    encoder = lameenc.Encoder()
-    encoder.silence()
-    try:
-        encoder.set_bit_rate(bitrate)
-        encoder.set_in_sample_rate(samplerate)
-        encoder.set_channels(channels)
-        encoder.set_quality(preset)
-        data = encoder.encode(samples.tobytes()) + encoder.flush()
-    except (RuntimeError, ValueError) as error:
-        raise AudioError(f"{path}: LAME refuses {samplerate} Hz, {bitrate} kbit/s, preset {preset}: {error}") from error
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be written ({error})") from error
-
-
 def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip: str = "rescale", bits: int = 16,
           as_float: bool = False, mp3_bitrate: int = 320, mp3_preset: int = 2) -> None:
     """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`.
@@ -276,7 +255,9 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     wav = prevent_clip(wav, clip)
     suffix = path.suffix.lower()
     if suffix == ".mp3":
-        return _write_mp3(path, wav, samplerate, mp3_bitrate, mp3_preset)
+        if wav.shape[0] > 2:
+            raise AudioError(f"{path}: mp3 holds one or two channels, not {wav.shape[0]}; write wav or flac")
+        return write_mp3(path, to_int16(wav).T.contiguous().numpy(), samplerate, bitrate=mp3_bitrate, quality=mp3_preset)
     if suffix not in (".wav", ".flac"):
         raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
     if bits not in ((16, 24) if suffix == ".flac" else (16, 24, 32)):
@@ -287,7 +268,4 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
         samples, subtype = to_int16(wav), "PCM_16"   # libsndfile would round downwards
     else:
         samples, subtype = wav, f"PCM_{bits}"
-    try:
-        soundfile.write(str(path), samples.T.numpy(), samplerate, subtype=subtype, format=suffix[1:].upper())
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: cannot be written ({error})") from error
+    write_samples(path, samples.T.contiguous().numpy(), samplerate, subtype=subtype, form=suffix[1:].upper())

@@ -8,6 +8,7 @@ quality" is flat to 0.05 dB up to 0.93 of the lower Nyquist frequency and leaves
 """
 
 import math
+import typing as tp
 from functools import lru_cache
 
 import julius
@@ -33,6 +34,41 @@ def _bank_size(from_rate: int, to_rate: int) -> int:
 @lru_cache(maxsize=8)
 def _resampler(from_rate: int, to_rate: int) -> julius.ResampleFrac:
     return julius.ResampleFrac(from_rate, to_rate)
+
+
+MOST_CHANNELS = 64      # beyond it, the dimensions of a waveform were exchanged
+
+
+def as_float(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
+    """`wav` as float32 tensor: floats as they are, integers with their full scale as 1.
+
+    Raises AudioError for what is no waveform: other objects, complex numbers, truth values.
+    """
+    if isinstance(wav, np.ndarray):
+        try:
+            wav = torch.from_numpy(np.ascontiguousarray(wav, dtype=wav.dtype.newbyteorder("=")))
+        except TypeError:
+            raise AudioError(f"audio of type {wav.dtype} cannot be used: give floats, or integers of 8 to 64 bits") from None
+    if not isinstance(wav, torch.Tensor):
+        raise AudioError(f"expected a tensor or a numpy array of shape [channels, samples], got {type(wav).__name__}")
+    if wav.dtype.is_floating_point:
+        return wav.to(torch.float32)
+    if wav.dtype.is_complex or wav.dtype == torch.bool:
+        raise AudioError(f"audio of type {wav.dtype} cannot be used: give floats, or integers of 8 to 64 bits")
+    limits = torch.iinfo(wav.dtype)
+    middle = (limits.max + 1) / 2 if limits.min == 0 else 0.       # unsigned samples are around it
+    return ((wav.double() - middle) / (middle or limits.max + 1.)).float()
+
+
+def as_waveform(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
+    """`as_float` of what has the shape [channels, samples]. Raises AudioError for others, also [samples, channels]."""
+    wav = as_float(wav)
+    if wav.dim() != 2 or not wav.numel():
+        raise AudioError(f"expected audio of shape [channels, samples], got {list(wav.shape)}")
+    if wav.shape[0] > max(MOST_CHANNELS, wav.shape[1]):
+        raise AudioError(f"expected audio of shape [channels, samples], got {list(wav.shape)}, which looks like "
+                         f"[samples, channels]: give its transpose")
+    return wav
 
 
 def convert_channels(wav: torch.Tensor, channels: int) -> torch.Tensor:

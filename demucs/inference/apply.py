@@ -15,6 +15,7 @@ import dataclasses
 import math
 import threading
 import typing as tp
+import weakref
 from collections import deque
 
 import torch
@@ -22,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..dsp.chunks import Chunk, OverlapAdd, widened
+from ..dsp.convert import as_float
 from ..dsp.randomness import generator
 from ..errors import AudioError, ConfigError
 from ..models.htdemucs import HTDemucs
@@ -116,6 +118,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
         AudioError: for a mixture without samples or of another number of channels.
         ConfigError: for an impossible setting, such as a segment longer than the one a transformer was trained on.
     """
+    mix = as_float(mix)
     if mix.dim() != 3 or mix.shape[1] != model.audio_channels or mix.shape[-1] == 0:
         raise AudioError(f"the model separates [batch, {model.audio_channels} channels, samples], "
                          f"got a mixture of shape {tuple(mix.shape)}")
@@ -270,19 +273,64 @@ def _in_order(function: tp.Callable[[_Piece], torch.Tensor], pieces: tp.Sequence
                 future.cancel()
 
 
+class _Use(tp.NamedTuple):
+    """A model at work: how often, where, where it belongs, and the training modes of its modules before."""
+    count: int
+    where: torch.device
+    home: torch.device
+    modes: tp.List[tp.Tuple[nn.Module, bool]]
+
+
+_in_use: "weakref.WeakKeyDictionary[nn.Module, _Use]" = weakref.WeakKeyDictionary()
+_free = threading.Condition()
+
+
 @contextlib.contextmanager
 def _ready(model: nn.Module, device: tp.Union[None, str, torch.device]) -> tp.Iterator[torch.device]:
-    """The model in evaluation mode on `device`; afterwards as it was."""
-    home = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    where = home if device is None else torch.device(device)
-    modes = [(module, module.training) for module in model.modules()]
+    """The model in evaluation mode on `device`; afterwards as it was. Several threads may use one model; those that want it
+    on another device wait for the others."""
+    where = _take(model, device)
     try:
-        model.eval()
-        if where != home:
-            model.to(where)
         yield where
     finally:
-        for module, mode in modes:
-            module.training = mode
-        if where != home:
-            model.to(home)
+        _give_back(model)
+
+
+def _take(model: nn.Module, device: tp.Union[None, str, torch.device]) -> torch.device:
+    with _free:
+        while True:
+            use = _in_use.get(model)
+            home = use.home if use else next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+            where = home if device is None else torch.device(device)
+            if use is None or use.where == where:
+                break
+            _free.wait()
+        if use is None:
+            use = _Use(0, where, home, [(module, module.training) for module in model.modules()])
+            model.eval()
+            try:
+                if where != home:
+                    model.to(where)
+            except BaseException:
+                _restore(model, use)
+                raise
+        _in_use[model] = use._replace(count=use.count + 1)
+        return where
+
+
+def _give_back(model: nn.Module) -> None:
+    with _free:
+        use = _in_use[model]
+        _in_use[model] = use._replace(count=use.count - 1)
+        if use.count > 1:
+            return
+        del _in_use[model]
+        _restore(model, use)
+        _free.notify_all()
+
+
+def _restore(model: nn.Module, use: _Use) -> None:
+    for module, mode in use.modes:
+        module.training = mode
+    if use.where != use.home:
+        model.to(use.home)

@@ -1,11 +1,13 @@
 """Where separated stems go: names from a template, inside one folder, and no two of a call the same."""
 
+import os
 import typing as tp
 from pathlib import Path
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import AudioError, ConfigError
+from ..files import free_bytes, obstacle
 from . import defaults
 
 FIELDS = ("track", "trackext", "stem", "ext")
@@ -16,21 +18,23 @@ class OutputFolder:
     """Hands out file names under `folder`.
 
     Args:
-        folder: everything stays inside of it.
+        folder: everything stays inside of it, but where folders in it are links to elsewhere.
         template: with the fields {track} (file name without extension), {trackext}, {stem} and {ext}.
         extension: "wav", "flac" or "mp3".
+        stems: names of what will be written for a song, which must get different files.
 
     Raises:
-        ConfigError: for a template with other fields, another suffix, or without {stem}, or one that leads out.
+        ConfigError: for a template with other fields, another suffix, the same name for several stems, or one that leads out.
     """
 
-    def __init__(self, folder: Path, *, template: str = defaults.TEMPLATE, extension: str = "wav"):
+    def __init__(self, folder: Path, *, template: str = defaults.TEMPLATE, extension: str = "wav",
+                 stems: tp.Sequence[str] = ("stem", "other")):
         self.folder = folder
         self.template = template
         self.extension = extension
         self._taken: tp.Set[Path] = set()
-        self._path("track", "wav", "stem")
-        if self._path("track", "wav", "stem") == self._path("track", "wav", "other"):
+        names = [self._path("track", "wav", stem) for stem in stems]
+        if len(set(names)) < len(names):
             raise ConfigError(f"--filename {template!r}: all stems of a song would get the same name; use {{stem}}")
 
     def _path(self, track: str, trackext: str, stem: str) -> Path:
@@ -40,11 +44,11 @@ class OutputFolder:
             known = ", ".join(f"{{{field}}}" for field in FIELDS)
             raise ConfigError(f"--filename {self.template!r} cannot be filled in ({error}); its fields are {known}"
                               ) from error
-        path = self.folder / name
+        path = Path(os.path.normpath(self.folder / name))
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"--filename {self.template!r} gives {name!r}, which ends in none of "
                               f"{', '.join(SUFFIXES)}; end it with .{{ext}}")
-        if self.folder.resolve() not in path.resolve().parents:
+        if Path(os.path.abspath(self.folder)) not in Path(os.path.abspath(path)).parents:
             raise ConfigError(f"--filename {self.template!r} gives {name!r}, which leads out of {self.folder}; choose "
                               f"another folder with --out")
         return path
@@ -71,6 +75,31 @@ class OutputFolder:
                 raise ConfigError(f"{track}: its stems would overwrite those of another track of this call; use "
                                   f"{{track}} in --filename {self.template!r}")
             number += 1
+
+
+def require_writable(paths: tp.Iterable[Path]) -> None:
+    """Raises AudioError where one of the files cannot be written, before hours are spent on what goes into it."""
+    for path in paths:
+        reason = obstacle(path)
+        if reason:
+            raise AudioError(f"{path}: cannot be written: {reason}")
+
+
+def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: float) -> None:
+    """Raises AudioError where files of that length do not fit on the disk any more."""
+    needed = len(paths) * seconds * bytes_per_second
+    free = free_bytes(paths[0]) if paths else 0
+    if needed > free:
+        raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "
+                         f"{needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free some space, or choose another folder "
+                         f"with --out")
+
+
+def bytes_per_second(extension: str, *, samplerate: int, channels: int, bits: int, bitrate: int) -> float:
+    """Of a file: exact for wav and mp3 (of `bitrate` kbit/s); of flac a third of wav, which most music needs at least."""
+    if extension == "mp3":
+        return 1000 * bitrate / 8
+    return samplerate * channels * bits / 8 / (3 if extension == "flac" else 1)
 
 
 def folder_name(model: str) -> str:

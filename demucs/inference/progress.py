@@ -7,6 +7,7 @@ import typing as tp
 
 import tqdm
 
+from ..console import TolerantStream
 from .apply import ChunkEvent, Progress
 
 
@@ -47,8 +48,8 @@ class BarProgress:
 
 def reporter(logger: logging.Logger, name: str, stream: tp.Optional[tp.TextIO] = None) -> Progress:
     """What to pass as `progress` for one song: a bar where `stream` (default: stderr) is a terminal, else log lines."""
-    stream = sys.stderr if stream is None else stream
-    return BarProgress(name, stream) if stream.isatty() else LoggedProgress(logger, name)
+    shown = TolerantStream(sys.stderr if stream is None else stream)     # a program may have replaced or closed it
+    return BarProgress(name, tp.cast(tp.TextIO, shown)) if shown.isatty() else LoggedProgress(logger, name)
 
 
 class CallbackProgress:

@@ -8,7 +8,6 @@ exactly what models go through.
 import dataclasses
 import datetime
 import logging
-import os
 import time
 import typing as tp
 import zlib
@@ -110,7 +109,9 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
             seconds_scoring=end - between, fingerprint=marks.get(track.name, ""), **dataclasses.asdict(scores)))
         if save_to is not None:
             for source, estimate in zip(names, song.estimates):
-                _save(estimate_path(save_to, track.name, source), estimate, separator.samplerate)
+                path = estimate_path(save_to, track.name, source)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                audio.write(path, estimate, separator.samplerate)
         if keep is not None:
             keep(track.name, song.mix, song.references, song.estimates)
         if files is not None:
@@ -188,17 +189,6 @@ def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files:
 def estimate_path(folder: Path, name: str, source: str) -> Path:
     """Where `save_to` has the estimate of a source of track `name`."""
     return Path(folder) / name / f"{source}.mp3"
-
-
-def _save(path: Path, wav: torch.Tensor, samplerate: int) -> None:
-    """Write an estimate so that the file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
-    try:
-        audio.write(part, wav, samplerate)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _means(scores: Scores, sources: tp.Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ... import schema
 from ...errors import SignatureError, did_you_mean
+from ...files import atomic
 from ...schema import ReleaseCard, RunCard
 from ..packages import package, publish
 from .provenance import now
@@ -94,6 +95,6 @@ def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Pat
     log = experiments / signature / LOG
     if log.exists():
         copies.append(results / "logs" / signature / LOG)
-        copies[-1].parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(log, copies[-1])
+        with open(log, "rb") as source, atomic(copies[-1]) as copy:
+            shutil.copyfileobj(source, copy)
     return copies
