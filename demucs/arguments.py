@@ -16,15 +16,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; --help lists the options\n")
 
 
-def number(allowed: Range) -> tp.Callable[[str], tp.Any]:
-    """A `type` of `add_argument` for numbers in `allowed`: an int where it has whole numbers, else a float."""
+def number(option: str, allowed: Range) -> tp.Callable[[str], tp.Any]:
+    """A `type` of `add_argument` for numbers in `allowed`: an int where it has whole numbers, else a float.
+
+    A text that is no number is an error of the parser; a number outside raises ConfigError, which names `option`.
+    """
     def convert(text: str) -> tp.Any:
-        value: tp.Any
         try:
-            value = int(text) if allowed.whole else float(text)
+            value: tp.Any = int(text) if allowed.whole else float(text)
         except ValueError:
-            value = None
-        if value not in allowed:
-            raise argparse.ArgumentTypeError(f"{shown(text)} {allowed.demand(value)}")
+            raise argparse.ArgumentTypeError(f"{shown(text)} {allowed.demand()}") from None
+        allowed.check(option, value)
         return value
     return convert

@@ -5,9 +5,11 @@ Every message of a `DemucsError` names the value, the file it concerns, and what
 """
 
 import difflib
+import errno
 import typing as tp
 
-ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "_ALLOC_FAILED", "std::bad_alloc")
+ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "_ALLOC_FAILED", "std::bad_alloc",
+              "can't start new thread", "could not create a memory")
 
 
 class DemucsError(Exception):
@@ -62,6 +64,8 @@ def exhausted_memory(error: BaseException) -> str:
     if "OutOfMemoryError" in kinds:
         return "GPU memory"
     text = str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return "memory"
     if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(word in text for word in ALLOCATION):
         return "GPU memory" if "CUDA" in text or "CUBLAS" in text or "CUDNN" in text else "memory"
     return ""

@@ -19,6 +19,7 @@ import torch
 from ..dsp.convert import to_int16
 from ..errors import AudioError
 from . import headers, streams
+from .encoding import check_mp3, check_rate
 from .ffmpeg import decode, existing_file, installed
 from .notes import without_library_notes
 
@@ -243,6 +244,7 @@ def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, pre
     channels = wav.shape[0]
     if channels > 2:
         raise AudioError(f"{path}: mp3 holds one or two channels, not {channels}; write wav or flac")
+    check_mp3(path, samplerate, bitrate, preset)
     samples = to_int16(wav).T.contiguous().numpy()
     encoder = lameenc.Encoder()
     encoder.silence()
@@ -252,7 +254,7 @@ def _write_mp3(path: Path, wav: torch.Tensor, samplerate: int, bitrate: int, pre
         encoder.set_channels(channels)
         encoder.set_quality(preset)
         data = encoder.encode(samples.tobytes()) + encoder.flush()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise AudioError(f"{path}: LAME refuses {samplerate} Hz, {bitrate} kbit/s, preset {preset}: {error}") from error
     try:
         path.write_bytes(data)
@@ -271,6 +273,7 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     path = Path(path).absolute()
     if wav.dim() != 2 or not wav.shape[0]:
         raise AudioError(f"{path}: expected audio of shape [channels, samples], got {list(wav.shape)}")
+    check_rate(path, samplerate)
     wav = wav.detach().to("cpu", torch.float32)
     require_finite(wav, path, samplerate)
     wav = prevent_clip(wav, clip)

@@ -7,6 +7,7 @@ import torch
 
 from ..errors import ConfigError
 from . import defaults
+from .templates import check_fields
 
 FIELDS = ("track", "trackext", "stem", "ext")
 SUFFIXES = (".wav", ".flac", ".mp3")
@@ -29,6 +30,7 @@ class OutputFolder:
         self.template = template
         self.extension = extension
         self._taken: tp.Set[Path] = set()
+        check_fields("--filename", template, FIELDS)
         self._path("track", "wav", "stem")
         if self._path("track", "wav", "stem") == self._path("track", "wav", "other"):
             raise ConfigError(f"--filename {template!r}: all stems of a song would get the same name; use {{stem}}")
@@ -36,7 +38,7 @@ class OutputFolder:
     def _path(self, track: str, trackext: str, stem: str) -> Path:
         try:
             name = self.template.format(track=track, trackext=trackext, stem=stem, ext=self.extension)
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             known = ", ".join(f"{{{field}}}" for field in FIELDS)
             raise ConfigError(f"--filename {self.template!r} cannot be filled in ({error}); its fields are {known}"
                               ) from error

@@ -1,11 +1,10 @@
 """Separation of whole songs against published Demucs, and what it promises about model, memory and progress."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
-import re
-
 import pytest
 import torch
 from golden.apply_cases import CASES, ToySeparator, ToyWithValidLength, mixture, sampled
