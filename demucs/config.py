@@ -4,6 +4,7 @@ The YAML files under `conf/` are the only place with defaults; these classes hav
 disagree. Below this floor nobody sees a DictConfig: builders take plain numbers from here.
 """
 
+import collections.abc
 import dataclasses
 import difflib
 import types
@@ -256,6 +257,21 @@ def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
     models.check(builder, values, f"{name}.")
 
 
+def kinds(key: str) -> tp.Set[tp.Any]:
+    """The types that a value may have, by its dotted key: of a list `list`, and type(None) where it may be empty. Nothing for
+    a key that is not known here."""
+    section, _, name = key.rpartition(".")
+    owner: tp.Any = zoo.BUILDERS[section].__init__ if section in MODEL_SECTIONS else Config     # type: ignore[misc]
+    hint = None
+    for part in [name] if section in MODEL_SECTIONS else key.split("."):
+        hint = tp.get_type_hints(owner).get(part) if owner is not None else None
+        owner = hint if dataclasses.is_dataclass(hint) else None
+    if hint is None or owner is not None:
+        return set()
+    options = tp.get_args(hint) if tp.get_origin(hint) in (tp.Union, types.UnionType) else (hint,)
+    return {list if issubclass(tp.get_origin(option) or int, collections.abc.Sequence) else option for option in options}
+
+
 def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
     """" Did you mean ...?" for a misspelt dotted key, or nothing. A valid key inside the same section comes first."""
     valid = list(valid)
@@ -300,6 +316,9 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
             return float(value)
         except OverflowError:
             raise ConfigError(f"{key}={shown(value)} is too large") from None
+    if hint is str and isinstance(value, (list, dict)):
+        raise ConfigError(f"{key}={shown(value)} was read as a {type(value).__name__}; where that is a text, put it in double "
+                          f"quotes for Hydra, and in single ones for the shell: '{key}=\"[TEXT]\"'")
     if hint is str and isinstance(value, (int, float)):
         raise ConfigError(f"{key}={value!r} was read as a number; where that is a signature, quote it for Hydra: "
                           f"'{key}=\"SIGNATURE\"'")

@@ -23,8 +23,8 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from . import scheduling
-from .config import Config, nearest_key, read
+from . import overrides, scheduling
+from .config import Config, check_numbers, nearest_key, read
 from .console import debugging, one_line
 from .data import build as data
 from .data.augment import Augment
@@ -66,13 +66,13 @@ class ExperimentMain(HydraMain):
                 raise SystemExit(f"error: {argument!r} is not an override; write key=value")
         keys = [argument.split("=", 1)[0].strip() for argument in argv]
         groups = tuple(argument for key, argument in zip(keys, argv) if key in self._config_groups)
-        with _hydra_errors_in_one_line():
+        with _hydra_errors_in_one_line(groups):
             valid = self._valid_keys(groups)
         for key in keys:
             if key not in valid and not key.startswith(("+", "~")):
                 raise SystemExit(f"error: unknown key {key!r}.{nearest_key(key, valid)} "
                                  f"All keys and their values are in conf/.")
-        with _hydra_errors_in_one_line():
+        with _hydra_errors_in_one_line(argv):
             return super().get_xp(argv)
 
     def init_xp(self, xp: tp.Any) -> tp.Any:
@@ -114,6 +114,10 @@ class ExperimentMain(HydraMain):
         """Of jobs that Dora submits: section `slurm` of the configuration."""
         settings = scheduling.SlurmSettings()
         update_from_hydra(settings, self._base_cfg.slurm)
+        try:
+            check_numbers(vars(settings), "slurm.")
+        except ConfigError as error:
+            raise SystemExit(f"error: conf/config.yaml: {error}") from error
         return settings
 
     def _main(self) -> tp.Any:
@@ -154,14 +158,18 @@ class ExperimentMain(HydraMain):
 
 
 @contextlib.contextmanager
-def _hydra_errors_in_one_line() -> tp.Iterator[None]:
-    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read; all of them end here."""
+def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
+    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read in `argv`; all of them end here."""
     try:
         yield
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
+        advice = overrides.explanation(argv)
+        if not advice and type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
             raise
-        raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+        if not advice and any("${" in argument for argument in argv):
+            advice = f"{' '.join(str(error).split())}; ${{...}} names another value, or a variable as ${{oc.env:NAME}}: a plain " \
+                     f"${{ is written \\${{"
+        raise SystemExit(f"error: {advice or ' '.join(str(error).split())}") from error
 
 
 def build_model(config: Config) -> nn.Module:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shlex
 import typing as tp
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from demucs import config as configuration
+from demucs import overrides
 from demucs.errors import ConfigError
 from demucs.models import settings as models
 from demucs.models import zoo
@@ -197,6 +199,51 @@ def test_a_run_starts_from_one_other():
     plain["continue_pretrained"] = "htdemucs"
     with pytest.raises(ConfigError, match="continue_from=955717e8 and continue_pretrained=htdemucs"):
         configuration.read(plain)
+
+
+NASTY = ["/a b [x]", "/music/a,b", "~/music", "/a(1)", "a=b", "it's", 'say "x"', "{a}", "a;b", "é", "日本", "a#b", "[x", "back\\slash;",
+         "ends in \\;\\", '\\";', "a & b", "<a>", "/a b~"]
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_values_that_hydra_cannot_read_are_given_quoted(value):
+    """The message has the argument as a shell takes it, and so quoted it says what was meant."""
+    with pytest.raises(SystemExit) as caught:
+        main.get_xp([f"dset.wav={value}"])
+    message = str(caught.value)
+    assert message.startswith("error: dset.wav=") and "\n" not in message
+    again, = shlex.split(overrides.for_shell("dset.wav", value))
+    assert overrides.for_shell("dset.wav", value) in message
+    assert main.get_xp([again]).cfg.dset.wav == value
+
+
+@pytest.mark.parametrize("argument, words", [
+    ("ema.epoch=0.9,0.95", "a list is written 'ema.epoch=[0.9,0.95]'"), ("weights=[1,1", "a list is written 'weights=[1,1]'"),
+    ("hdemucs.multi_freqs=0.1,0.3", "a list is written"), ("optim.lr=1e-3;", "optim.lr=1e-3;: the value must be a number"),
+    ("epochs=1,2", "epochs=1,2: the value must be a number"), ("epochs=" + "9" * 5000, "must be a number"),
+    ("hdemucs.depth=~", "must be a number"), ("debug=(", "must be true or false"), ("dset.wav=a\nb~", "characters that are no text"),
+    ("dset.wav=\udcff", "characters that are no text"), ("dset.wav=${x}", "written \\${"), ("dset=[", "dset=[: "),
+    ("+dset.wav=[x", "+dset.wav=[x: "), ("dset.wav=~/x", "write the whole path"),
+])
+def test_other_values_that_hydra_cannot_read(argument, words):
+    with pytest.raises(SystemExit) as caught:
+        main.get_xp([argument])
+    assert str(caught.value).startswith("error: ") and words in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("key, value", [("dset.wav", ["x"]), ("dset.musdb", {"a": None}), ("optim.loss", ["l1"])])
+def test_a_text_that_was_read_as_something_else(key, value):
+    with pytest.raises(ConfigError, match=f"{key}=.*was read as a .*'{key}=\"\\[TEXT\\]\"'"):
+        configuration.read(changed(key, value))
+
+
+def test_slurm_settings_of_jobs_that_dora_submits(monkeypatch):
+    config = OmegaConf.create({"slurm": {"time": -5}})
+    monkeypatch.setattr(type(main), "_base_cfg", config, raising=False)
+    monkeypatch.setattr(main, "_base_cfg", config)
+    with pytest.raises(SystemExit, match="conf/config.yaml: slurm.time=-5 must be"):
+        main.get_slurm_config()
 
 
 def test_every_published_experiment_is_legal(repository):
