@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from demucs import pretrained, schema
+from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.inference.evaluation.quality import score_folder
+from demucs.inference.settings import RANGES
 from demucs.metrics.quality.measures import MEASURES
 from demucs.metrics.quality.ranking import ranking
 from demucs.schema import QualityScores
@@ -29,9 +31,9 @@ def get_parser() -> argparse.ArgumentParser:
     better = {1: "higher", -1: "lower"}
     listed = "\n".join(f"  {key:<17}{measure.label}; {better[measure.better]} is better; needs the {measure.needs}"
                        for key, measure in MEASURES.items())
-    parser = argparse.ArgumentParser(prog="python3 -m tools.score_quality", description=__doc__,
-                                     epilog=f"measures:\n{listed}",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.score_quality", description=__doc__,
+                    epilog=f"measures:\n{listed}",
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     pretrained.add_model_flags(parser)
     parser.set_defaults(name=None)
     add = parser.add_argument
@@ -39,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--mixtures", type=Path, metavar="DIR", help="of TRACK/mixture.wav, test/TRACK/mixture.wav or TRACK.wav")
     add("--sources", help="which ones, with commas between them (default: the model's, or those of the first song)")
     add("--by", help=f"measures to rank by, with commas between them (default: {', else '.join(PREFERRED)})")
-    add("--seed", type=int, default=0, help="of separating again (default: %(default)s)")
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of separating again (default: %(default)s)")
     add("-d", "--device", default="cpu", help="for separating again (default: %(default)s)")
     add("--out", type=Path, metavar="FILE", help="the record (default: FOLDER/quality.json)")
     return parser
