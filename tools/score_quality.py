@@ -21,6 +21,7 @@ from demucs.inference.evaluation.quality import score_folder
 from demucs.inference.settings import RANGES
 from demucs.metrics.quality.measures import MEASURES
 from demucs.metrics.quality.ranking import ranking
+from demucs.models.settings import check_sources
 from demucs.schema import QualityScores
 
 PREFERRED = ("decisiveness", "leakage")      # the first that could be taken
@@ -87,8 +88,11 @@ def run(args: argparse.Namespace) -> None:
     """Raises DemucsError where the songs or the model are not usable."""
     model = pretrained.get_model_from_args(args) if args.name or args.sig else None
     again = {"seed": args.seed, "device": args.device} if model is not None else {}
+    sources = args.sources.split(",") if args.sources else None
+    if sources:
+        check_sources("--sources", sources)
     scores = score_folder(args.folder, mixtures=args.mixtures, model=model, **again,
-                          sources=args.sources.split(",") if args.sources else None)
+                          sources=sources)
     by = args.by.split(",") if args.by else [key for key in PREFERRED if key in scores.measures][:1] or ["hnr"]
     print(f"{table(scores, by)}\n\n{summary(scores)}")
     out = args.out or args.folder / "quality.json"
