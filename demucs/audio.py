@@ -146,7 +146,7 @@ def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitra
                verbose: bool = False) -> None:
     """Write `wav` [A, L] as mp3, whatever the suffix of `path`: `bitrate` in kbit/s, `quality` 2 (best) to 7 (fastest).
 
-    320 stands for the highest bit rate where the sample rate has no 320. Raises AudioError for what LAME cannot do.
+    What is above the highest bit rate for the sample rate stands for that. Raises AudioError for what LAME cannot do.
     """
     check_mp3(path, samplerate, bitrate, quality)
     samples = _interleaved(wav, 16)

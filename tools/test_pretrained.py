@@ -45,7 +45,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16 takes less time, and the record "
         "says so (default: %(default)s)")
     add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of the shift trick (default: %(default)s)")
-    add("-j", "--workers", type=int, default=0, help=argparse.SUPPRESS)      # of museval, which needed processes
+    add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,
+        help=argparse.SUPPRESS)      # of museval, which needed processes
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
     add("--reference-separators", action="store_true",
         help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")

@@ -12,7 +12,6 @@ MP3_BIT_RATES = {32_000: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 2
                  16_000: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
                  0: (8, 16, 24, 32, 40, 48, 56, 64)}
 ALL_BIT_RATES = tuple(sorted({rate for rates in MP3_BIT_RATES.values() for rate in rates}))
-HIGHEST = 320
 
 
 def bit_rates(samplerate: int) -> tp.List[int]:
@@ -35,15 +34,17 @@ def check_rate(path: tp.Union[str, Path], samplerate: tp.Any) -> None:
 def check_mp3(path: tp.Union[str, Path], samplerate: tp.Any, bitrate: tp.Any, quality: tp.Any) -> None:
     """Checks the numbers of an mp3 file, apart from a sample rate that no file has: LAME refuses that by itself.
 
-    320 kbit/s, which is the default everywhere, stands for the highest where the sample rate does not go up to that.
+    A bit rate of mp3 that is above the highest for this sample rate stands for that one: callers have one for all rates.
 
     Raises:
         AudioError: naming the file and what it could have.
     """
     if samplerate not in RATE:
         return
-    if isinstance(bitrate, bool) or bitrate != HIGHEST and bitrate not in bit_rates(samplerate):
+    legal = bit_rates(samplerate)
+    above = [rate for rate in ALL_BIT_RATES if rate > legal[-1]]
+    if bitrate not in legal + above or isinstance(bitrate, bool):
         raise AudioError(f"{path}: {shown(bitrate)} kbit/s is no bit rate of mp3 at {samplerate} Hz; use one of "
-                         f"{listed(bit_rates(samplerate))}")
+                         f"{listed(legal)}")
     if quality not in QUALITY:
         raise AudioError(f"{path}: quality={shown(quality)} {QUALITY.demand(quality)}; 2 is best, 7 is fast")

@@ -345,13 +345,16 @@ def test_bit_rates_that_mp3_does_not_have(run, rate, capsys):
     assert "--mp3-bitrate" in error and "320" in error
 
 
-def test_bit_rates_that_this_sample_rate_does_not_have(run, capsys, tmp_path):
-    """Refused before anything is separated. What is above the highest one is that only for the default."""
+@pytest.mark.parametrize("rate,bitrate,fits", [(RATE, 256, True), (RATE, 144, True), (44100, 144, False), (44100, 8, True)])
+def test_bit_rates_that_a_sample_rate_does_not_have(run, model, rate, bitrate, fits, capsys, tmp_path, monkeypatch):
+    """Refused before anything is separated."""
     audio.write(tmp_path / "a.wav", song(), RATE)
-    assert run("a.wav", "--mp3", "--mp3-bitrate", 256) == 1
-    error, = capsys.readouterr().err.splitlines()
-    assert f"256 kbit/s is no bit rate of mp3 at {RATE} Hz; use one of 8, 16, 24, 32" in error and error.endswith("144, 160")
-    assert run("a.wav", "--mp3", "--mp3-bitrate", 144) == 0
+    monkeypatch.setattr(Separator, "samplerate", rate)
+    assert run("a.wav", "--mp3", "--mp3-bitrate", bitrate) == (0 if fits else 1)
+    if not fits:
+        error, = capsys.readouterr().err.splitlines()
+        assert f"{bitrate} kbit/s is no bit rate of mp3 at {rate} Hz; use one of 8, 16, 24, 32" in error
+    assert (tmp_path / "separated").exists() == fits
 
 
 @pytest.mark.parametrize("device", ["meta", "xla", "cuda:99"])
