@@ -18,6 +18,7 @@ from .audio import save_audio
 from .data import audio
 from .dsp.convert import as_waveform, convert_audio
 from .errors import AudioError, DemucsError
+from .inference import settings as allowed
 from .inference.apply import usable_device
 from .inference.names import repository
 from .inference.names.catalogue import ModelLoadingError
@@ -79,7 +80,7 @@ class Separator:
 
     Raises:
         LoadModelError: where the model cannot be had.
-        ConfigError: for a device that is not there.
+        ConfigError: for a device that is not there, or a number outside its range.
     """
 
     def __init__(self, model: tp.Union[str, nn.Module] = "htdemucs", repo: tp.Optional[Path] = None,
@@ -116,6 +117,7 @@ class Separator:
         given = {"device": device, "shifts": shifts, "overlap": overlap, "split": split, "segment": segment,
                  "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed,
                  "precision": precision}
+        allowed.check({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})
         if not isinstance(device, _NotProvided) and device is not None:
             given["device"] = usable_device(str(device))
         self._settings.update({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})

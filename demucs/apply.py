@@ -13,7 +13,7 @@ from .demucs import Demucs
 from .errors import AudioError
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
-from .inference.apply import separate
+from .inference.apply import separate, usable_device
 from .inference.bag import BagOfModels
 from .inference.progress import CallbackProgress, reporter, together
 
@@ -83,6 +83,8 @@ def apply_model(model: tp.Union[BagOfModels, Model, nn.Module], mix: tp.Union[to
             What it raises, for instance KeyboardInterrupt, ends the separation.
         callback_arg: what it gets besides.
     """
+    if device is not None:
+        device = usable_device(str(device))
     if isinstance(mix, TensorChunk):
         mix = mix.padded(mix.length)
     listener = None

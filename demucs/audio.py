@@ -8,15 +8,19 @@ import torch
 
 from .data import audio, ffmpeg, streams
 from .data.audio import prevent_clip as _prevent_clip
+from .data.encoding import check_mp3, check_rate
 from .data.writing import write_mp3, write_samples
 from .dsp import convert, programs
 from .errors import AudioError
 from .files import beside
+from .ranges import CHANNELS, RATE, Range, shown
 
 __all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels", "encode_ffmpeg", "encode_mp3",
            "encode_wav", "f32_pcm", "i16_pcm", "prevent_clip", "save_audio"]
 
 PathLike = tp.Union[str, Path]
+READING = {"seek_time": Range(0, 10 ** 9, unit="seconds"), "duration": Range(0, 10 ** 9, unit="seconds"), "samplerate": RATE,
+           "channels": CHANNELS}
 
 
 class AudioFile:
@@ -75,9 +79,13 @@ class AudioFile:
             channels: to convert to, as `convert_audio_channels` does.
 
         Raises:
-            AudioError: for what cannot be read, or where the streams differ in shape.
+            AudioError: for what cannot be read, impossible numbers, or where the streams differ in shape.
             ToolError: where ffmpeg is not installed.
         """
+        for name, value in (("seek_time", seek_time), ("duration", duration), ("samplerate", samplerate),
+                            ("channels", channels)):
+            if value is not None and value not in READING[name]:
+                raise AudioError(f"{self.path}: {name}={shown(value)} {READING[name].demand(value)}")
         length = None if duration is None else int((samplerate or self.samplerate()) * duration)
         if isinstance(streams, (int, np.integer)):
             return self._read_one(int(streams), seek_time, length, samplerate, channels)
@@ -138,8 +146,9 @@ def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitra
                verbose: bool = False) -> None:
     """Write `wav` [A, L] as mp3, whatever the suffix of `path`: `bitrate` in kbit/s, `quality` 2 (best) to 7 (fastest).
 
-    Raises AudioError for what LAME cannot do.
+    What is above the highest bit rate for the sample rate stands for that. Raises AudioError for what LAME cannot do.
     """
+    check_mp3(path, samplerate, bitrate, quality)
     write_mp3(path, _integers(wav, 16), samplerate, bitrate=bitrate, quality=quality, verbose=verbose)
 
 
@@ -147,8 +156,9 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
                ) -> None:
     """Write `wav` [A, L] as wav, whatever the suffix of `path`: 16, 24 or 32 bits per sample, or 32-bit floats.
 
-    Floats too are cut at -1 and 1. Raises AudioError for another depth.
+    Floats too are cut at -1 and 1. Raises AudioError for another depth, or an impossible rate.
     """
+    check_rate(path, samplerate)
     if as_float:
         samples, subtype = f32_pcm(wav).detach().clamp(-1, 1).cpu().float().T.numpy(), "FLOAT"
     else:
@@ -161,6 +171,7 @@ def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_s
 
     Raises AudioError where ffmpeg does not want to; ToolError where it is not installed.
     """
+    check_rate(path, samplerate)
     form = "s16le" if bits_per_sample == 16 else "s32le"
     with beside(Path(path).absolute()) as file:
         command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
@@ -216,6 +227,8 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
         raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
     if bits_per_sample not in ((16, 24, 32) if suffix == ".wav" else (16, 24)):
         raise AudioError(f"{path}: {bits_per_sample} bits per sample cannot be written as {suffix}: use 16 or 24")
+    if suffix != ".mp3":
+        check_rate(path, samplerate)
     wav = prevent_clip(wav, clip)
     audio.require_finite(wav, path, samplerate)
     if suffix == ".mp3":

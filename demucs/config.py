@@ -4,6 +4,7 @@ The YAML files under `conf/` are the only place with defaults; these classes hav
 disagree. Below this floor nobody sees a DictConfig: builders take plain numbers from here.
 """
 
+import collections.abc
 import dataclasses
 import difflib
 import types
@@ -11,6 +12,11 @@ import typing as tp
 from fractions import Fraction
 
 from .errors import ConfigError, did_you_mean
+from .inference import settings as separation
+from .models import settings as models
+from .models import zoo
+from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range,
+                     check_value, shown)
 from .training.losses import KINDS
 from .training.quantisation import QuantSettings
 from .training.svd import SvdSettings
@@ -167,6 +173,41 @@ class Config:
         return length - int(self.dset.samplerate * self.dset.shift)
 
 
+MINUTES = Range(0, 1_000_000, unit="minutes")
+DECAY = Range(0, 1)
+BETA = Range(0, 1, open_most=True)         # of Adam
+MEGABYTES = Range(0, 1_000_000, unit="MB")
+
+# Of every number in the configuration, by its dotted key. The sections of models have `models.settings.RANGES`. A key that
+# may be empty says so in its dataclass.
+RANGES: tp.Dict[str, Allowed] = {
+    "dset.musdb_samplerate": RATE, "dset.wav2_weight": SHARE, "dset.segment": SECONDS,
+    "dset.shift": Range(0, 86_400, unit="seconds"), "dset.samplerate": RATE, "dset.channels": CHANNELS,
+    "dset.valid_samples": POSITIVE,
+    "test.workers": PROCESSES, "test.every": POSITIVE, "test.shifts": separation.RANGES["shifts"],
+    "test.overlap": separation.RANGES["overlap"],
+    "epochs": POSITIVE, "batch_size": Range(1, 1_000_000, whole=True), "max_batches": POSITIVE, "seed": SEED,
+    "save_every": POSITIVE, "weights": WEIGHT, "model_segment": SECONDS,
+    "optim.lr": Range(0, 1000, open_least=True), "optim.momentum": BETA, "optim.beta2": BETA,
+    "optim.weight_decay": Range(0, 1000), "optim.clip_grad": WEIGHT,
+    "checkpoint.minutes": MINUTES, "checkpoint.steps": COUNT,
+    "augment.repitch.proba": PROBABILITY, "augment.repitch.max_tempo": Range(0, 95, unit="percent"),
+    "augment.repitch.max_pitch": Range(0, 60, whole=True, unit="semitones"),
+    "augment.repitch.tempo_std": Range(0, 1000, unit="percent"),
+    "augment.remix.proba": PROBABILITY, "augment.remix.group_size": COUNT,
+    "augment.scale.proba": PROBABILITY, "augment.scale.min": Range(0, 1000), "augment.scale.max": Range(0, 1000),
+    "misc.num_workers": PROCESSES, "misc.num_prints": COUNT, "misc.patience": MINUTES, "misc.examples_at_once": POSITIVE,
+    "ema.epoch": DECAY, "ema.batch": DECAY,
+    "svd.penalty": WEIGHT, "svd.min_size": MEGABYTES, "svd.dim": Range(1, 65_536, whole=True),
+    "svd.niters": Range(1, 1000, whole=True), "svd.proba": Range(0, 1, open_least=True),
+    "svd.bs": Range(1, 65_536, whole=True),
+    "quant.diffq": WEIGHT, "quant.qat": Range(0, 15, whole=True, unit="bits"), "quant.min_size": MEGABYTES,
+    "quant.group_size": Range(1, 65_536, whole=True),
+    "slurm.time": Range(1, 10_000_000, whole=True, unit="minutes"),
+    "slurm.signal_delay_s": Range(0, 86_400, whole=True, unit="seconds"), "slurm.max_num_timeout": COUNT,
+    "slurm.mem_per_gpu": Range(0, 1_000_000, unit="GB"), "slurm.cpus_per_gpu": Range(1, 65_536, whole=True),
+}
+
 TIED_TO_TRAINING_LENGTH = ("htdemucs",)      # they have a setting use_train_segment
 MODEL_SECTIONS = ("demucs", "hdemucs", "torch_hdemucs", "htdemucs")
 FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of the tools around us
@@ -187,8 +228,48 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
     if model in TIED_TO_TRAINING_LENGTH:
         values["model_settings"]["use_train_segment"] = values.get("use_train_segment")
     config = _build(Config, values, "")
+    check_numbers({**dataclasses.asdict(config), "slurm": plain.get("slurm", {})})
+    _check_model(model, plain[model])
     _check(config)
     return config
+
+
+def check_numbers(values: tp.Mapping[str, tp.Any], where: str = "") -> None:
+    """Checks the numbers of a section, and of sections in it, against `RANGES`; `where` is its name with a dot.
+
+    Raises:
+        ConfigError: for a number outside its range.
+    """
+    for key, value in values.items():
+        if isinstance(value, dict):
+            check_numbers(value, f"{where}{key}.")
+        elif where + key in RANGES and value is not None:
+            check_value(where + key, value, RANGES[where + key])
+
+
+def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
+    """The section of the chosen model, of which the class of the model says the types of what are no numbers."""
+    builder = zoo.BUILDERS[name]
+    hints = tp.get_type_hints(builder.__init__)        # type: ignore[misc]
+    for key, value in values.items():
+        if hints.get(key) in (bool, str):
+            _convert(hints[key], value, f"{name}.{key}")
+    models.check(builder, values, f"{name}.")
+
+
+def kinds(key: str) -> tp.Set[tp.Any]:
+    """The types that a value may have, by its dotted key: of a list `list`, and type(None) where it may be empty. Nothing for
+    a key that is not known here."""
+    section, _, name = key.rpartition(".")
+    owner: tp.Any = zoo.BUILDERS[section].__init__ if section in MODEL_SECTIONS else Config     # type: ignore[misc]
+    hint = None
+    for part in [name] if section in MODEL_SECTIONS else key.split("."):
+        hint = tp.get_type_hints(owner).get(part) if owner is not None else None
+        owner = hint if dataclasses.is_dataclass(hint) else None
+    if hint is None or owner is not None:
+        return set()
+    options = tp.get_args(hint) if tp.get_origin(hint) in (tp.Union, types.UnionType) else (hint,)
+    return {list if issubclass(tp.get_origin(option) or int, collections.abc.Sequence) else option for option in options}
 
 
 def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
@@ -231,7 +312,13 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
     if origin is dict:
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{key}={shown(value)} is too large") from None
+    if hint is str and isinstance(value, (list, dict)):
+        raise ConfigError(f"{key}={shown(value)} was read as a {type(value).__name__}; where that is a text, put it in double "
+                          f"quotes for Hydra, and in single ones for the shell: '{key}=\"[TEXT]\"'")
     if hint is str and isinstance(value, (int, float)):
         raise ConfigError(f"{key}={value!r} was read as a number; where that is a signature, quote it for Hydra: "
                           f"'{key}=\"SIGNATURE\"'")
@@ -241,7 +328,8 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
 
 
 def _check(config: Config) -> None:
-    """Settings that no single type can rule out."""
+    """Settings that no single type or range can rule out."""
+    models.check_sources("dset.sources", config.dset.sources)
     metrics = ["loss", "nsdr", *(f"nsdr_{source}" for source in config.dset.sources)]
     if config.test.metric not in metrics:
         raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use one of {', '.join(metrics)}")
@@ -250,24 +338,15 @@ def _check(config: Config) -> None:
     if len(config.weights) != len(config.dset.sources):
         raise ConfigError(f"weights={config.weights} has {len(config.weights)} entries for "
                           f"{len(config.dset.sources)} sources ({', '.join(config.dset.sources)}); give one per source")
-    if min(config.weights) < 0 or sum(config.weights) <= 0:
-        raise ConfigError(f"weights={config.weights} must be >= 0, and one of them positive")
+    if sum(config.weights) <= 0:
+        raise ConfigError(f"weights={config.weights}: one of them must be positive")
+    if config.continue_from and config.continue_pretrained:
+        raise ConfigError(f"continue_from={config.continue_from} and continue_pretrained={config.continue_pretrained}: a run "
+                          f"starts from one of them; leave the other empty")
     if config.training_length <= 0:
         raise ConfigError(f"dset.segment={config.dset.segment} s leaves no audio after trimming for tempo and a shift "
                           f"of {config.dset.shift} s; make it longer")
-    smallest = {"epochs": (config.epochs, 1), "batch_size": (config.batch_size, 1), "test.every": (config.test.every, 1),
-                "max_batches": (config.max_batches, 1), "save_every": (config.save_every, 1), "seed": (config.seed, 0),
-                "test.shifts": (config.test.shifts, 0), "test.workers": (config.test.workers, 0),
-                "misc.num_workers": (config.misc.num_workers, 0), "misc.patience": (config.misc.patience, 0),
-                "misc.examples_at_once": (config.misc.examples_at_once, 1),
-                "checkpoint.minutes": (config.checkpoint.minutes, 0), "checkpoint.steps": (config.checkpoint.steps, 0),
-                "misc.num_prints": (config.misc.num_prints, 0),
-                "svd.niters": (config.svd.niters, 1), "svd.dim": (config.svd.dim, 1), "svd.bs": (config.svd.bs, 1)}
-    for key, (value, least) in smallest.items():
-        if value is not None and value < least:
-            raise ConfigError(f"{key}={value} must be at least {least}")
-    if not 0 <= config.test.overlap < 1:
-        raise ConfigError(f"test.overlap={config.test.overlap} must be at least 0 and less than 1")
-    if not 0 < config.svd.proba <= 1:
-        raise ConfigError(f"svd.proba={config.svd.proba} must be more than 0 and at most 1")
+    scale = config.augment.scale
+    if scale.min > scale.max:
+        raise ConfigError(f"augment.scale.min={scale.min} is above augment.scale.max={scale.max}")
     config.quant.check()

@@ -5,9 +5,11 @@ Every message of a `DemucsError` names the value, the file it concerns, and what
 """
 
 import difflib
+import errno
 import typing as tp
 
-ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "_ALLOC_FAILED", "std::bad_alloc")
+ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "_ALLOC_FAILED", "std::bad_alloc",
+              "can't start new thread", "could not create a memory", "failed to map segment")
 
 
 class DemucsError(Exception):
@@ -57,11 +59,14 @@ def describe_os_error(error: OSError) -> str:
 
 def exhausted_memory(error: BaseException) -> str:
     """"memory" or "GPU memory" where `error` says that it ran out, else nothing. torch and the libraries below it raise
-    plain RuntimeErrors for that."""
+    plain RuntimeErrors for that, and a library that cannot be loaded is an ImportError."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "OutOfMemoryError" in kinds:
         return "GPU memory"
     text = str(error)
-    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(word in text for word in ALLOCATION):
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return "memory"
+    told = isinstance(error, (RuntimeError, ImportError, OSError)) and any(word in text for word in ALLOCATION)
+    if isinstance(error, MemoryError) or told:
         return "GPU memory" if "CUDA" in text or "CUBLAS" in text or "CUDNN" in text else "memory"
     return ""

@@ -28,6 +28,7 @@ from dora.distrib import set_distrib_env
 from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
+from .ranges import COUNT, from_environment
 from .training.lock import this_job
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def prepare_processes() -> None:
     if "SLURM_STEP_RESV_PORTS" in os.environ:
         os.environ["MASTER_PORT"] = re.split("[-,]", os.environ["SLURM_STEP_RESV_PORTS"])[0]
     elif job:          # as the batch scripts do, below the ports that systems lend to clients
-        os.environ.setdefault("MASTER_PORT", str(10000 + int(job) % 22000))
+        os.environ.setdefault("MASTER_PORT", str(10000 + from_environment("SLURM_JOB_ID", 0, COUNT) % 22000))
     set_distrib_env()
 
 

@@ -7,13 +7,17 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 import typing as tp
 from pathlib import Path
 
 from . import __version__, pretrained
-from .console import command, one_line
-from .errors import ConfigError
+from .arguments import Parser, number
+from .console import command, debugging, one_line
+from .data.encoding import ALL_BIT_RATES, check_mp3
+from .errors import ConfigError, exhausted_memory
 from .inference import defaults
+from .inference.settings import RANGES
 
 if tp.TYPE_CHECKING:
     from .api import Separator
@@ -22,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "demucs", description="Separate the sources of audio files (wav, flac, mp3, ogg, m4a, ...).",
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
     parser.add_argument("tracks", nargs="*", type=Path, default=[], help="audio files")
@@ -35,16 +39,19 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("separation")
     group.add_argument("-d", "--device", help="where to compute (default: cuda or mps where there is one, else cpu)")
-    group.add_argument("--shifts", type=int, default=1,
+    group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
                        help="rounds of random delays that are averaged: slower, slightly better (default: %(default)s)")
-    group.add_argument("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
+    group.add_argument("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
+                       help="overlap of the segments (default: %(default)s)")
     pieces = group.add_mutually_exclusive_group()
     pieces.add_argument("--no-split", action="store_false", dest="split",
                         help="do not cut the song in segments; takes much memory")
-    pieces.add_argument("--segment", type=float, help="seconds per segment; shorter ones take less memory")
-    group.add_argument("-j", "--jobs", type=int, default=0,
+    pieces.add_argument("--segment", type=number("--segment", RANGES["segment"]),
+                        help="seconds per segment; shorter ones take less memory")
+    group.add_argument("-j", "--jobs", type=number("--jobs", RANGES["jobs"]), default=0,
                        help="threads on a CPU, each with the memory of a segment (default: %(default)s)")
-    group.add_argument("--seed", type=int, default=0, help="of the random delays (default: %(default)s)")
+    group.add_argument("--seed", type=number("--seed", RANGES["seed"]), default=0,
+                       help="of the random delays (default: %(default)s)")
 
     group.add_argument("--precision", choices=["float32", "bf16"], default="float32",
                        help="bf16 multiplies in 16 bits: faster where the processor can, some 40 dB below the result "
@@ -68,7 +75,8 @@ def get_parser() -> argparse.ArgumentParser:
     kind = group.add_mutually_exclusive_group()
     kind.add_argument("--flac", action="store_true", help="write flac")
     kind.add_argument("--mp3", action="store_true", help="write mp3")
-    group.add_argument("--mp3-bitrate", type=int, default=320, help="kbit/s (default: %(default)s)")
+    group.add_argument("--mp3-bitrate", type=int, default=320, metavar="KBIT", choices=ALL_BIT_RATES,
+                       help="kbit/s: one of those that mp3 has (default: %(default)s)")
     group.add_argument("--mp3-preset", type=int, choices=range(2, 8), default=2,
                        help="2 for best quality, 7 for speed (default: %(default)s)")
     return parser
@@ -134,8 +142,6 @@ def print_models(repo: tp.Optional[Path]) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Whether all files could be separated. Raises DemucsError for what concerns all of them."""
-    import torch
-
     from .inference.outputs import OutputFolder, folder_name, stem_names
 
     if args.list_models:
@@ -150,6 +156,8 @@ def run(args: argparse.Namespace) -> bool:
     if not tracks:
         return False
     separator = load(args)
+    if args.mp3 or Path(args.filename).suffix.lower() == ".mp3":
+        check_mp3("--mp3-bitrate", separator.samplerate, args.mp3_bitrate, args.mp3_preset)
     names = stem_names(separator.model.sources, args.stem, args.other_method)
     outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
                            stems=names)
@@ -162,14 +170,20 @@ def run(args: argparse.Namespace) -> bool:
             separate_file(track, files, args, separator)
         except ConfigError:
             raise
-        except torch.OutOfMemoryError:
+        except Exception as error:       # whatever it is, the next song may be separated
             good = False
-            print(f"error: {track}: out of GPU memory; use a smaller --segment, or -d cpu", file=sys.stderr)
-        except Exception as error:
-            good = False
-            reason = one_line(error)
-            print(f"error: {reason}" if track.name in reason else f"error: {track}: {reason}", file=sys.stderr)
+            if debugging():
+                traceback.print_exc()
+            print(f"error: {what_failed(track, error)}", file=sys.stderr)
     return good
+
+
+def what_failed(track: Path, error: Exception) -> str:
+    """One line about the file `track`, which could not be separated."""
+    advice = {"GPU memory": "; use a smaller --segment, or -d cpu",
+              "memory": "; use a smaller --segment, fewer --jobs, or a shorter file"}.get(exhausted_memory(error), "")
+    text = one_line(error)
+    return text if track.name in text else f"{track}: {text}{advice}"
 
 
 def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:

@@ -23,8 +23,8 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from . import scheduling
-from .config import Config, nearest_key, read
+from . import overrides, scheduling
+from .config import Config, check_numbers, nearest_key, read
 from .console import debugging, one_line
 from .data import build as data
 from .data.augment import Augment
@@ -32,13 +32,14 @@ from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
 from .dsp import soundstretch
-from .errors import ConfigError, PackageError, SignatureError, TrainingError
+from .errors import ConfigError, PackageError, SignatureError, TrainingError, exhausted_memory
 from .files import atomic
 from .grids import _published as published
 from .inference.bag import BagOfModels
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
 from .models import zoo
+from .ranges import RANK, from_environment
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
@@ -66,13 +67,13 @@ class ExperimentMain(HydraMain):
                 raise SystemExit(f"error: {argument!r} is not an override; write key=value")
         keys = [argument.split("=", 1)[0].strip() for argument in argv]
         groups = tuple(argument for key, argument in zip(keys, argv) if key in self._config_groups)
-        with _hydra_errors_in_one_line():
+        with _hydra_errors_in_one_line(groups):
             valid = self._valid_keys(groups)
         for key in keys:
             if key not in valid and not key.startswith(("+", "~")):
                 raise SystemExit(f"error: unknown key {key!r}.{nearest_key(key, valid)} "
                                  f"All keys and their values are in conf/.")
-        with _hydra_errors_in_one_line():
+        with _hydra_errors_in_one_line(argv):
             return super().get_xp(argv)
 
     def init_xp(self, xp: tp.Any) -> tp.Any:
@@ -114,6 +115,8 @@ class ExperimentMain(HydraMain):
         """Of jobs that Dora submits: section `slurm` of the configuration."""
         settings = scheduling.SlurmSettings()
         update_from_hydra(settings, self._base_cfg.slurm)
+        with _in_one_line("conf/config.yaml: "):
+            check_numbers(vars(settings), "slurm.")
         return settings
 
     def _main(self) -> tp.Any:
@@ -122,7 +125,7 @@ class ExperimentMain(HydraMain):
         if is_xp():
             folder = str(get_xp().folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
             arguments.append(f"hydra.run.dir='{folder}'")
-            if int(os.environ.get("RANK", 0)):
+            if _rank():
                 arguments.append("hydra.output_subdir=null")
         sys.argv += arguments
         try:
@@ -154,14 +157,32 @@ class ExperimentMain(HydraMain):
 
 
 @contextlib.contextmanager
-def _hydra_errors_in_one_line() -> tp.Iterator[None]:
-    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read; all of them end here."""
+def _in_one_line(where: str = "") -> tp.Iterator[None]:
+    """A setting that cannot be ends the program, before there is a run whose status could say so."""
+    try:
+        yield
+    except ConfigError as error:
+        raise SystemExit(f"error: {where}{error}") from error
+
+
+def _rank() -> int:
+    with _in_one_line():
+        return from_environment("RANK", 0, RANK)
+
+
+@contextlib.contextmanager
+def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
+    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read in `argv`; all of them end here."""
     try:
         yield
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
+        advice = overrides.explanation(argv)
+        if not advice and type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
             raise
-        raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+        if not advice and any("${" in argument for argument in argv):
+            advice = f"{' '.join(str(error).split())}; ${{...}} names another value, or a variable as ${{oc.env:NAME}}: a plain " \
+                     f"${{ is written \\${{"
+        raise SystemExit(f"error: {advice or ' '.join(str(error).split())}") from error
 
 
 def build_model(config: Config) -> nn.Module:
@@ -308,12 +329,24 @@ def be_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def _more_memory(error: Exception, cfg: tp.Any) -> str:
+    """What a message adds where memory ran out: how the same training takes less."""
+    kind = exhausted_memory(error)
+    if not kind:
+        return ""
+    now = cfg.misc.examples_at_once
+    advice = f"; the training is the same one with a smaller misc.examples_at_once (now {'empty: all' if now is None else now}, " \
+             f"for a batch_size of {cfg.batch_size} over all processes)"
+    return advice if kind == "GPU memory" else f"{advice}, or fewer misc.num_workers (now {cfg.misc.num_workers})"
+
+
 def main(cfg: tp.Any) -> None:
     """One experiment from its Hydra configuration, inside Dora."""
     xp = get_xp()
-    scheduling.prepare_processes()
+    with _in_one_line():
+        scheduling.prepare_processes()
     prepare_signals()
-    rank = int(os.environ.get("RANK", 0))
+    rank = _rank()
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
     expected = os.environ.get("DEMUCS_EXPECTED_SIGNATURE", xp.sig)
     if xp.sig != expected:
@@ -347,10 +380,11 @@ def main(cfg: tp.Any) -> None:
         if reason:
             scheduling.put_back(reason)
     except Exception as error:
-        reason = one_line(error)
+        reason = one_line(error) + _more_memory(error, cfg)
         logger.error("%s", reason, exc_info=error if debugging() else None)
         if rank == 0:
-            with contextlib.suppress(TrainingError), locked(xp.folder, patience=0):     # else the status is another's
+            # A status that cannot be written is another process's, or its environment makes no sense.
+            with contextlib.suppress(TrainingError, ConfigError), locked(xp.folder, patience=0):
                 refused(xp.folder, xp.sig, reason)
         sys.exit(1)
 

@@ -14,14 +14,15 @@ if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
 from demucs import console  # noqa: E402  (needs the line above)
+from demucs.arguments import Parser  # noqa: E402
 
 sys.excepthook = console.hook
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
     """A parser with the options that all scripts have, and `example` at the end of `--help`."""
-    made = argparse.ArgumentParser(description=description, epilog=f"example:\n  {example}",
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = Parser(description=description, epilog=f"example:\n  {example}",
+                  formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("runs", nargs="*", metavar="RUN",
                       help="a signature (a folder of demucs_results/runs or outputs/xps), another folder, or a file: a "
                            "record, a Demucs history.json, a solver's log, a printed result, a museval folder; without "

@@ -12,11 +12,15 @@ from forest import forest_plot
 from readers import find_run
 from style import LIGHT, save, themed
 
+from demucs.arguments import number
 from demucs.errors import ConfigError, SignatureError
 from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, Family, aggregate
 from demucs.metrics.statistics import (LEVEL, METHODS, RESAMPLES, Comparison, SeedSpread, beside_seeds, compare,
                                        describe, seed_spread)
+from demucs.ranges import SEED, SHARE, Range
 from demucs.schema import Evaluation
+
+SAMPLES = Range(100, 1_000_000, whole=True)
 
 
 def _evaluation(argument: str, arguments: argparse.Namespace) -> Evaluation:
@@ -42,10 +46,11 @@ def main() -> None:
     parser.add_argument("--family", choices=paired, help="how scores are aggregated (default: the first of nsdr_mean, "
                         "sdr_median_of_medians that all runs have)")
     parser.add_argument("--seeds", nargs="+", default=[], metavar="RUN", help="other seeds of the first RUN")
-    parser.add_argument("--level", type=float, default=LEVEL, help="of the intervals (default: %(default)s)")
+    parser.add_argument("--level", type=number("--level", SHARE), default=LEVEL, help="of the intervals (default: %(default)s)")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--resamples", type=number("--resamples", SAMPLES), default=RESAMPLES,
+                        help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--seed", type=number("--seed", SEED), default=0, help="of the bootstrap (default: %(default)s)")
     arguments = parser.parse_args()
     if len(arguments.runs) < 2:
         raise ConfigError(f"a comparison needs at least two runs, found {len(arguments.runs)}: name the one to compare "

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from style import LIGHT, Theme, heading, key, new_figure, save, source_color, themed
 
 from demucs import schema
+from demucs.arguments import Parser
 from demucs.errors import ConfigError, SignatureError
 from demucs.metrics.aggregates import ALL
 from demucs.schema import QualityStudy, unpack_frames
@@ -136,8 +137,8 @@ def scatter(study: QualityStudy, measures: tp.Sequence[str], theme: Theme) -> tp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="example:\n  python graphing_scripts/plot_heuristics.py 4c3a4313")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    epilog="example:\n  python graphing_scripts/plot_heuristics.py 4c3a4313")
     parser.add_argument("study", nargs="?",
                         help="its name (a folder of demucs_results/quality), folder or file; else the newest one")
     parser.add_argument("--measures", help="which ones, with commas between them (default: all)")

@@ -16,11 +16,14 @@ from page import contents, escape, folded, notes, page, paragraph, section
 from sections import (family_scores, first_families, gaps, listening, other_families, other_measures, quality, songs,
                       sums_of_sources, summary, training)
 
+from demucs.arguments import number
 from demucs.files import write_text
 from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
                                        SDR_POOLED_MEDIAN)
+from demucs.ranges import COUNT, Range
 
 FOOTER = "<footer>Drawn by graphing_scripts/report.py from records and example separations.</footer>"
+SECONDS = Range(1, 600, unit="seconds")      # sounds are in the page itself
 FURTHER = (*FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN)
 
 
@@ -81,8 +84,8 @@ def main() -> None:
     parser = common.parser(__doc__, "python graphing_scripts/report.py 162f67a7")
     common.add_chain_options(parser)
     common.add_origin_options(parser)
-    parser.add_argument("--seconds", type=float, default=10., help="length of the example excerpts (default: 10)")
-    parser.add_argument("--tracks", type=int, default=3, help="how many example songs to show (default: 3)")
+    parser.add_argument("--seconds", type=number("--seconds", SECONDS), default=10., help="length of the example excerpts (default: 10)")
+    parser.add_argument("--tracks", type=number("--tracks", COUNT), default=3, help="how many example songs to show (default: 3)")
     arguments = parser.parse_args()
     chains = find_chains(arguments.runs, arguments.results, experiments=arguments.experiments,
                          continued=arguments.continued)

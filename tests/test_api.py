@@ -195,3 +195,26 @@ def test_chunks_of_tensors(model):
     mix = song()[None]
     assert torch.equal(apply_model(model, TensorChunk(mix, 100, 7000), shifts=0),
                        separate(model, mix[..., 100:7100], shifts=0))
+
+
+@pytest.mark.parametrize("settings,words", [
+    ({"shifts": -1}, "shifts=-1"), ({"overlap": 1.}, "overlap=1.0"), ({"segment": float("nan")}, "segment=nan"),
+    ({"jobs": -1}, "jobs=-1"), ({"seed": -1}, "seed=-1"), ({"device": "meta"}, "device 'meta'"),
+    ({"device": "xla"}, "device 'xla'"),
+])
+def test_impossible_numbers_are_refused_at_once(model, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        api.Separator(model, **{"device": "cpu", **settings})
+    separator = api.Separator(model, device="cpu", shifts=2)
+    with pytest.raises(ConfigError, match=words):
+        separator.update_parameter(**settings)
+    assert separator._settings["shifts"] == 2
+
+
+@pytest.mark.parametrize("settings,words", [
+    ({"num_workers": -1}, "workers=-1"), ({"shifts": float("inf")}, "shifts=inf"), ({"device": "meta"}, "device 'meta'"),
+    ({"segment": 1e300}, "segment="), ({"transition_power": float("nan")}, "transition_power=nan"),
+])
+def test_impossible_numbers_of_apply_model(model, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        apply_model(model, song()[None], **settings)

@@ -9,6 +9,7 @@ import torch
 from conftest import require_program
 
 from demucs import audio
+from demucs.data import audio as stored
 from demucs.errors import AudioError
 
 RATE = 8000
@@ -159,3 +160,55 @@ def test_what_is_no_audio(tmp_path, wav, message):
     with pytest.raises(AudioError, match=message):
         audio.save_audio(wav, tmp_path / "a.wav", RATE)
     assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("rate", [0, -1, 10 ** 12, 44100.5, float("nan"), "44100", None])
+def test_rates_that_no_file_has(tmp_path, suffix, rate):
+    path = tmp_path / f"a.{suffix}"
+    for write in (audio.save_audio, lambda wav, path, rate: stored.write(path, wav, rate)):
+        with pytest.raises(AudioError, match=f"{path}: ") as caught:
+            write(torch.zeros(2, 100), path, rate)
+        assert str(rate) in str(caught.value) and not path.exists()
+
+
+@pytest.mark.parametrize("rate,bitrate,fits", [
+    (44100, 999, False), (44100, 320, True), (44100, 144, False), (44100, 8, True), (44100, 0, False), (44100, -1, False),
+    (44100, 10 ** 12, False), (44100, 320.5, False), (44100, "320", False), (22050, 144, True), (22050, 256, True), (22050, 100, False),
+    (22050, 320, True), (8000, 96, True), (8000, 72, False), (8000, 64, True), (8000, 320, True), (96000, 320, True),
+])
+def test_bit_rates_of_mp3(tmp_path, rate, bitrate, fits):
+    wav, path = torch.zeros(2, 2000), tmp_path / "a.mp3"
+    calls = (lambda: audio.save_audio(wav, path, rate, bitrate=bitrate), lambda: audio.encode_mp3(wav, path, rate, bitrate),
+             lambda: stored.write(path, wav, rate, mp3_bitrate=bitrate))
+    for call in calls:
+        if fits:
+            call()
+            assert soundfile.info(path).frames
+        else:
+            with pytest.raises(AudioError, match=f"{path}: {bitrate!r} kbit/s is no bit rate of mp3 at {rate} Hz; use one of"):
+                call()
+
+
+@pytest.mark.parametrize("quality", [-1, 10, 99, 2.5, None])
+def test_qualities_of_mp3(tmp_path, quality):
+    with pytest.raises(AudioError, match=f"quality={quality} must be"):
+        audio.save_audio(torch.zeros(2, 100), tmp_path / "a.mp3", 44100, preset=quality)
+
+
+@pytest.mark.parametrize("name,value", [
+    ("seek_time", -1), ("seek_time", float("nan")), ("duration", -1), ("duration", float("inf")), ("duration", "1"),
+    ("samplerate", 0), ("samplerate", -8000), ("channels", 0), ("channels", 1.5),
+])
+def test_what_cannot_be_read(tmp_path, name, value):
+    soundfile.write(tmp_path / "a.wav", np.zeros((100, 2)), 8000)
+    with pytest.raises(AudioError, match=f"a.wav: {name}={value!r} must be"):
+        audio.AudioFile(tmp_path / "a.wav").read(**{name: value})
+
+
+@pytest.mark.parametrize("rates", [(float("nan"), 8000), (8000, float("inf")), (8000, 0), ("8000", 8000)])
+def test_conversions_that_cannot_be(rates):
+    with pytest.raises(AudioError, match="cannot resample from"):
+        audio.convert_audio(torch.zeros(2, 100), *rates, 2)
+    with pytest.raises(AudioError, match="channels=0 must be"):
+        audio.convert_audio_channels(torch.zeros(2, 100), 0)

@@ -4,7 +4,6 @@ Names, lengths, rates and channels must be equal. Samples may lie `--steps` step
 compute the same in 32-bit floats round a sample in a hundred thousand to different sides.
 """
 
-import argparse
 import sys
 import typing as tp
 from pathlib import Path
@@ -12,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from demucs.arguments import Parser, number
 from demucs.console import command
+from demucs.ranges import Range
 
 SUFFIXES = (".wav", ".flac")
 SCALE = 2 ** 15     # steps of 16 bits in the full scale of a float
@@ -38,10 +39,10 @@ def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
 
 @command(prints=True)
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.compare_separations", description=__doc__)
+    parser = Parser(prog="python3 -m tools.compare_separations", description=__doc__)
     parser.add_argument("first", type=Path, metavar="A")
     parser.add_argument("second", type=Path, metavar="B")
-    parser.add_argument("--steps", type=float, default=1, help="largest difference allowed (default: %(default)s)")
+    parser.add_argument("--steps", type=number("--steps", Range(0, SCALE)), default=1, help="largest difference allowed (default: %(default)s)")
     args = parser.parse_args()
     names = {folder: songs(folder) for folder in (args.first, args.second)}
     failed = not names[args.first] or set(names[args.first]) != set(names[args.second])

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.files import write_text
 from demucs.inference.names import catalogue
@@ -68,8 +69,8 @@ def filled(page: str) -> str:
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.describe_models", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.describe_models", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="docs/models.md")
     page = parser.parse_args().page
     write_text(page, filled(page.read_text(encoding="utf-8")))

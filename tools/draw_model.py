@@ -3,7 +3,6 @@
 Nothing in the picture is typed by hand: axes, strides, channels and the level of the meeting are those of the model.
 """
 
-import argparse
 import sys
 import typing as tp
 from pathlib import Path
@@ -14,6 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.files import beside
 from demucs.layers.transformer import SelfLayer
@@ -98,7 +98,7 @@ def draw(model: tp.Any, path: Path) -> None:
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.draw_model", description=__doc__)
+    parser = Parser(prog="python3 -m tools.draw_model", description=__doc__)
     parser.add_argument("model", choices=("hdemucs", "htdemucs"))
     parser.add_argument("out", type=Path, help="picture to write, .svg or .png")
     args = parser.parse_args()

@@ -11,16 +11,18 @@ import sys
 from pathlib import Path
 
 from demucs import schema
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import ConfigError
 from demucs.inference.evaluation.separated import SeparatedFolder
+from demucs.models.settings import check_sources
 from demucs.schema import Evaluation
 from tools import scoring
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.evaluate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.evaluate", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
     parser.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
     parser.add_argument("--sources", help="which ones, with commas between them (default: those of the first track)")
@@ -34,7 +36,10 @@ def run(args: argparse.Namespace) -> None:
     folder = args.results / "runs" / name
     if args.collect:
         return scoring.report(scoring.collect_records(folder), folder)
-    separator = SeparatedFolder(args.folder, sources=args.sources.split(",") if args.sources else None)
+    sources = args.sources.split(",") if args.sources else None
+    if sources:
+        check_sources("--sources", sources)
+    separator = SeparatedFolder(args.folder, sources=sources)
     there = folder / f"{scoring.RECORD}.json"
     if there.exists() and schema.load(Evaluation, there).model != "separated files":
         raise ConfigError(f"{there} is the evaluation of a model; choose another name with --name")

@@ -9,6 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import DemucsError
 from demucs.inference.names.repository import DEFAULT_FOLDER
@@ -17,8 +18,8 @@ from demucs.inference.runs.experiments import EXPERIMENTS, FORMATS, PLAIN, expor
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.export", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.export", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="+", metavar="SIG", help="signatures of experiments")
     parser.add_argument("-o", "--out", type=Path, default=DEFAULT_FOLDER, help="folder (default: %(default)s)")
     parser.add_argument("--format", choices=list(FORMATS), default=PLAIN, help="(default: %(default)s)")

@@ -14,6 +14,8 @@ import typing as tp
 from pathlib import Path
 
 from demucs import schema
+from demucs.arguments import Parser, number
+from demucs.config import RANGES
 from demucs.console import command
 from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
@@ -103,10 +105,10 @@ def _copy(old: tp.Any, new: tp.Any) -> None:
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.extend", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.extend", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signature", metavar="SIG")
-    parser.add_argument("epochs", type=int, metavar="EPOCHS", help="in all, those of SIG included")
+    parser.add_argument("epochs", type=number("EPOCHS", RANGES["epochs"]), metavar="EPOCHS", help="in all, those of SIG included")
     parser.add_argument("--check", action="store_true", help="only tell the signature, and whether it can be done")
     args = parser.parse_args()
     print(extend(args.signature, args.epochs, check=args.check))

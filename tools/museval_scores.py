@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from demucs import schema
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import ConfigError
 from demucs.inference.runs.experiments import RESULTS
@@ -18,8 +19,8 @@ from demucs.schema import Evaluation
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.museval_scores", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.museval_scores", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="from a record to museval's files")
     export.add_argument("record", type=Path, help="an evaluation.json")

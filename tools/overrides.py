@@ -7,9 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from demucs.config import TestConfig, nearest_key
+from demucs.config import RANGES, TestConfig, nearest_key
 from demucs.errors import ConfigError
 from demucs.inference.outputs import folder_name
+from demucs.ranges import check_value
 
 KEYS: tp.Dict[str, tp.Any] = {"dset.musdb": str,
                              **{f"test.{name}": hint for name, hint in tp.get_type_hints(TestConfig).items()}}
@@ -41,7 +42,7 @@ def apply_overrides(args: argparse.Namespace, overrides: tp.Iterable[str]) -> No
 def typed(key: str, text: str) -> tp.Any:
     """The value `text` of an override: of a folder as it is, else as YAML reads it.
 
-    Raises ConfigError where `key` wants another type.
+    Raises ConfigError where `key` wants another type, or the number is outside its range.
     """
     kinds = tp.get_args(KEYS[key]) or (KEYS[key],)
     if str in kinds and text not in ("", "null"):
@@ -50,8 +51,10 @@ def typed(key: str, text: str) -> tp.Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{key}={text}: not a value ({' '.join(str(error).split())})") from error
-    if float in kinds and type(value) is int:
+    if float in kinds and type(value) is int and abs(value) < 2 ** 53:
         value = float(value)
     if type(value) not in kinds:
         raise ConfigError(f"{key}={text}: must be of type {kinds[0].__name__}")
+    if key in RANGES and value is not None:
+        check_value(key, value, RANGES[key])
     return value

@@ -5,7 +5,6 @@ itself, and for other copies of Demucs, where `tar xf outputs.tar.gz` unpacks th
 there already stays as it is.
 """
 
-import argparse
 import gzip
 import io
 import json
@@ -14,6 +13,7 @@ import tarfile
 import typing as tp
 from pathlib import Path
 
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.files import atomic
 from demucs.grids._published import experiments
@@ -47,7 +47,7 @@ def pack(archive: Path) -> None:
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.published_experiments", description=__doc__)
+    parser = Parser(prog="python3 -m tools.published_experiments", description=__doc__)
     parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
     parser.add_argument("--tar", type=Path, metavar="FILE", help="write them into this archive (.tar.gz) instead")
     args = parser.parse_args()

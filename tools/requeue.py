@@ -24,8 +24,10 @@ import zipfile
 from pathlib import Path
 
 from demucs import schema
+from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.errors import DemucsError, SignatureError
+from demucs.ranges import COUNT, POSITIVE, Range, from_environment
 from demucs.schema import RunStatus
 from demucs.training.lock import this_job
 
@@ -37,6 +39,7 @@ MOST = 3                  # starts in a row without progress
 KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
 TERMINATED = KILLED + 15
 NOTHING_TO_START = 13
+EXIT_STATUS = Range(0, 255, whole=True)
 
 Position = tp.Tuple[int, int]      # epochs done, steps done in the next one
 Progress = tp.Tuple[int, int, int, int]      # and then, of that epoch, candidates validated and songs tested
@@ -247,7 +250,7 @@ def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
     except (OSError, DemucsError) as error:
         print(f"Note: {error}", file=sys.stderr)
         return None, False
-    restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    restarts = from_environment("SLURM_RESTART_COUNT", 0, COUNT)
     of_this_start = (status.job or "", status.restarts) == (os.environ.get("SLURM_JOB_ID", ""), restarts)
     return status if of_this_start else None, True
 
@@ -274,14 +277,15 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
 
 @command()
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.requeue", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.requeue", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("moment", choices=("begin", "end"))
     parser.add_argument("signature", metavar="SIG")
-    parser.add_argument("--exit", type=int, default=0, help="exit status of training")
+    parser.add_argument("--exit", type=number("--exit", EXIT_STATUS), default=0, help="exit status of training")
     parser.add_argument("--preempted", action="store_true", help="Slurm wants the nodes for another job")
     parser.add_argument("--words", default="", help="what Slurm said about the first task that ended badly")
-    parser.add_argument("--most", type=int, default=int(os.environ.get("DEMUCS_MOST_FAILURES") or MOST),
+    parser.add_argument("--most", type=number("--most", POSITIVE),
+                        default=from_environment("DEMUCS_MOST_FAILURES", MOST, POSITIVE),
                         help="starts in a row without progress (default: $DEMUCS_MOST_FAILURES, here %(default)s)")
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where runs lie (default: %(default)s)")
     parser.add_argument("--alone", action="store_true", help="the jobs of an array train different runs, and are no chain")

@@ -12,8 +12,10 @@ import time
 import typing as tp
 from pathlib import Path
 
+from demucs.arguments import Parser
 from demucs.console import command
 from demucs.inference.runs import overview
+from demucs.ranges import SECONDS, shown
 
 OUTPUTS = Path("outputs")
 WIDTH = 150          # where the output is no terminal
@@ -61,15 +63,15 @@ def states(text: str) -> tp.List[str]:
 
 def pause(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    if seconds not in SECONDS:
+        raise argparse.ArgumentTypeError(f"{shown(text)} {SECONDS.demand(seconds)}")
     return seconds
 
 
 @command(prints=True)
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.runs", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.runs", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="*", metavar="SIGNATURE", help="of experiments, or how they begin")
     parser.add_argument("--state", type=states, help="only these, with commas between them")
     parser.add_argument("--sort", choices=SORTINGS, default="state", help="default: %(default)s")

@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from demucs import pretrained, schema
+from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.inference.evaluation.quality import score_folder
+from demucs.inference.settings import RANGES
 from demucs.metrics.quality.measures import MEASURES
 from demucs.metrics.quality.ranking import ranking
+from demucs.models.settings import check_sources
 from demucs.schema import QualityScores
 
 PREFERRED = ("decisiveness", "leakage")      # the first that could be taken
@@ -29,9 +32,9 @@ def get_parser() -> argparse.ArgumentParser:
     better = {1: "higher", -1: "lower"}
     listed = "\n".join(f"  {key:<17}{measure.label}; {better[measure.better]} is better; needs the {measure.needs}"
                        for key, measure in MEASURES.items())
-    parser = argparse.ArgumentParser(prog="python3 -m tools.score_quality", description=__doc__,
-                                     epilog=f"measures:\n{listed}",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.score_quality", description=__doc__,
+                    epilog=f"measures:\n{listed}",
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     pretrained.add_model_flags(parser)
     parser.set_defaults(name=None)
     add = parser.add_argument
@@ -39,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--mixtures", type=Path, metavar="DIR", help="of TRACK/mixture.wav, test/TRACK/mixture.wav or TRACK.wav")
     add("--sources", help="which ones, with commas between them (default: the model's, or those of the first song)")
     add("--by", help=f"measures to rank by, with commas between them (default: {', else '.join(PREFERRED)})")
-    add("--seed", type=int, default=0, help="of separating again (default: %(default)s)")
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of separating again (default: %(default)s)")
     add("-d", "--device", default="cpu", help="for separating again (default: %(default)s)")
     add("--out", type=Path, metavar="FILE", help="the record (default: FOLDER/quality.json)")
     return parser
@@ -85,8 +88,11 @@ def run(args: argparse.Namespace) -> None:
     """Raises DemucsError where the songs or the model are not usable."""
     model = pretrained.get_model_from_args(args) if args.name or args.sig else None
     again = {"seed": args.seed, "device": args.device} if model is not None else {}
+    sources = args.sources.split(",") if args.sources else None
+    if sources:
+        check_sources("--sources", sources)
     scores = score_folder(args.folder, mixtures=args.mixtures, model=model, **again,
-                          sources=args.sources.split(",") if args.sources else None)
+                          sources=sources)
     by = args.by.split(",") if args.by else [key for key in PREFERRED if key in scores.measures][:1] or ["hnr"]
     print(f"{table(scores, by)}\n\n{summary(scores)}")
     out = args.out or args.folder / "quality.json"

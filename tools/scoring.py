@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from demucs import schema
+from demucs.arguments import number
 from demucs.errors import ConfigError
 from demucs.inference.apply import usable_device
 from demucs.inference.evaluation import collect
@@ -21,6 +22,7 @@ from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
 from demucs.inference.evaluation.tracks import SongSet, song_set
 from demucs.inference.precision import PRECISIONS
 from demucs.inference.runs import experiments
+from demucs.ranges import COUNT
 from demucs.schema import Evaluation
 
 TRACKS, RECORD = "tracks", "evaluation"
@@ -45,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")
     gpu = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
     add("-d", "--device", default="cuda" if gpu else "cpu", help="(here by default: %(default)s)")
-    add("--examples", type=int, default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
+    add("--examples", type=number("--examples", COUNT), default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
     add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
     add("--shard", type=shard, metavar="I/N",
         help="only part I of N, from 0/N on (default: from Slurm's array and RANK)")

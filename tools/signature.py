@@ -11,6 +11,7 @@ import sys
 import typing as tp
 from pathlib import Path
 
+from demucs.arguments import Parser
 from demucs.console import command
 
 EXPERIMENTS = Path("outputs") / "xps"
@@ -65,8 +66,8 @@ def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: b
 
 @command(prints=True)
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.signature", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.signature", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-f", "--from-sig", metavar="SIG", help="on top of the settings of this experiment")
     parser.add_argument("--again", action="store_true", help="of a job that has been started before: take the known one")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")

@@ -15,23 +15,25 @@ from pathlib import Path
 import torch
 
 from demucs import pretrained, schema
+from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.inference.evaluation import quality_study, tracks
 from demucs.inference.outputs import folder_name
 from demucs.inference.runs import experiments
+from demucs.inference.settings import RANGES
 from demucs.schema import QualityStudy
 from tools import quality_page
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.study_quality", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.study_quality", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     pretrained.add_model_flags(parser)
     add = parser.add_argument
     add("--musdb", type=Path, default=Path("datasets/quality"),
         help="folder of test/TRACK/SOURCE.wav and train/TRACK/SOURCE.wav (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of shifts, noise and intervals (default: %(default)s)")
-    add("--overlap", type=float, default=0.25, help="of the model's segments (default: %(default)s)")
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of shifts, noise and intervals (default: %(default)s)")
+    add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25, help="of the model's segments (default: %(default)s)")
     add("--results", type=Path, default=experiments.RESULTS, help="where the record goes (default: %(default)s)")
     add("--page", type=Path, default=quality_page.PAGE, help="whose tables are written (default: %(default)s)")
     add("--tables", action="store_true", help="write the tables only")

@@ -17,6 +17,7 @@ from pathlib import Path
 from torch import nn
 
 from demucs import pretrained
+from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.errors import ConfigError
 from demucs.inference.bag import BagOfModels
@@ -25,25 +26,27 @@ from demucs.inference.evaluation.reference_separators import AverageSpectrumFilt
 from demucs.inference.outputs import folder_name
 from demucs.inference.precision import PRECISIONS
 from demucs.inference.runs import experiments
+from demucs.inference.settings import RANGES
 from tools import scoring
 from tools.overrides import KEYS, apply_overrides
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.test_pretrained", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python3 -m tools.test_pretrained", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
     scoring.add_flags(parser)
-    add("--shifts", type=int, default=1, help="rounds of the shift trick (default: %(default)s)")
-    add("--overlap", type=float, default=0.25, help="overlap of the segments (default: %(default)s)")
+    add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1, help="rounds of the shift trick (default: %(default)s)")
+    add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25, help="overlap of the segments (default: %(default)s)")
     add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
-    add("--segment", type=float, help="seconds per segment (default: the model's)")
+    add("--segment", type=number("--segment", RANGES["segment"]), help="seconds per segment (default: the model's)")
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16 takes less time, and the record "
         "says so (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the shift trick (default: %(default)s)")
-    add("-j", "--workers", type=int, default=0, help=argparse.SUPPRESS)      # of museval, which needed processes
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of the shift trick (default: %(default)s)")
+    add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,
+        help=argparse.SUPPRESS)      # of museval, which needed processes
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
     add("--reference-separators", action="store_true",
         help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")

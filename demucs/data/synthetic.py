@@ -19,6 +19,7 @@ import soundfile
 
 from ..dsp.randomness import generator
 from ..errors import ConfigError, DatasetError
+from ..ranges import SEED, Range
 from ..schema import SchemaError, read_json, write_json
 from .musdb import SOURCES, VALIDATION_TRACKS
 from .synthesis.plan import SAMPLERATE, SongPlan, draw_plan
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 VERSION = 1                     # of the sound: raise it whenever the same recipe gives other samples
 MANIFEST = "synthetic.json"     # in the root of a finished dataset: the recipe it was made from
 SPLITS = ("train", "test")
-SHORTEST = 1.                   # seconds
+SHORTEST, LONGEST = 1., 7200.   # seconds
+PROCESSES = Range(1, 1024, whole=True)
 WORTHWHILE = 60.                # seconds of songs per process; starting one takes as long as rendering those
 
 
@@ -104,10 +106,11 @@ def generate(root: tp.Union[str, Path], *, train: int = 24, test: int = 6, secon
     if not 0 <= valid <= min(train, len(VALIDATION_TRACKS)):
         raise ConfigError(f"valid={valid}: of {train} training tracks, 0 to {min(train, len(VALIDATION_TRACKS))} can "
                           f"have names of the validation split")
-    if not (math.isfinite(seconds) and seconds >= SHORTEST):
-        raise ConfigError(f"seconds={seconds}: a song needs at least {SHORTEST:g} s")
-    if seed < 0:
-        raise ConfigError(f"seed={seed}: must be zero or more")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ConfigError(f"seconds={seconds}: a song needs at least {SHORTEST:g} s, and at most {LONGEST:g} s")
+    SEED.check("seed", seed)
+    if processes is not None:
+        PROCESSES.check("processes", processes)
     recipe = {"generator": "demucs.data.synthetic", "version": VERSION, "seed": seed, "train": train, "test": test,
               "valid": valid, "seconds": float(seconds)}
     _claim(root, recipe)

@@ -7,6 +7,7 @@ and 44 100 Hz it would take gigabytes. Those are left to libsoxr, whose filters 
 quality" is flat to 0.05 dB up to 0.93 of the lower Nyquist frequency and leaves less than -130 dB above it (tests measure).
 """
 
+import dataclasses
 import math
 import typing as tp
 from functools import lru_cache
@@ -17,8 +18,9 @@ import soxr
 import torch
 
 from ..errors import AudioError
+from ..ranges import POSITIVE, shown
 
-
+RATES = dataclasses.replace(POSITIVE, whole=False)
 LARGEST_BANK = 2 ** 25      # coefficients, 128 MiB; between usual rates there are fewer than 2 ** 20
 ZEROS = 24                  # zero crossings of julius's sinc on each side
 ROLLOFF = 0.945             # its cut-off, by the lower Nyquist frequency
@@ -75,8 +77,10 @@ def convert_channels(wav: torch.Tensor, channels: int) -> torch.Tensor:
     """`wav` [..., A, L] with `channels` channels: [..., channels, L]. May share memory with `wav`.
 
     One channel is the mean of all; one channel is repeated to fill many; of too many channels the first ones are kept.
-    Raises AudioError where several channels would have to become more.
+    Raises AudioError where several channels would have to become more, or none is wanted.
     """
+    if channels not in POSITIVE:
+        raise AudioError(f"channels={shown(channels)} {POSITIVE.demand(channels)}")
     found = wav.shape[-2]
     if found == channels:
         return wav
@@ -95,8 +99,9 @@ def resample(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
 
     Raises AudioError for a rate that is not positive.
     """
-    if from_rate <= 0 or to_rate <= 0:
-        raise AudioError(f"cannot resample from {from_rate} Hz to {to_rate} Hz: sample rates must be positive")
+    if from_rate not in RATES or to_rate not in RATES:
+        raise AudioError(f"cannot resample from {shown(from_rate)} Hz to {shown(to_rate)} Hz: sample rates must be positive "
+                         f"numbers")
     if from_rate == to_rate:
         return wav
     if wav.shape[-1] == 0:   # the filter repeats the last sample at the borders: there is none

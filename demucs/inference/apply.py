@@ -12,7 +12,6 @@ instead of a global one, so a separation can be repeated.
 import concurrent.futures
 import contextlib
 import dataclasses
-import math
 import threading
 import typing as tp
 import weakref
@@ -27,6 +26,7 @@ from ..dsp.convert import as_float
 from ..dsp.randomness import generator
 from ..errors import AudioError, ConfigError
 from ..models.htdemucs import HTDemucs
+from . import settings as allowed
 from .bag import BagOfModels, longest_segment
 from .precision import check_precision, computing_in
 
@@ -83,10 +83,10 @@ def usable_device(name: str) -> torch.device:
     """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none."""
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} cannot be used on this machine ({str(error).splitlines()[0]}); use cpu"
-                          ) from error
+        torch.zeros(1, device=device).cpu()        # "meta" has no numbers to give back
+    except Exception as error:                     # each kind of device says in its own way that it is not there
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"device {name!r} cannot be used on this machine ({reason}); use cpu") from error
     return device
 
 
@@ -122,8 +122,8 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
     if mix.dim() != 3 or mix.shape[1] != model.audio_channels or mix.shape[-1] == 0:
         raise AudioError(f"the model separates [batch, {model.audio_channels} channels, samples], "
                          f"got a mixture of shape {tuple(mix.shape)}")
-    if shifts < 0:
-        raise ConfigError(f"shifts={shifts}: the number of shifts must be 0 or more")
+    allowed.check({"shifts": shifts, "overlap": overlap, "transition_power": transition_power, "segment": segment,
+                   "seed": seed, "workers": workers})
     check_precision(precision)
     members = _members(model, mix.shape[-1], shifts=shifts, seed=seed, split=split, overlap=overlap,
                        transition_power=transition_power, segment=segment)
@@ -165,13 +165,11 @@ def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: flo
     size = int(model.samplerate * seconds)
     if size < 1:
         raise ConfigError(f"segment={seconds}: a segment is in seconds and must be longer than one sample")
-    if not 0 <= overlap < 1:
-        raise ConfigError(f"overlap={overlap}: the overlap must be at least 0 and less than 1")
     stride = int((1 - overlap) * size)
     if stride < 1:
         raise ConfigError(f"overlap={overlap} of a segment of {size} samples leaves no step forward")
-    if not (transition_power >= 1 and math.isfinite(transition_power)):
-        raise ConfigError(f"transition_power={transition_power}: it must be 1 or more")
+    if stride >= length + lead:      # one piece with the gain 1, however much longer it could be: no memory for the rest
+        size = stride = length + lead
     return OverlapAdd(length, segment=size, stride=stride, transition_power=transition_power, lead=lead)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..models.htdemucs import HTDemucs
+from ..ranges import SECONDS, WEIGHT, shown
 
 Weights = tp.Sequence[tp.Sequence[float]]
 
@@ -41,8 +42,8 @@ class BagOfModels(nn.Module):
                 if getattr(other, name) != getattr(first, name):
                     raise ConfigError(f"model {index} of the bag has {name}={getattr(other, name)}, model 0 has "
                                       f"{getattr(first, name)}; the models of a bag must agree")
-        if segment is not None and not (segment > 0 and math.isfinite(segment)):
-            raise ConfigError(f"segment={segment}: a segment is in seconds and must be longer than 0")
+        if segment is not None:
+            SECONDS.check("segment", segment)
         self.audio_channels = first.audio_channels
         self.samplerate = first.samplerate
         self.sources = first.sources
@@ -72,11 +73,11 @@ class BagOfModels(nn.Module):
                 raise ConfigError(f"weights[{index}] has {len(row)} numbers for {sources} sources "
                                   f"({', '.join(self.sources)}); it needs one per source")
             for weight in row:
-                if not (weight >= 0 and math.isfinite(weight)):
-                    raise ConfigError(f"weights[{index}] has {weight}; a weight must be a number of 0 or more")
+                if weight not in WEIGHT:
+                    raise ConfigError(f"weights[{index}] has {shown(weight)}, which {WEIGHT.demand(weight)}")
         totals = [math.fsum(row[source] for row in self.weights) for source in range(sources)]
         for name, total in zip(self.sources, totals):
-            if not (total > 0 and math.isfinite(total)):
+            if not total > 0:
                 raise ConfigError(f"weights add up to {total} for {name}; some model must have a weight above 0 for it")
         return [[weight / total for weight, total in zip(row, totals)] for row in self.weights]
 

@@ -9,6 +9,7 @@ import torch
 from ..errors import AudioError, ConfigError
 from ..files import free_bytes, obstacle
 from . import defaults
+from .templates import check_fields
 
 FIELDS = ("track", "trackext", "stem", "ext")
 SUFFIXES = (".wav", ".flac", ".mp3")
@@ -33,6 +34,7 @@ class OutputFolder:
         self.template = template
         self.extension = extension
         self._taken: tp.Set[Path] = set()
+        check_fields("--filename", template, FIELDS)
         names = [self._path("track", "wav", stem) for stem in stems]
         if len(set(names)) < len(names):
             raise ConfigError(f"--filename {template!r}: all stems of a song would get the same name; use {{stem}}")
@@ -40,7 +42,7 @@ class OutputFolder:
     def _path(self, track: str, trackext: str, stem: str) -> Path:
         try:
             name = self.template.format(track=track, trackext=trackext, stem=stem, ext=self.extension)
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             known = ", ".join(f"{{{field}}}" for field in FIELDS)
             raise ConfigError(f"--filename {self.template!r} cannot be filled in ({error}); its fields are {known}"
                               ) from error

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import special
 
 from ..errors import ConfigError, DatasetError
+from ..ranges import SEED
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -66,7 +67,8 @@ def interval_of(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], *, leve
     """
     if method not in METHODS:
         raise ConfigError(f"unknown bootstrap method {method!r}; there are: {', '.join(METHODS)}")
-    if not 0 < level < 1 or resamples < 100:
+    SEED.check("seed", seed)
+    if not 0 < level < 1 or not 100 <= resamples < 1e9:
         raise ConfigError(f"level={level}, resamples={resamples}: the level lies between 0 and 1, e.g. 0.95, and fewer "
                           f"than 100 resamples tell nothing")
     size = sample.shape[-1]

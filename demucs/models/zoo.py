@@ -9,7 +9,8 @@ import typing as tp
 
 from torch import nn
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, exhausted_memory
+from . import settings as allowed
 from .demucs import Demucs
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
@@ -33,7 +34,8 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
     holds plain values only.
 
     Raises:
-        ConfigError: for an unknown name or setting (the nearest one is named), or settings that do not fit together.
+        ConfigError: for an unknown name or setting (the nearest one is named), a number outside its range, or settings
+            that do not fit together.
     """
     if name not in BUILDERS:
         raise ConfigError(f"unknown model {name!r}; there are: {', '.join(NAMES)}.{did_you_mean(name, BUILDERS)}")
@@ -44,9 +46,12 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
     for key in kwargs:
         if key not in known:
             raise ConfigError(f"model {name!r} has no setting {key!r}.{did_you_mean(key, known)}")
+    allowed.check(builder, kwargs, f"model {name!r}: ")
     try:
         model = builder(**kwargs)
-    except ValueError as error:
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:     # of torch's layers, too
+        if exhausted_memory(error):
+            raise
         raise ConfigError(f"model {name!r}: {error}") from error
     model.zoo_name = name
     model.zoo_kwargs = kwargs

@@ -19,6 +19,7 @@ from ..errors import PackageError
 from ..files import atomic
 from ..inference.packages import package, quantised
 from ..inference.runs.provenance import commit, now, packages, uncommitted, versions
+from ..ranges import COUNT, from_environment
 from ..schema import EpochRecord, RunCard, SchemaError, Session, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
@@ -80,7 +81,7 @@ class RunRecorder:
         nodes, gpus = machines(group)
         self.session: tp.Dict[str, tp.Any] = dict(
             world_size=group.world_size, device=device_name(group), job=os.environ.get("SLURM_JOB_ID"),
-            restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0), gpus=gpus, nodes=nodes, command=command_line(),
+            restarts=from_environment("SLURM_RESTART_COUNT", 0, COUNT), gpus=gpus, nodes=nodes, command=command_line(),
             commit=commit())
         self.diff = uncommitted() if group.is_first else None     # now: files may change while the run goes on
         learnt_bits = quantisation.bits.values() if quantisation else ()     # no parameters of the model as exported

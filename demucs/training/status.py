@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..inference.runs import ledger
 from ..inference.runs.provenance import commit, now
+from ..ranges import COUNT, WORLD_SIZE, from_environment
 from ..schema import EpochRecord, LedgerLine, RunStatus, SchemaError, load, save
 from .distributed import Group
 from .lock import lost
@@ -33,7 +34,7 @@ BEAT = 20.       # seconds between two signs of life
 def place() -> tp.Dict[str, tp.Any]:
     """Where this process runs, as in a status."""
     return dict(host=platform.node(), process=os.getpid(), job=os.environ.get("SLURM_JOB_ID"),
-                restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0))
+                restarts=from_environment("SLURM_RESTART_COUNT", 0, COUNT))
 
 
 def refused(folder: Path, signature: str, reason: str) -> None:
@@ -44,7 +45,7 @@ def refused(folder: Path, signature: str, reason: str) -> None:
     here = place()
     if before is None:
         before = RunStatus(signature=signature, epoch=1, step=0, steps=0, epochs=0, best_nsdr=None,
-                           seconds_per_step=None, world_size=int(os.environ.get("WORLD_SIZE", 1)), device="",
+                           seconds_per_step=None, world_size=from_environment("WORLD_SIZE", 1, WORLD_SIZE), device="",
                            started=now(), updated=now(), state="", reason="", **here)
     if before.state == "failed" and (before.host, before.process) == (here["host"], here["process"]):
         return

@@ -1,6 +1,7 @@
 """Separation of whole songs against published Demucs, and what it promises about model, memory and progress."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +121,30 @@ def test_progress_reaches_the_end(workers):
 @pytest.mark.parametrize("setting,message", [
     ({"overlap": 1.}, "overlap=1.0"), ({"overlap": -0.1}, "overlap"), ({"segment": 0.}, "segment=0.0"),
     ({"segment": 0.05, "overlap": 0.9}, "no step forward"), ({"transition_power": 0.5}, "transition_power=0.5"),
-    ({"transition_power": 1e4}, "vanish"), ({"shifts": -1}, "shifts=-1"),
+    ({"transition_power": 1e4}, "vanish"), ({"shifts": -1}, "shifts=-1"), ({"shifts": 1.5}, "shifts=1.5"),
+    ({"shifts": 10 ** 9}, "shifts=1000000000"), ({"shifts": True}, "shifts=True"), ({"seed": -1}, "seed=-1"),
+    ({"seed": 2 ** 64}, "seed="), ({"workers": -1}, "workers=-1"), ({"workers": 10 ** 6}, "workers=1000000"),
+    *(({name: value}, re.escape(f"{name}={value}")) for name in ("overlap", "segment", "transition_power")
+      for value in (float("nan"), float("inf"), float("-inf"), 1e300)),
+    ({"segment": "10"}, "segment='10' must be a number"), ({"overlap": None}, "overlap"),
 ])
 def test_impossible_settings(setting, message):
     with pytest.raises(ConfigError, match=message):
         apply.separate(ToySeparator(), mixture(1000), **setting)
+
+
+def test_a_segment_longer_than_the_song_takes_no_memory_of_its_own():
+    """Its cross-fades would take some 100 GB, for one piece with the gain 1."""
+    model, mix = ToySeparator(), mixture(1000)
+    expected = apply.separate(model, mix, split=False)
+    assert torch.equal(apply.separate(model, mix, segment=86_400.), expected)
+
+
+@pytest.mark.parametrize("name", ["meta", "xla", "nonsense", "cuda:99", "", "cpu:x", "privateuseone", "hpu", "mps:7"])
+def test_devices_that_cannot_be_used(name):
+    with pytest.raises(ConfigError, match=f"device '{name}' cannot be used on this machine .*; use cpu") as caught:
+        apply.usable_device(name)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 0), (1, 6, 100), (2, 100)])

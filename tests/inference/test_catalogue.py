@@ -110,6 +110,8 @@ def test_a_bag_file(tmp_path):
     ("models: [a]\nsegment: ten", "segment must.*'ten'"), ("models: [a]\nsegment: true", "segment must.*True"),
     ("models: [a]\nsegment: .inf", "segment must"), ("models: [a]\nsegment: .nan", "segment must"),
     ("models: [a]\nsegment: [1]", "segment must"), (f"models: [a]\nsegment: {'9' * 400}", "segment must"),
+    ("models: [a]\nsegment: 1e300", "segment must"), ("models: [a]\nsegment: 1.0e+300", "segment must"),
+    ("models: [a]\nweights: [[1.0e+300]]", r"weights\[0\] must"), (f"models: [a]\nweights: [[{'9' * 400}]]", r"weights\[0\]"),
     ("models: [a]\nweights: 1", "weights must be a list with one row for each of the 1 models"),
     ("models: [a]\nweights: []", "weights must be a list"),
     ("models: [a]\nweights: [[1], [1]]", "weights must be a list"),

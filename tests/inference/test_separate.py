@@ -1,5 +1,6 @@
 """The command line: any audio file in, stems out, and one clear line for what cannot be separated."""
 
+import errno
 import logging
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import torch
 from conftest import require_program
 
 from demucs import pretrained, separate
+from demucs.api import Separator
 from demucs.data import audio
 from demucs.dsp.convert import convert_audio
 from demucs.errors import AudioError, ConfigError
 from demucs.inference.packages import package
 from demucs.inference.outputs import OutputFolder, two_stems
+from demucs.inference.settings import RANGES
 from demucs.inference.song import separate_song
 from demucs.models import zoo
 
@@ -216,11 +219,23 @@ def test_template_that_cannot_tell_tracks_apart(tmp_path):
 @pytest.mark.parametrize("template,message", [
     ("{track}/{stm}.{ext}", "cannot be filled in"), ("{track}.{ext}", "same name"), ("../{stem}.{ext}", "leads out"),
     ("/tmp/{stem}.{ext}", "leads out"), ("{stem}.ogg", "ends in none of"), ("{stem", "cannot be filled in"),
+    ("{track[x]}/{stem}.{ext}", "there is no {track[x]}"), ("{track[0]}/{stem}.{ext}", "there is no {track[0]}"),
+    ("{track.__class__}/{stem}.{ext}", "there is no {track.__class__}"), ("{}/{stem}.{ext}", "there is no {}"),
+    ("{0}/{stem}.{ext}", "there is no {0}"), ("{track!z}/{stem}.{ext}", "cannot be filled in"),
+    ("{track:d}/{stem}.{ext}", "cannot be filled in"), ("{track:9999999999}/{stem}.{ext}", "wider than a file name"),
+    ("{track:{stem}}/{stem}.{ext}", "wider than a file name"), ("{track:>99999999999999999999}/{stem}.{ext}", "wider"),
+    ("track}/{stem}.{ext}", "cannot be filled in"),
 ])
 def test_impossible_templates(run, template, message, tmp_path, capsys):
     audio.write(tmp_path / "a.wav", song(), RATE)
     assert run("a.wav", "--filename", template) == 1
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_a_format_in_a_template(tmp_path):
+    outputs = OutputFolder(tmp_path, template="{track:.3}/{stem:_<8}.{ext}")
+    assert outputs.paths(tmp_path / "a long name.mp3", ["bass"]) == {"bass": tmp_path / "a l" / "bass____.wav"}
 
 
 @pytest.mark.parametrize("name", ["..wav", "...wav", ".wav", "noextension"])
@@ -306,6 +321,73 @@ def test_impossible_calls(run, arguments, message, tmp_path, capsys):
     assert run(*arguments) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("separated/**/*.wav"))
+
+
+@pytest.mark.parametrize("option", ["--shifts", "--overlap", "--segment", "--jobs", "--seed"])
+def test_numbers_outside_their_ranges(run, option, capsys):
+    """In one line, without the usage of all options before."""
+    allowed = RANGES[option.strip("-")]
+    texts = ["-1", "99999999999"] if allowed.whole else ["-1", "nan", "inf", "1e300"]
+    for text in texts:
+        assert run("a.wav", f"{option}={text}") == 1
+        error, = capsys.readouterr().err.splitlines()
+        assert error.startswith(f"error: {option}=") and str(allowed) in error
+    for text in ["", "many", "1,5", "9" * 5000] + (["nan", "1.5"] if allowed.whole else []):
+        assert run("a.wav", f"{option}={text}") in (1, 2)
+        error, = capsys.readouterr().err.splitlines()
+        assert f"argument {option}" in error or option in error
+
+
+@pytest.mark.parametrize("rate", ["999", "0", "-1", "33", "321"])
+def test_bit_rates_that_mp3_does_not_have(run, rate, capsys):
+    assert run("a.wav", "--mp3", f"--mp3-bitrate={rate}") == 2
+    error, = capsys.readouterr().err.splitlines()
+    assert "--mp3-bitrate" in error and "320" in error
+
+
+@pytest.mark.parametrize("rate,bitrate,fits", [(RATE, 256, True), (RATE, 144, True), (44100, 144, False), (44100, 8, True)])
+def test_bit_rates_that_a_sample_rate_does_not_have(run, model, rate, bitrate, fits, capsys, tmp_path, monkeypatch):
+    """Refused before anything is separated."""
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    monkeypatch.setattr(Separator, "samplerate", rate)
+    assert run("a.wav", "--mp3", "--mp3-bitrate", bitrate) == (0 if fits else 1)
+    if not fits:
+        error, = capsys.readouterr().err.splitlines()
+        assert f"{bitrate} kbit/s is no bit rate of mp3 at {rate} Hz; use one of 8, 16, 24, 32" in error
+    assert (tmp_path / "separated").exists() == fits
+
+
+@pytest.mark.parametrize("device", ["meta", "xla", "cuda:99"])
+def test_devices_that_are_not_there(run, device, capsys, tmp_path):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", "-d", device) == 1
+    error, = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: device {device!r} cannot be used on this machine")
+
+
+@pytest.mark.parametrize("error,words", [
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+                  "allocate 99999999999 bytes. Error code 12 (Cannot allocate memory)"), "out of memory; use a smaller --segment"),
+    (MemoryError("Unable to allocate 9 TiB"), "out of memory; use a smaller --segment, fewer --jobs"),
+    (MemoryError("std::bad_alloc"), "out of memory"), (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+    (RuntimeError("can't start new thread"), "out of memory"), (torch.OutOfMemoryError("CUDA out of memory"), "out of GPU memory; "
+     "use a smaller --segment, or -d cpu"),
+    (RuntimeError("something else"), "unexpected RuntimeError: something else"),
+])
+def test_a_song_that_takes_too_much_does_not_stop_the_others(run, error, words, tmp_path, capsys, monkeypatch):
+    for name in ("first", "big", "last"):
+        audio.write(tmp_path / f"{name}.wav", song(), RATE)
+    separate_audio_file = Separator.separate_audio_file
+
+    def limited(self, path):
+        if path.name == "big.wav":
+            raise error
+        return separate_audio_file(self, path)
+    monkeypatch.setattr(Separator, "separate_audio_file", limited)
+    assert run("first.wav", "big.wav", "last.wav") == 1
+    line, = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith(f"error: big.wav: {words}")
+    assert sorted(path.name for path in (tmp_path / "separated" / "cafe0001").iterdir()) == ["first", "last"]
 
 
 def test_list_models(run, capsys):

@@ -12,7 +12,6 @@ Bag files may come from anywhere, and are checked key by key.
 
 import dataclasses
 import functools
-import math
 import os
 import re
 import typing as tp
@@ -21,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from ...errors import PackageError, SignatureError, did_you_mean
+from ...ranges import SECONDS, WEIGHT
 
 ROOT_URL = "https://dl.fbaipublicfiles.com/demucs/"
 MIRROR = "DEMUCS_MIRROR"                # environment variable: where files.txt begins instead of ROOT_URL
@@ -129,8 +129,8 @@ def read_bag(path: tp.Union[str, Path], *, where: str = "") -> BagDefinition:
             raise ModelLoadingError(f"{where}: models has {_short(model)}, which is no name of a model; give names, "
                                     f"not paths")
     segment = content.get("segment")
-    if segment is not None and not (_is_number(segment) and segment > 0):
-        raise ModelLoadingError(f"{where}: segment must be seconds above 0, not {_short(segment)}")
+    if segment is not None and segment not in SECONDS:
+        raise ModelLoadingError(f"{where}: segment must be seconds above 0, not {_short(segment)} ({SECONDS})")
     return BagDefinition(tuple(models), _weights(content.get("weights"), len(models), where), segment, where)
 
 
@@ -158,21 +158,12 @@ def _weights(weights: tp.Any, models: int, where: str) -> tp.Optional[tp.List[tp
         raise ModelLoadingError(f"{where}: weights must be a list with one row for each of the {models} models, not "
                                 f"{_short(weights)}")
     for index, row in enumerate(weights):
-        if not isinstance(row, list) or not row or not all(_is_number(weight) and weight >= 0 for weight in row):
-            raise ModelLoadingError(f"{where}: weights[{index}] must be a list of numbers of 0 or more, one per "
+        if not isinstance(row, list) or not row or not all(weight in WEIGHT for weight in row):
+            raise ModelLoadingError(f"{where}: weights[{index}] must be a list of numbers of 0 or more ({WEIGHT}), one per "
                                     f"source, not {_short(row)}")
     if not any(weight for row in weights for weight in row):
         raise ModelLoadingError(f"{where}: weights are all 0; some must be above 0")
     return [[float(weight) for weight in row] for row in weights]
-
-
-def _is_number(value: tp.Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:      # an integer with hundreds of digits
-        return False
 
 
 def _short(value: tp.Any) -> str:

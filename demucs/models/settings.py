@@ -1,0 +1,68 @@
+"""Ranges of the numbers that models are built from, for all models alike: a key means the same in each.
+
+Each model checks besides whether its numbers fit together.
+"""
+
+import typing as tp
+
+from ..errors import ConfigError
+from ..ranges import CHANNELS, PROBABILITY, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range, check_value, shown
+
+WIDTH = Range(1, 65_536, whole=True)
+LEVEL = Range(0, 1000, whole=True)           # 999 stands for none
+SAMPLES = Range(0, 10 ** 6, whole=True)
+STEPS = Range(1, 1024, whole=True)
+GROUPS = Range(0, 65_536, whole=True)
+GAIN = Range(0, 1000)
+SHIFT = Range(0, 10 ** 9)
+
+RANGES: tp.Dict[str, Allowed] = {
+    "audio_channels": CHANNELS, "samplerate": RATE, "segment": SECONDS,
+    "channels": WIDTH, "channels_time": WIDTH, "growth": Range(0, 64, open_least=True), "depth": Range(1, 64, whole=True),
+    "lstm_layers": Range(0, 64, whole=True), "nfft": Range(4, 2 ** 20, whole=True),
+    "wiener_iters": LEVEL, "end_iters": LEVEL, "multi_freqs": SHARE, "multi_freqs_depth": LEVEL, "freq_emb": GAIN,
+    "emb_scale": Range(0, 10 ** 6, open_least=True), "kernel_size": STEPS, "stride": STEPS, "time_stride": STEPS,
+    "context": LEVEL, "context_enc": LEVEL, "norm_starts": LEVEL, "norm_groups": GROUPS,
+    "dconv_mode": Range(0, 3, whole=True), "dconv_depth": Range(-64, 64, whole=True),      # negative: without dilation
+    "dconv_comp": Range(0, 65_536, open_least=True), "dconv_attn": SAMPLES, "dconv_lstm": SAMPLES, "dconv_init": GAIN,
+    "rescale": GAIN, "bottom_channels": Range(0, 65_536, whole=True), "t_layers": Range(0, 64, whole=True),
+    "t_hidden_scale": Range(0, 1024, open_least=True), "t_heads": Range(1, 65_536, whole=True),
+    "t_dropout": Range(0, 1, open_most=True), "t_max_positions": Range(1, 10 ** 7, whole=True),
+    "t_max_period": Range(0, 10 ** 9, open_least=True), "t_weight_pos_embed": GAIN,
+    "t_cape_glob_loc_scale": (SHIFT, SHIFT, Range(0, 1000, open_least=True)), "t_sin_random_shift": SAMPLES,
+    "t_norm_in_group": GROUPS, "t_group_norm": GROUPS, "t_norm_out": GROUPS, "t_weight_decay": WEIGHT,
+    "t_lr": Range(0, 1000, open_least=True), "t_mask_random_seed": SEED, "t_sparse_attn_window": SAMPLES,
+    "t_global_window": SAMPLES, "t_sparsity": PROBABILITY,
+}
+COUNTS_OR_FLAGS = ("t_norm_in_group", "t_group_norm", "t_norm_out")      # true is one group
+
+
+def check(builder: tp.Callable[..., tp.Any], values: tp.Mapping[str, tp.Any], where: str = "") -> None:
+    """Checks settings of a model; `where` stands before their names in messages.
+
+    Args:
+        builder: the class of the model, which says what may be None.
+
+    Raises:
+        ConfigError: for a number outside its range, or sources that are none.
+    """
+    hints = tp.get_type_hints(builder.__init__)            # type: ignore[misc]
+    for key, value in values.items():
+        if key == "sources":
+            check_sources(where + key, value)
+        elif key in RANGES and not (value is None and type(None) in tp.get_args(hints[key])):
+            if not (key in COUNTS_OR_FLAGS and isinstance(value, bool)):
+                check_value(where + key, value, RANGES[key])
+
+
+def check_sources(name: str, sources: tp.Any) -> None:
+    """Raises ConfigError where `sources` are no list of different names that can be names of files."""
+    if not isinstance(sources, (list, tuple)) or not sources:
+        raise ConfigError(f"{name}={shown(sources)} must be a list of at least one name")
+    for source in sources:
+        if not isinstance(source, str) or not source or source.startswith(".") or set(source) & set("/\\\0"):
+            raise ConfigError(f"{name}: {shown(source)} cannot be the name of a source, after which files are called; "
+                              f"use letters and digits")
+        if sources.count(source) > 1:
+            raise ConfigError(f"{name}={shown(sources)} has {source!r} {sources.count(source)} times; name each source "
+                              f"once")

@@ -1,0 +1,55 @@
+"""What is said about KEY=VALUE arguments whose values Hydra's grammar cannot read: the same argument, ready quoted."""
+
+import shlex
+import typing as tp
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from . import config
+from .ranges import shown
+
+SYNTAX = "Hydra reads brackets, braces, commas, quotes, =, ~, ; and letters beyond ASCII as syntax of its own"
+
+
+def quoted(value: str) -> str:
+    """`value` in double quotes, as Hydra reads them back: backslashes count only before a quote."""
+    parts = []
+    for number, part in enumerate(value.split('"')):
+        bare = part.rstrip("\\")
+        parts.append(("\\\"" if number else "") + bare + 2 * (len(part) - len(bare)) * "\\")
+    return f'"{"".join(parts)}"'
+
+
+def for_shell(key: str, value: str) -> str:
+    """An argument that a shell and Hydra read as the text `value`."""
+    return shlex.quote(f"{key}={quoted(value)}")
+
+
+def explanation(arguments: tp.Sequence[str]) -> str:
+    """One line about the first of `arguments` whose value cannot be read, with what to write instead; "" if all can."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if not _readable(argument):
+            return f"{key}={shown(value)[1:-1]}: {_advice(key, value, config.kinds(key.strip().lstrip('+~')))}"
+    return ""
+
+
+def _readable(argument: str) -> bool:
+    try:
+        return not OverridesParser.create().parse_override(argument).is_sweep_override()
+    except Exception:       # of Hydra, of the parser below it, and ValueError for a number of thousands of digits
+        return False
+
+
+def _advice(key: str, value: str, kinds: tp.Collection[tp.Any]) -> str:
+    if not value.isprintable():
+        return "the value has characters that are no text, such as the end of a line; take them out, or rename what has them"
+    if list in kinds:
+        inside = value.strip().strip("[]")
+        return f"a list is written {shlex.quote(f'{key}=[{inside}]')}, and a text with other characters in double quotes"
+    if kinds and not {str, tp.Any} & set(kinds):
+        names = " or ".join(sorted({bool: "true or false"}.get(kind, "a number") for kind in kinds if kind is not type(None)))
+        return f"the value must be {names}"
+    advice = f"{SYNTAX}; put double quotes around the value, and single ones around all for the shell: " \
+             f"{for_shell(key, value)}"
+    return advice + ("; and ~ is no folder there: write the whole path" if value.lstrip().startswith("~") else "")

@@ -1,0 +1,59 @@
+"""Values that only show where a run begins or computes: numbers in the environment, memory that runs out."""
+
+import types
+
+import pytest
+import torch
+
+from demucs import scheduling, train
+from demucs.training import status
+
+
+@pytest.fixture
+def begun(monkeypatch, tmp_path):
+    """Calls the function below Hydra as for a new run in `tmp_path`; its group cannot be joined, for the reason given."""
+    def call(error, *overrides):
+        cfg = train.main.get_xp(overrides).cfg
+        xp = types.SimpleNamespace(sig="cafe0001", folder=tmp_path, argv=list(overrides), delta=(), cfg=cfg)
+
+        def join_group():
+            raise error
+        monkeypatch.setattr(train, "get_xp", lambda: xp)
+        monkeypatch.setattr(train, "prepare_signals", lambda: None)
+        monkeypatch.setattr(scheduling, "set_distrib_env", lambda: None)
+        monkeypatch.setattr(train, "join_group", join_group)
+        with pytest.raises(SystemExit) as ended:
+            train.main.main(cfg)
+        return ended.value.code
+    return call
+
+
+@pytest.mark.parametrize("error, words", [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"), "out of GPU memory; the training is the same "
+     "one with a smaller misc.examples_at_once (now 3, for a batch_size of 12 over all processes)"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out of GPU memory; the training"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "or fewer misc.num_workers (now 1)"),
+    (MemoryError(), "out of memory; the training is the same one with a smaller misc.examples_at_once"),
+])
+def test_memory_that_runs_out_in_training(begun, caplog, tmp_path, error, words):
+    assert begun(error, "batch_size=12", "misc.examples_at_once=3", "misc.num_workers=1") == 1
+    line, = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert words in line and "\n" not in line
+    assert words in status.last_said(tmp_path).reason
+
+
+@pytest.mark.parametrize("name, value", [
+    ("RANK", "first"), ("RANK", "-1"), ("RANK", "1.5"), ("SLURM_RESTART_COUNT", "many"), ("WORLD_SIZE", "two"),
+    ("SLURM_JOB_ID", "x"),
+])
+def test_numbers_in_the_environment(begun, caplog, monkeypatch, name, value):
+    """One line and a status that is not zero, not the traceback of int()."""
+    monkeypatch.delenv("SLURM_STEP_RESV_PORTS", raising=False)
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv(name, value)
+    code = begun(RuntimeError("no group"))
+    if name in ("RANK", "SLURM_JOB_ID"):
+        assert code.startswith(f"error: environment variable {name}='{value}'" if not value.lstrip("-").isdecimal() else
+                               f"error: environment variable {name}={value}") and "\n" not in code
+    else:
+        assert code == 1 and "no group" in caplog.text
