@@ -17,6 +17,7 @@ from .audio import save_audio
 from .dsp.convert import convert_audio
 from .errors import AudioError, DemucsError
 from .inference.apply import usable_device
+from .inference.devices import gpu_wanted
 from .inference.names import repository
 from .inference.names.catalogue import ModelLoadingError
 from .inference.progress import CallbackProgress, reporter, together
@@ -81,7 +82,7 @@ class Separator:
     """
 
     def __init__(self, model: tp.Union[str, nn.Module] = "htdemucs", repo: tp.Optional[Path] = None,
-                 device: tp.Union[None, str, torch.device] = "cuda" if torch.cuda.is_available() else "cpu",
+                 device: tp.Union[None, str, torch.device] = "cuda" if gpu_wanted() else "cpu",
                  shifts: int = 1, overlap: float = 0.25, split: bool = True, segment: tp.Optional[float] = None,
                  jobs: int = 0, progress: bool = False, callback: tp.Optional[Callback] = None,
                  callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0,

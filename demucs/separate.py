@@ -92,9 +92,9 @@ def load(args: argparse.Namespace) -> "Separator":
 
     from .api import Separator
     from .inference.bag import BagOfModels, longest_segment
+    from .inference.devices import gpu_wanted
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available()
-                             else "cpu")
+    device = args.device or ("cuda" if gpu_wanted() else "mps" if torch.backends.mps.is_available() else "cpu")
     model = args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
     separator = Separator(model, args.repo, device=device, shifts=args.shifts, split=args.split, overlap=args.overlap,
                           segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed,

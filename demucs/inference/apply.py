@@ -26,6 +26,7 @@ from ..dsp.randomness import generator
 from ..errors import AudioError, ConfigError
 from ..models.htdemucs import HTDemucs
 from .bag import BagOfModels, longest_segment
+from .devices import require_kernels
 from .precision import check_precision, computing_in
 
 MAX_SHIFT_SECONDS = 0.5
@@ -78,13 +79,16 @@ def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.L
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none."""
+    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none, or torch no
+    kernels for it."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"device {name!r} cannot be used on this machine ({str(error).splitlines()[0]}); use cpu"
                           ) from error
+    if device.type == "cuda":
+        require_kernels(device)
     return device
 
 
