@@ -74,7 +74,8 @@ class Separator:
             KeyboardInterrupt, ends the separation.
         callback_arg: see `callback`.
         seed: of the random delays.
-        precision: "float32", or "bf16" for convolutions and matrix products in bfloat16.
+        precision: "float32", or "bf16" for convolutions and matrix products in bfloat16, or "tf32" for them in TF32 on
+            GPUs that have it.
 
     Raises:
         LoadModelError: where the model cannot be had.

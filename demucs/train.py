@@ -38,6 +38,7 @@ from .grids import _published as published
 from .inference.bag import BagOfModels
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
+from .inference.precision import use_tf32
 from .models import zoo
 from .training.best import Selection
 from .training.checkpoints import NEWEST
@@ -239,6 +240,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
             and not (folder / NEWEST).exists():
         raise SignatureError(f"continue_from={config.continue_from}: there is no {parent}; train that experiment first, "
                              f"or correct the signature")
+    if group.device.type == "cuda":
+        use_tf32(config.misc.tf32)
     model = build_model(config).to(group.device)
     optim = config.optim
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
@@ -273,7 +276,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
-                           continued_from=config.continue_from, delta=delta, quantisation=quantisation)
+                           continued_from=config.continue_from, delta=delta, quantisation=quantisation,
+                           tf32=config.misc.tf32)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,

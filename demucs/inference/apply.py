@@ -114,7 +114,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
         seed: of the shift trick.
         progress: called at the start and at the end of each piece, from one thread at a time.
         workers: threads, on a CPU; each takes the memory of one piece.
-        precision: "float32" or "bf16"; see `precision`.
+        precision: "float32", "bf16" or "tf32"; see `precision`.
 
     Raises:
         AudioError: for a mixture without samples or of another number of channels.

@@ -8,13 +8,15 @@ import types
 import pytest
 import torch
 from torch import distributed
-from training.test_runs import settings, solver_in
+from training.test_runs import ALONE, settings, solver_in
 
+from demucs import schema, train
 from demucs.console import one_line
 from demucs.errors import ConfigError
 from demucs.inference import devices
 from demucs.inference.apply import usable_device
 from demucs.training.distributed import (Group, Place, exchange, join_group, require_own_devices, warn_of_hidden_peers)
+from demucs.training.records import RunRecorder
 from demucs.training.state import random_states, set_random_states
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE",
@@ -179,6 +181,31 @@ def test_separation_leaves_gpus_alone_as_training_does(environment, gpus):
     assert devices.gpu_wanted()
     environment(DEMUCS_DEVICE="cpu")
     assert not devices.gpu_wanted()
+
+
+@pytest.mark.parametrize("override, expected", [([], "convolutions"), (["misc.tf32=none"], "none"), (["misc.tf32=all"], "all")])
+def test_a_training_says_where_it_multiplies_in_tf32(songs, tmp_path, monkeypatch, override, expected):
+    """Before its model is on the GPU, and in its run card."""
+    config, gpu = settings(songs, *override), Group(0, 1, torch.device("cuda"))
+
+    def use_tf32(where):
+        raise KeyError(where)
+    monkeypatch.setattr(train, "use_tf32", use_tf32)
+    with pytest.raises(KeyError, match=expected):
+        train.build_solver(config, tmp_path, gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+    for group, found in ((gpu, expected), (ALONE, "")):
+        recorder = RunRecorder(train.build_model(config), folder=tmp_path, group=group, signature="x", name="x", argv=[],
+                               epochs=1, batch_size=1, seed=1, train_tracks=1, valid_tracks=1, continued_from=None,
+                               tf32=config.misc.tf32)
+        recorder.publish([], None)
+        assert schema.load(schema.RunCard, tmp_path / "run_card.json").sessions[0].tf32 == found
+
+
+@pytest.mark.parametrize("value", ["false", "on", "conv", "null", "1"])
+def test_a_choice_of_tf32_that_is_none(songs, value):
+    with pytest.raises(ConfigError, match=r"misc\.tf32=.* is unknown; use one of none, convolutions, all"):
+        settings(songs, f"misc.tf32={value}")
 
 
 def test_tests_leave_gpus_alone():
