@@ -3,6 +3,7 @@
 Reads the configuration once, builds the parts from plain numbers, and hands them to the solver.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import errno
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import scheduling
 from .config import Config, nearest_key, read
-from .console import debugging, one_line
+from .console import INTERRUPTED, debugging, hook, one_line
 from .data import build as data
 from .data.augment import Augment
 from .data.repitch import RepitchDataset
@@ -45,7 +46,8 @@ from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import PATIENCE, Group, join_group, leave_group
 from .training.ema import ModelEMA
-from .training.interruption import Loader, Requests, Stopped, Watchdog, ending_workers, prepare_signals
+from .training.interruption import (GRACE, LAUNCHER, Loader, Requests, Stopped, Watchdog, end_with_launcher, ending_workers,
+                                    launched_here, prepare_signals)
 from .training.lock import locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
@@ -57,11 +59,15 @@ from .training.testing import TestStage
 
 logger = logging.getLogger(__name__)
 
+sys.excepthook = hook      # Dora has no guard of its own
+
 
 class ExperimentMain(HydraMain):
     """Dora's Hydra entry point with errors that name the key or signature at fault."""
 
     def get_xp(self, argv: tp.Sequence[str]) -> tp.Any:
+        if "RANK" not in os.environ:
+            _launch_ranks()
         for argument in argv:
             if "=" not in argument:
                 raise SystemExit(f"error: {argument!r} is not an override; write key=value")
@@ -152,6 +158,22 @@ class ExperimentMain(HydraMain):
                 if isinstance(value, dict):
                     yield from flatten(value, f"{prefix}{key}.")
         return frozenset(self._config_groups) | frozenset(flatten(config, ""))
+
+
+def _launch_ranks() -> None:
+    """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora asks
+    the others to end and leaves them to themselves; this process stays until they have saved and gone."""
+    os.environ[LAUNCHER] = str(os.getpid())
+    if Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora":
+        if {"-d", "--ddp"} & set(sys.argv):
+            atexit.unregister(_stay_for_ranks)
+            atexit.register(_stay_for_ranks)
+
+
+def _stay_for_ranks() -> None:
+    with contextlib.suppress(ChildProcessError, KeyboardInterrupt):
+        while True:
+            os.wait()
 
 
 @contextlib.contextmanager
@@ -283,7 +305,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
                     save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
-                    requests=Requests(group), watchdog=Watchdog(60 * config.misc.patience),
+                    requests=Requests(group, grace=GRACE if launched_here() else None), watchdog=Watchdog(60 * config.misc.patience),
                     status=StatusFile(folder, group, signature=signature, epochs=config.epochs, steps=sampler.steps),
                     curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
@@ -317,6 +339,7 @@ def main(cfg: tp.Any) -> None:
     xp = get_xp()
     scheduling.prepare_processes()
     prepare_signals()
+    end_with_launcher()
     rank = int(os.environ.get("RANK", 0))
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
     expected = os.environ.get("DEMUCS_EXPECTED_SIGNATURE", xp.sig)
@@ -350,6 +373,11 @@ def main(cfg: tp.Any) -> None:
         leave_group()
         if reason:
             scheduling.put_back(reason)
+        if reason == "SIGINT" and group.world_size == 1:     # Dora takes the first of several as a failure of all
+            sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        logger.error("interrupted before the training began: nothing is lost")
+        sys.exit(INTERRUPTED)
     except Exception as error:
         reason = one_line(error)
         logger.error("%s", reason, exc_info=error if debugging() else None)
