@@ -44,7 +44,7 @@ from .models import zoo
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
-from .training.distributed import PATIENCE, Group, join_group, leave_group
+from .training.distributed import PATIENCE, Group, join_group, leave_group, lost_peer
 from .training.ema import ModelEMA
 from .training.interruption import (GRACE, LAUNCHER, Loader, Requests, Stopped, Watchdog, end_with_launcher, ending_workers,
                                     launched_here, prepare_signals)
@@ -379,7 +379,7 @@ def main(cfg: tp.Any) -> None:
         logger.error("interrupted before the training began: nothing is lost")
         sys.exit(INTERRUPTED)
     except Exception as error:
-        reason = one_line(error)
+        reason = lost_peer(error) or one_line(error)
         logger.error("%s", reason, exc_info=error if debugging() else None)
         if rank == 0:
             with contextlib.suppress(TrainingError), locked(xp.folder, patience=0):     # else the status is another's

@@ -203,6 +203,15 @@ def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
                            "with --gres=gpu:%d instead.", processes, node, option, processes)
 
 
+def lost_peer(error: BaseException) -> str:
+    """What to say where `error` means that another process of the group is gone; "" for any other error."""
+    if isinstance(error, distributed.DistError) or type(error) is RuntimeError and "gloo" in str(error):
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return (f"another process of this run has ended or cannot be reached, and its own log says why (worker_RANK.log in the "
+                f"run's folder, or that of the job); the run goes on from its last checkpoint when it is started again ({what})")
+    return ""
+
+
 def leave_group() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -17,7 +17,7 @@ from training.conftest import TINY
 
 from demucs import schema, train
 from demucs.training import interruption
-from demucs.training.distributed import Group
+from demucs.training.distributed import Group, lost_peer
 from demucs.training.interruption import LAUNCHER, Requests, end_with_launcher, launched_here
 
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -134,6 +134,16 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
     status, log = rank.end()
     assert status == 130
     assert log == "interrupted twice: the run goes on from its last checkpoint when it is started again\n"
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("[/gloo/transport/tcp/pair.cc:538] Read error [127.0.0.1]:40157: Connection reset by peer"),
+    torch.distributed.DistBackendError("NCCL error\nmore"), torch.distributed.DistNetworkError("timed out")])
+def test_the_death_of_another_rank_is_no_unexpected_error(error):
+    message = lost_peer(error)
+    assert message.startswith("another process of this run has ended") and str(error).splitlines()[0] in message
+    assert "\n" not in message and "last checkpoint" in message
+    assert lost_peer(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == lost_peer(ValueError("gloo")) == ""
 
 
 def test_listening_leaves_nothing_behind():
