@@ -161,8 +161,8 @@ class ExperimentMain(HydraMain):
 
 
 def _launch_ranks() -> None:
-    """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora asks
-    the others to end and leaves them to themselves; this process stays until they have saved and gone."""
+    """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora
+    asks the others to end and leaves them to themselves; this process stays until they have saved and gone."""
     os.environ[LAUNCHER] = str(os.getpid())
     if Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora":
         if {"-d", "--ddp"} & set(sys.argv):
@@ -305,7 +305,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
                     save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
-                    requests=Requests(group, grace=GRACE if launched_here() else None), watchdog=Watchdog(60 * config.misc.patience),
+                    requests=Requests(group, grace=GRACE if launched_here() else None),
+                    watchdog=Watchdog(60 * config.misc.patience),
                     status=StatusFile(folder, group, signature=signature, epochs=config.epochs, steps=sampler.steps),
                     curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)

@@ -39,8 +39,8 @@ def require_kernels(device: torch.device) -> None:
     if known and not any(_runs(match, capability) for match in known):
         raise ConfigError(
             f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} (compute capability "
-            f"{capability[0]}.{capability[1]}), only for {', '.join(found)}; install a build of torch for older GPUs, such as "
-            f"that for CUDA 12.6 (docs/cluster.md), or set {CPU_ONLY}=cpu")
+            f"{capability[0]}.{capability[1]}), only for {', '.join(found)}; install a build of torch for older GPUs, such "
+            f"as that for CUDA 12.6 (docs/cluster.md), or set {CPU_ONLY}=cpu")
 
 
 def _runs(arch: tp.Match[str], capability: tp.Tuple[int, int]) -> bool:

@@ -147,8 +147,9 @@ def _own_device(local_rank: int) -> torch.device:
     given = given_gpus(os.environ)
     if not torch.cuda.is_available():
         if given or wanted == "cuda":
-            raise ConfigError(f"this process was given GPUs ({given or f'{CPU_ONLY}=cuda'}), but torch {torch.__version__} can "
-                              f"use none; check the driver of this node and that torch is a CUDA build, or set {CPU_ONLY}=cpu")
+            raise ConfigError(f"this process was given GPUs ({given or f'{CPU_ONLY}=cuda'}), but torch {torch.__version__} "
+                              f"can use none; check the driver of this node and that torch is a CUDA build, or set "
+                              f"{CPU_ONLY}=cpu")
         return torch.device("cpu")
     count = torch.cuda.device_count()
     # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
@@ -187,8 +188,8 @@ def require_own_devices(places: tp.Sequence[Place]) -> None:
         other = first.setdefault((place.node, place.gpu), rank)
         if other != rank:
             raise ConfigError(
-                f"ranks {other} and {rank} have the same GPU ({place.gpu} on {place.node}, {place.visible} visible); start as "
-                f"many processes per node as it has GPUs (DEMUCS_LOCAL_TASKS without Slurm). Of several MIG slices a "
+                f"ranks {other} and {rank} have the same GPU ({place.gpu} on {place.node}, {place.visible} visible); start "
+                f"as many processes per node as it has GPUs (DEMUCS_LOCAL_TASKS without Slurm). Of several MIG slices a "
                 f"process sees the first only: train on whole GPUs")
 
 
@@ -199,16 +200,17 @@ def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
         if processes > 1 and all(place.visible == 1 for place in places if place.node == node):
             option = f"--gpus-per-task={os.environ['SLURM_GPUS_PER_TASK']}" if "SLURM_GPUS_PER_TASK" in os.environ \
                 else "--gpus-per-task or --gpu-bind"
-            logger.warning("Each of the %d processes on %s sees its own GPU only (%s): NCCL may fail there, or be slow. Submit "
-                           "with --gres=gpu:%d instead.", processes, node, option, processes)
+            logger.warning("Each of the %d processes on %s sees its own GPU only (%s): NCCL may fail there, or be slow. "
+                           "Submit with --gres=gpu:%d instead.", processes, node, option, processes)
 
 
 def lost_peer(error: BaseException) -> str:
     """What to say where `error` means that another process of the group is gone; "" for any other error."""
     if isinstance(error, distributed.DistError) or type(error) is RuntimeError and "gloo" in str(error):
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return (f"another process of this run has ended or cannot be reached, and its own log says why (worker_RANK.log in the "
-                f"run's folder, or that of the job); the run goes on from its last checkpoint when it is started again ({what})")
+        return (f"another process of this run has ended or cannot be reached, and its own log says why (worker_RANK.log in "
+                f"the run's folder, or that of the job); the run goes on from its last checkpoint when it is started again "
+                f"({what})")
     return ""
 
 

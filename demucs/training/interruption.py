@@ -91,7 +91,8 @@ class Requests:
 
     @contextlib.contextmanager
     def _overseen(self) -> tp.Iterator[None]:
-        """A thread hears of signals, too: while the main thread waits in a library for another rank, `_note` does not run."""
+        """A thread hears of signals, too: while the main thread waits in a library for another rank, `_note` does not run.
+        """
         receiver, sender = socket.socketpair()
         sender.setblocking(False)
         before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -116,8 +117,8 @@ class Requests:
                 wait = asked + patience - time.monotonic()
                 if wait <= 0:
                     faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
-                    _end("a stop was asked for, and this process waits for another that does not answer; it ends, and the run "
-                         "goes on from its last checkpoint when it is started again", 1)
+                    _end("a stop was asked for, and this process waits for another that does not answer; it ends, and the "
+                         "run goes on from its last checkpoint when it is started again", 1)
             signals.settimeout(wait)
             try:
                 numbers = signals.recv(64)

@@ -68,7 +68,8 @@ def test_words_that_hide_gpus_are_no_gpus(environment, gpus, hidden, number):
 
 @pytest.mark.parametrize("variables, named", [
     ({"CUDA_VISIBLE_DEVICES": "0,1"}, "0,1"), ({"SLURM_GPUS_ON_NODE": "4"}, "4"),
-    ({"CUDA_VISIBLE_DEVICES": "MIG-ff00"}, "MIG-ff00"), ({"CUDA_VISIBLE_DEVICES": "NoDevFiles", "SLURM_GPUS_ON_NODE": "2"}, "2"),
+    ({"CUDA_VISIBLE_DEVICES": "MIG-ff00"}, "MIG-ff00"),
+    ({"CUDA_VISIBLE_DEVICES": "NoDevFiles", "SLURM_GPUS_ON_NODE": "2"}, "2"),
     ({"DEMUCS_DEVICE": "cuda"}, "DEMUCS_DEVICE=cuda")])
 def test_gpus_that_were_given_and_cannot_be_used(environment, gpus, variables, named):
     gpus(0)
@@ -183,7 +184,8 @@ def test_separation_leaves_gpus_alone_as_training_does(environment, gpus):
     assert not devices.gpu_wanted()
 
 
-@pytest.mark.parametrize("override, expected", [([], "convolutions"), (["misc.tf32=none"], "none"), (["misc.tf32=all"], "all")])
+@pytest.mark.parametrize("override, expected", [([], "convolutions"), (["misc.tf32=none"], "none"),
+                                                (["misc.tf32=all"], "all")])
 def test_a_training_says_where_it_multiplies_in_tf32(songs, tmp_path, monkeypatch, override, expected):
     """Before its model is on the GPU, and in its run card."""
     config, gpu = settings(songs, *override), Group(0, 1, torch.device("cuda"))

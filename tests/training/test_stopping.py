@@ -157,7 +157,7 @@ def test_listening_leaves_nothing_behind():
     assert "signals" not in [thread.name for thread in interruption.threading.enumerate()]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell a process that its parent is gone")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody tells a process that its parent is gone")
 @pytest.mark.parametrize("known", [True, False])
 def test_ranks_end_with_what_started_them(tmp_path, known):
     """They save before. Those that a shell started, which may end before them, are left alone."""
@@ -201,8 +201,8 @@ def started(songs, tmp_path, *options, **variables):
     argv = [*TINY, f"dset.musdb={songs}", f"dset.metadata={tmp_path / 'cache'}", "misc.num_workers=1", "epochs=500",
             "batch_size=4", "augment.remix.group_size=2", "dset.valid_samples=2", "checkpoint.minutes=0"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "dora", "-P", "demucs", "run", *options, *argv], cwd=REPOSITORY, start_new_session=True, text=True,
-        env={**os.environ, "_DORA_TEST_PATH": str(tmp_path / "dora"), "OMP_NUM_THREADS": "1", **variables},
+        [sys.executable, "-m", "dora", "-P", "demucs", "run", *options, *argv], cwd=REPOSITORY, start_new_session=True,
+        text=True, env={**os.environ, "_DORA_TEST_PATH": str(tmp_path / "dora"), "OMP_NUM_THREADS": "1", **variables},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until(lambda: any("Train Summary" in log.read_text() for log in (tmp_path / "dora" / "xps").glob("*/train.log*")), run)
     return run
@@ -211,7 +211,8 @@ def started(songs, tmp_path, *options, **variables):
 def until(condition, run):
     deadline = time.monotonic() + 120
     while not condition():
-        assert run.poll() is None and time.monotonic() < deadline, run.stdout.read() if run.poll() is not None else "too late"
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline, "too late"
         time.sleep(0.05)
 
 
