@@ -20,6 +20,7 @@ from .dsp.convert import as_waveform, convert_audio
 from .errors import AudioError, DemucsError
 from .inference import settings as allowed
 from .inference.apply import usable_device
+from .inference.devices import gpu_wanted
 from .inference.names import repository
 from .inference.names.catalogue import ModelLoadingError
 from .inference.progress import CallbackProgress, reporter, together
@@ -76,7 +77,8 @@ class Separator:
             KeyboardInterrupt, ends the separation.
         callback_arg: see `callback`.
         seed: of the random delays.
-        precision: "float32", or "bf16" for convolutions and matrix products in bfloat16.
+        precision: "float32", or "bf16" for convolutions and matrix products in bfloat16, or "tf32" for them in TF32 on
+            GPUs that have it.
 
     Raises:
         LoadModelError: where the model cannot be had.
@@ -84,7 +86,7 @@ class Separator:
     """
 
     def __init__(self, model: tp.Union[str, nn.Module] = "htdemucs", repo: tp.Optional[Path] = None,
-                 device: tp.Union[None, str, torch.device] = "cuda" if torch.cuda.is_available() else "cpu",
+                 device: tp.Union[None, str, torch.device] = "cuda" if gpu_wanted() else "cpu",
                  shifts: int = 1, overlap: float = 0.25, split: bool = True, segment: tp.Optional[float] = None,
                  jobs: int = 0, progress: bool = False, callback: tp.Optional[Callback] = None,
                  callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0,

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from .errors import ConfigError, did_you_mean
 from .inference import settings as separation
+from .inference.precision import TF32
 from .models import settings as models
 from .models import zoo
 from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range,
@@ -106,6 +107,7 @@ class MiscConfig:
     show: bool
     verbose: bool
     deterministic: bool
+    tf32: tp.Any
     patience: float
     tensorboard: bool
     examples_at_once: tp.Optional[int]
@@ -335,6 +337,8 @@ def _check(config: Config) -> None:
         raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use one of {', '.join(metrics)}")
     if config.optim.loss not in KINDS:
         raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(KINDS)}")
+    if config.misc.tf32 not in list(TF32):
+        raise ConfigError(f"misc.tf32={config.misc.tf32!r} is unknown; use one of {', '.join(TF32)}")
     if len(config.weights) != len(config.dset.sources):
         raise ConfigError(f"weights={config.weights} has {len(config.weights)} entries for "
                           f"{len(config.dset.sources)} sources ({', '.join(config.dset.sources)}); give one per source")

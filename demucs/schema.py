@@ -24,7 +24,7 @@ from .files import atomic
 
 Metrics = tp.Dict[str, float]
 
-RUN_CARD_VERSION = 2
+RUN_CARD_VERSION = 3
 EVALUATION_VERSION = 2
 RELEASE_VERSION = 1
 HISTORY_VERSION = 1
@@ -56,6 +56,7 @@ class Session:
     command: tp.List[str] = field(default_factory=list)       # as it was started
     commit: str = ""                   # of the code that ran, with "-dirty" where tracked files differed from it
     diff: str = ""                     # file beside the run card that holds the difference; "" where there is none
+    tf32: str = ""                     # where its GPUs multiply in TF32: "none", "convolutions" or "all"; "" on CPUs
 
 
 @dataclass(frozen=True)
@@ -328,7 +329,7 @@ class ReleaseCard:
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
                     ReleaseCard)
 # Versions that lack fields only, which have defaults.
-OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1,), Evaluation: (1,)}
+OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2), Evaluation: (1,)}
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:

@@ -53,9 +53,9 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--seed", type=number("--seed", RANGES["seed"]), default=0,
                        help="of the random delays (default: %(default)s)")
 
-    group.add_argument("--precision", choices=["float32", "bf16"], default="float32",
-                       help="bf16 multiplies in 16 bits: faster where the processor can, some 40 dB below the result "
-                            "(default: %(default)s)")
+    group.add_argument("--precision", choices=["float32", "bf16", "tf32"], default="float32",
+                       help="bf16 multiplies in 16 bits: faster where the processor can, some 40 dB below the result; tf32 "
+                            "in 19, on NVIDIA GPUs from Ampere on (default: %(default)s)")
 
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
@@ -114,9 +114,9 @@ def load(args: argparse.Namespace) -> "Separator":
 
     from .api import Separator
     from .inference.bag import BagOfModels, longest_segment
+    from .inference.devices import gpu_wanted
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available()
-                             else "cpu")
+    device = args.device or ("cuda" if gpu_wanted() else "mps" if torch.backends.mps.is_available() else "cpu")
     model = args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
     separator = Separator(model, args.repo, device=device, shifts=args.shifts, split=args.split, overlap=args.overlap,
                           segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed,

@@ -3,6 +3,7 @@
 Reads the configuration once, builds the parts from plain numbers, and hands them to the solver.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import errno
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import overrides, scheduling
 from .config import Config, check_numbers, nearest_key, read
-from .console import debugging, one_line
+from .console import INTERRUPTED, debugging, hook, one_line
 from .data import build as data
 from .data.augment import Augment
 from .data.repitch import RepitchDataset
@@ -38,14 +39,16 @@ from .grids import _published as published
 from .inference.bag import BagOfModels
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
+from .inference.precision import use_tf32
 from .models import zoo
 from .ranges import RANK, from_environment
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
-from .training.distributed import PATIENCE, Group, join_group, leave_group
+from .training.distributed import PATIENCE, Group, join_group, leave_group, lost_peer
 from .training.ema import ModelEMA
-from .training.interruption import Loader, Requests, Stopped, Watchdog, ending_workers, prepare_signals
+from .training.interruption import (GRACE, LAUNCHER, Loader, Requests, Stopped, Watchdog, end_with_launcher, ending_workers,
+                                    launched_here, prepare_signals)
 from .training.lock import locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
@@ -57,11 +60,15 @@ from .training.testing import TestStage
 
 logger = logging.getLogger(__name__)
 
+sys.excepthook = hook      # Dora has no guard of its own
+
 
 class ExperimentMain(HydraMain):
     """Dora's Hydra entry point with errors that name the key or signature at fault."""
 
     def get_xp(self, argv: tp.Sequence[str]) -> tp.Any:
+        if "RANK" not in os.environ:
+            _launch_ranks()
         for argument in argv:
             if "=" not in argument:
                 raise SystemExit(f"error: {argument!r} is not an override; write key=value")
@@ -154,6 +161,22 @@ class ExperimentMain(HydraMain):
                 if isinstance(value, dict):
                     yield from flatten(value, f"{prefix}{key}.")
         return frozenset(self._config_groups) | frozenset(flatten(config, ""))
+
+
+def _launch_ranks() -> None:
+    """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora
+    asks the others to end and leaves them to themselves; this process stays until they have saved and gone."""
+    os.environ[LAUNCHER] = str(os.getpid())
+    if Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora":
+        if {"-d", "--ddp"} & set(sys.argv):
+            atexit.unregister(_stay_for_ranks)
+            atexit.register(_stay_for_ranks)
+
+
+def _stay_for_ranks() -> None:
+    with contextlib.suppress(ChildProcessError, KeyboardInterrupt):
+        while True:
+            os.wait()
 
 
 @contextlib.contextmanager
@@ -260,6 +283,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
             and not (folder / NEWEST).exists():
         raise SignatureError(f"continue_from={config.continue_from}: there is no {parent}; train that experiment first, "
                              f"or correct the signature")
+    if group.device.type == "cuda":
+        use_tf32(config.misc.tf32)
     model = build_model(config).to(group.device)
     optim = config.optim
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
@@ -294,13 +319,15 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
-                           continued_from=config.continue_from, delta=delta, quantisation=quantisation)
+                           continued_from=config.continue_from, delta=delta, quantisation=quantisation,
+                           tf32=config.misc.tf32)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
                     epochs=config.epochs, test_every=config.test.every, test_best=config.test.best,
                     save_every=config.save_every, publish=recorder.publish, settings=dataclasses.asdict(config),
-                    requests=Requests(group), watchdog=Watchdog(60 * config.misc.patience),
+                    requests=Requests(group, grace=GRACE if launched_here() else None),
+                    watchdog=Watchdog(60 * config.misc.patience),
                     status=StatusFile(folder, group, signature=signature, epochs=config.epochs, steps=sampler.steps),
                     curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first),
                     save_minutes=config.checkpoint.minutes, save_steps=config.checkpoint.steps)
@@ -346,6 +373,7 @@ def main(cfg: tp.Any) -> None:
     with _in_one_line():
         scheduling.prepare_processes()
     prepare_signals()
+    end_with_launcher()
     rank = _rank()
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
     expected = os.environ.get("DEMUCS_EXPECTED_SIGNATURE", xp.sig)
@@ -379,8 +407,13 @@ def main(cfg: tp.Any) -> None:
         leave_group()
         if reason:
             scheduling.put_back(reason)
+        if reason == "SIGINT" and group.world_size == 1:     # Dora takes the first of several as a failure of all
+            sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        logger.error("interrupted before the training began: nothing is lost")
+        sys.exit(INTERRUPTED)
     except Exception as error:
-        reason = one_line(error) + _more_memory(error, cfg)
+        reason = lost_peer(error) or one_line(error) + _more_memory(error, cfg)
         logger.error("%s", reason, exc_info=error if debugging() else None)
         if rank == 0:
             # A status that cannot be written is another process's, or its environment makes no sense.

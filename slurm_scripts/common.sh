@@ -452,9 +452,10 @@ run() {
     fi
 }
 
-# COUNT processes on this machine. When one fails, the others are stopped and its status is ours.
+# COUNT processes on this machine. When one fails, the others are ended and its status is ours. A TERM or Ctrl-C that this
+# script gets is a TERM for them: they save and leave, for which they have time. A second one ends them at once.
 run_here() {
-    local count=$1 rank status=0
+    local count=$1 rank result status=0 launcher=$BASHPID
     shift
     if [[ -n $dry_run ]]; then
         echo "Would run here, in $count process(es):"
@@ -462,24 +463,54 @@ run_here() {
         return
     fi
     say "$count process(es): $(quoted "$python" "$@")"
-    children=()
-    trap 'stop_children; exit 143' TERM
-    trap 'stop_children; exit 130' INT
+    children=() asked='' heard=''
+    trap 'ask_children 143' TERM
+    trap 'ask_children 130' INT
     for ((rank = 0; rank < count; rank++)); do
-        RANK=$rank LOCAL_RANK=$rank WORLD_SIZE=$count "$python" "$@" &
+        RANK=$rank LOCAL_RANK=$rank WORLD_SIZE=$count DEMUCS_LAUNCHER=$launcher "$python" "$@" &
         children+=($!)
     done
-    for ((rank = 0; rank < count; rank++)); do
-        wait -n || { status=$?; break; }
+    while ((count > 0)); do
+        result=0
+        wait -n || result=$?
+        # Either a process has ended, or a signal has ended the waiting.
+        if [[ -n $heard && $result -gt 128 ]] && kill -0 "${children[@]}" 2>/dev/null; then heard=''; continue; fi
+        count=$((count - 1))
+        [[ $result == 0 ]] || { status=$result; break; }
     done
-    [[ $status == 0 ]] || stop_children
+    [[ $status == 0 ]] || end_children
     trap - TERM INT
+    [[ -z $asked ]] || exit "$asked"
     return $status
 }
 
-stop_children() {
+ask_children() {
+    if [[ -n $asked ]]; then
+        kill -KILL "${children[@]}" 2>/dev/null || true
+        exit "$asked"
+    fi
+    asked=$1 heard=1
+    say "Asked to stop: waiting for the processes to save and leave. Once more ends it at once"
     kill "${children[@]}" 2>/dev/null || true
+}
+
+# As end_step: ranks only note a SIGTERM while they wait for a dead one, by SIGQUIT they print where they stand.
+end_children() {
+    kill "${children[@]}" 2>/dev/null || true
+    children_left 5 || return 0
+    kill -QUIT "${children[@]}" 2>/dev/null || true
+    children_left 2 || return 0
+    kill -KILL "${children[@]}" 2>/dev/null || true
     wait "${children[@]}" 2>/dev/null || true
+}
+
+# Whether any of them still runs after so many seconds.
+children_left() {
+    local tenth
+    for ((tenth = 0; tenth < 10 * $1; tenth++)); do
+        kill -0 "${children[@]}" 2>/dev/null || return 1
+        sleep 0.1
+    done
 }
 
 # Processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one for each visible GPU, else one.

@@ -10,6 +10,8 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 REFERENCE = REPOSITORY.parent / "shared" / "reference"
 
+# Tests are made for CPUs: bits, and several processes where there may be one GPU. Those marked gpu ask for it themselves.
+os.environ.setdefault("DEMUCS_DEVICE", "cpu")
 torch.set_num_threads(1)   # the models in tests are too small to share, and waiting threads are slow on a busy machine
 
 

@@ -16,6 +16,7 @@ from demucs import schema
 from demucs.arguments import number
 from demucs.errors import ConfigError
 from demucs.inference.apply import usable_device
+from demucs.inference.devices import gpu_wanted
 from demucs.inference.evaluation import collect
 from demucs.inference.evaluation.evaluate import Separator, evaluate_tracks
 from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
@@ -45,8 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
     add("--dataset-name", help="what to call the test set in the records (default: found out)")
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")
-    gpu = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
-    add("-d", "--device", default="cuda" if gpu else "cpu", help="(here by default: %(default)s)")
+    add("-d", "--device", default="cuda" if gpu_wanted() else "cpu", help="(here by default: %(default)s)")
     add("--examples", type=number("--examples", COUNT), default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
     add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
     add("--shard", type=shard, metavar="I/N",

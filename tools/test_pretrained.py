@@ -42,8 +42,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25, help="overlap of the segments (default: %(default)s)")
     add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
     add("--segment", type=number("--segment", RANGES["segment"]), help="seconds per segment (default: the model's)")
-    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16 takes less time, and the record "
-        "says so (default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16, and tf32 on a GPU, take less "
+        "time, and the record says so (default: %(default)s)")
     add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of the shift trick (default: %(default)s)")
     add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,
         help=argparse.SUPPRESS)      # of museval, which needed processes

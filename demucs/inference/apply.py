@@ -28,6 +28,7 @@ from ..errors import AudioError, ConfigError
 from ..models.htdemucs import HTDemucs
 from . import settings as allowed
 from .bag import BagOfModels, longest_segment
+from .devices import require_kernels
 from .precision import check_precision, computing_in
 
 MAX_SHIFT_SECONDS = 0.5
@@ -80,13 +81,16 @@ def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.L
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none."""
+    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none, or torch no
+    kernels for it."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()        # "meta" has no numbers to give back
     except Exception as error:                     # each kind of device says in its own way that it is not there
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"device {name!r} cannot be used on this machine ({reason}); use cpu") from error
+    if device.type == "cuda":
+        require_kernels(device)
     return device
 
 
@@ -112,7 +116,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
         seed: of the shift trick.
         progress: called at the start and at the end of each piece, from one thread at a time.
         workers: threads, on a CPU; each takes the memory of one piece.
-        precision: "float32" or "bf16"; see `precision`.
+        precision: "float32", "bf16" or "tf32"; see `precision`.
 
     Raises:
         AudioError: for a mixture without samples or of another number of channels.

@@ -8,6 +8,17 @@ from torch import nn
 from torch.nn import functional as F
 
 
+class LSTM(nn.LSTM):
+    """`nn.LSTM` that stays in float32 under autocast on a GPU. There torch would compute it in float16 whatever the type of
+    the autocast is, and what lies above 65504 would become infinite."""
+
+    def forward(self, input: torch.Tensor, hx: tp.Any = None) -> tp.Any:
+        if input.is_cuda and torch.is_autocast_enabled("cuda"):
+            with torch.autocast("cuda", enabled=False):
+                return super().forward(input.float(), hx)
+        return super().forward(input, hx)
+
+
 class BLSTM(nn.Module):
     """Residual BiLSTM with as many hidden units as channels: [B, C, T] -> [B, C, T].
 
@@ -20,7 +31,7 @@ class BLSTM(nn.Module):
         assert max_steps is None or max_steps % 4 == 0, max_steps
         self.max_steps = max_steps
         self.skip = skip
-        self.lstm = nn.LSTM(input_size=channels, hidden_size=channels, num_layers=layers, bidirectional=True)
+        self.lstm = LSTM(input_size=channels, hidden_size=channels, num_layers=layers, bidirectional=True)
         self.linear = nn.Linear(2 * channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..layers.recurrent import LSTM
+
 
 class TorchHDemucs(nn.Module):
     """[B, A, L] -> [B, S, A, L]: `torchaudio.models.HDemucs` with what separation needs to know about it.
@@ -42,6 +44,10 @@ class TorchHDemucs(nn.Module):
         # The last level of the time branch has a normalisation that its forward pass leaves out; a training in parallel
         # would wait for its gradient.
         self.torch_hdemucs.time_encoder[-1].norm1.requires_grad_(False)
+
+        for module in self.torch_hdemucs.modules():
+            if isinstance(module, nn.LSTM):
+                module.__class__ = LSTM          # with the same parameters
 
         self._shortest = nfft
 

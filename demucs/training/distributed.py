@@ -3,17 +3,22 @@
 The launcher sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; a process without them is alone.
 """
 
+import collections
 import dataclasses
 import datetime
+import json
 import logging
 import os
+import platform
 import typing as tp
 
 import torch
 from torch import distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import ConfigError, DatasetError, DemucsError
+from ..inference.devices import CPU_ONLY, given_gpus, require_kernels
 
 Result = tp.TypeVar("Result")
 # Ranks wait for one another while one of them scans a dataset or scores a long song; torch gives up after ten minutes.
@@ -97,22 +102,12 @@ def join_group() -> Group:
     """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs. DEMUCS_DEVICE=cpu leaves GPUs alone.
 
     Raises:
-        ConfigError: where the environment is incomplete.
+        ConfigError: where the environment is incomplete, or the GPUs cannot be used or are too few.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
-    cuda = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
-    given = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("SLURM_GPUS_ON_NODE")
-    if given and not cuda and os.environ.get("DEMUCS_DEVICE") != "cpu":
-        raise ConfigError(f"this process was given GPUs ({given}), but torch {torch.__version__} can use none; check the "
-                          f"driver of this node and that torch is a CUDA build, or set DEMUCS_DEVICE=cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
-    index = local_rank if cuda and torch.cuda.device_count() > 1 else 0
-    if cuda and index >= torch.cuda.device_count():
-        raise ConfigError(f"LOCAL_RANK={local_rank}, but only {torch.cuda.device_count()} GPUs are visible; start as "
-                          f"many tasks per node as there are GPUs")
-    device = torch.device("cuda", index) if cuda else torch.device("cpu")
-    if cuda:
+    world_size = _number("WORLD_SIZE", 1)
+    device = _own_device(_number("LOCAL_RANK", 0))
+    if device.type == "cuda":
+        require_kernels(device)
         torch.cuda.set_device(device)
     if world_size == 1:
         return Group(0, 1, device)
@@ -121,10 +116,102 @@ def join_group() -> Group:
         raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; start through the batch "
                           f"scripts or `dora run -d`")
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if cuda else "gloo", init_method="env://", timeout=PATIENCE)
+        store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
+        store.set_timeout(PATIENCE)
+        if device.type == "cuda":
+            places = exchange(store, rank, world_size, _place(device))
+            require_own_devices(places)
+            if rank == 0:
+                warn_of_hidden_peers(places)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank,
+                                       world_size=world_size, timeout=PATIENCE)
     group = Group(distributed.get_rank(), distributed.get_world_size(), device)
     logger.info("Process %d of %d, on %s", group.rank + 1, group.world_size, device)
     return group
+
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal():
+        raise ConfigError(f"{name}={value!r} is no number; start through the batch scripts or `dora run -d`")
+    return int(value)
+
+
+def _own_device(local_rank: int) -> torch.device:
+    """Where this process computes. Raises ConfigError where it was given GPUs, and none is left for it."""
+    wanted = os.environ.get(CPU_ONLY, "")
+    if wanted not in ("", "cpu", "cuda"):
+        raise ConfigError(f"{CPU_ONLY}={wanted!r} is unknown; set it to cpu, or leave it out")
+    if wanted == "cpu":
+        return torch.device("cpu")
+    given = given_gpus(os.environ)
+    if not torch.cuda.is_available():
+        if given or wanted == "cuda":
+            raise ConfigError(f"this process was given GPUs ({given or f'{CPU_ONLY}=cuda'}), but torch {torch.__version__} "
+                              f"can use none; check the driver of this node and that torch is a CUDA build, or set "
+                              f"{CPU_ONLY}=cpu")
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
+    index = local_rank if count > 1 else 0
+    if index >= count:
+        raise ConfigError(f"LOCAL_RANK={local_rank}, but only {count} GPUs are visible; start as many tasks per node as "
+                          f"there are GPUs")
+    return torch.device("cuda", index)
+
+
+class Place(tp.NamedTuple):
+    """Where a process computes: its node, the UUID of its GPU, and how many GPUs it sees."""
+    node: str
+    gpu: str
+    visible: int
+
+
+def _place(device: torch.device) -> Place:
+    return Place(platform.node(), str(torch.cuda.get_device_properties(device).uuid), torch.cuda.device_count())
+
+
+def exchange(store: tp.Any, rank: int, world_size: int, place: Place) -> tp.List[Place]:
+    """The places of all ranks, in their order, on every rank. Without NCCL, which crashes where two have one GPU."""
+    store.set(f"place {rank}", json.dumps(place))
+    places = [Place(*json.loads(store.get(f"place {other}"))) for other in range(world_size)]
+    store.set(f"read {rank}", "")
+    if rank == 0:                    # the store ends with the first rank
+        store.wait([f"read {other}" for other in range(world_size)])
+    return places
+
+
+def require_own_devices(places: tp.Sequence[Place]) -> None:
+    """Every rank has a GPU of its own, which NCCL demands. Raises ConfigError naming two that share one."""
+    first: tp.Dict[tp.Tuple[str, str], int] = {}
+    for rank, place in enumerate(places):
+        other = first.setdefault((place.node, place.gpu), rank)
+        if other != rank:
+            raise ConfigError(
+                f"ranks {other} and {rank} have the same GPU ({place.gpu} on {place.node}, {place.visible} visible); start "
+                f"as many processes per node as it has GPUs (DEMUCS_LOCAL_TASKS without Slurm). Of several MIG slices a "
+                f"process sees the first only: train on whole GPUs")
+
+
+def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
+    """Logs where processes of one node do not see the GPUs of one another, as with Slurm's --gpus-per-task."""
+    nodes = collections.Counter(place.node for place in places)
+    for node, processes in nodes.items():
+        if processes > 1 and all(place.visible == 1 for place in places if place.node == node):
+            option = f"--gpus-per-task={os.environ['SLURM_GPUS_PER_TASK']}" if "SLURM_GPUS_PER_TASK" in os.environ \
+                else "--gpus-per-task or --gpu-bind"
+            logger.warning("Each of the %d processes on %s sees its own GPU only (%s): NCCL may fail there, or be slow. "
+                           "Submit with --gres=gpu:%d instead.", processes, node, option, processes)
+
+
+def lost_peer(error: BaseException) -> str:
+    """What to say where `error` means that another process of the group is gone; "" for any other error."""
+    if isinstance(error, distributed.DistError) or type(error) is RuntimeError and "gloo" in str(error):
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return (f"another process of this run has ended or cannot be reached, and its own log says why (worker_RANK.log in "
+                f"the run's folder, or that of the job); the run goes on from its last checkpoint when it is started again "
+                f"({what})")
+    return ""
 
 
 def leave_group() -> None:

@@ -2,31 +2,45 @@
 
 A scheduler warns before it ends a job: SIGUSR2 some minutes before the time limit, SIGTERM before it preempts or cancels.
 A handler only notes that; the ranks agree between two steps, save together and leave. SIGUSR1 asks for a checkpoint
-without stopping. Loader workers get the same signals and must live on until their rank has saved.
+without stopping. Loader workers get the same signals and must live on until their rank has saved. Ctrl-C is such a request,
+too; a second one ends the process at once.
+
+Ranks that were started on this machine end with what started them. One of them that has noted a request to stop and does not
+come to the end of its step waits for a rank that is dead: after `GRACE` seconds it prints its stacks and ends.
 
 A rank that hangs (a collective whose partner is gone, a dead file system) prints the stacks of all its threads and ends
 itself after `patience` seconds without a beat, so that no job waits for ever.
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import logging
 import multiprocessing
+import os
 import signal
+import socket
 import sys
 import threading
+import time
 import typing as tp
 
 from torch.utils.data import DataLoader
 
+from ..console import INTERRUPTED
 from .distributed import Group
 
 logger = logging.getLogger(__name__)
 
-STOPPING = (signal.SIGUSR2, signal.SIGTERM)
+STOPPING = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 SAVING = signal.SIGUSR1
 STACKS = signal.SIGQUIT      # what a batch script sends to the ranks that are left, before it ends them
 HEEDED = (*STOPPING, SAVING, STACKS)
+LAUNCHER = "DEMUCS_LAUNCHER"     # environment variable: id of the process that starts ranks on this machine
+GRACE = 60.                      # seconds, or three times the longest step so far
+TO_SAVE = 10                     # times as long for the checkpoint, once all have agreed
+PR_SET_PDEATHSIG = 1             # of prctl: the signal by which a process is told that its parent is gone
+NO_SIGNAL = b"\0"
 
 
 class Stopped(Exception):
@@ -39,12 +53,20 @@ class Stopped(Exception):
 
 
 class Requests:
-    """What was asked of this process, and what the group has agreed on."""
+    """What was asked of this process, and what the group has agreed on.
 
-    def __init__(self, group: Group):
+    Args:
+        grace: seconds in which a request to stop has to lead to an agreement, else the process ends; None: for ever.
+    """
+
+    def __init__(self, group: Group, *, grace: tp.Optional[float] = None):
         self.group = group
+        self.grace = grace
         self.stop_signal = ""
         self.save_wanted = False
+        self.stopping = False            # agreed on
+        self._longest_step = 0.
+        self._looked = time.monotonic()
 
     def _note(self, number: int, frame: tp.Any) -> None:
         if number == SAVING:
@@ -58,12 +80,57 @@ class Requests:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        self._looked = time.monotonic()
         before = {number: signal.signal(number, self._note) for number in (*STOPPING, SAVING)}
         try:
-            yield
+            with self._overseen():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _overseen(self) -> tp.Iterator[None]:
+        """A thread hears of signals, too: while the main thread waits in a library for another rank, `_note` does not run.
+        """
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._oversee, args=(receiver,), name="signals", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            sender.setblocking(True)
+            sender.send(NO_SIGNAL)
+            thread.join()
+            receiver.close()
+            sender.close()
+
+    def _oversee(self, signals: socket.socket) -> None:
+        interrupts, asked = 0, None      # when a stop was asked for first
+        while True:
+            wait = None
+            if self.grace is not None and asked is not None:
+                patience = max(self.grace, 3 * self._longest_step) * (TO_SAVE if self.stopping else 1)
+                wait = asked + patience - time.monotonic()
+                if wait <= 0:
+                    faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+                    _end("a stop was asked for, and this process waits for another that does not answer; it ends, and the "
+                         "run goes on from its last checkpoint when it is started again", 1)
+            signals.settimeout(wait)
+            try:
+                numbers = signals.recv(64)
+            except TimeoutError:
+                continue
+            if NO_SIGNAL in numbers:
+                return
+            interrupts += numbers.count(signal.SIGINT)
+            if interrupts > 1:
+                _end("interrupted twice: the run goes on from its last checkpoint when it is started again", INTERRUPTED)
+            if asked is None and any(number in numbers for number in STOPPING):
+                asked = time.monotonic()
 
     def agreed(self, due: bool = False) -> tp.Tuple[bool, bool]:
         """(stop, save): whether any rank was asked to, or, for saving, whether it is `due` on the first. All ranks must
@@ -76,7 +143,19 @@ class Requests:
         # that comes during the sum is for the next call: it must not be forgotten here.
         reason = next((number.name for number, count in zip(STOPPING, asked) if count), "")
         self.stop_signal = reason or self.stop_signal
-        return bool(reason), save > 0
+        self.stopping = bool(reason)
+        now = time.monotonic()
+        self._longest_step, self._looked = max(self._longest_step, now - self._looked), now
+        return self.stopping, save > 0
+
+
+def _end(message: str, status: int) -> None:
+    """Ends this process at once, whatever its main thread does."""
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join(1)
+    os.write(2, f"{message}\n".encode())
+    os._exit(status)
 
 
 def prepare_signals() -> None:
@@ -85,6 +164,22 @@ def prepare_signals() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(SAVING, signal.SIG_IGN)
         faulthandler.register(STACKS, file=sys.__stderr__, all_threads=True)
+
+
+def launched_here() -> bool:
+    """Whether this process is a rank that `dora run -d` or a batch script has started on this machine."""
+    return os.environ.get(LAUNCHER) == str(os.getppid())
+
+
+def end_with_launcher() -> None:
+    """SIGTERM to this process when the one that has started it is gone, where that is `launched_here`."""
+    launcher = os.getppid()
+    if not launched_here():
+        return
+    with contextlib.suppress(AttributeError, OSError):      # Linux only
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    if os.getppid() != launcher:
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Loader(DataLoader):

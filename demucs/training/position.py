@@ -25,7 +25,7 @@ class Position:
     def entries(self, group: Group) -> tp.Dict[str, tp.Any]:
         """The entries of a checkpoint, from what each rank has of them. All ranks call this together."""
         tested = {name: dataclasses.asdict(scores) for name, scores in self.tested.items()}
-        ranks = group.gather((random_states(), self.average.state_dict(), tested))
+        ranks = group.gather((random_states(group.device), self.average.state_dict(), tested))
         return {"random_states": [states for states, *_ in ranks],
                 "position": {"step": self.step, "averages": [average for _, average, _ in ranks],
                              "seconds": self.seconds, "trained": self.trained, "candidates": self.candidates,
@@ -37,7 +37,7 @@ class Position:
         this process, too, where their states are there."""
         states = package.get("random_states", [])
         if group.rank < len(states):
-            set_random_states(states[group.rank])
+            set_random_states(states[group.rank], group.device)
         saved = package.get("position")
         if not saved:
             return cls()

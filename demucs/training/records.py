@@ -64,12 +64,14 @@ class RunRecorder:
         continued_from: signature of the experiment whose weights were the start, if any.
         delta: difference from the base configuration, by key, if it is known.
         quantisation: of the model, if it is trained for one: then `best.th` holds its quantised weights, packed.
+        tf32: where training multiplies in TF32 on a GPU, as `precision.use_tf32` takes it.
     """
 
     def __init__(self, model: nn.Module, *, folder: Path, group: Group, signature: str, name: str,
                  argv: tp.Sequence[str], epochs: int, batch_size: int, seed: int, train_tracks: int,
                  valid_tracks: int, continued_from: tp.Optional[str],
-                 delta: tp.Optional[tp.Mapping[str, tp.Any]] = None, quantisation: tp.Optional[Quantisation] = None):
+                 delta: tp.Optional[tp.Mapping[str, tp.Any]] = None, quantisation: tp.Optional[Quantisation] = None,
+                 tf32: str = ""):
         self.model = model
         self.quantisation = quantisation
         self.folder = folder
@@ -82,7 +84,7 @@ class RunRecorder:
         self.session: tp.Dict[str, tp.Any] = dict(
             world_size=group.world_size, device=device_name(group), job=os.environ.get("SLURM_JOB_ID"),
             restarts=from_environment("SLURM_RESTART_COUNT", 0, COUNT), gpus=gpus, nodes=nodes, command=command_line(),
-            commit=commit())
+            commit=commit(), tf32=tf32 if group.device.type == "cuda" else "")
         self.diff = uncommitted() if group.is_first else None     # now: files may change while the run goes on
         learnt_bits = quantisation.bits.values() if quantisation else ()     # no parameters of the model as exported
         self.constant: tp.Dict[str, tp.Any] = dict(

@@ -14,6 +14,7 @@ from ..data.sampler import EpochSampler
 from ..dsp.randomness import generator, seeded_torch
 from ..errors import TrainingError
 from ..inference.apply import separate
+from ..inference.precision import computing_in
 from ..metrics.nsdr import nsdr
 from ..schema import Metrics
 from .distributed import Group
@@ -266,7 +267,8 @@ class ValidStage:
         if self.apply:
             estimates = separate(self.model, mix, split=self.split, overlap=0, shifts=1, seed=self.seed)
         else:
-            estimates = self.model(mix)
+            with computing_in("float32", mix.device):
+                estimates = self.model(mix)
         losses, reported = reconstruction(estimates, sources, self.loss)
         losses = losses / len(mix) if self.loss in SUMMED else losses    # whatever the batch, the mean over examples
         scores = nsdr(sources, estimates).mean(0)

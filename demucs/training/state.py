@@ -18,6 +18,7 @@ from ..files import atomic
 from ..inference.packages import pickled, published
 
 NOTES = "notes"     # what of a checkpoint of another program could not be taken over
+CPU = torch.device("cpu")
 FORMAT = 1          # of our checkpoints, their entry "format"; the first ones lack it
 
 
@@ -137,19 +138,19 @@ def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp
             yield prefix + key, value
 
 
-def random_states() -> tp.Dict[str, tp.Any]:
-    """States of this process's global generators, in plain containers. Draws are keyed and do not use them; libraries
-    might. Loaders have none: what a worker draws is keyed, too."""
+def random_states(device: torch.device = CPU) -> tp.Dict[str, tp.Any]:
+    """States of this process's global generators, in plain containers; that of a GPU only where `device` is one. Draws are
+    keyed and do not use them; libraries might. Loaders have none: what a worker draws is keyed, too."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states = {"torch": torch.get_rng_state(), "python": (version, torch.tensor(numbers), gauss),
               "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached)}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
     return states
 
 
-def set_random_states(states: tp.Mapping[str, tp.Any]) -> None:
+def set_random_states(states: tp.Mapping[str, tp.Any], device: torch.device = CPU) -> None:
     torch.set_rng_state(states["torch"])
     if "python" in states:           # the first checkpoints lack these
         version, numbers, gauss = states["python"]
@@ -157,5 +158,5 @@ def set_random_states(states: tp.Mapping[str, tp.Any]) -> None:
     if "numpy" in states:
         kind, keys, *rest = states["numpy"]
         np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -5,6 +5,7 @@ import torch
 
 from demucs.errors import ConfigError
 from demucs.inference.apply import separate
+from demucs.inference.precision import PRECISIONS
 from demucs.models import zoo
 from demucs.separate import get_parser
 
@@ -26,5 +27,6 @@ def test_an_unknown_precision_is_one_line():
     model = zoo.build("demucs", sources=["a"], audio_channels=1, samplerate=8000, segment=1, channels=4, depth=2)
     with pytest.raises(ConfigError, match="precision='bf17'.*Did you mean 'bf16'"):
         separate(model, torch.randn(1, 1, 100), precision="bf17")
-    assert get_parser().parse_args(["--precision", "bf16", "x.wav"]).precision == "bf16"
+    for precision in PRECISIONS:
+        assert get_parser().parse_args(["--precision", precision, "x.wav"]).precision == precision
     assert get_parser().parse_args(["x.wav"]).precision == "float32"

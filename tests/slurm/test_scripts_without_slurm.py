@@ -1,5 +1,6 @@
 """The batch scripts on a machine without Slurm: what they refuse, what they would run, and what they run here."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -283,6 +285,88 @@ def test_a_terminated_script_leaves_no_process(no_slurm):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+STUB = """#!{python} -S
+import os, signal, sys, time
+say = lambda words: print("rank", os.environ["RANK"], words, flush=True)
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1) or say("notes SIGTERM"))
+signal.signal(signal.SIGQUIT, lambda *_: say("prints its stacks"))
+say("is child of its launcher: " + str(os.environ["DEMUCS_LAUNCHER"] == str(os.getppid())))
+if os.environ["RANK"] == "1" and "TEST_DIES" in os.environ:
+    sys.exit(3)
+while not asked or "TEST_HANGS" in os.environ:
+    time.sleep(0.05)
+time.sleep(8)                 # longer than ranks get when one has died
+say("has saved")
+"""
+
+
+@pytest.fixture
+def stub(no_slurm, tmp_path):
+    """Starts training on three ranks that are stubs, in a session of its own as in a terminal."""
+    path = tmp_path / "stub"
+    path.write_text(STUB.format(python=sys.executable))
+    path.chmod(0o755)
+    runs = []
+
+    def start(**variables):
+        with open(tmp_path / "output", "w") as output:
+            runs.append(subprocess.Popen(
+                ["bash", "-c", 'source "$1/slurm_scripts/common.sh" "$1"; set -eu; python=$2 dry_run=; run_here 3 train',
+                 "stub", str(no_slurm.root), str(path)], start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
+                env={**no_slurm.environment, **variables}))
+        return runs[0]
+    yield start, lambda words, count: until((tmp_path / "output").read_text, words, count)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(runs[0].pid, signal.SIGKILL)
+
+
+def until(read, words, count):
+    """The output, once `words` stand `count` times in it."""
+    deadline = time.monotonic() + 60
+    while read().count(words) < count:
+        assert time.monotonic() < deadline, read()
+        time.sleep(0.05)
+    return read()
+
+
+def test_ranks_that_hang_since_one_is_dead_are_ended(stub):
+    """By TERM, QUIT and KILL, as in a job: they only note the first while they wait for the dead one."""
+    start, output = stub
+    run = start(TEST_DIES="1", TEST_HANGS="1")
+    assert run.wait(60) == 3
+    text = output("is child of its launcher: True", 3)
+    for rank in (0, 2):
+        assert text.index(f"rank {rank} notes SIGTERM") < text.index(f"rank {rank} prints its stacks")
+    assert "has saved" not in text
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ranks_that_are_asked_to_stop_have_time_to_save(stub, number, status):
+    start, output = stub
+    run = start()
+    output("is child of its launcher", 3)
+    os.kill(run.pid, number)
+    assert run.wait(60) == status
+    text = output("has saved", 3)
+    assert "Asked to stop" in text and "stacks" not in text
+
+
+def test_a_second_ctrl_c_ends_all_at_once(stub):
+    start, output = stub
+    run = start(TEST_HANGS="1")
+    output("is child of its launcher", 3)
+    os.killpg(run.pid, signal.SIGINT)
+    output("notes SIGTERM", 3)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(60) == 130
+    assert "stacks" not in output("Asked to stop", 1)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
 
 
 def test_cluster_file(no_slurm, tmp_path):

@@ -117,7 +117,7 @@ def test_overrides_mean_the_same_as_flags(workplace, monkeypatch):
 
 def test_another_precision_is_another_record(workplace, monkeypatch, caplog):
     found = {}
-    for precision in ("float32", "bf16"):
+    for precision in ("float32", "bf16", "tf32"):
         with caplog.at_level("INFO"):
             assert call(monkeypatch, "--no-sdr", "--examples", "0", "--precision", precision) == 0
         record = evaluation()

@@ -23,6 +23,7 @@ from ...dsp.randomness import generator
 from ...errors import AudioError, ConfigError
 from ...schema import TrackScores
 from ..runs.provenance import now
+from ..precision import computing_in
 from ..song import separate_song
 from .scoring import METRICS, Scores, score
 from .separated import SeparatedFolder
@@ -153,8 +154,9 @@ def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int,
                     device: torch.device) -> Scores:
     """`score` on `device`, or on the CPU where its memory does not suffice."""
     def on(where: torch.device) -> Scores:
-        return score(song.references.to(where), song.estimates.to(where), sources, samplerate, metrics=metrics,
-                     sums=sums)
+        with computing_in("float32", where):
+            return score(song.references.to(where), song.estimates.to(where), sources, samplerate, metrics=metrics,
+                         sums=sums)
     try:
         return on(device)
     except torch.cuda.OutOfMemoryError:
