@@ -7,6 +7,7 @@
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Scores a model on the test set, into demucs_results/runs/SIG; exports the experiment first where needed.
     sbatch slurm_scripts/evaluate_slurm.sh SIG [OPTION...]         options are those of tools.test_pretrained

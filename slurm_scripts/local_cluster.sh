@@ -7,6 +7,7 @@
 #           DEMUCS_SLURM_KILL_WAIT (seconds from SIGTERM to SIGKILL, 5), DEMUCS_SLURM_PORTS (a range for srun --resv-ports).
 # Jobs of its partition "urgent" preempt those of the default one, which get a minute to save and run again later.
 # It has no authentication: every user of this machine can run jobs as you while it is up. Loopback and tests only.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
