@@ -107,7 +107,9 @@ of_the_cluster() {
 # Of commands in the file itself and in cluster_setup: those of others may fail and be asked about it.
 cluster_command_failed() {   # LINE FUNCTION FILE
     [[ $BASH_SUBSHELL == "$cluster_level" && $3 == "$cluster_file" && ( $2 == source || $2 == cluster_setup ) ]] || return 0
-    cluster_failed "line $1 failed with status $cluster_status: ${BASH_COMMAND//$'\n'/ }; correct it, or end it with || true"
+    local lines=()
+    mapfile -t lines < "$cluster_file"
+    cluster_failed "line $1 failed with status $cluster_status: ${lines[$1 - 1]}; correct it, or end it with || true"
 }
 
 cluster_failed() {

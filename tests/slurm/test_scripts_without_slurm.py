@@ -287,7 +287,7 @@ def test_a_terminated_script_leaves_no_process(no_slurm):
 
 def test_cluster_file(no_slurm, tmp_path):
     (no_slurm.root / "slurm_scripts" / "cluster.env").write_text(
-        'false; echo $undefined_variable\nexport TEST_FROM_FILE="with space"\n'
+        'false || echo $undefined_variable\nexport TEST_FROM_FILE="with space"\n'
         'cluster_setup() { export TEST_FROM_SETUP=called; }\n')
     assert no_slurm.script("train_slurm.sh", "5").returncode == 0
     environment = no_slurm.records()[0]["env"]
