@@ -107,9 +107,10 @@ of_the_cluster() {
 # Of commands in the file itself and in cluster_setup: those of others may fail and be asked about it.
 cluster_command_failed() {   # LINE FUNCTION FILE
     [[ $BASH_SUBSHELL == "$cluster_level" && $3 == "$cluster_file" && ( $2 == source || $2 == cluster_setup ) ]] || return 0
-    local lines=()
+    local lines=() text
     mapfile -t lines < "$cluster_file"
-    cluster_failed "line $1 failed with status $cluster_status: ${lines[$1 - 1]}; correct it, or end it with || true"
+    read -r text <<< "${lines[$1 - 1]}"   # without its indentation
+    cluster_failed "line $1 failed with status $cluster_status: $text; correct it, or end it with || true"
 }
 
 cluster_failed() {
@@ -312,8 +313,8 @@ activate_conda() {
     if ! find_conda; then
         # On the node where one submits it may be cluster_setup that would bring it.
         ! conda_is_active && ! { [[ $mode == submit ]] && declare -F cluster_setup >/dev/null; } || return 0
-        fail "DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV, but there is no conda in PATH or CONDA_EXE here: load it in cluster_setup" \
-             "of the cluster file, or set DEMUCS_PYTHON there to bin/python of the environment"
+        fail "DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV, but there is no conda in PATH or CONDA_EXE here: load it in" \
+             "cluster_setup of the cluster file, or set DEMUCS_PYTHON there to bin/python of the environment"
     fi
     reason=$({ load_conda && conda activate "$DEMUCS_CONDA_ENV"; } 2>&1 >/dev/null) \
         || fail "conda cannot activate DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV: make it with conda env create -f" \

@@ -59,4 +59,6 @@ fi
 # A process that separates on CPUs uses all that it has; in training they are its loader workers'.
 cores=${SLURM_CPUS_PER_TASK:-$(( $(nproc 2>/dev/null || echo 1) / $(local_tasks) ))}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( cores > 0 ? cores : 1 ))}
+# The tasks of this job share the songs, and those of its array, which is somebody else's where the mode is "here".
+export DEMUCS_SHARED_SCORING=$mode
 run_tasks -m "${scoring[@]}" "$@"
