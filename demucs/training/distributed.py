@@ -93,12 +93,36 @@ class Group:
             distributed.barrier()
 
 
+def check_launch(environment: tp.Mapping[str, str]) -> None:
+    """What the launcher has set must be numbers that fit together, and be all there.
+
+    Raises:
+        ConfigError: where they are not, as after another launcher that has left some of them.
+    """
+    advice = "unset what an earlier launcher has left, or start through the batch scripts or `dora run -d`"
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
+        if not environment.get(name, "0").isdecimal():
+            raise ConfigError(f"{name}={environment[name]!r} in the environment is no number from 0 on; {advice}")
+    rank, world_size = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+    if "WORLD_SIZE" not in environment and "RANK" in environment:
+        raise ConfigError(f"RANK={rank}, but WORLD_SIZE is not set; {advice}")
+    if "WORLD_SIZE" in environment and rank >= world_size:
+        raise ConfigError(f"RANK={rank} and WORLD_SIZE={world_size} in the environment, but ranks count from 0 to "
+                          f"WORLD_SIZE - 1; {advice}")
+    # Inside a job of Slurm the address follows from its nodes.
+    needed = ["RANK"] if "SLURM_JOB_NODELIST" in environment else ["RANK", "MASTER_ADDR"]
+    missing = [name for name in needed if name not in environment]
+    if world_size > 1 and missing:
+        raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; {advice}")
+
+
 def join_group() -> Group:
     """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs. DEMUCS_DEVICE=cpu leaves GPUs alone.
 
     Raises:
         ConfigError: where the environment is incomplete.
     """
+    check_launch(os.environ)
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     cuda = torch.cuda.is_available() and os.environ.get("DEMUCS_DEVICE") != "cpu"
     given = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("SLURM_GPUS_ON_NODE")
@@ -121,6 +145,8 @@ def join_group() -> Group:
         raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; start through the batch "
                           f"scripts or `dora run -d`")
     if not distributed.is_initialized():
+        logger.info("Rank %s waits for all %d processes at %s:%s", os.environ["RANK"], world_size,
+                    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
         distributed.init_process_group("nccl" if cuda else "gloo", init_method="env://", timeout=PATIENCE)
     group = Group(distributed.get_rank(), distributed.get_world_size(), device)
     logger.info("Process %d of %d, on %s", group.rank + 1, group.world_size, device)
