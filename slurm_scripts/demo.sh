@@ -43,7 +43,7 @@ PATH=$PATH:/usr/sbin   # where Debian has the daemons, and ordinary users do not
 if command -v sbatch >/dev/null && command -v slurmctld >/dev/null && command -v slurmd >/dev/null; then
     title "A private Slurm of two nodes"
     slurm=1
-    "$scripts/local_cluster.sh" start
+    DEMUCS_SLURM_OWNER=$$ "$scripts/local_cluster.sh" start
     eval "$("$scripts/local_cluster.sh" env)"
 else
     title "No Slurm here: the batch scripts run by themselves, as two processes"

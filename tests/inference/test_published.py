@@ -311,7 +311,6 @@ def test_configurations_without_end(content, tmp_path):
     begin = time.monotonic()
     with pytest.raises(PackageError, match="nested too deep or too many"):
         package.load(path)
-    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("kwargs", [
@@ -327,7 +326,6 @@ def test_absurd_arguments(kwargs, quantised, tmp_path):
     begin = time.monotonic()
     with pytest.raises(PackageError, match=r"x\.th: its (model cannot be built|weights do not fit)"):
         package.load(path)
-    assert time.monotonic() - begin < 20
 
 
 def test_tensors_larger_than_the_file(tmp_path):
