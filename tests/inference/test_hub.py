@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -77,7 +76,6 @@ def test_files_are_kept_for_when_there_is_no_network(there, tmp_path, monkeypatc
 def test_without_a_network_one_line_and_soon(tmp_path, monkeypatch):
     endpoint = nowhere()
     loopback_hub.use(monkeypatch, endpoint, tmp_path / "hub")
-    begin = time.monotonic()
     with pytest.raises(ModelLoadingError) as caught:
         pretrained.get_model("hf://htdemucs_ft")
     message = str(caught.value)

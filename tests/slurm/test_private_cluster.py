@@ -34,7 +34,8 @@ def wait(checkout, *jobs: str, patience: float = PATIENCE) -> list[str]:
     deadline = time.monotonic() + patience
     states = {}
     while len(states) < len(jobs):
-        assert time.monotonic() < deadline, checkout.run("squeue").stdout
+        if time.monotonic() > deadline:
+            pytest.fail(checkout.run("squeue").stdout)
         for job in jobs:
             text = checkout.run("timeout", "10", "scontrol", "show", "job", "--oneliner", job).stdout
             state, code = (re.search(rf" {key}=(\S+)", text)[1] for key in ("JobState", "ExitCode"))
@@ -109,7 +110,8 @@ def test_an_array_of_evaluations_exports_once_and_knows_its_parts(slurm):
                            "slurm_scripts/evaluate_slurm.sh", "11111111", TEST_EXPORTS=str(slurm.root)))
     deadline = time.monotonic() + PATIENCE
     while len(slurm.records()) < 5 or slurm.run("squeue", "--noheader", "--job", job).stdout:
-        assert time.monotonic() < deadline, slurm.run("squeue").stdout
+        if time.monotonic() > deadline:
+            pytest.fail(slurm.run("squeue").stdout)
         time.sleep(0.1)
     records = slurm.records()
     exports = [record for record in records if record["argv"][1] == "tools.export"]
@@ -127,7 +129,6 @@ def test_more_tasks_than_gpus_is_an_error(slurm):
 
 
 def test_a_dead_rank_ends_the_job(slurm):
-    begin = time.monotonic()
     job = job_id(slurm.run("sbatch", "--ntasks=3", "--gres=gpu:3", "slurm_scripts/train_slurm.sh", "5",
                            TEST_FAIL_RANK="1", TEST_SLEEP="100"))
     assert wait(slurm, job)[0].startswith("FAILED")
@@ -266,7 +267,8 @@ def test_no_task_outlives_a_dead_one_by_ten_seconds_whatever_it_does(slurm, trai
     folders = slurm.root / "outputs" / "xps"
     deadline = time.monotonic() + PATIENCE
     while not list(folders.glob("*/death")):
-        assert time.monotonic() < deadline, log_of(slurm, job)
+        if time.monotonic() > deadline:
+            pytest.fail(log_of(slurm, job))
         time.sleep(0.1)
     died = float(next(folders.glob("*/death")).read_text())
     processes = [Path("/proc", path.read_text()) for path in folders.glob("*/pid*")]
@@ -304,7 +306,8 @@ def test_scancel_of_one_job_of_a_chain_ends_the_chain(slurm, trains):
     job = trains("checkpoint(0, start)\nstatus('running')\ntime.sleep(100)", DEMUCS_CHAIN="3")
     deadline = time.monotonic() + PATIENCE
     while not list((slurm.root / "outputs" / "xps").glob("*/status.json")):
-        assert time.monotonic() < deadline, slurm.run("squeue").stdout
+        if time.monotonic() > deadline:
+            pytest.fail(slurm.run("squeue").stdout)
         time.sleep(0.1)
     slurm.run("scancel", f"{job}_1")
     until_over(slurm, job)
@@ -333,7 +336,8 @@ def until_over(slurm, job, patience=PATIENCE):
     """Until nothing of `job` (which may be an array) is queued or runs any more."""
     deadline = time.monotonic() + patience
     while slurm.run("squeue", "--noheader", f"--jobs={job}").stdout.strip():
-        assert time.monotonic() < deadline, slurm.run("squeue").stdout
+        if time.monotonic() > deadline:
+            pytest.fail(slurm.run("squeue").stdout)
         time.sleep(0.2)
 
 
@@ -429,7 +433,8 @@ def test_cluster_starts_twice_stops_twice_and_leaves_no_process(checkout):
         job = job_id(checkout.run("sbatch", script, SLURM_CONF=f"{folder}/slurm.conf"))
         deadline = time.monotonic() + PATIENCE
         while not any("./odd name" in line for line in processes_of(folder)):
-            assert time.monotonic() < deadline
+            if time.monotonic() > deadline:
+                pytest.fail("waited in vain")
             time.sleep(0.1)
         assert checkout.run(*command, "stop", **environment).returncode == 0
         assert processes_of(folder) == []
