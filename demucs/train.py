@@ -45,10 +45,10 @@ from .ranges import RANK, from_environment
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
-from .training.distributed import PATIENCE, Group, join_group, leave_group, lost_peer
+from .training.distributed import PATIENCE, Group, check_launch, join_group, leave_group, lost_peer
 from .training.ema import ModelEMA
 from .training.interruption import (GRACE, LAUNCHER, Loader, Requests, Stopped, Watchdog, end_with_launcher, ending_workers,
-                                    launched_here, prepare_signals)
+                                    launched_here, prepare_signals, warn_of_little_shared_memory)
 from .training.lock import locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
@@ -61,10 +61,19 @@ from .training.testing import TestStage
 logger = logging.getLogger(__name__)
 
 sys.excepthook = hook      # Dora has no guard of its own
+# As this process was started: where the size of the group is missing, Dora makes it one without a word, before it calls us.
+RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
 
 
 class ExperimentMain(HydraMain):
     """Dora's Hydra entry point with errors that name the key or signature at fault."""
+
+    def __call__(self) -> tp.Any:
+        try:
+            check_launch(os.environ if RANK_ALONE is None else {"RANK": RANK_ALONE})
+        except ConfigError as error:
+            raise SystemExit(f"error: {error}") from error
+        return super().__call__()
 
     def get_xp(self, argv: tp.Sequence[str]) -> tp.Any:
         if "RANK" not in os.environ:
@@ -237,6 +246,9 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
                            seed=config.seed, max_batches=1 if config.debug else config.max_batches)
     workers = config.misc.num_workers
+    example = 4 * len(d.sources) * d.channels * d.segment * d.samplerate      # bytes
+    ready = 2 * workers * config.batch_size / group.world_size                # torch has each of them two batches ahead
+    warn_of_little_shared_memory(ready * example, workers)
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
     train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
                           **common)

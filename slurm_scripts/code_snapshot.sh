@@ -7,6 +7,7 @@
 # links back, so a job that starts in the copy leaves everything where it belongs. The same code gives the same folder.
 # DEMUCS_CODE_SNAPSHOT=0, and a repository that is no git checkout: prints REPOSITORY itself. Needs git, once, here.
 
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 code_links=(outputs release_models separated metadata datasets demo .venv slurm_out demucs_results soundtouch/build
             slurm_scripts/cluster.env)
 

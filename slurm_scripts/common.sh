@@ -7,6 +7,8 @@
 #   train, run_tasks or run_one    Python on every task, or once; `train` may put its job back into the queue
 # Modes: "job" is the batch script inside its job, "submit" is `bash x.sh` where sbatch exists, "here" is without Slurm.
 
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
+set +o posix   # where sh is bash
 repository=$(cd "$1" && pwd)
 scripts=$repository/slurm_scripts
 script=$(readlink -f "${BASH_SOURCE[1]}")
@@ -51,25 +53,93 @@ begin() {
     read_cluster_file
 }
 
-# The one place where a cluster is described: a file of exports, and a function cluster_setup for modules.
+# The one place where a cluster is described: a file of settings, and a function cluster_setup for modules.
 read_cluster_file() {
-    local file=$scripts/cluster.env
+    cluster_file=$scripts/cluster.env
     if [[ -n ${DEMUCS_CLUSTER:-} ]]; then
-        file=$(realpath -m "$DEMUCS_CLUSTER")
-        [[ -f $file ]] || fail "DEMUCS_CLUSTER names no file: $DEMUCS_CLUSTER"
-        export DEMUCS_CLUSTER=$file
+        cluster_file=$(realpath -m "$DEMUCS_CLUSTER")
+        [[ -e $cluster_file ]] || fail "DEMUCS_CLUSTER names no file: $DEMUCS_CLUSTER"
+        export DEMUCS_CLUSTER=$cluster_file
     fi
-    if [[ -f $file ]]; then
-        set +eu   # files of others, and the modules and conda they call, are not written for these
-        # shellcheck source=/dev/null
-        source "$file"
-        set -eu
+    if [[ -e $cluster_file || -L $cluster_file ]]; then
+        check_cluster_file
+        of_the_cluster source "$cluster_file"
+        check_settings
     fi
     # Jobs run in a copy of the code, from where a relative path leads elsewhere.
     if [[ ${DEMUCS_MUSDB:-/} != /* ]]; then
         if [[ -d $DEMUCS_MUSDB ]]; then DEMUCS_MUSDB=$PWD/$DEMUCS_MUSDB; else DEMUCS_MUSDB=$repository/$DEMUCS_MUSDB; fi
         export DEMUCS_MUSDB
     fi
+}
+
+# What bash would stumble over half-way, or take into the values without a word.
+check_cluster_file() {
+    local reason
+    [[ -f $cluster_file && -r $cluster_file ]] || fail "$cluster_file cannot be read: it must be a file that you may read"
+    ! grep -q $'\r' "$cluster_file" \
+        || fail "$cluster_file has lines that end as on Windows (CRLF): sed -i 's/\\r\$//' ${cluster_file@Q}"
+    ! LC_ALL=C grep -q $'^\xef\xbb\xbf' "$cluster_file" \
+        || fail "$cluster_file begins with a byte order mark: sed -i '1s/^\\xef\\xbb\\xbf//' ${cluster_file@Q}"
+    reason=$(BASH_ENV='' LC_ALL=C bash -n "$cluster_file" 2>&1) || true
+    reason=${reason%%$'\n'*}
+    [[ -z $reason ]] || fail "$cluster_file is no bash that can be read: ${reason#"$cluster_file: "}; correct that line" \
+                             "(a quote that is not closed shows at the end of the file)"
+}
+
+# Runs code of the cluster file. It and what it calls, such as modules, is not written for the options of these scripts,
+# and may print, which must not be taken for a result. A command of its own that fails ends the script, as does an exit.
+of_the_cluster() {
+    local - IFS=$' \t\n' cluster_status cluster_level=$BASH_SUBSHELL cluster_from=$PWD cluster_code=("$@")
+    set --             # a file that is sourced sees these
+    set +eu -E
+    trap 'cluster_failed "it ends the script, by exit or by an option such as set -u: leave that out"' EXIT
+    trap 'cluster_status=$?; cluster_command_failed "$LINENO" "${FUNCNAME[0]:-}" "${BASH_SOURCE[0]:-}"' ERR
+    "${cluster_code[@]}" >&2
+    cluster_status=$?
+    trap - ERR EXIT
+    # A condition that is the last line leaves 1.
+    [[ $cluster_status -le 1 ]] || cluster_failed "it returned $cluster_status"
+    cd "$cluster_from" || cluster_failed "it left $cluster_from, which is gone"
+    share_settings
+}
+
+# Of commands in the file itself and in cluster_setup: those of others may fail and be asked about it.
+cluster_command_failed() {   # LINE FUNCTION FILE
+    [[ $BASH_SUBSHELL == "$cluster_level" && $3 == "$cluster_file" && ( $2 == source || $2 == cluster_setup ) ]] || return 0
+    local lines=() text
+    mapfile -t lines < "$cluster_file"
+    read -r text <<< "${lines[$1 - 1]}"   # without its indentation
+    cluster_failed "line $1 failed with status $cluster_status: $text; correct it, or end it with || true"
+}
+
+cluster_failed() {
+    trap - ERR EXIT
+    fail "$cluster_file: $*"
+}
+
+# Settings count for sbatch and Python, whether the file exports or declares them or not. Options of sbatch are read by
+# these scripts only, and would come twice where a file adds to them.
+share_settings() {
+    local setting
+    for setting in "${!SBATCH_@}" "${!DEMUCS_@}" "${!NCCL_@}" "${!GLOO_@}"; do
+        [[ $(declare -p "$setting" 2>/dev/null) != "declare -"[aA]* ]] || continue
+        if [[ $setting == DEMUCS_*ARGS ]]; then
+            declare -g "$setting=${!setting}"
+        else
+            declare -gx "$setting=${!setting}"
+        fi
+    done
+}
+
+# A value that came out empty or of two lines is a command that failed or a quote that was forgotten.
+check_settings() {
+    local setting
+    for setting in "${!SBATCH_@}" DEMUCS_MUSDB; do
+        grep -q "^[^#]*$setting=" "$cluster_file" && [[ -n ${!setting+set} ]] || continue
+        [[ -n ${!setting} ]] || fail "$cluster_file leaves $setting empty: give it a value, or leave its line out"
+        [[ ${!setting} != *$'\n'* ]] || fail "$cluster_file gives $setting a value of several lines: close its quote"
+    done
 }
 
 # ------------------------------------------------------------------------------------------------ checks of arguments
@@ -212,21 +282,13 @@ hand_over() {
     exit 0
 }
 
-# Modules, conda and Python: only where something runs, never on the way to sbatch.
+# Python and its conda environment, wherever something of Python runs; modules only in jobs, not where they are submitted.
 prepare_python() {
     [[ -z ${python:-} ]] || return 0
-    if [[ $mode != submit ]]; then
-        set +eu
-        if declare -F cluster_setup >/dev/null; then cluster_setup; fi
-        if [[ -n ${DEMUCS_CONDA_ENV:-} ]]; then
-            # shellcheck source=/dev/null
-            source "$(conda info --base)/etc/profile.d/conda.sh"
-            conda activate "$DEMUCS_CONDA_ENV" || fail "conda cannot activate DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV"
-        fi
-        set -eu
-    fi
+    if [[ $mode != submit ]]; then set_up_node; fi
+    if [[ -n ${DEMUCS_CONDA_ENV:-} && ( $mode != submit || -z ${DEMUCS_PYTHON:-} ) ]]; then activate_conda; fi
     if   [[ -n ${DEMUCS_PYTHON:-} ]]; then python=$DEMUCS_PYTHON
-    elif [[ -n ${DEMUCS_CONDA_ENV:-} ]]; then python=python
+    elif [[ -n ${DEMUCS_CONDA_ENV:-} ]] && command -v python >/dev/null; then python=python
     elif [[ -x $repository/.venv/bin/python ]]; then python=$repository/.venv/bin/python
     else python=python3
     fi
@@ -238,6 +300,47 @@ prepare_python() {
     unset SLURM_EXPORT_ENV                                  # --export=NONE would leave the tasks without environment
     export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}     # Slurm 22.05 to 23.02 do not pass it on to srun
     [[ $mode == submit || -n $dry_run$signature_only ]] || describe
+}
+
+set_up_node() {
+    if declare -F cluster_setup >/dev/null; then of_the_cluster cluster_setup; fi
+}
+
+# Makes DEMUCS_CONDA_ENV the environment of this shell.
+activate_conda() {
+    local - conda_base reason
+    set +eu            # what runs at activation is not written for these
+    if ! find_conda; then
+        # On the node where one submits it may be cluster_setup that would bring it.
+        ! conda_is_active && ! { [[ $mode == submit ]] && declare -F cluster_setup >/dev/null; } || return 0
+        fail "DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV, but there is no conda in PATH or CONDA_EXE here: load it in" \
+             "cluster_setup of the cluster file, or set DEMUCS_PYTHON there to bin/python of the environment"
+    fi
+    reason=$({ load_conda && conda activate "$DEMUCS_CONDA_ENV"; } 2>&1 >/dev/null) \
+        || fail "conda cannot activate DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV: make it with conda env create -f" \
+                "environment-cuda.yml, or correct the cluster file (conda says: ${reason//[[:space:]]/ })"
+    { load_conda && conda activate "$DEMUCS_CONDA_ENV"; } >&2 || fail "conda cannot activate $DEMUCS_CONDA_ENV a second time"
+}
+
+# Sets `conda_base` to the folder of conda.
+find_conda() {
+    local program=conda
+    command -v conda >/dev/null || program=${CONDA_EXE:-}
+    [[ -n $program ]] && conda_base=$("$program" info --base 2>/dev/null) && [[ -d $conda_base ]]
+}
+
+conda_is_active() {
+    [[ -n ${CONDA_PREFIX:-} && ( ${CONDA_DEFAULT_ENV:-} == "$DEMUCS_CONDA_ENV" || $CONDA_PREFIX == "$DEMUCS_CONDA_ENV" ) ]]
+}
+
+# The function `conda`, which a script does not inherit from the shell that calls it.
+load_conda() {
+    if [[ -f $conda_base/etc/profile.d/conda.sh ]]; then
+        # shellcheck source=/dev/null
+        source "$conda_base/etc/profile.d/conda.sh"
+    else
+        eval "$("$conda_base/bin/conda" shell.bash hook)"
+    fi
 }
 
 describe() {
@@ -270,6 +373,7 @@ run_tasks() {
         export MASTER_ADDR=127.0.0.1 MASTER_PORT
         MASTER_PORT=$(free_port $$)
         count=$(local_tasks)
+        say_idle "$count" "$(visible_gpus)"
         run_here "$count" "$@"
         return
     fi
@@ -439,6 +543,7 @@ run_one() {
     if [[ $mode == here ]]; then
         run_here 1 "$@"
     else
+        [[ $mode != job || -n $dry_run ]] || say_idle 1 "$(gpus_of_job)"
         run srun --nodes=1 --ntasks=1 --kill-on-bad-exit=1 "$python" "$@"
     fi
 }
@@ -515,17 +620,32 @@ children_left() {
 
 # Processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one for each visible GPU, else one.
 local_tasks() {
-    local devices count
+    local count
     if [[ -n ${DEMUCS_LOCAL_TASKS:-} ]]; then
         [[ $DEMUCS_LOCAL_TASKS =~ ^[1-9][0-9]*$ ]] || fail "DEMUCS_LOCAL_TASKS must be a whole number from 1 on"
         echo "$DEMUCS_LOCAL_TASKS"
-    elif [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
-        IFS=, read -ra devices <<< "${CUDA_VISIBLE_DEVICES/#-1*/}"
-        echo $(( ${#devices[@]} > 0 ? ${#devices[@]} : 1 ))
     else
-        count=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
+        count=$(visible_gpus)
         echo $(( count > 0 ? count : 1 ))
     fi
+}
+
+visible_gpus() {
+    local devices
+    if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        IFS=, read -ra devices <<< "${CUDA_VISIBLE_DEVICES/#-1*/}"
+        echo "${#devices[@]}"
+    else
+        nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true
+    fi
+}
+
+gpus_of_job() { echo $(( ${SLURM_GPUS_ON_NODE:-0} * ${SLURM_NNODES:-1} )); }
+
+# GPUs that nobody uses are lent, and counted, all the same.
+say_idle() {   # TASKS GPUS
+    [[ $2 -le $1 ]] || say "Note: $(( $2 - $1 )) of $2 GPUs idle: each task uses one, and there are only $1; ask for fewer" \
+                           "GPUs, or for as many tasks where this script shares its work"
 }
 
 # Address of the node of rank 0: the one Slurm itself uses, which need not be a name that resolves.
@@ -570,4 +690,5 @@ spread_tasks() {
     fi
     [[ $even -le ${SLURM_GPUS_ON_NODE:-$even} ]] \
         || fail "$even tasks on a node with $SLURM_GPUS_ON_NODE GPUs: --ntasks, --nodes and --gres do not fit together"
+    say_idle "$SLURM_NTASKS" "$(gpus_of_job)"
 }

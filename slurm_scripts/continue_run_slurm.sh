@@ -8,6 +8,7 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=USR2@300
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Continues an experiment that was trained here.
     sbatch slurm_scripts/continue_run_slurm.sh SIG                 the same experiment goes on from its checkpoint

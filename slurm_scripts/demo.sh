@@ -3,6 +3,7 @@
 # A private Slurm comes up, songs are synthesised, a small HDemucs is trained over two nodes with train_slurm.sh, then
 # released, evaluated, heard on one song and reported; Slurm goes down. Without Slurm the same scripts run by themselves.
 # Typed again, it continues where it stopped.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scripts=$repository/slurm_scripts
@@ -42,7 +43,7 @@ PATH=$PATH:/usr/sbin   # where Debian has the daemons, and ordinary users do not
 if command -v sbatch >/dev/null && command -v slurmctld >/dev/null && command -v slurmd >/dev/null; then
     title "A private Slurm of two nodes"
     slurm=1
-    "$scripts/local_cluster.sh" start
+    DEMUCS_SLURM_OWNER=$$ "$scripts/local_cluster.sh" start
     eval "$("$scripts/local_cluster.sh" env)"
 else
     title "No Slurm here: the batch scripts run by themselves, as two processes"

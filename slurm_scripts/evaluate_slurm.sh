@@ -7,6 +7,7 @@
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Scores a model on the test set, into demucs_results/runs/SIG; exports the experiment first where needed.
     sbatch slurm_scripts/evaluate_slurm.sh SIG [OPTION...]         options are those of tools.test_pretrained
@@ -58,4 +59,6 @@ fi
 # A process that separates on CPUs uses all that it has; in training they are its loader workers'.
 cores=${SLURM_CPUS_PER_TASK:-$(( $(nproc 2>/dev/null || echo 1) / $(local_tasks) ))}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( cores > 0 ? cores : 1 ))}
+# The tasks of this job share the songs, and those of its array, which is somebody else's where the mode is "here".
+export DEMUCS_SHARED_SCORING=$mode
 run_tasks -m "${scoring[@]}" "$@"

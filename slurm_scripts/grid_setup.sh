@@ -2,11 +2,13 @@
 # What a job of `dora launch` and `dora grid` needs. The script that submitit writes sources this, in the repository
 # (conf/config.yaml, slurm.setup); it is the counterpart of prepare_python, run_tasks and train of common.sh.
 # shellcheck source=slurm_scripts/common.sh
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 source slurm_scripts/common.sh "$PWD"
 mode=job dry_run='' test_only='' signature_only=''
 read_cluster_file
+set_up_node
+if [[ -n ${DEMUCS_CONDA_ENV:-} ]]; then activate_conda; fi
 set +eu
-if declare -F cluster_setup >/dev/null; then cluster_setup; fi
 export NCCL_DEBUG=${NCCL_DEBUG:-WARN} OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} MASTER_ADDR MASTER_PORT
 unset RANK LOCAL_RANK WORLD_SIZE SLURM_EXPORT_ENV

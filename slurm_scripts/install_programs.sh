@@ -1,6 +1,7 @@
 #!/bin/bash
 # The programs outside Python that this repository uses. What is missing is installed with apt where we are root;
 # otherwise it is named, with the command that installs it. Slurm is optional: without it the same scripts run here.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -4,9 +4,11 @@
 #   local_cluster.sh start | stop | status
 #   eval "$(local_cluster.sh env)"        after that sbatch, squeue and scancel of this shell mean this cluster
 # Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs each node claims, 96), DEMUCS_SLURM_GPUS (8),
-#           DEMUCS_SLURM_KILL_WAIT (seconds from SIGTERM to SIGKILL, 5), DEMUCS_SLURM_PORTS (a range for srun --resv-ports).
+#           DEMUCS_SLURM_KILL_WAIT (seconds from SIGTERM to SIGKILL, 5), DEMUCS_SLURM_PORTS (a range for srun --resv-ports),
+#           DEMUCS_SLURM_OWNER (a process: when it has ended, however, the cluster stops by itself).
 # Jobs of its partition "urgent" preempt those of the default one, which get a minute to save and run again later.
 # It has no authentication: every user of this machine can run jobs as you while it is up. Loopback and tests only.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -130,12 +132,14 @@ start() {
     [[ -O $folder ]] || fail "$folder belongs to somebody else: choose another DEMUCS_SLURM_DIR"
     if [[ $(daemons | wc -l) == 3 && $(nodes_up) == 2 ]]; then
         say "already running in $folder"
+        watch_owner
         return
     fi
     stop
     mkdir -p "$folder"/{state,spool.n1,spool.n2}
     rm -f "$folder"/*.log.old "$folder"/slurm*.log
     write_configuration "$(free_base_port)"
+    watch_owner
     if slurmctld -c -f "$SLURM_CONF" && slurmd -N n1 -f "$SLURM_CONF" && slurmd -N n2 -f "$SLURM_CONF"; then
         wait_for_nodes && return
     fi
@@ -143,6 +147,27 @@ start() {
     stop
     fail "the nodes did not come up; the ends of their logs stand above"
 }
+
+# A process of a session of its own, which no signal to the owner's group reaches, sees to it that the daemons end with
+# the owner. It ends itself when another start or a stop has come before.
+watch_owner() {
+    rm -f "$folder/owner"
+    [[ -n ${DEMUCS_SLURM_OWNER:-} ]] || return 0
+    [[ $DEMUCS_SLURM_OWNER =~ ^[0-9]+$ ]] || fail "DEMUCS_SLURM_OWNER is the number of a process, not '$DEMUCS_SLURM_OWNER'"
+    echo "$DEMUCS_SLURM_OWNER $$" > "$folder/owner"
+    DEMUCS_SLURM_DIR=$folder setsid "$BASH" "$(realpath "$0")" watch "$DEMUCS_SLURM_OWNER $$" \
+        < /dev/null > "$folder/watch.log" 2>&1 &
+}
+
+watch() {   # what stands in the file `owner`
+    while [[ $(cat "$folder/owner" 2>/dev/null) == "$1" ]]; do
+        is_alive "${1%% *}" || { stop; return; }
+        sleep 1
+    done
+}
+
+# A process that has ended may be kept as a zombie for as long as its parent likes.
+is_alive() { grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
 wait_for_nodes() {
     local waited
@@ -159,6 +184,7 @@ wait_for_nodes() {
 
 stop() {
     local waited pids signal=TERM
+    rm -f "$folder/owner"
     if [[ -f $SLURM_CONF && -n $(daemons) ]]; then
         ask squeue --noheader --format=%A | xargs -r timeout 10 scancel || true
         for ((waited = 0; waited < 40; waited++)); do   # 8 s: KillWait and a little more
@@ -180,6 +206,7 @@ stop() {
 case ${1:-} in
     start)  start ;;
     stop)   stop ;;
+    watch)  watch "$2" ;;
     status)
         [[ -f $SLURM_CONF && $(daemons | wc -l) == 3 ]] || { echo "not running"; exit 1; }
         ask sinfo --Node --partition=all --format='%N %T %c CPUs %G' || fail "the controller does not answer"

@@ -2,6 +2,7 @@
 # A Python environment with pinned packages, made once brought up to date after that:
 #   make_venv.sh FOLDER PIP_ARGUMENT...      (run by make in the root of the repository)
 # $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer (and older than $PYTHON_BELOW, if set).
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 
 folder=$1

@@ -1,5 +1,6 @@
 #!/bin/bash
 # A whole reproduction in one command; see `bash slurm_scripts/pipeline_slurm.sh --help`.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Trains, releases, evaluates, separates two songs and reports: jobs that wait for one another, submitted at once.
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS=390] [OVERRIDE...]

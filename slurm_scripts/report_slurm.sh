@@ -6,6 +6,7 @@
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Draws figures and a report of evaluated models; of several also a comparison, with the first as what the rest is held
 against. Those that are not evaluated are left out, and named; it is an error if none is.

@@ -7,6 +7,7 @@
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Exports trained experiments to release_models/SIG.th.
     sbatch slurm_scripts/slurm_release.sh [SIG...] [OPTION...]     without SIG: the newest experiment that has weights

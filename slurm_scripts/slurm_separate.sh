@@ -7,6 +7,7 @@
 #SBATCH --output=slurm_out/%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Separates songs with a model trained here, into separated/SIG/SONG/*.wav.
     sbatch slurm_scripts/slurm_separate.sh FILE [FILE...] SIG [OPTION...]     options are those of demucs, -o FOLDER

@@ -8,6 +8,7 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=USR2@300
 #SBATCH --requeue
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Trains HDemucs with the published settings of one student reproduction (180 epochs: signature 162f67a7).
     sbatch slurm_scripts/train_slurm.sh [EPOCHS=390] [OVERRIDE...]     an override is key=value, as in conf/config.yaml

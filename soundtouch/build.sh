@@ -4,6 +4,7 @@
 #   soundtouch/build.sh ARCHIVE    the same from an archive that is here already
 #   soundtouch/build.sh --link     only a link to the soundstretch found in PATH
 # Another version of the source: SOUNDTOUCH_URL and SOUNDTOUCH_SHA256 (both), or ARCHIVE and SOUNDTOUCH_SHA256.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -2,6 +2,7 @@
 # Published Demucs 4.1.0 in folder $1, on the packages of our own environment: what tests compare with. Its code without
 # its dependencies is small, and runs for all but training. `make oracle` gives it an environment of its own, with the
 # torch that it was made for.
+[ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=$(realpath -m "$1")

@@ -1,7 +1,8 @@
 """What the command lines of evaluation share: the test set, shards, and records that are put together at the end.
 
-A shard is every N-th track. It is given by --shard I/N, or found in the environment: the task of a Slurm array, and the
-rank among the processes of a job.
+A shard is every N-th track. It is given by --shard I/N, or found in the environment where the batch script says that its
+processes share the songs (DEMUCS_SHARED_SCORING): the task of a Slurm array, and the rank among the processes of a job. A
+process of somebody else's job scores all songs.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from demucs.ranges import COUNT
 from demucs.schema import Evaluation
 
 TRACKS, RECORD = "tracks", "evaluation"
+SHARED = "DEMUCS_SHARED_SCORING"                                   # "job" or "here", set by slurm_scripts/evaluate_slurm.sh
 SEPARATION = ("shifts", "overlap", "split", "segment", "seed")     # settings that `evaluate_tracks` takes
 NAMED = 8                                                          # tracks in a message
 WHOLE, ALL = ("nsdr", "si_sdr"), ("nsdr", "si_sdr", "bsseval")     # metrics without SDR in frames, and with it
@@ -50,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--examples", type=number("--examples", COUNT), default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
     add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
     add("--shard", type=shard, metavar="I/N",
-        help="only part I of N, from 0/N on (default: from Slurm's array and RANK)")
+        help="only part I of N, from 0/N on (default: all, or what evaluate_slurm.sh gives this process)")
     add("--collect", action="store_true", help="score nothing: put together what all shards have left")
     add("--again", action="store_true", help="score all tracks, also those that were scored before with these settings")
 
@@ -64,16 +66,25 @@ def shard(text: str) -> Shard:
 
 
 def shard_of(environment: tp.Mapping[str, str]) -> Shard:
-    """The shard of this process among the tasks of a Slurm array and the ranks of its job.
+    """The shard of this process among the tasks of a Slurm array and the ranks of its job, where the batch script has them
+    share the songs; else all songs.
 
     Raises:
-        ConfigError: where the numbers of the array have gaps, so that parts would be left out.
+        ConfigError: where the numbers of the array have gaps, so that parts would be left out, or are no numbers.
     """
     def number(name: str, default: int) -> int:
-        return int(environment.get(name) or default)
+        text = environment.get(name) or str(default)
+        if not text.isdecimal():
+            raise ConfigError(f"{name}={text} in the environment is no number from 0 on: unset it, or give --shard I/N")
+        return int(text)
 
+    if not environment.get(SHARED):
+        return Shard(0, 1)
     rank, world_size = number("RANK", 0), number("WORLD_SIZE", 1)
-    if not environment.get("SLURM_ARRAY_TASK_ID"):
+    if rank >= world_size:
+        raise ConfigError(f"RANK={rank} of WORLD_SIZE={world_size} in the environment: ranks count from 0 to WORLD_SIZE - 1;"
+                          f" unset them, or give --shard I/N")
+    if not environment.get("SLURM_ARRAY_TASK_ID") or environment[SHARED] != "job":
         return Shard(rank, world_size)
     first, last = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_MAX", 0)
     count, task = number("SLURM_ARRAY_TASK_COUNT", 1), number("SLURM_ARRAY_TASK_ID", 0)
@@ -90,8 +101,9 @@ def device_of(name: str, environment: tp.Mapping[str, str]) -> torch.device:
     Raises:
         ConfigError: where it cannot be used.
     """
+    place = environment.get("LOCAL_RANK") or "0"
     if name == "cuda" and torch.cuda.device_count() > 1:
-        name = f"cuda:{int(environment.get('LOCAL_RANK') or 0) % torch.cuda.device_count()}"
+        name = f"cuda:{(int(place) if place.isdecimal() else 0) % torch.cuda.device_count()}"
     return usable_device(name)
 
 
@@ -131,6 +143,9 @@ def evaluate(separator: Separator, songs: SongSet, *, name: str, folder: Path, a
             files.path(track.name).unlink(missing_ok=True)
     keep = None if examples is None else collect.ExampleWriter(
         examples, sources=songs.sources, samplerate=separator.samplerate, names=header.expected[:args.examples])
+    if part.count == 1 and "SLURM_ARRAY_TASK_ID" in os.environ and record == RECORD:
+        logging.info("Task %s of this Slurm array scores all songs; with --shard I/N it scores a part",
+                     os.environ["SLURM_ARRAY_TASK_ID"])
     logging.info("Scoring %s on %s (%d tracks%s)", name, songs.name, len(songs.tracks),
                  f"; part {part.index} of {part.count}: {len(mine)}" if part.count > 1 else "")
     evaluate_tracks(separator, songs.tracks, metrics=metrics, sums=True, sources=songs.sources, folded=folded,

@@ -98,12 +98,36 @@ class Group:
             distributed.barrier()
 
 
+def check_launch(environment: tp.Mapping[str, str]) -> None:
+    """What the launcher has set must be numbers that fit together, and be all there.
+
+    Raises:
+        ConfigError: where they are not, as after another launcher that has left some of them.
+    """
+    advice = "unset what an earlier launcher has left, or start through the batch scripts or `dora run -d`"
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
+        if not environment.get(name, "0").isdecimal():
+            raise ConfigError(f"{name}={environment[name]!r} in the environment is no number from 0 on; {advice}")
+    rank, world_size = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+    if "WORLD_SIZE" not in environment and "RANK" in environment:
+        raise ConfigError(f"RANK={rank}, but WORLD_SIZE is not set; {advice}")
+    if "WORLD_SIZE" in environment and rank >= world_size:
+        raise ConfigError(f"RANK={rank} and WORLD_SIZE={world_size} in the environment, but ranks count from 0 to "
+                          f"WORLD_SIZE - 1; {advice}")
+    # Inside a job of Slurm the address follows from its nodes.
+    needed = ["RANK"] if "SLURM_JOB_NODELIST" in environment else ["RANK", "MASTER_ADDR"]
+    missing = [name for name in needed if name not in environment]
+    if world_size > 1 and missing:
+        raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; {advice}")
+
+
 def join_group() -> Group:
     """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs. DEMUCS_DEVICE=cpu leaves GPUs alone.
 
     Raises:
         ConfigError: where the environment is incomplete, or the GPUs cannot be used or are too few.
     """
+    check_launch(os.environ)
     world_size = _number("WORLD_SIZE", 1)
     device = _own_device(_number("LOCAL_RANK", 0))
     if device.type == "cuda":
@@ -116,6 +140,8 @@ def join_group() -> Group:
         raise ConfigError(f"WORLD_SIZE={world_size}, but {', '.join(missing)} is not set; start through the batch "
                           f"scripts or `dora run -d`")
     if not distributed.is_initialized():
+        logger.info("Rank %s waits for all %d processes at %s:%s", os.environ["RANK"], world_size,
+                    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
         store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
         store.set_timeout(PATIENCE)
         if device.type == "cuda":

@@ -18,6 +18,7 @@ import faulthandler
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ import typing as tp
 from torch.utils.data import DataLoader
 
 from ..console import INTERRUPTED
+from ..errors import TrainingError
 from .distributed import Group
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,10 @@ GRACE = 60.                      # seconds, or three times the longest step so f
 TO_SAVE = 10                     # times as long for the checkpoint, once all have agreed
 PR_SET_PDEATHSIG = 1             # of prctl: the signal by which a process is told that its parent is gone
 NO_SIGNAL = b"\0"
+SHARED_MEMORY = "/dev/shm"   # where Linux has what processes share; loader workers hand their batches over in it
+LEAST = 2 ** 16              # bytes there for the locks and queues of one worker
+ENLARGE = ("give fewer of them, or none with misc.num_workers=0, or make it larger: `mount -o remount,size=16G /dev/shm` on "
+           "the node, `docker run --shm-size=16g` for a container")
 
 
 class Stopped(Exception):
@@ -190,12 +196,51 @@ class Loader(DataLoader):
         super().__init__(*args, worker_init_fn=_ignore_in_worker, **kwargs)
 
     def __iter__(self) -> tp.Any:
+        if self.num_workers and self._iterator is None and 0 <= shared_memory_left() < LEAST * self.num_workers:
+            raise no_shared_memory(self.num_workers)
         # A worker inherits what is blocked. Without, a SIGTERM would end one that has not come to its own code yet.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
         try:
             return super().__iter__()
+        except OSError as error:
+            raise TrainingError(f"misc.num_workers={self.num_workers}: so many loader workers cannot be started "
+                                f"({error.strerror}); give a smaller number, or 0 for none") from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+
+
+def shared_memory_left() -> int:
+    """Bytes that can be shared between processes: none where nothing can be written there, -1 where it is not known."""
+    if not os.path.isdir(SHARED_MEMORY):
+        return -1
+    return shutil.disk_usage(SHARED_MEMORY).free if os.access(SHARED_MEMORY, os.W_OK) else 0
+
+
+def no_shared_memory(workers: tp.Optional[int] = None) -> TrainingError:
+    left = max(shared_memory_left(), 0) / 2 ** 20
+    return TrainingError(f"out of shared memory: {SHARED_MEMORY} has {left:.1f} MB left for the batches of "
+                         f"{'the' if workers is None else workers} loader workers; {ENLARGE}")
+
+
+def warn_of_little_shared_memory(needed: float, workers: int) -> None:
+    """One line in the log where batches of `needed` bytes in all, which `workers` have ready, do not fit."""
+    left = shared_memory_left()
+    if workers and 0 <= left < needed:
+        logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; where training runs out of "
+                       "it: %s", SHARED_MEMORY, left / 2 ** 20, workers, needed / 2 ** 20, ENLARGE)
+
+
+@contextlib.contextmanager
+def naming_shared_memory() -> tp.Iterator[None]:
+    """Inside the block, what torch raises where shared memory runs out, with the stacks of a worker, is a `TrainingError`. A
+    worker that is ended by that (SIGBUS) interrupts its rank anywhere, not only where it waits for batches."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "shared memory" in text or "DataLoader worker" in text and "Bus error" in text:
+            raise no_shared_memory() from error
+        raise
 
 
 def _ignore_in_worker(index: int) -> None:

@@ -23,7 +23,7 @@ from .checkpoints import Checkpoints
 from .curves import Curves
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
-from .interruption import Requests, Stopped, Watchdog
+from .interruption import Requests, Stopped, Watchdog, naming_shared_memory
 from .position import Position
 from .stages import Average, TrainStage, ValidStage, describe
 from .state import FORMAT, NOTES, StateRegistry, different_settings, read_checkpoint
@@ -214,7 +214,8 @@ class Solver:
             Stopped: where a signal asked for it; the state is saved then.
         """
         try:
-            self._run()
+            with naming_shared_memory():
+                self._run()
         except Stopped:
             raise
         except BaseException as error:

@@ -1,7 +1,6 @@
 """The forest plot: its numbers, its family on the axis, filled marks only where something may be claimed."""
 
 import os
-import resource
 import subprocess
 import sys
 
@@ -96,35 +95,32 @@ def test_long_names_do_not_leave_the_figure(pair):
 
 @pytest.fixture
 def typed(results, pair, tmp_path_factory):
-    """Runs the script as it is typed, from another folder, in a Python without torch; and the CPU seconds that took."""
+    """Runs the script as it is typed, from another folder, in a Python without torch."""
     schema.save(pair[1], results / "runs" / "other" / "evaluation.json")
     refused = tmp_path_factory.mktemp("refused")
     for name in ("torch", "torchaudio", "museval", "pandas", "dora", "hydra"):
         (refused / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
 
     def call(*arguments):
-        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, str(REPOSITORY / "graphing_scripts" / "plot_comparison.py"), *arguments],
                               cwd=refused, capture_output=True, text=True,
                               env={**os.environ, "PYTHONPATH": str(refused), "OMP_NUM_THREADS": "1"})
-        end = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return done, end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
+        return done
     return call
 
 
-def test_the_script_draws_in_three_seconds_and_without_torch(results, typed):
-    done, seconds = typed("other", "759c9a58", "--results", str(results), "--family", "sdr_median_of_medians")
+def test_the_script_draws_without_torch(results, typed):
+    done = typed("other", "759c9a58", "--results", str(results), "--family", "sdr_median_of_medians")
     assert done.returncode == 0, done.stderr
     folder = results / "figures" / "other+759c9a58"
     assert sorted(path.name for path in folder.iterdir()) == ["differences_sdr_median_of_medians.png",
                                                               "differences_sdr_median_of_medians.svg"]
     assert f"759c9a58 minus other; {SDR_MEDIAN_OF_MEDIANS.label}" in done.stdout
     assert "signed-rank p < 0.001: better" in done.stdout
-    assert seconds < 3
 
 
 def test_the_first_family_that_all_have_is_the_default_and_seeds_are_told(results, typed):
-    done, _ = typed("759c9a58", "other", "--seeds", "other", "--results", str(results), "--resamples", "500")
+    done = typed("759c9a58", "other", "--seeds", "other", "--results", str(results), "--resamples", "500")
     assert done.returncode == 0, done.stderr
     assert NSDR_MEAN.label in done.stdout and "2 seeds of one recipe lie within" in done.stdout
 
@@ -135,12 +131,12 @@ def test_the_first_family_that_all_have_is_the_default_and_seeds_are_told(result
 def test_what_cannot_be_compared_is_one_line(results, typed, arguments, says):
     toy = results / "runs" / "1a2b3c4d" / "evaluation.json"
     toy.write_text(toy.read_text().replace("Song ", "Tune "))
-    done, _ = typed(*arguments, "--results", str(results))
+    done = typed(*arguments, "--results", str(results))
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert says in done.stderr
 
 
 def test_help_shows_an_example(typed):
-    done, _ = typed("--help")
+    done = typed("--help")
     assert done.returncode == 0 and "python graphing_scripts/plot_comparison.py 4c3a4313" in done.stdout
     assert "--family" in done.stdout and plot_comparison.__doc__.splitlines()[0] in done.stdout

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -131,40 +130,36 @@ def test_studies_are_found_by_name_folder_and_file_and_the_newest_without(study,
 
 @pytest.fixture
 def typed(tmp_path):
-    """Runs the script as it is typed, from another folder, in a Python without torch; and the CPU seconds that took."""
+    """Runs the script as it is typed, from another folder, in a Python without torch."""
     refused = tmp_path / "refused"
     refused.mkdir()
     for name in ("torch", "torchaudio", "pandas", "dora", "hydra"):
         (refused / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
 
     def call(*arguments):
-        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=refused, capture_output=True,
                               text=True, env={**os.environ, "PYTHONPATH": str(refused), "OMP_NUM_THREADS": "1"})
-        end = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return done, end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
+        return done
     return call
 
 
-def test_the_script_draws_in_three_seconds_without_torch(typed, study, tmp_path):
+def test_the_script_draws_without_torch(typed, study, tmp_path):
     schema.save(study, tmp_path / "quality" / "toy" / "study.json")
-    done, seconds = typed("toy", "--results", tmp_path)
+    done = typed("toy", "--results", tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "quality" / "toy"
     assert sorted(path.name for path in folder.iterdir()) == [*FIGURES, "study.json"]
     assert sorted(done.stdout.splitlines()) == [str(folder / name) for name in FIGURES]
-    busy = 2. if os.getloadavg()[0] > (os.cpu_count() or 1) else 1.    # processes that share a core slow each other
-    assert seconds < 3 * busy
     first = {name: (folder / name).read_bytes() for name in FIGURES}
     assert first["scatter.png"].startswith(b"\x89PNG") and b"<svg" in first["scatter.svg"]
-    again, _ = typed(folder, "--out", tmp_path / "again")
+    again = typed(folder, "--out", tmp_path / "again")
     assert again.returncode == 0
     assert first == {name: (tmp_path / "again" / name).read_bytes() for name in FIGURES}
 
 
 def test_help_shows_an_example_and_errors_are_one_line(typed, tmp_path):
-    shown, _ = typed("--help")
+    shown = typed("--help")
     assert shown.returncode == 0 and "python graphing_scripts/plot_heuristics.py 4c3a4313" in shown.stdout
-    failed, _ = typed("toy", "--results", tmp_path)
+    failed = typed("toy", "--results", tmp_path)
     assert failed.returncode == 1 and failed.stdout == ""
     assert failed.stderr.startswith("error: no study toy") and failed.stderr.count("\n") == 1

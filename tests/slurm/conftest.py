@@ -133,7 +133,8 @@ def private_cluster(**settings):
         require_program(program)
     folder = tempfile.mkdtemp(prefix="slurm-tests-", dir="/tmp")   # sockets need a short path
     environment = {**os.environ, "DEMUCS_SLURM_DIR": folder, "DEMUCS_SLURM_CPUS": "96",
-                   "DEMUCS_SLURM_KILL_WAIT": "30", **settings}     # Slurm's own default
+                   "DEMUCS_SLURM_KILL_WAIT": "30",                 # Slurm's own default
+                   "DEMUCS_SLURM_OWNER": str(os.getpid()), **settings}
     command = [str(REPOSITORY / "slurm_scripts" / "local_cluster.sh")]
     subprocess.run(command + ["start"], env=environment, check=True, timeout=60)
     try:

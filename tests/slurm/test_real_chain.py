@@ -57,7 +57,8 @@ def finish(checkout, job):
         state = re.search(r" JobState=(\S+)", text)[1]
         if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
             break
-        assert time.monotonic() < deadline, text
+        if time.monotonic() > deadline:
+            pytest.fail(text)
         time.sleep(0.3)
     (log,) = (checkout.root / "slurm_out").glob(f"*-{job}.out")
     assert state == "COMPLETED", log.read_text()
@@ -131,13 +132,12 @@ def test_a_hung_rank_is_ended_with_the_stacks_of_all_and_the_job_goes_on(real, t
     def until(condition):
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, log()
+            if time.monotonic() > deadline:
+                pytest.fail(log())
             time.sleep(0.05)
     until(lambda: list((real.root / "outputs" / "xps").glob("*/checkpoint.th")))
     hang.touch()
-    begin = time.monotonic()
     until(lambda: "srun: error" in log())
-    assert time.monotonic() - begin < 9 + 10
     hang.unlink()
     text = finish(real, job)
     hung = text[text.index("Timeout (0:00:09)!"):text.index("Back into the queue")]

@@ -21,7 +21,8 @@ def submit(*arguments):
 def until(condition):
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            pytest.fail("waited in vain")
         time.sleep(0.2)
 
 
@@ -48,5 +49,4 @@ def test_jobs_of_a_private_slurm(cluster, tmp_path, monkeypatch):
     finally:
         subprocess.run(["scancel", running, waiting], timeout=30)
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none.conf"))
-    begin = time.monotonic()
-    assert slurm.queue() is None and "missing here" in slurm.notes[0] and time.monotonic() - begin < 21
+    assert slurm.queue() is None and "missing here" in slurm.notes[0]

@@ -261,17 +261,11 @@ def test_choice_and_order(outputs, monkeypatch, capsys):
     assert "none of 4 experiments" in capsys.readouterr().out
 
 
-def test_no_torch_and_at_once(outputs):
-    """Fifty runs in half a second, as the best of three tries on a busy machine."""
+def test_no_torch_for_a_table_of_many_runs(outputs):
     for number in range(50):
         write_run(outputs, f"cafe{number:04d}", "done", log="last words" * 20, hours=[1] * 20)
-    tries = []
-    for _ in range(3):
-        begin = time.monotonic()
-        done = call(outputs, path=str(outputs))
-        tries.append(time.monotonic() - begin)
-        assert done.returncode == 0 and done.stdout.count("cafe") == 50, done.stderr
-    assert min(tries) < 0.5
+    done = call(outputs, path=str(outputs))
+    assert done.returncode == 0 and done.stdout.count("cafe") == 50, done.stderr
     code = "import sys, tools.runs; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, timeout=60).returncode == 0
 
@@ -354,8 +348,7 @@ def test_slurm_that_does_not_answer(tmp_path, monkeypatch):
     path = commands(tmp_path / "bin", squeue="exec sleep 60")
     monkeypatch.setenv("PATH", path)
     slurm = jobs.Slurm(patience=0.3)
-    begin = time.monotonic()
-    assert slurm.queue() is None and slurm.past(["7"]) == {} and time.monotonic() - begin < 10
+    assert slurm.queue() is None and slurm.past(["7"]) == {}
     assert "squeue did not answer within 0.3 s" in slurm.notes[0]
     path = commands(tmp_path / "broken", squeue="echo a >&2; echo 'squeue: error: no controller' >&2; exit 1")
     monkeypatch.setenv("PATH", path)

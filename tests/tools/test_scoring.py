@@ -196,8 +196,8 @@ def test_shards_and_collecting(workplace, monkeypatch, capsys, caplog):
     assert call(monkeypatch, "--collect") == 1
     assert "not complete" in capsys.readouterr().err
     assert not (workplace / "demucs_results/examples").exists()      # of the first track, which is another shard's
-    for key, value in (("SLURM_ARRAY_TASK_ID", "4"), ("SLURM_ARRAY_TASK_MIN", "4"), ("SLURM_ARRAY_TASK_MAX", "5"),
-                       ("SLURM_ARRAY_TASK_COUNT", "2")):
+    for key, value in (("DEMUCS_SHARED_SCORING", "job"), ("SLURM_ARRAY_TASK_ID", "4"), ("SLURM_ARRAY_TASK_MIN", "4"),
+                       ("SLURM_ARRAY_TASK_MAX", "5"), ("SLURM_ARRAY_TASK_COUNT", "2")):
         monkeypatch.setenv(key, value)
     assert call(monkeypatch, "--no-sdr", "--examples", "1") == 0
     assert [track.scores for track in evaluation().tracks] == [track.scores for track in whole.tracks]
@@ -209,14 +209,37 @@ def test_shards_and_collecting(workplace, monkeypatch, capsys, caplog):
     assert (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text() == text
 
 
+def test_in_the_jobs_of_others_all_songs_are_scored(workplace, monkeypatch, caplog):
+    """An array that somebody made for other reasons, and what an earlier launcher has left behind."""
+    for key, value in (("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_MIN", "0"), ("SLURM_ARRAY_TASK_MAX", "7"),
+                       ("SLURM_ARRAY_TASK_COUNT", "8"), ("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(key, value)
+    with caplog.at_level(logging.INFO):
+        assert call(monkeypatch, "--examples", "0", "--no-sdr") == 0
+    assert "Task 1 of this Slurm array scores all songs; with --shard I/N it scores a part" in caplog.text
+    assert "part " not in caplog.text and len(evaluation().tracks) == 2
+
+
+def test_numbers_in_the_environment_that_are_none(workplace, monkeypatch, capsys):
+    monkeypatch.setenv("DEMUCS_SHARED_SCORING", "here")
+    for rank, world_size, says in (("x", "2", "RANK=x in the environment is no number"), ("1", "-1", "WORLD_SIZE=-1"),
+                                   ("3", "2", "RANK=3 of WORLD_SIZE=2"), ("0", "0", "RANK=0 of WORLD_SIZE=0")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", world_size)
+        capsys.readouterr()
+        assert call(monkeypatch, "--examples", "0", "--no-sdr") == 1
+        text = capsys.readouterr().err
+        assert says in text and "--shard I/N" in text and "unexpected" not in text
+
+
 def test_collecting_nothing(workplace, monkeypatch, capsys):
     assert call(monkeypatch, "--collect") == 1
     assert "contains no scores of tracks" in capsys.readouterr().err
 
 
 def test_where_a_process_stands():
-    def place(**environment):
-        return scoring.shard_of({key: str(value) for key, value in environment.items()})
+    def place(shared="job", **environment):
+        return scoring.shard_of({"DEMUCS_SHARED_SCORING": shared, **{key: str(value) for key, value in environment.items()}})
 
     def array(task, first, last, count, **more):
         return place(SLURM_ARRAY_TASK_ID=task, SLURM_ARRAY_TASK_MIN=first, SLURM_ARRAY_TASK_MAX=last,
@@ -229,6 +252,7 @@ def test_where_a_process_stands():
     for task, first, last, count in ((3, 1, 7, 3), (1, 0, 2, 2)):      # --array=1,3,7; no such task
         with pytest.raises(ConfigError, match=f"not evenly spaced.*--array=0-{count - 1}"):
             array(task, first, last, count)
+    assert array(3, 0, 7, 8, shared="here", RANK=1, WORLD_SIZE=2) == (1, 2) and array(3, 0, 7, 8, shared="") == (0, 1)
     assert scoring.device_of("cpu", {"LOCAL_RANK": "3"}) == torch.device("cpu")
 
 

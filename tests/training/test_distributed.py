@@ -10,6 +10,10 @@ import pytest
 from conftest import REPOSITORY
 from training.conftest import TINY
 
+from demucs import train as entry
+from demucs.errors import ConfigError
+from demucs.training.distributed import check_launch, join_group
+
 SCRIPT = """
 import os
 import sys
@@ -125,3 +129,47 @@ def test_what_fails_on_the_first_process_fails_on_all(songs, tmp_path):
     (songs / "train" / "Song 1" / "bass.wav").write_bytes(b"RIFF")
     with pytest.raises(AssertionError, match="bass.wav"):
         start(songs, tmp_path / "two", 2)
+
+
+@pytest.mark.parametrize("environment, says", [
+    (dict(WORLD_SIZE="2"), "WORLD_SIZE=2, but RANK, MASTER_ADDR is not set"),
+    (dict(WORLD_SIZE="2", SLURM_JOB_NODELIST="n1"), "WORLD_SIZE=2, but RANK is not set"),
+    (dict(WORLD_SIZE="2", RANK="0"), "WORLD_SIZE=2, but MASTER_ADDR is not set"),
+    (dict(RANK="1"), "RANK=1, but WORLD_SIZE is not set"),
+    (dict(RANK="2", WORLD_SIZE="2", MASTER_ADDR="n1"), "RANK=2 and WORLD_SIZE=2"),
+    (dict(WORLD_SIZE="0"), "RANK=0 and WORLD_SIZE=0"),
+    (dict(WORLD_SIZE="two"), "WORLD_SIZE='two' in the environment is no number"),
+    (dict(WORLD_SIZE=""), "WORLD_SIZE='' in the environment is no number"),
+    (dict(WORLD_SIZE="2", RANK="-1"), "RANK='-1'"), (dict(LOCAL_RANK="x"), "LOCAL_RANK='x'"),
+    (dict(WORLD_SIZE="2", RANK="0", MASTER_ADDR="n1", MASTER_PORT="http"), "MASTER_PORT='http'")])
+def test_what_another_launcher_left_is_told_before_dora_sees_it(environment, says, monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(entry, "RANK_ALONE", None)
+    monkeypatch.setattr(sys, "argv", ["train", "misc.show=true"])
+    with pytest.raises(SystemExit) as refused:
+        entry.main()
+    message = str(refused.value)
+    assert message.startswith("error: ") and says in message and "\n" not in message
+    assert message.endswith("unset what an earlier launcher has left, or start through the batch scripts or `dora run -d`")
+    with pytest.raises(ConfigError, match="earlier launcher"):
+        join_group()
+
+
+def test_a_rank_that_dora_has_completed(monkeypatch):
+    """It makes a group of one of it, where all GPUs were meant."""
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(entry, "RANK_ALONE", "3")
+    monkeypatch.setattr(sys, "argv", ["train", "misc.show=true"])
+    with pytest.raises(SystemExit, match="error: RANK=3, but WORLD_SIZE is not set"):
+        entry.main()
+
+
+def test_a_launch_that_is_complete():
+    check_launch({})
+    check_launch(dict(WORLD_SIZE="1", RANK="0", LOCAL_RANK="0"))
+    check_launch(dict(WORLD_SIZE="2", RANK="1", MASTER_ADDR="n1"))         # Dora finds a port
+    check_launch(dict(WORLD_SIZE="2", RANK="1", SLURM_JOB_NODELIST="n1"))

@@ -373,9 +373,8 @@ def test_a_process_that_hangs_prints_its_stacks_and_ends():
     code = ("import time; from demucs.training.interruption import Watchdog\n"
             "def stuck(): time.sleep(60)\n"
             "with Watchdog(0.5).watching(): stuck()")
-    begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "in stuck" in done.stderr and time.monotonic() - begin < 50
+    assert done.returncode != 0 and "in stuck" in done.stderr
     with Watchdog(None).watching():
         pass
 
