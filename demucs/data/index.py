@@ -26,7 +26,7 @@ import torch
 
 from .. import schema
 from ..dsp.convert import convert_channels
-from ..errors import AudioError, DatasetError, describe_os_error
+from ..errors import AudioError, DatasetError, ToolError, describe_os_error
 from . import audio
 from .faults import NAMED, FaultyTracks, broken_link, unreadable
 
@@ -202,6 +202,8 @@ def _measure(folder: Path, sources: tp.Sequence[str], normalize: bool, ext: str)
             info = audio.probe(path)
         except AudioError as error:
             raise DatasetError(f"track {folder.name}: {error}") from error
+        except ToolError as error:       # a damaged file may look like one for ffmpeg
+            raise DatasetError(f"track {folder.name}: {path}: {error}") from error
         except OSError as error:
             raise DatasetError(f"track {folder.name}: {unreadable(path, error)}") from error
         first = first or info
