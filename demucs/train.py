@@ -28,6 +28,7 @@ from .config import Config, nearest_key, read
 from .console import debugging, one_line
 from .data import build as data
 from .data.augment import Augment
+from .data.faults import together
 from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
@@ -36,6 +37,7 @@ from .errors import ConfigError, PackageError, SignatureError, TrainingError
 from .files import atomic
 from .grids import _published as published
 from .inference.bag import BagOfModels
+from .inference.evaluation.inspection import inspect
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
 from .models import zoo
@@ -207,14 +209,24 @@ def test_tracks(config: Config) -> tp.Sequence[Track]:
     """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
     They are looked for before training, so that a missing one costs no training."""
     d = config.dset
-    if config.test.nonhq:
-        return musdb_stem_tracks(config.test.nonhq, sources=d.sources)
-    if d.use_musdb and not data.replaces_musdb(d.wav, d.sources):
-        return track_folders(d.musdb, sources=d.sources)
-    if d.wav and (Path(d.wav) / "test").is_dir():
-        return track_folders(d.wav, sources=d.sources)
+    key, folder = data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq,
+                                    sources=d.sources)
+    if key == "test.nonhq":
+        return musdb_stem_tracks(folder, sources=d.sources)
+    if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
+        return track_folders(folder, sources=d.sources)
     logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
     return []
+
+
+def inspected_tracks(config: Config, group: Group) -> tp.Sequence[Track]:
+    """`test_tracks`, each of which was read to its end by the first rank, now or before. Raises FaultyTracks."""
+    def work() -> tp.Sequence[Track]:
+        tracks = test_tracks(config)
+        if group.is_first:
+            inspect(tracks, sources=config.dset.sources, cache_dir=config.dset.metadata)
+        return tracks
+    return group.first_then_all(work)
 
 
 def pretrained_model(config: Config) -> nn.Module:
@@ -249,8 +261,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                       shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
                       scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
                       batch_size=config.batch_size, world_size=group.world_size)
-    tracks = test_tracks(config)
-    train_loader, sampler, valid_loader, train_set = build_loaders(config, group)
+    tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
+    train_loader, sampler, valid_loader, train_set = loaders
     averages: tp.Dict[str, ModelEMA] = {}
     for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
         for index, decay in enumerate(decays):

@@ -85,6 +85,17 @@ def replaces_musdb(wav: tp.Union[str, Path, None], sources: tp.Sequence[str]) ->
     return bool(wav) and len(sources) > MAX_MUSDB_SOURCES
 
 
+def test_setting(*, musdb: tp.Optional[str], use_musdb: bool, wav: tp.Optional[str], nonhq: tp.Optional[str],
+                 sources: tp.Sequence[str]) -> tp.Tuple[str, str]:
+    """(key, value) of the setting that says where the test songs of a training are: those of MUSDB, compressed where
+    `nonhq` is set, or those beside the tracks that it is replaced by. The value is "" where no dataset is chosen."""
+    if nonhq:
+        return "test.nonhq", nonhq
+    if use_musdb and not replaces_musdb(wav, sources):
+        return "dset.musdb", musdb or ""
+    return "dset.wav", wav or ""
+
+
 def training_sets(*, musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.Union[str, Path, None] = None,
                   wav2: tp.Union[str, Path, None] = None, wav2_weight: tp.Optional[float] = None,
                   wav2_valid: bool = False, valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],

@@ -248,7 +248,7 @@ def _load_cache(path: Path) -> tp.Dict[str, tp.Any]:
     return {}
 
 
-def _save_cache(plain: tp.Mapping[str, tp.Any], path: Path) -> None:
+def save_cache(plain: tp.Mapping[str, tp.Any], path: Path) -> None:
     """A cache saves time only: where it cannot be written, the next start scans again."""
     try:
         schema.write_json(plain, path)
@@ -295,7 +295,7 @@ def scan(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normalize: boo
         entries.update(measured)
         faults += failed
     if missing or len(cached) != len(entries):
-        _save_cache({"version": CACHE_VERSION, "root": str(root), "sources": list(sources), "normalize": normalize,
+        save_cache({"version": CACHE_VERSION, "root": str(root), "sources": list(sources), "normalize": normalize,
                      "tracks": entries}, path)
     if faults:
         raise FaultyTracks(faults)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from training.conftest import TINY, write_track
 
 from demucs import schema
 from demucs.config import read
+from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
+from demucs.inference.evaluation import tracks
 from demucs.inference.packages import package
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
@@ -182,6 +185,38 @@ def test_dataset_is_refused_before_training(songs, tmp_path):
     (songs / "test" / "Test song" / "bass.wav").unlink()
     with pytest.raises(DatasetError, match=r"Test song.*bass\.wav"):
         solver_in(tmp_path / "x", settings(songs))
+
+
+def test_test_songs_are_looked_at_before_training(songs, tmp_path, monkeypatch):
+    """All that are faulty are named, with those to train on. A stem of one channel is no fault."""
+    for number in range(5):
+        write_track(songs / "test" / f"Song {number}", number)
+    bad = {number: songs / "test" / f"Song {number}" / "vocals.wav" for number in range(5)}
+    wav, rate = soundfile.read(bad[0])
+    soundfile.write(bad[0], wav[:, 0], rate, subtype="FLOAT")
+    soundfile.write(bad[1], wav[:-1], rate, subtype="FLOAT")
+    soundfile.write(bad[2], wav, 2 * rate, subtype="FLOAT")
+    wav[100] = np.nan
+    soundfile.write(bad[3], wav, rate, subtype="FLOAT")
+    bad[4].write_bytes(b"no sound")
+    (songs / "train" / "Song 1" / "drums.wav").write_bytes(b"")
+    with pytest.raises(FaultyTracks) as caught:
+        solver_in(tmp_path / "x", settings(songs))
+    told = str(caught.value)
+    assert len(caught.value.faults) == 5 and "Song 0" not in told
+    assert "vocals.wav has 2 x 15999 at 8000 Hz" in told and "vocals.wav has 2 x 16000 at 16000 Hz" in told
+    assert f"{bad[3]}: 1 samples are not finite" in told and str(bad[4]) in told and "train/Song 1/drums.wav" in told
+
+    for number in range(1, 5):
+        shutil.copy(songs / "test" / "Test song" / "vocals.wav", bad[number])
+    shutil.copy(songs / "train" / "Song 0" / "drums.wav", songs / "train" / "Song 1" / "drums.wav")
+    solver = solver_in(tmp_path / "x", settings(songs, "epochs=1"))
+    solver.run()
+    assert solver.history[0].test is not None
+    read = []
+    monkeypatch.setattr(tracks, "_read_file", lambda path: read.append(path))
+    solver_in(tmp_path / "x", settings(songs, "epochs=1"))
+    assert read == []        # they were read before
 
 
 def test_checkpoints_are_checked(songs, tmp_path):
