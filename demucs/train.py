@@ -41,6 +41,7 @@ from .inference.evaluation.inspection import inspect
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
 from .models import zoo
+from .schema import TestSet
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
@@ -205,12 +206,24 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     return train_loader, sampler, valid_loader, train_set
 
 
+def test_setting(config: Config) -> tp.Tuple[str, str]:
+    """(key, value) of the setting that says where the test songs are."""
+    d = config.dset
+    return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
+
+
+def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
+    """Where the test songs are, as it was set: a path that came from a variable is told by the name of the variable."""
+    key, value = test_setting(config)
+    section, name = key.split(".")
+    return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value))
+
+
 def test_tracks(config: Config) -> tp.Sequence[Track]:
     """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
     They are looked for before training, so that a missing one costs no training."""
     d = config.dset
-    key, folder = data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq,
-                                    sources=d.sources)
+    key, folder = test_setting(config)
     if key == "test.nonhq":
         return musdb_stem_tracks(folder, sources=d.sources)
     if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
@@ -241,7 +254,8 @@ def pretrained_model(config: Config) -> nn.Module:
 
 
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
-                 argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None) -> Solver:
+                 argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
+                 test_set: tp.Optional[TestSet] = None) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     # What can be refused is refused before anything is scanned.
     if config.misc.tensorboard:
@@ -285,7 +299,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
-                           continued_from=config.continue_from, delta=delta, quantisation=quantisation)
+                           continued_from=config.continue_from, delta=delta, quantisation=quantisation,
+                           test_set=test_set)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
@@ -347,7 +362,7 @@ def main(cfg: tp.Any) -> None:
                 logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
                 group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
                 solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
-                                      delta=dict(xp.delta or ()))
+                                      delta=dict(xp.delta or ()), test_set=recorded_test_set(cfg, config))
             try:
                 with ending_workers():
                     solver.run()

@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from training.conftest import TINY, write_track
 
-from demucs import schema
+from demucs import schema, train
 from demucs.config import read
 from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
@@ -306,3 +306,19 @@ def test_tracks_are_named_in_other_layouts(tmp_path):
     assert solver.train.track_name(0).startswith("Own train")
     solver.run()
     assert Path(tmp_path / "x" / "history.json").exists()
+
+
+@pytest.mark.parametrize("overrides, expected", [
+    ([], ("dset.musdb", "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}")), (["dset.musdb=songs"], ("dset.musdb", "songs")),
+    (["dset.wav=mine", "dset.use_musdb=false"], ("dset.wav", "mine")), (["dset.wav=mine"], (
+        "dset.musdb", "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}")),
+    (["dset.wav=mine", "dset.sources=[a,b,c,d,e]", "weights=[1,1,1,1,1]"], ("dset.wav", "mine")),
+    (["dset=sdx23_bleeding"], ("dset.wav", "${oc.env:DEMUCS_SDX23_BLEEDING,./datasets/moisesdb23_bleeding_v1.0}")),
+    (["test.nonhq=/compressed"], ("test.nonhq", "/compressed"))])
+def test_a_run_card_says_where_the_test_songs_are(overrides, expected, monkeypatch):
+    """As it was set, so that a variable has its value wherever the card is read."""
+    monkeypatch.setenv("DEMUCS_SDX23_BLEEDING", "/on/this/machine")
+    monkeypatch.setenv("DEMUCS_MUSDB", "/on/this/machine")
+    cfg = main.get_xp(overrides).cfg
+    found = train.recorded_test_set(cfg, read(OmegaConf.to_container(cfg, resolve=True)))
+    assert (found.key, found.folder) == expected
