@@ -174,16 +174,31 @@ def build_model(config: Config) -> nn.Module:
                      samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
 
 
+def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
+    """The arguments of `data.build.training_sets`."""
+    d = config.dset
+    return dict(
+        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
+        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
+        samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
+        train_valid=d.train_valid, cache_dir=d.metadata)
+
+
+def build_augment(config: Config, world_size: int) -> Augment:
+    """Augmentation of the batches. Raises ConfigError where a rank's part of them cannot be remixed."""
+    remix, scale = config.augment.remix, config.augment.scale
+    return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
+                   shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
+                   scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
+                   batch_size=config.batch_size, world_size=world_size)
+
+
 def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
     """Loaders of training and validation batches of this rank, and the training set for the names of its tracks."""
     d = config.dset
     if config.augment.repitch.proba:
         soundstretch.find()   # before an hour is spent on anything else
-    kwargs: tp.Dict[str, tp.Any] = dict(
-        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
-        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
-        samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
-        train_valid=d.train_valid, cache_dir=d.metadata)
+    kwargs = dataset_settings(config)
     train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
     repitch = config.augment.repitch
@@ -270,11 +285,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
                                 weight_decay=optim.weight_decay)
     quantisation = build_quantisation(model, config.quant, optimizer, seed=config.seed)
-    remix, scale = config.augment.remix, config.augment.scale
-    augment = Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
-                      shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
-                      scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
-                      batch_size=config.batch_size, world_size=group.world_size)
+    augment = build_augment(config, group.world_size)
     tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
     train_loader, sampler, valid_loader, train_set = loaders
     averages: tp.Dict[str, ModelEMA] = {}

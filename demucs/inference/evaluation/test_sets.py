@@ -105,8 +105,8 @@ def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
         return Place(folder if os.path.isdir(folder) else default)
     if not os.path.isdir(folder):
         variable = _VARIABLE.search(own.folder)
-        raise DatasetError(f"{name} was trained with {own.key}={own.folder}, and belongs to the test songs there, but "
-                           f"there is no folder {folder} here; name the one with test/TRACK/SOURCE.wav by --musdb"
+        raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder {folder} "
+                           f"here; name the one with test/TRACK/SOURCE.wav by --musdb"
                            + (f" or {variable[1]}" if variable else ""))
     if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
         return Place(default)
