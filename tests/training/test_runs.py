@@ -24,6 +24,7 @@ from demucs.inference.packages import package
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint
+from tools import precheck
 
 ALONE = Group(0, 1, torch.device("cpu"))
 
@@ -225,6 +226,7 @@ def test_checkpoints_are_checked(songs, tmp_path):
     solver.run()
     checkpoint = tmp_path / "x" / "checkpoint.th"
     saved = read_checkpoint(checkpoint)
+    assert precheck.checkpoint_bytes(config)[0] <= checkpoint.stat().st_size     # what the pipeline wants to have room for
     assert {"state", "optimizer", "history", "best_state", "args", "ema_batch_0", "random_states"} <= set(saved)
     with pytest.raises(PackageError, match="belongs to another experiment"):
         solver_in(tmp_path / "x", settings(songs, "epochs=1", "hdemucs.channels=8"))
