@@ -42,7 +42,8 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
         section("Scores", *(family_scores(sets, family, rows) for family in first), sums_of_sources(run, first),
                 gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
         section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
-        section("Training", training(chain)), section("Track by track", songs(run), *(folded(scored_on(each), songs(each)) for each in further)),
+        section("Training", training(chain)),
+        section("Track by track", songs(run), *(folded(scored_on(each), songs(each)) for each in further)),
         section("Quality without a reference", quality(study) if study is not None else ""),
         section("Aggregated in other ways", other_families(sets, others, rows), other_measures(run, FURTHER)),
         section("How it was made", made_by(chain), *map(evaluation_card, sets))])

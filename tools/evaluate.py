@@ -1,8 +1,8 @@
 """Score songs that were separated already, by whatever program: `python3 -m tools.evaluate separated/htdemucs`.
 
 The folder holds TRACK/SOURCE.wav (or flac, mp3), with the names, rate, channels and length of the test set's tracks.
-Writes demucs_results/runs/NAME/evaluation.json (evaluation_on_SET.json for a further test set) and prints the scores. Sources may be sums of the test set's, such as
-no_vocals. Models are scored by tools.test_pretrained.
+Writes demucs_results/runs/NAME/evaluation.json (evaluation_on_SET.json for a further test set) and prints the
+scores. Sources may be sums of the test set's, such as no_vocals. Models are scored by tools.test_pretrained.
 """
 
 import argparse

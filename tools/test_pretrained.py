@@ -1,8 +1,8 @@
 """Score a model or a bag of models on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
 
 A model that was trained here is scored on the test songs of its own data, unless --musdb or --nonhq names others.
-Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), collects run card, history and example separations of the run beside it,
-and prints the scores with the name of each way of averaging. Each track is written when it is done, so a call that was
+Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), collects run card,
+history and example separations of the run beside it, and prints the scores with the name of each way of averaging. Each track is written when it is done, so a call that was
 stopped goes on, and several (--shard 0/4 ... 3/4) share the work. Settings may also be given by their keys in the
 configuration of training, as `test.shifts=2` or `dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are
 separated already are scored by tools.evaluate.

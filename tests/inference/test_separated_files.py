@@ -154,6 +154,7 @@ def test_fingerprints_are_of_the_songs_whatever_is_scored(place):
 
 
 def test_the_order_of_sources_does_not_change_a_songs_fingerprint(place):
-    files = [track_folders(place / "data", sources=sources)[0].files for sources in (["drums", "vocals"], ["vocals", "bass"])]
+    files = [track_folders(place / "data", sources=sources)[0].files
+             for sources in (["drums", "vocals"], ["vocals", "bass"])]
     assert files[0] == files[1]
     assert [path.stem for path in files[0]] == ["mixture", "drums", "bass", "other", "vocals"]     # as in older records

@@ -319,7 +319,8 @@ def test_a_model_is_scored_on_the_test_songs_of_its_own_data(workplace, monkeypa
     monkeypatch.delenv("TEST_SONGS")
     assert run(monkeypatch, tool, *QUICK) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: the test songs of cafe0001 are those of dset.wav=") and "--musdb" in error and folder in error
+    assert error.startswith("error: the test songs of cafe0001 are those of dset.wav=")
+    assert "--musdb" in error and folder in error
     assert ("TEST_SONGS" in error) == ("TEST_SONGS" in folder)
     assert run(monkeypatch, tool, *QUICK, "--musdb", "songs") == 0
 
