@@ -1,7 +1,8 @@
 """Text table of scores per source: a run and every reference separator on the same tracks, and published numbers.
 
 A run that was scored on several test sets has a table for each. With --published the rows of
-demucs_results/published_baselines.csv stand in it, too, the comparable ones first, and a sentence says what the comparison shows. Numbers of another family never do: ask for that family.
+demucs_results/published_baselines.csv stand in it, too, the comparable ones first, and a sentence says
+what the comparison shows. Numbers of another family never do: ask for that family.
 """
 
 import dataclasses

@@ -16,7 +16,6 @@ from demucs.inference.evaluation import test_sets
 from demucs.inference.evaluation.tracks import song_set
 from demucs.schema import TestSet
 from demucs.train import build_augment, build_model, dataset_settings, test_setting, test_tracks
-
 from tools import scoring
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written
@@ -87,6 +86,6 @@ def require_space(config: Config, folder: Path) -> None:
     free = shutil.disk_usage(exists).free
     there = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
     if free + there < size * count:
-        raise TrainingError(f"{exists}: has {free / 1e9:.1f} GB of free space, and {count} checkpoints of {folder.name} take "
-                            f"{size * count / 1e9:.1f} GB at least; make room, or make "
+        raise TrainingError(f"{exists}: has {free / 1e9:.1f} GB of free space, and {count} checkpoints of {folder.name} "
+                            f"take {size * count / 1e9:.1f} GB at least; make room, or make "
                             f"{os.path.relpath(folder.parent.parent)} a link to where there is some")

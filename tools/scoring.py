@@ -42,8 +42,8 @@ class Shard(tp.NamedTuple):
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--musdb", type=Path,
-        help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that the "
-             f"model was trained on; without one $DEMUCS_MUSDB, here {default_musdb()})")
+        help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that "
+             f"the model was trained on; without one $DEMUCS_MUSDB, here {default_musdb()})")
     add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
     add("--dataset-name", help="what to call the test set in the records (default: found out)")
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")

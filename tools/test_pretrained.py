@@ -2,10 +2,10 @@
 
 A model that was trained here is scored on the test songs of its own data, unless --musdb or --nonhq names others.
 Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), collects run card,
-history and example separations of the run beside it, and prints the scores with the name of each way of averaging. Each track is written when it is done, so a call that was
-stopped goes on, and several (--shard 0/4 ... 3/4) share the work. Settings may also be given by their keys in the
-configuration of training, as `test.shifts=2` or `dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are
-separated already are scored by tools.evaluate.
+history and example separations of the run beside it, and prints the scores with the name of each way of averaging. Each
+track is written when it is done, so a call that was stopped goes on, and several (--shard 0/4 ... 3/4) share the work.
+Settings may also be given by their keys in the configuration of training, as `test.shifts=2` or
+`dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are separated already are scored by tools.evaluate.
 """
 
 import argparse
