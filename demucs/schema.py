@@ -25,7 +25,7 @@ from .files import atomic
 Metrics = tp.Dict[str, float]
 
 RUN_CARD_VERSION = 3
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 RELEASE_VERSION = 1
 HISTORY_VERSION = 1
 QUALITY_VERSION = 1
@@ -33,6 +33,7 @@ STATUS_VERSION = 1
 LEDGER_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
 UNDEFINED = "-"
+SEPARATED = "separated files"     # the model of an evaluation of these
 
 
 class SchemaError(DemucsError):
@@ -112,6 +113,14 @@ class LedgerLine:
 
 
 @dataclass(frozen=True)
+class TestSet:
+    """Where the test songs of a training are. `folder` is as it was set, so it may be relative or name an environment
+    variable: "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"."""
+    key: str                           # the setting: "dset.musdb", "dset.wav" or "test.nonhq"
+    folder: str
+
+
+@dataclass(frozen=True)
 class RunCard:
     """What a training run was: enough to repeat it and to judge what its numbers mean. `commit`, `versions` and `packages`
     are those of the newest session."""
@@ -136,6 +145,7 @@ class RunCard:
     continued_from: tp.Optional[str] = None
     delta: tp.Optional[tp.Dict[str, tp.Any]] = None           # difference from the base configuration; None: not known
     packages: tp.Dict[str, str] = field(default_factory=dict)     # all that were installed
+    test_set: tp.Optional[TestSet] = None                         # None: not known
     version: int = RUN_CARD_VERSION
 
 
@@ -215,7 +225,8 @@ class TrackScores:
     ill_conditioned: tp.Optional[bool] = None
     condition: tp.Optional[float] = None
     seconds_scoring: tp.Optional[float] = None     # part of `seconds`
-    fingerprint: str = ""              # of the audio files that were read, "" where it is not known
+    fingerprint: str = ""              # of the song's audio files, "" where it is not known
+    estimates: str = ""                # the same of the files that were scored, where these were separated before
 
 
 @dataclass(frozen=True)
@@ -329,7 +340,7 @@ class ReleaseCard:
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
                     ReleaseCard)
 # Versions that lack fields only, which have defaults.
-OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2), Evaluation: (1,)}
+OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2), Evaluation: (1, 2)}
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:
@@ -390,8 +401,11 @@ def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str
     try:
         if kind is RunCard:
             values["sessions"] = [Session(**item) for item in values["sessions"]]
+            values["test_set"] = TestSet(**values["test_set"]) if values.get("test_set") else None
         if kind is Evaluation:
             values["tracks"] = [TrackScores(**item) for item in values["tracks"]]
+            if plain["version"] < 3 and values["model"] == SEPARATED:     # then these fingerprints had the estimates in them
+                values["tracks"] = [dataclasses.replace(track, fingerprint="") for track in values["tracks"]]
         if kind is QualityScores:
             values["tracks"] = [QualityTrack(**item) for item in values["tracks"]]
         if kind is QualityStudy:

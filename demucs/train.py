@@ -29,6 +29,7 @@ from .config import Config, check_numbers, nearest_key, read
 from .console import INTERRUPTED, debugging, hook, one_line
 from .data import build as data
 from .data.augment import Augment
+from .data.faults import together
 from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
@@ -37,11 +38,13 @@ from .errors import ConfigError, PackageError, SignatureError, TrainingError, ex
 from .files import atomic
 from .grids import _published as published
 from .inference.bag import BagOfModels
+from .inference.evaluation.inspection import inspect
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
 from .inference.precision import use_tf32
 from .models import zoo
 from .ranges import RANK, from_environment
+from .schema import TestSet
 from .training.best import Selection
 from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
@@ -224,16 +227,31 @@ def build_model(config: Config) -> nn.Module:
                      samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
 
 
+def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
+    """The arguments of `data.build.training_sets`."""
+    d = config.dset
+    return dict(
+        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
+        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
+        samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
+        train_valid=d.train_valid, cache_dir=d.metadata)
+
+
+def build_augment(config: Config, world_size: int) -> Augment:
+    """Augmentation of the batches. Raises ConfigError where a rank's part of them cannot be remixed."""
+    remix, scale = config.augment.remix, config.augment.scale
+    return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
+                   shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
+                   scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
+                   batch_size=config.batch_size, world_size=world_size)
+
+
 def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
     """Loaders of training and validation batches of this rank, and the training set for the names of its tracks."""
     d = config.dset
     if config.augment.repitch.proba:
         soundstretch.find()   # before an hour is spent on anything else
-    kwargs: tp.Dict[str, tp.Any] = dict(
-        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
-        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
-        samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
-        train_valid=d.train_valid, cache_dir=d.metadata)
+    kwargs = dataset_settings(config)
     train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
     repitch = config.augment.repitch
@@ -259,18 +277,40 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     return train_loader, sampler, valid_loader, train_set
 
 
+def test_setting(config: Config) -> tp.Tuple[str, str]:
+    """(key, value) of the setting that says where the test songs are."""
+    d = config.dset
+    return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
+
+
+def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
+    """Where the test songs are, as it was set: a path that came from a variable is told by the name of the variable."""
+    key, value = test_setting(config)
+    section, name = key.split(".")
+    return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value))
+
+
 def test_tracks(config: Config) -> tp.Sequence[Track]:
     """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
     They are looked for before training, so that a missing one costs no training."""
     d = config.dset
-    if config.test.nonhq:
-        return musdb_stem_tracks(config.test.nonhq, sources=d.sources)
-    if d.use_musdb and not data.replaces_musdb(d.wav, d.sources):
-        return track_folders(d.musdb, sources=d.sources)
-    if d.wav and (Path(d.wav) / "test").is_dir():
-        return track_folders(d.wav, sources=d.sources)
+    key, folder = test_setting(config)
+    if key == "test.nonhq":
+        return musdb_stem_tracks(folder, sources=d.sources)
+    if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
+        return track_folders(folder, sources=d.sources)
     logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
     return []
+
+
+def inspected_tracks(config: Config, group: Group) -> tp.Sequence[Track]:
+    """`test_tracks`, each of which was read to its end by the first rank, now or before. Raises FaultyTracks."""
+    def work() -> tp.Sequence[Track]:
+        tracks = test_tracks(config)
+        if group.is_first:
+            inspect(tracks, sources=config.dset.sources, cache_dir=config.dset.metadata)
+        return tracks
+    return group.first_then_all(work)
 
 
 def pretrained_model(config: Config) -> nn.Module:
@@ -285,7 +325,8 @@ def pretrained_model(config: Config) -> nn.Module:
 
 
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
-                 argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None) -> Solver:
+                 argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
+                 test_set: tp.Optional[TestSet] = None) -> Solver:
     """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
     # What can be refused is refused before anything is scanned.
     if config.misc.tensorboard:
@@ -302,13 +343,9 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
                                 weight_decay=optim.weight_decay)
     quantisation = build_quantisation(model, config.quant, optimizer, seed=config.seed)
-    remix, scale = config.augment.remix, config.augment.scale
-    augment = Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
-                      shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
-                      scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
-                      batch_size=config.batch_size, world_size=group.world_size)
-    tracks = test_tracks(config)
-    train_loader, sampler, valid_loader, train_set = build_loaders(config, group)
+    augment = build_augment(config, group.world_size)
+    tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
+    train_loader, sampler, valid_loader, train_set = loaders
     averages: tp.Dict[str, ModelEMA] = {}
     for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
         for index, decay in enumerate(decays):
@@ -332,7 +369,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                            epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
                            train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
                            continued_from=config.continue_from, delta=delta, quantisation=quantisation,
-                           tf32=config.misc.tf32)
+                           tf32=config.misc.tf32, test_set=test_set)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
                     averages=averages, epoch_averages=per_epoch, selection=Selection(config.test.metric),
                     always_newest=config.dset.train_valid, svd=config.svd, group=group, folder=folder,
@@ -408,7 +445,7 @@ def main(cfg: tp.Any) -> None:
                 logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
                 group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
                 solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
-                                      delta=dict(xp.delta or ()))
+                                      delta=dict(xp.delta or ()), test_set=recorded_test_set(cfg, config))
             try:
                 with ending_workers():
                     solver.run()

@@ -31,6 +31,7 @@ def run_card(card: tp.Optional[RunCard], argv: tp.Sequence[str], name: str) -> s
         ("parameters", f"{card.parameters:,}"), ("seed", str(card.seed)),
         ("sources", ", ".join(card.sources)), ("audio", f"{card.samplerate} Hz, {card.audio_channels} channels"),
         ("songs", f"{card.train_tracks} for training, {card.valid_tracks} for validation"),
+        ("test songs", f"{card.test_set.key}={card.test_set.folder}" if card.test_set else ""),
         ("epochs", f"{card.epochs_done} of {card.epochs}"), ("batch size", str(card.batch_size)),
         ("continued from", card.continued_from or ""), ("commit", card.commit), ("machines", _machines(card.sessions)),
         ("spent", _spent(card.sessions)), ("versions", _pairs(card.versions, " ")),

@@ -5,6 +5,7 @@ module first makes `demucs.schema` and the metrics that need no torch importable
 """
 
 import argparse
+import re
 import sys
 import typing as tp
 from pathlib import Path
@@ -52,6 +53,11 @@ def add_origin_options(made: argparse.ArgumentParser) -> None:
 def together(names: tp.Iterable[str]) -> str:
     """Name of the folder for figures of several runs."""
     return "+".join(names)[:120]
+
+
+def file_name(text: str) -> str:
+    """A name as a part of the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-")[:100]
 
 
 def print_notes(notes: tp.Iterable[str]) -> None:

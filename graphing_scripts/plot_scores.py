@@ -10,7 +10,7 @@ import typing as tp
 import baselines
 import common
 from bars import ablation_bars, groups_of, score_bars
-from readers import Run, find_runs
+from readers import Run, find_runs, on_all_sets
 from style import LIGHT, save, themed
 from tracks import metrics_of, paired_scatter, track_spread
 
@@ -24,11 +24,13 @@ def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[basel
     """What there is to draw of one run, by file name. Call within `themed(LIGHT)`."""
     families = list(families)
     title = f"Scores of {run.name}"
-    drawn = {f"scores_{family.key}": score_bars(groups_of([run], family, table), run.sources, title, LIGHT)
+    drawn = {f"scores_{family.key}": score_bars(groups_of(run.on_each_set, family, table), run.sources, title, LIGHT)
              for family in families}
     wanted = {family.metric for family in families}
-    drawn.update({f"tracks_{metric.lower()}": track_spread(run, metric, LIGHT) for metric in metrics_of(run.evaluation)
-                  if metric in wanted})
+    for number, each in enumerate(run.on_each_set):
+        behind = f"_on_{common.file_name(each.evaluation.dataset)}" if number and each.evaluation else ""
+        drawn.update({f"tracks_{metric.lower()}{behind}": track_spread(each, metric, LIGHT)
+                      for metric in metrics_of(each.evaluation) if metric in wanted})
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -40,7 +42,7 @@ def figures_together(runs: tp.Sequence[Run], families: tp.Iterable[Family],
     notes: tp.List[str] = []
     base, *others = [run for run in runs if run.evaluation is not None] or [None]
     for family in families:
-        drawn[f"scores_{family.key}"] = score_bars(groups_of(runs, family, table), runs[0].sources,
+        drawn[f"scores_{family.key}"] = score_bars(groups_of(on_all_sets(runs), family, table), runs[0].sources,
                                                    f"Scores of {len(runs)} runs", LIGHT)
         changes = []
         for other in others if base is not None and not family.pooled else []:

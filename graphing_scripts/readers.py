@@ -6,6 +6,7 @@ A run lies in `demucs_results/runs/SIGNATURE/`:
     history.json                one entry per epoch
     evaluation.json             scores of the model on every test track
     evaluation_NAME.json        scores of a reference separator on the same tracks: silence, mixture, average_filter
+    evaluation_on_SET.json      scores of the model on a further test set, and evaluation_on_SET_NAME.json
 
 Each of them may be missing. A run that has no folder there is looked for among the experiments,
 `outputs/xps/SIGNATURE/`. Any other folder is read file by file: histories, evaluations, logs and printed results whose
@@ -51,7 +52,8 @@ class Printed:
 @dataclass
 class Run:
     """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
-    `evaluation`; those that are not on the same tracks stay out and `notes` says so. `printed` has the latest first.
+    `evaluation`; those that are not on the same tracks stay out and `notes` says so. `further` are evaluations of the model
+    on further test sets, each with its references. `printed` has the latest first.
     `first_epoch` is 1 unless a log
     counts on from the run before. `arguments` are the overrides that Dora kept, where there is no card."""
     name: str
@@ -59,6 +61,7 @@ class Run:
     history: tp.List[EpochRecord] = field(default_factory=list)
     evaluation: tp.Optional[Evaluation] = None
     references: tp.Dict[str, Evaluation] = field(default_factory=dict)
+    further: tp.List[tp.Tuple[Evaluation, tp.Dict[str, Evaluation]]] = field(default_factory=list)
     notes: tp.List[str] = field(default_factory=list)
     printed: tp.List[Printed] = field(default_factory=list)
     first_epoch: int = 1
@@ -77,6 +80,12 @@ class Run:
         numbers = [*(record.valid for record in self.history[:1]), *(item.numbers for item in self.printed)]
         keys = (key for item in numbers for key in item if re.match(r"nsdr_(?!med($|_))", key))
         return in_order(key[len("nsdr_"):] for key in dict.fromkeys(keys))
+
+    @property
+    def on_each_set(self) -> tp.List["Run"]:
+        """The run as it was scored on each of its test sets, the first of which is this."""
+        return [self, *(dataclasses.replace(self, evaluation=evaluation, references=references, further=[], printed=[],
+                                            notes=[]) for evaluation, references in self.further)]
 
     @property
     def argv(self) -> tp.List[str]:
@@ -99,6 +108,12 @@ class Run:
         times = [self.evaluation.created] if self.evaluation is not None else []
         times += [session.ended for session in self.card.sessions] if self.card is not None else []
         return max(times, default="")
+
+
+def on_all_sets(runs: tp.Sequence[Run]) -> tp.List[Run]:
+    """`runs` as they were scored on their first test sets, then on further ones; what is of one set stands together."""
+    further = [each for run in runs for each in run.on_each_set[1:]]
+    return [*runs, *sorted(further, key=lambda run: run.evaluation.dataset if run.evaluation else "")]
 
 
 def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
@@ -192,8 +207,7 @@ def read_records(folder: Path) -> Run:
         found.history = schema.load_history(folder / "history.json")
     if (folder / "evaluation.json").exists():
         found.evaluation = schema.load(Evaluation, folder / "evaluation.json")
-        for path in sorted(folder.glob("evaluation_*.json")):
-            _add_reference(found, path)
+        _add_others(found, sorted(folder.glob("evaluation_*.json")))
     return found
 
 
@@ -286,21 +300,32 @@ def _join(run: Run, part: Run) -> bool:
         run.history, run.first_epoch, run.logged = part.history, part.first_epoch, part.logged
     run.card, run.evaluation = run.card or part.card, run.evaluation or part.evaluation
     run.references.update(part.references)
+    run.further = run.further or part.further
     run.arguments = run.arguments or part.arguments
     run.printed = sorted([*run.printed, *part.printed], key=lambda item: -(item.epochs or 0))
     run.notes += part.notes
     return True
 
 
-def _add_reference(found: Run, path: Path) -> None:
-    """Add an evaluation of a reference separator if it can stand beside the model's."""
+def _add_others(found: Run, paths: tp.Sequence[Path]) -> None:
+    """Add evaluations of the model on further test sets, and those of reference separators that can stand beside one of
+    the model's."""
     assert found.evaluation is not None
-    other = schema.load(Evaluation, path)
-    name = path.stem[len("evaluation_"):]
-    same = ([track.name for track in other.tracks] == [track.name for track in found.evaluation.tracks]
-            and other.dataset == found.evaluation.dataset and other.sources == found.evaluation.sources)
-    if same:
-        found.references[name] = other
-    else:
-        found.notes.append(f"{path.name} is left out: it was made on other tracks ({other.dataset}, "
-                           f"{len(other.tracks)} tracks); evaluate that separator again")
+    records = {path: schema.load(Evaluation, path) for path in paths}
+    own = [record for record in records.values() if record.name == found.evaluation.name]
+    found.further = [(record, {}) for record in own]
+    for path, other in records.items():
+        if other in own:
+            continue
+        beside = [references for record, references in [(found.evaluation, found.references), *found.further]
+                  if _same_tracks(record, other)]
+        if beside:
+            beside[0][other.name] = other
+        else:
+            found.notes.append(f"{path.name} is left out: it was made on other tracks ({other.dataset}, "
+                               f"{len(other.tracks)} tracks); evaluate that separator again")
+
+
+def _same_tracks(first: Evaluation, second: Evaluation) -> bool:
+    return (first.dataset, first.sources, [track.name for track in first.tracks]) == (
+        second.dataset, second.sources, [track.name for track in second.tracks])

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import baselines
 import common
+from bars import scored_on
 from cards import evaluation_card, made_by
 from chains import Chain, find_chains
 from page import contents, escape, folded, notes, page, paragraph, section
+from readers import on_all_sets
 from sections import (family_scores, first_families, gaps, listening, other_families, other_measures, quality, songs,
                       sums_of_sources, summary, training)
 
@@ -32,6 +34,7 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
     """The page about one training. `examples` is the folder of its example separations and `study` the file of a study
     of quality without references; neither need exist."""
     run, rows = chain.last, baselines.load()
+    sets, further = run.on_each_set, run.on_each_set[1:]
     first = first_families([run])
     others = [family for family in FURTHER if family not in first]
     told, note = summary(chain, rows)
@@ -40,13 +43,14 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
                     notes([note] if note else []),
                     *(paragraph(text, "quiet") for part in chain.parts for text in part.run.notes)])
     body = "".join([
-        section("Scores", *(family_scores([run], family, rows) for family in first), sums_of_sources(run, first),
+        section("Scores", *(family_scores(sets, family, rows) for family in first), sums_of_sources(run, first),
                 gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
         section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
-        section("Training", training(chain)), section("Track by track", songs(run)),
+        section("Training", training(chain)),
+        section("Track by track", songs(run), *(folded(scored_on(each), songs(each)) for each in further)),
         section("Quality without a reference", quality(study) if study is not None else ""),
-        section("Aggregated in other ways", other_families([run], others, rows), other_measures(run, FURTHER)),
-        section("How it was made", made_by(chain), evaluation_card(run))])
+        section("Aggregated in other ways", other_families(sets, others, rows), other_measures(run, FURTHER)),
+        section("How it was made", made_by(chain), *map(evaluation_card, sets))])
     return page(f"Report on {run.name}", head + contents(body) + body + FOOTER)
 
 
@@ -69,14 +73,14 @@ def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, s
     shown = [pairs.pop(family.key) for family in first if family.key in pairs]
     body = "".join([
         section("Differences", *shown, folded("In other families", *pairs.values())),
-        section("Scores", *(family_scores(runs, family, rows) for family in first),
-                other_families(runs, others, rows)),
+        section("Scores", *(family_scores(on_all_sets(runs), family, rows) for family in first),
+                other_families(on_all_sets(runs), others, rows)),
         section("Listen", listening(examples, runs[0].sources, seconds=seconds, tracks=tracks)),
         section("Training", compared.curves_together(chains),
                 *(folded(f"Training of {chain.name}", training(chain)) for chain in chains)),
         section("Track by track", compared.songs_together(runs, paired)),
         section("How they were made", compared.settings_that_differ(runs),
-                *(folded(chain.name, made_by(chain), evaluation_card(chain.last)) for chain in chains))])
+                *(folded(chain.name, made_by(chain), *map(evaluation_card, chain.last.on_each_set)) for chain in chains))])
     return page(f"Comparison of {heading}", head + contents(body) + body + FOOTER)
 
 

@@ -1,7 +1,8 @@
 """Text table of scores per source: a run and every reference separator on the same tracks, and published numbers.
 
-With --published the rows of demucs_results/published_baselines.csv stand in it, too, the comparable ones first, and a
-sentence says what the comparison shows. Numbers of another family never do: ask for that family.
+A run that was scored on several test sets has a table for each. With --published the rows of
+demucs_results/published_baselines.csv stand in it, too, the comparable ones first, and a sentence says
+what the comparison shows. Numbers of another family never do: ask for that family.
 """
 
 import dataclasses
@@ -95,6 +96,7 @@ def main() -> None:
                 own = dataclasses.replace(own, test_set=arguments.scored_on, tracks=own.tracks or baselines.TEST_TRACKS)
             selection = baselines.choose(baselines.load(), own)
         tables.append(score_table(run, family, selection))
+        tables += [score_table(each, family) for each in run.on_each_set[1:] if measured(each, family)]
     print("\n\n".join(tables))
 
 

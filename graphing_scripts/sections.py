@@ -4,7 +4,7 @@ import typing as tp
 from pathlib import Path
 
 import baselines
-from bars import choose, groups_of, of_published_sources, score_bars, subject_of
+from bars import choose, groups_of, of_published_sources, score_bars, scored_on, subject_of
 from chains import Chain
 from comparability import family_in_words, statement
 from curves import best_note, tested_curves, training_curves
@@ -50,6 +50,7 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
         numbers = [f"{number(rows[family.key][0].values[ALL])} dB {family_in_words(family.key)}" for family in families]
         of = "the mean over sources" if len(run.sources) > 1 else f"of {run.sources[0]}"
         told.append(f"{where}: {' and '.join(numbers)}, {of}.")
+        told += filter(None, (_on_a_further_set(each, families) for each in run.on_each_set[1:]))
         others = [row for row in rows[families[0].key] if row.kind not in (RUN, PUBLISHED)]
         if others:
             compared = ", ".join(f"{row.label} {number(row.values[ALL])} dB" for row in others)
@@ -58,6 +59,12 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
         told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name}).")
     note = choose(run, families[-1], table_of_published).sentence if families and of_published_sources(run) else ""
     return [" ".join(filter(None, told)), note]
+
+
+def _on_a_further_set(run: Run, families: tp.Sequence[Family]) -> str:
+    numbers = [f"{number(rows[0].values[ALL])} dB {family_in_words(family.key)}" for family in families
+               if (rows := measured(run, family))]
+    return f"On {scored_on(run)}: {' and '.join(numbers)}." if numbers else ""
 
 
 def _training_sentence(chain: Chain) -> str:
@@ -95,7 +102,8 @@ def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[base
     told = "; ".join(f"{row.label}: " + ", ".join(
         f"{'mean' if name == ALL else name} {number(row.values.get(name))}" for name in columns)
         for group in groups for row in group.rows if row.kind == RUN)
-    title = f"Scores of {scored[0].name}" if len(scored) == 1 else f"Scores of {len(scored)} runs"
+    names = list(dict.fromkeys(run.name for run in scored))
+    title = f"Scores of {names[0]}" if len(names) == 1 else f"Scores of {len(names)} runs"
     gone = [undefined(aggregate(run.evaluation, family)) for run in scored if run.evaluation is not None]
     heading = f"<h3>{escape(family.short)}</h3>" if headed else ""
     return (heading + paragraph(MEANINGS.get(family.key, ""), "quiet")

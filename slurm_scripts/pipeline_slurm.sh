@@ -83,18 +83,38 @@ after() {
     [[ -n $test_only ]] || waits=("--dependency=$1" --kill-on-invalid-dep=yes)
 }
 
-# Two songs of the test set, under names that tell them apart. Sets `songs`.
+# Two songs of the test set in a folder, under names that tell them apart. Sets `songs`.
 choose_songs() {
-    local song
+    local song musdb=${DEMUCS_MUSDB:-$repository/datasets/musdbhq} links=$repository/separated/songs
+    [[ -z $1 || $1 -ef $musdb ]] || links+=/$signature
     songs=()
-    for song in "${DEMUCS_MUSDB:-$repository/datasets/musdbhq}"/test/*/mixture.wav; do
+    for song in "${1:-$musdb}"/test/*/mixture.wav; do
         [[ -f $song && ${#songs[@]} -lt 2 ]] || continue
-        songs+=("$repository/separated/songs/$(basename "$(dirname "$song")").wav")
+        songs+=("$links/$(basename "$(dirname "$song")").wav")
         [[ -z $dry_run$test_only ]] || continue
-        mkdir -p "$repository/separated/songs"
+        mkdir -p "$links"
         ln -sfn "$(realpath "$song")" "${songs[-1]}"
     done
-    [[ ${#songs[@]} -gt 0 ]] || say "Note: no song to separate in ${DEMUCS_MUSDB:-datasets/musdbhq}/test"
+    [[ ${#songs[@]} -gt 0 ]] || say "Note: no song to separate in ${1:-$musdb}/test"
+}
+
+# Processes of a training: as its options of sbatch say, else its head.
+training_ranks() {
+    local words index ranks
+    if [[ $mode == here ]]; then
+        local_tasks
+        return
+    fi
+    ranks=$(grep -oE '^#SBATCH --ntasks=[0-9]+' "$scripts/train_slurm.sh" | cut -d= -f2)
+    read -rd '' -a words <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}" || true
+    for ((index = 0; index < ${#words[@]}; index++)); do
+        case ${words[index]} in
+            --ntasks=*)   ranks=${words[index]#*=} ;;
+            --ntasks|-n)  ranks=${words[index + 1]:-} ;;
+            -n[0-9]*)     ranks=${words[index]#-n} ;;
+        esac
+    done
+    echo "$ranks"
 }
 
 on_the_cluster() {   # TRAINING ARGUMENTS...
@@ -121,31 +141,42 @@ here_in_turn() {   # TRAINING ARGUMENTS...
     local options=(--local)
     [[ -z $dry_run ]] || options+=(--dry-run)
     # In this order each step is refused, rather than made of something old, when the one before has failed.
+    failed_at=training
     bash "$scripts/train_slurm.sh" "${options[@]}" "$@" || return 1
     [[ -z $dry_run ]] || { echo "    then release, evaluate and separate $signature"; return 0; }
+    trained+=("$signature")
+    failed_at=release
     bash "$scripts/slurm_release.sh" "${options[@]}" "$signature" || return 1
+    failed_at=evaluation
     bash "$scripts/evaluate_slurm.sh" "${options[@]}" "$signature" || return 1
+    scored+=("$signature")
+    failed_at=separation
     [[ ${#songs[@]} -eq 0 ]] || bash "$scripts/slurm_separate.sh" "${options[@]}" "${songs[@]}" "$signature"
 }
 
-signatures=() evaluations=() failed=()
-choose_songs
+signatures=() folders=() evaluations=() trained=() scored=() failed=()
+ranks=$(training_ranks)
 if [[ $mode == submit ]]; then keep_code; fi
-# All signatures first: what is wrong with one of them is told before anything is submitted.
+# All signatures first: what is wrong with one of them is told before anything is submitted. The second line is where the
+# test songs are.
 for index in "${!starts[@]}"; do
     words_of "$index"
-    signature=$(bash "$scripts/train_slurm.sh" --signature "${common[@]}" "${words[@]}") || exit 2
+    found=$(DEMUCS_CHECK_RANKS=$ranks bash "$scripts/train_slurm.sh" --signature "${common[@]}" "${words[@]}") || exit 2
+    signature=${found%%$'\n'*}
     [[ " ${signatures[*]} " != *" $signature "* ]] || fail "two of these are the same experiment: $signature"
     signatures+=("$signature")
+    folder=${found#"$signature"}
+    folders+=("${folder#$'\n'}")
 done
 for index in "${!starts[@]}"; do
     words_of "$index"
     signature=${signatures[index]}
+    choose_songs "${folders[index]}"
     say "Signature $signature, in outputs/xps/$signature:" "$(quoted "${common[@]}" "${words[@]}")"
     if [[ $mode == submit ]]; then
         on_the_cluster "${common[@]}" "${words[@]}"
     else
-        here_in_turn "${common[@]}" "${words[@]}" || failed+=("$signature")
+        here_in_turn "${common[@]}" "${words[@]}" || failed+=("$signature ($failed_at)")
     fi
 done
 
@@ -156,7 +187,8 @@ if [[ $mode == submit ]]; then
     submitted=()
     [[ -n $dry_run$test_only ]] || say "The report will be demucs_results/report.html; python3 -m tools.runs shows how it goes"
 elif [[ -z $dry_run ]]; then
-    [[ ${#failed[@]} -lt ${#signatures[@]} ]] || fail "no training came to its end"
+    [[ ${#trained[@]} -gt 0 ]] || fail "no training came to its end"
+    [[ ${#scored[@]} -gt 0 ]] || fail "trained, but not scored, so there is nothing to report; what failed: ${failed[*]}"
     status=0
     bash "$scripts/report_slurm.sh" --local "${signatures[@]}" || status=$?
     [[ ${#failed[@]} -eq 0 ]] || fail "these did not come to their end: ${failed[*]}"

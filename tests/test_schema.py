@@ -43,13 +43,23 @@ def test_version_1_is_read(repository):
         old["tracks"] = [{key: track[key] for key in ("name", "duration", "seconds", "scores")}
                          for track in old["tracks"]]
     record = schema.from_plain(Evaluation, old)
-    assert record.version == 2 and record.tracks[0].frames == {} and record.tracks[0].ill_conditioned is None
+    assert record.version == 3 and record.tracks[0].frames == {} and record.tracks[0].ill_conditioned is None
     assert record.tracks[0].scores == old["tracks"][0]["scores"] and record.expected == []
 
 
+def test_version_2_is_read():
+    """Of separated files it had fingerprints that the estimates were part of, which say nothing about the songs."""
+    for model, expected in (("hdemucs", "a"), ("separated files", "")):
+        old = {**schema.to_plain(RECORD), "model": model, "version": 2}
+        old["tracks"] = [{key: value for key, value in {**track, "fingerprint": "a"}.items() if key != "estimates"}
+                         for track in old["tracks"]]
+        track, = schema.from_plain(Evaluation, old).tracks
+        assert (track.fingerprint, track.estimates) == (expected, "")
+
+
 def test_versions_that_are_not_known():
-    for version in (0, 3, None, "2"):
-        with pytest.raises(SchemaError, match=r"reads version 1 and 2"):
+    for version in (0, 4, None, "2"):
+        with pytest.raises(SchemaError, match=r"reads version 1 and 2 and 3"):
             schema.from_plain(Evaluation, {**schema.to_plain(RECORD), "version": version})
     with pytest.raises(SchemaError, match="lacks.*'created'"):
         schema.from_plain(Evaluation, {"version": 1})

@@ -1,8 +1,8 @@
 """Score songs that were separated already, by whatever program: `python3 -m tools.evaluate separated/htdemucs`.
 
 The folder holds TRACK/SOURCE.wav (or flac, mp3), with the names, rate, channels and length of the test set's tracks.
-Writes demucs_results/runs/NAME/evaluation.json and prints the scores. Sources may be sums of the test set's, such as
-no_vocals. Models are scored by tools.test_pretrained.
+Writes demucs_results/runs/NAME/evaluation.json (evaluation_on_SET.json for a further test set) and prints the
+scores. Sources may be sums of the test set's, such as no_vocals. Models are scored by tools.test_pretrained.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from demucs.console import command
 from demucs.errors import ConfigError
 from demucs.inference.evaluation.separated import SeparatedFolder
 from demucs.models.settings import check_sources
-from demucs.schema import Evaluation
+from demucs.schema import SEPARATED, Evaluation
 from tools import scoring
 
 
@@ -41,12 +41,14 @@ def run(args: argparse.Namespace) -> None:
         check_sources("--sources", sources)
     separator = SeparatedFolder(args.folder, sources=sources)
     there = folder / f"{scoring.RECORD}.json"
-    if there.exists() and schema.load(Evaluation, there).model != "separated files":
+    if there.exists() and schema.load(Evaluation, there).model != SEPARATED:
         raise ConfigError(f"{there} is the evaluation of a model; choose another name with --name")
-    songs = scoring.songs_of(args, separator.sources)
+    songs = scoring.songs_of(args, separator.sources, scoring.place_of(args, args.folder.resolve().name))
+    record = scoring.record_of(folder, songs)
     evaluation = scoring.evaluate(
         separator, songs, name=name, folder=folder, args=args, settings={"files": separator.formats},
-        metrics=scoring.WHOLE if args.no_sdr else scoring.ALL, examples=args.results / "examples" / name)
+        metrics=scoring.WHOLE if args.no_sdr else scoring.ALL, record=record,
+        examples=scoring.examples_of(args, name, record))
     scoring.report([evaluation], folder)
 
 

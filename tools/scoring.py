@@ -8,7 +8,9 @@ process of somebody else's job scores all songs.
 import argparse
 import logging
 import os
+import re
 import typing as tp
+import zlib
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from demucs.arguments import number
 from demucs.errors import ConfigError
 from demucs.inference.apply import usable_device
 from demucs.inference.devices import gpu_wanted
-from demucs.inference.evaluation import collect
+from demucs.inference.evaluation import collect, test_sets
 from demucs.inference.evaluation.evaluate import Separator, evaluate_tracks
 from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
 from demucs.inference.evaluation.tracks import SongSet, song_set
@@ -29,6 +31,8 @@ from demucs.schema import Evaluation
 
 TRACKS, RECORD = "tracks", "evaluation"
 SHARED = "DEMUCS_SHARED_SCORING"                                   # "job" or "here", set by slurm_scripts/evaluate_slurm.sh
+FURTHER = f"{RECORD}_on_"                                          # and the name of a test set that is not the first
+LONGEST = 100                                                      # characters of that name in a file name
 SEPARATION = ("shifts", "overlap", "split", "segment", "seed")     # settings that `evaluate_tracks` takes
 NAMED = 8                                                          # tracks in a message
 WHOLE, ALL = ("nsdr", "si_sdr"), ("nsdr", "si_sdr", "bsseval")     # metrics without SDR in frames, and with it
@@ -42,9 +46,9 @@ class Shard(tp.NamedTuple):
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--musdb", type=Path, default=Path(os.environ.get("DEMUCS_MUSDB", "datasets/musdbhq")),
-        help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: $DEMUCS_MUSDB, here "
-             "%(default)s)")
+    add("--musdb", type=Path,
+        help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that "
+             f"the model was trained on; without one $DEMUCS_MUSDB, here {default_musdb()})")
     add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
     add("--dataset-name", help="what to call the test set in the records (default: found out)")
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")
@@ -55,6 +59,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="only part I of N, from 0/N on (default: all, or what evaluate_slurm.sh gives this process)")
     add("--collect", action="store_true", help="score nothing: put together what all shards have left")
     add("--again", action="store_true", help="score all tracks, also those that were scored before with these settings")
+
+
+def default_musdb() -> Path:
+    """Where MUSDB18-HQ is on this machine."""
+    return Path(os.environ.get("DEMUCS_MUSDB") or "datasets/musdbhq")
 
 
 def shard(text: str) -> Shard:
@@ -107,10 +116,61 @@ def device_of(name: str, environment: tp.Mapping[str, str]) -> torch.device:
     return usable_device(name)
 
 
-def songs_of(args: argparse.Namespace, sources: tp.Sequence[str]) -> SongSet:
-    """The tracks that `args` name. Raises DatasetError."""
-    return song_set(args.nonhq or args.musdb, sources=sources, compressed=args.nonhq is not None,
-                    name=args.dataset_name)
+def place_of(args: argparse.Namespace, name: str, model: tp.Any = None) -> test_sets.Place:
+    """Where the test songs are: what `args` say, else those that belong to the run `name` or to `model`.
+
+    Raises:
+        DatasetError: where the data of the run are not on this machine.
+    """
+    if args.nonhq is not None:
+        return test_sets.Place(args.nonhq, True)
+    if args.musdb is not None:
+        return test_sets.Place(args.musdb)
+    own = test_sets.belonging_to(name, model, experiments_folder=getattr(args, "experiments", experiments.EXPERIMENTS),
+                                 results=args.results)
+    return test_sets.place(own, default_musdb(), name)
+
+
+def songs_of(args: argparse.Namespace, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
+    """The tracks in `place`, with references of `sources`. Raises DatasetError."""
+    return song_set(place.folder, sources=sources, compressed=place.compressed, name=args.dataset_name)
+
+
+def record_of(folder: Path, songs: SongSet) -> str:
+    """Name of the record of `songs` among those in FOLDER: "evaluation" for the first test set that a model is scored on,
+    "evaluation_on_NAME" for any further one. So none replaces another.
+
+    Raises:
+        ConfigError: where other songs have been scored under the name of this test set.
+    """
+    label = re.sub(r"[^\w.-]+", "-", songs.name).strip("-")[:LONGEST]
+    for record in (RECORD, f"{FURTHER}{label}", f"{FURTHER}{label}-{zlib.crc32(songs.name.encode()):08x}"):
+        found = _scored(folder, record)
+        if found is None:
+            return record
+        if found.dataset == songs.name:
+            before = set(found.expected) or {track.name for track in found.tracks}
+            if before.isdisjoint(track.name for track in songs.tracks):
+                raise ConfigError(f"{folder / record}.json has the scores of other songs, on a test set that is called "
+                                  f"{songs.name!r}, too; give this one another name with --dataset-name")
+            return record
+    raise ConfigError(f"{folder}: no name is left for the test set {songs.name!r}; give it another with --dataset-name")
+
+
+def examples_of(args: argparse.Namespace, name: str, record: str) -> Path:
+    """Folder for excerpts: those of several test sets do not mix."""
+    return args.results / "examples" / (name + record.removeprefix(RECORD))
+
+
+def _scored(folder: Path, record: str) -> tp.Optional[Evaluation]:
+    """An evaluation that is there, or has begun; None where there is none that can be read."""
+    path = folder / f"{record}.json"
+    try:
+        if path.exists():
+            return schema.load(Evaluation, path)
+        return TrackFiles.found(folder / TRACKS / record).record
+    except (schema.SchemaError, ResultsError):
+        return None
 
 
 def evaluate(separator: Separator, songs: SongSet, *, name: str, folder: Path, args: argparse.Namespace,
@@ -155,9 +215,17 @@ def evaluate(separator: Separator, songs: SongSet, *, name: str, folder: Path, a
 
 
 def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
-    """Write the evaluation of all tracks to `path` if they are all there; else None, and the log names the missing."""
+    """Write the evaluation of all tracks to `path` if they are all there; else None, and the log names the missing.
+
+    Raises:
+        ResultsError: where an evaluation on another test set, which was made meanwhile, would be replaced.
+    """
     whole, missing = files.assemble()
     if whole is not None:
+        there = _read_record(path) if path.exists() else None
+        if there is not None and there.dataset != whole.dataset:
+            raise ResultsError(f"{path} has the scores on {there.dataset} by now; evaluate on {whole.dataset} again, which "
+                               f"then gets a record of its own")
         schema.save(whole, path)
         return whole
     names = [f"{name} ({reason})" if reason else name for name, reason in missing.items()]
@@ -179,8 +247,21 @@ def collect_records(folder: Path) -> tp.List[Evaluation]:
 
 
 def report(evaluations: tp.Sequence[tp.Optional[Evaluation]], folder: Path) -> None:
-    """Print what came out, where all shards are done."""
+    """Print what came out, where all shards are done, a table for each test set; then what the same separator was scored
+    on before."""
     whole = [evaluation for evaluation in evaluations if evaluation is not None]
-    if len(whole) == len(evaluations):
-        print(collect.score_tables(whole))
-    print(f"\nrecords in {folder}")
+    if whole and len(whole) == len(evaluations):
+        shown = {evaluation.dataset for evaluation in whole}
+        others = [other for other in map(_read_record, sorted(folder.glob(f"{RECORD}*.json")))
+                  if other is not None and other.name == whole[0].name and other.dataset not in shown]
+        for dataset in dict.fromkeys(evaluation.dataset for evaluation in (*whole, *others)):
+            print(collect.score_tables([found for found in (*whole, *others) if found.dataset == dataset]) + "\n")
+    print(f"records in {folder}")
+
+
+def _read_record(path: Path) -> tp.Optional[Evaluation]:
+    try:
+        return schema.load(Evaluation, path)
+    except schema.SchemaError as error:
+        logging.warning("%s", error)
+        return None

@@ -1,11 +1,14 @@
 """The signature of an experiment before anything runs: `python3 -m tools.signature [-f SIG] [KEY=VALUE...]`.
 
-It is the name of the folder in outputs/xps. Exits with 1 for settings that do not exist or cannot be, with 3 where the
+It is the name of the folder in outputs/xps. With --ranks it also checks what can be known before a training waits in a
+queue (batch, remixing, songs, free space), and a second line names the folder of the songs that the model will be scored
+on. Exits with 1 for settings that do not exist or cannot be, with 3 where the
 packages that tell it are not installed (on a login node, perhaps) and no experiment was started with these overrides.
 """
 
 import argparse
 import json
+import os
 import re
 import sys
 import typing as tp
@@ -39,12 +42,15 @@ def known(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.Optiona
     return found[0] if len(found) == 1 else None
 
 
-def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: bool = False) -> str:
+def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: bool = False,
+              ranks: tp.Optional[int] = None) -> str:
     """Of these overrides, on top of those of the experiment `base`. Ends the program where a key does not exist. With
-    `again` a known experiment is taken for it, which saves seconds, and the training has to confirm it.
+    `again` a known experiment is taken for it, which saves seconds, and the training has to confirm it. `ranks`: check
+    a training in so many processes, and add a line with the folder of its test songs.
 
     Raises:
         ConfigError: for a value that cannot be.
+        DemucsError: for a training that could not begin.
     """
     found = known(argv) if again and base is None else None
     if found is not None:
@@ -60,8 +66,12 @@ def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: b
             raise
         return found
     xp = experiments.get_xp([*(experiments.get_argv_from_sig(base) if base else []), *argv])
-    read(tp.cast(tp.Dict[str, tp.Any], OmegaConf.to_container(xp.cfg, resolve=True)))
-    return str(xp.sig)
+    config = read(tp.cast(tp.Dict[str, tp.Any], OmegaConf.to_container(xp.cfg, resolve=True)))
+    if ranks is None:
+        return str(xp.sig)
+    from tools import precheck
+
+    return f"{xp.sig}\n{precheck.check(config, ranks=ranks, folder=xp.folder)}"
 
 
 @command(prints=True)
@@ -70,10 +80,12 @@ def main() -> int:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-f", "--from-sig", metavar="SIG", help="on top of the settings of this experiment")
     parser.add_argument("--again", action="store_true", help="of a job that has been started before: take the known one")
+    parser.add_argument("--ranks", type=int, default=os.environ.get("DEMUCS_CHECK_RANKS") or None, metavar="N",
+                        help="check a training in N processes (default: $DEMUCS_CHECK_RANKS)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_args()
     try:
-        print(signature(args.overrides, args.from_sig, again=args.again))
+        print(signature(args.overrides, args.from_sig, again=args.again, ranks=args.ranks))
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

@@ -1,10 +1,11 @@
 """Score a model or a bag of models on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
 
-Writes demucs_results/runs/SIG/evaluation.json, collects run card, history and example separations of the run beside it,
-and prints the scores with the name of each way of averaging. Each track is written when it is done, so a call that was
-stopped goes on, and several (--shard 0/4 ... 3/4) share the work. Settings may also be given by their keys in the
-configuration of training, as `test.shifts=2` or `dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are
-separated already are scored by tools.evaluate.
+A model that was trained here is scored on the test songs of its own data, unless --musdb or --nonhq names others.
+Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), collects run card,
+history and example separations of the run beside it, and prints the scores with the name of each way of averaging. Each
+track is written when it is done, so a call that was stopped goes on, and several (--shard 0/4 ... 3/4) share the work.
+Settings may also be given by their keys in the configuration of training, as `test.shifts=2` or
+`dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are separated already are scored by tools.evaluate.
 """
 
 import argparse
@@ -31,6 +32,9 @@ from tools import scoring
 from tools.overrides import KEYS, apply_overrides
 
 
+NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders of wav files: leave --nonhq out"
+
+
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python3 -m tools.test_pretrained", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,14 +58,14 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def reference_separators(model: nn.Module, sources: tp.Sequence[str], args: argparse.Namespace
+def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path
                          ) -> tp.Dict[str, nn.Module]:
     """What a model is compared with, by the name that its record gets."""
     first = model.models[0] if isinstance(model, BagOfModels) else model
     sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
                                        segment=float(first.segment))
-    train = [args.musdb / "train" / track.name
-             for track in tracks.track_folders(args.musdb, sources=sources, split="train")]
+    train = [musdb / "train" / track.name
+             for track in tracks.track_folders(musdb, sources=sources, split="train")]
     return {"silence": Silence(sources, **sound), "mixture": MixtureAsEstimate(sources, **sound),
             "average_filter": AverageSpectrumFilter.fit(train, sources, **sound)}
 
@@ -72,24 +76,29 @@ def run(args: argparse.Namespace) -> None:
     if args.workers < 0:
         raise ConfigError(f"workers={args.workers}: the number of processes must be 0 or more")
     if args.nonhq and args.reference_separators:
-        raise ConfigError("--reference-separators needs training songs as folders of wav files: leave --nonhq out")
+        raise ConfigError(NO_COMPRESSED_TRAINING)
     name = folder_name(args.sig or args.name)
     folder = args.results / "runs" / name
     if args.collect:
         return scoring.report(scoring.collect_records(folder), folder)
     model = pretrained.get_model_from_args(args)
-    songs = scoring.songs_of(args, model.sources)
+    place = scoring.place_of(args, name, model)
+    if place.compressed and args.reference_separators:
+        raise ConfigError(NO_COMPRESSED_TRAINING)
+    songs = scoring.songs_of(args, model.sources, place)
+    record = scoring.record_of(folder, songs)
     settings = {key: getattr(args, key) for key in scoring.SEPARATION}
-    references = reference_separators(model, songs.sources, args) if args.reference_separators else {}
+    references = reference_separators(model, songs.sources, place.folder) if args.reference_separators else {}
     if (args.shard or scoring.shard_of(os.environ)).index == 0:
         experiments.collect_run(name, experiments=args.experiments, results=args.results)
     whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
     evaluations = [scoring.evaluate(
         model, songs, name=name, folder=folder, args=args, metrics=whole, precision=args.precision,
-        settings={**collect.precision(model), **settings}, save_to=args.save, examples=args.results / "examples" / name)]
+        settings={**collect.precision(model), **settings}, save_to=args.save, record=record,
+        examples=scoring.examples_of(args, name, record))]
     for other, separator in references.items():
         evaluations.append(scoring.evaluate(
-            separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{scoring.RECORD}_{other}",
+            separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{record}_{other}",
             settings={**collect.precision(separator), **settings}))
     scoring.report(evaluations, folder)
 

@@ -20,7 +20,7 @@ from ..files import atomic
 from ..inference.packages import package, quantised
 from ..inference.runs.provenance import commit, now, packages, uncommitted, versions
 from ..ranges import COUNT, from_environment
-from ..schema import EpochRecord, RunCard, SchemaError, Session, load, save, save_history
+from ..schema import EpochRecord, RunCard, SchemaError, Session, TestSet, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
 from .quantisation import Quantisation
@@ -63,6 +63,7 @@ class RunRecorder:
         train_tracks, valid_tracks: numbers of tracks.
         continued_from: signature of the experiment whose weights were the start, if any.
         delta: difference from the base configuration, by key, if it is known.
+        test_set: where its test songs are, if that is known.
         quantisation: of the model, if it is trained for one: then `best.th` holds its quantised weights, packed.
         tf32: where training multiplies in TF32 on a GPU, as `precision.use_tf32` takes it.
     """
@@ -71,7 +72,7 @@ class RunRecorder:
                  argv: tp.Sequence[str], epochs: int, batch_size: int, seed: int, train_tracks: int,
                  valid_tracks: int, continued_from: tp.Optional[str],
                  delta: tp.Optional[tp.Mapping[str, tp.Any]] = None, quantisation: tp.Optional[Quantisation] = None,
-                 tf32: str = ""):
+                 test_set: tp.Optional[TestSet] = None, tf32: str = ""):
         self.model = model
         self.quantisation = quantisation
         self.folder = folder
@@ -96,7 +97,7 @@ class RunRecorder:
             parameters=sum(parameter.numel() for parameter in model.parameters())
             - sum(bits.numel() for bits in learnt_bits), seed=seed, epochs=epochs, batch_size=batch_size,
             train_tracks=train_tracks, valid_tracks=valid_tracks, continued_from=continued_from, commit=commit(),
-            versions=versions(), delta=None if delta is None else dict(delta), packages=packages())
+            versions=versions(), delta=None if delta is None else dict(delta), packages=packages(), test_set=test_set)
 
     def resume(self, history: tp.Sequence[EpochRecord], best_epoch: int, best_state: tp.Optional[State]) -> None:
         """This is a further session of a run that has the epochs of `history` behind it, of which number `best_epoch` had

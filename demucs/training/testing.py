@@ -26,7 +26,8 @@ class _InMemory:
         self.tested = tested
         self.between = between
 
-    def find(self, name: str, fingerprint: tp.Optional[str] = None) -> tp.Tuple[tp.Optional[TrackScores], str]:
+    def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
+             ) -> tp.Tuple[tp.Optional[TrackScores], str]:
         return self.tested.get(name), ""
 
     def add(self, scores: TrackScores, *, created: str) -> None:

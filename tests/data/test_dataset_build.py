@@ -6,6 +6,7 @@ import soundfile
 import torch
 
 from demucs.data.build import musdb_sets, random_subset, training_sets, wav_sets
+from demucs.data.faults import FaultyTracks
 from demucs.data.musdb import VALIDATION_TRACKS
 from demucs.data.segments import describe
 from demucs.errors import ConfigError, DatasetError
@@ -48,6 +49,25 @@ def test_musdb_split(folders):
     assert names(both) == sorted(["A - B", "C - D", *VALIDATION_TRACKS[:2]])
     _, cut = musdb_sets(folders / "musdb", train_valid=False, **{**settings, "full_cv": False})
     assert len(cut) == 6 and cut[0].shape == (3, 1, RATE // 2)
+
+
+def test_a_validation_song_stays_one_wherever_it_lies(folders):
+    song = folders / "musdb" / "train" / VALIDATION_TRACKS[0]
+    make_tracks(song, ["backup"])
+    (folders / "musdb" / "train" / "second half").mkdir()
+    other = folders / "musdb" / "train" / VALIDATION_TRACKS[1]
+    other.rename(folders / "musdb" / "train" / "second half" / other.name)
+    train, valid = musdb_sets(folders / "musdb", train_valid=False, **FORM, cache_dir=folders / "cache")
+    assert names(train) == ["A - B", "C - D"]
+    assert names(valid) == sorted([VALIDATION_TRACKS[0], f"second half/{VALIDATION_TRACKS[1]}"])
+
+
+def test_faulty_tracks_of_all_folders_are_named_at_once(folders):
+    for track in ("musdb/train/A - B", "wav/train/wav t0", "wav/valid/wav v1", "wav2/valid/wav2 v2"):
+        (folders / track / "drums.wav").write_bytes(b"")
+    with pytest.raises(FaultyTracks, match=r"^4 tracks .*A - B.*wav t0.*wav v1.*wav2 v2"):
+        training_sets(musdb=folders / "musdb", use_musdb=True, wav=folders / "wav", wav2=folders / "wav2",
+                      train_valid=False, **FORM, cache_dir=folders / "cache")
 
 
 def mean_of(dataset, track):

@@ -1,6 +1,8 @@
+import errno
 import json
 import logging
 import os
+import pickle
 import threading
 
 import numpy as np
@@ -9,6 +11,7 @@ import soundfile
 import torch
 
 from demucs.data import audio, index
+from demucs.data.faults import FaultyTracks
 from demucs.data.index import MIXTURE, cache_file, scan
 from demucs.errors import DatasetError
 
@@ -203,3 +206,84 @@ def test_mixture_that_is_not_finite(dataset):
     soundfile.write(dataset / "one" / "mixture.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(DatasetError, match="one/mixture.wav.*not finite"):
         scanned(dataset)
+
+
+def test_a_folder_with_stems_is_a_track_and_what_else_lies_in_it_is_named(dataset, caplog):
+    make_track(dataset / "one" / "backup")
+    make_track(dataset / "group" / "two" / "backup")
+    (dataset / "one" / "notes.txt").write_text("x")
+    with caplog.at_level(logging.WARNING):
+        assert list(scanned(dataset).tracks) == ["group/three", "group/two", "one"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Tracks in {dataset} hold more than their stems, which is not looked at: backup/ (in 2 tracks), notes.txt "
+        f"(in 1 track)"]
+
+
+@pytest.mark.parametrize("name", ["Drums.WAV", "vocals.flac"])
+def test_a_track_whose_stems_have_other_names_is_not_replaced_by_what_lies_in_it(dataset, name):
+    for file in (dataset / "one").iterdir():
+        file.unlink()
+    (dataset / "one" / name).write_bytes(b"x")
+    make_track(dataset / "one" / "backup")
+    with pytest.raises(DatasetError, match=r"^track one: .*drums\.wav, .*vocals\.wav are missing"):
+        scanned(dataset)
+
+
+def test_all_faulty_tracks_are_named_at_once_and_the_others_are_not_scanned_again(dataset, measured):
+    for number in range(22):
+        make_track(dataset / f"bad {number:02}")
+        path = dataset / f"bad {number:02}" / "vocals.wav"
+        path.unlink() if number % 2 else path.write_bytes(b"no sound")
+    with pytest.raises(FaultyTracks) as caught:
+        scanned(dataset)
+    message = str(caught.value)
+    assert message.startswith("22 tracks cannot be used: (1) track bad 01: ") and "\n" not in message
+    assert sum(f"track bad {number:02}: " in message for number in range(22)) == 20
+    assert message.endswith("(20) " + caught.value.faults[19] + "; and 2 more")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == message      # as it comes to other processes
+    measured.clear()
+    with pytest.raises(FaultyTracks):
+        scanned(dataset)
+    assert sorted(measured) == [f"bad {number:02}" for number in range(0, 22, 2)]
+
+
+def test_links_to_nothing_are_named(dataset):
+    os.symlink("gone", dataset / "group" / "lost song")
+    (dataset / "one" / "mixture.wav").unlink()
+    os.symlink("/gone/mixture.wav", dataset / "one" / "mixture.wav")
+    (dataset / "group" / "two" / "vocals.wav").unlink()
+    os.symlink("itself.wav", dataset / "group" / "two" / "vocals.wav")
+    with pytest.raises(FaultyTracks) as caught:
+        scanned(dataset)
+    assert len(caught.value.faults) == 3
+    for name, target in (("group/lost song", "gone"), ("one/mixture.wav", "/gone/mixture.wav"),
+                         ("group/two/vocals.wav", "itself.wav")):
+        assert f"{dataset / name}: a link to {target}, which is not there; mend the link" in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_read_is_named(dataset, monkeypatch):
+    plain = os.scandir
+
+    def refused(path):
+        if str(path).endswith("group"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path)
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(FaultyTracks, match="group: cannot be read .Permission denied.; make it readable"):
+        scanned(dataset)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(dataset, measured, caplog):
+    (dataset.parent / "cache").write_text("a file")
+    with caplog.at_level(logging.WARNING):
+        found = scanned(dataset)
+    assert len(found) == 3 and scanned(dataset) == found and len(measured) == 6
+    assert len(caplog.records) == 2 and "cannot be written" in caplog.text and "dset.metadata" in caplog.text
+
+
+def test_a_cache_that_cannot_be_read_costs_a_warning(dataset, measured, caplog):
+    found = scanned(dataset)
+    cache = cache_file(dataset, sources=SOURCES, normalize=True, cache_dir=dataset.parent / "cache")
+    cache.unlink()
+    cache.mkdir()
+    assert scanned(dataset) == found and len(measured) == 6 and "cannot be read" in caplog.text

@@ -82,3 +82,12 @@ def results(tmp_path):
 def shared_results(tmp_path_factory):
     """The same for tests that change nothing in it."""
     return make_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def scored_twice(results):
+    """The toy run, scored on a further test set as well, with a reference separator."""
+    folder = results / "runs" / TOY
+    for name, file in ((TOY, "evaluation_on_own-test.json"), ("silence", "evaluation_on_own-test_silence.json")):
+        schema.save(make_evaluation(name, "hdemucs", make_tracks(7, [9., 8., 7., 6.], seed=1), "own test"), folder / file)
+    return results

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import compared
 import numpy as np
+import plot_scores
 import pytest
 import readers
+import score_table
 import sections
 import soundfile
 from cards import run_card
@@ -429,3 +431,25 @@ def test_a_run_of_one_source_has_no_mean_and_no_published_numbers_beside_it(resu
     assert "mean over sources" not in text and "ublished" not in text
     text = Page(comparison([one, two], {})).text
     assert "two against one, instrumental: +1.00 dB" in text and "The mean over sources" not in text
+
+
+def test_scores_on_a_further_test_set_stand_beside_the_first(scored_twice, undrawn):
+    chain, = find_chains(["1a2b3c4d"], scored_twice)
+    assert chain.last.notes == [] and len(chain.last.references) == 3
+    first, further = chain.last.on_each_set
+    assert (first.evaluation.dataset, further.evaluation.dataset) == ("synthetic (seed 7) test", "own test")
+    assert list(further.references) == ["silence"] and further.name == "1a2b3c4d"
+    text = Page(report(chain, scored_twice / "none")).text
+    assert "On own test, 7 tracks: " in text and "On synthetic (seed 7) test (6 tracks): " in text
+    assert "test set own test, 7 tracks" in text and "test set synthetic (seed 7) test, 6 tracks" in text
+    compared = Page(comparison([chain, *find_chains(["759c9a58"], scored_twice)], {})).text
+    assert "own test, 7 tracks hdemucs 1a2b3c4d" in compared and "MUSDB18-HQ test, 50 tracks hdemucs 759c9a58" in compared
+
+
+def test_tables_and_figures_name_every_test_set(scored_twice, monkeypatch, capsys):
+    for script, expected in ((score_table, "own test, 7 tracks"), (plot_scores, "tracks_nsdr_on_own-test.png")):
+        monkeypatch.setattr(sys, "argv", [script.__name__, "1a2b3c4d", "--results", str(scored_twice), "--family",
+                                          "nsdr_mean"])
+        script.main()
+        out = capsys.readouterr().out
+        assert expected in out and "left out" not in out

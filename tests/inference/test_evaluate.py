@@ -150,7 +150,7 @@ def test_bad_folders(root, tmp_path):
         musdb_stem_tracks(root, sources=SOURCES)
 
 
-@pytest.mark.parametrize("shape,rate", [((4 * RATE, 2), RATE), ((round(4.5 * RATE), 1), RATE),
+@pytest.mark.parametrize("shape,rate", [((4 * RATE, 2), RATE), ((round(4.5 * RATE), 3), RATE),
                                         ((round(4.5 * RATE), 2), 2 * RATE)], ids=["length", "channels", "rate"])
 def test_stems_that_do_not_fit_together(root, tracks, shape, rate):
     soundfile.write(root / "test" / "First - One" / "vocals.wav", np.full(shape, 0.1), rate)

@@ -133,3 +133,28 @@ def test_other_estimates_are_scored_anew(place):
     second = score(place, files=files)
     assert [one.scores == other.scores for one, other in zip(first, second)] == [True, False, True]
     assert second[0].seconds == first[0].seconds
+
+
+def test_fingerprints_are_of_the_songs_whatever_is_scored(place):
+    """So that a comparison of two folders, or of a folder and a model, knows that the references are the same."""
+    shutil.copytree(place / "made", place / "halved")
+    for path in (place / "halved").rglob("*.wav"):
+        wav, rate = audio.read(path)
+        audio.write(path, 0.5 * wav, rate, clip="none", as_float=True)
+    (place / "voice" / NAMES[0]).mkdir(parents=True)
+    shutil.copy(place / "made" / NAMES[0] / "vocals.wav", place / "voice" / NAMES[0])
+    separators = {name: SeparatedFolder(place / name) for name in ("made", "halved", "voice")}
+    found = {}
+    for name, separator in {**separators, "model": Leaky()}.items():
+        record = evaluation_record(separator, [], name=name, dataset="x", settings={}, expected=NAMES)
+        tracks = song_set(place / "data", sources=separator.sources).tracks[:1]
+        found[name], = evaluate_tracks(separator, tracks, files=TrackFiles(place / "results" / name, record))
+    assert len({track.fingerprint for track in found.values()}) == 1 and found["made"].fingerprint
+    assert found["model"].estimates == "" and len({track.estimates for track in found.values()}) == 4
+
+
+def test_the_order_of_sources_does_not_change_a_songs_fingerprint(place):
+    files = [track_folders(place / "data", sources=sources)[0].files
+             for sources in (["drums", "vocals"], ["vocals", "bass"])]
+    assert files[0] == files[1]
+    assert [path.stem for path in files[0]] == ["mixture", "drums", "bass", "other", "vocals"]     # as in older records

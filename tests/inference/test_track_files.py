@@ -11,6 +11,7 @@ from golden.evaluation_cases import Leaky, write_tracks
 
 from demucs import schema
 from demucs.data import audio
+from demucs.data.faults import FaultyTracks
 from demucs.errors import AudioError
 from demucs.inference.evaluation.collect import evaluation_record, precision
 from demucs.inference.evaluation.evaluate import evaluate_tracks
@@ -54,16 +55,17 @@ def run(root, model, folder, *, again=None, **shard):
 
 def test_each_result_is_there_at_once_and_is_not_done_again(root, tmp_path, caplog):
     (root / "test" / "Second - Two" / "vocals.wav").rename(tmp_path / "vocals.wav")
-    (root / "test" / "Second - Two" / "vocals.wav").write_bytes(b"")     # stopped here by a file that cannot be read
+    (root / "test" / "Second - Two" / "vocals.wav").write_bytes(b"")     # cannot be read
     model = Counting()
     with pytest.raises(AudioError, match="Second - Two"):
         run(root, model, tmp_path / "results")
-    assert model.calls == 1 and [path.name for path in (tmp_path / "results").iterdir()] == ["First - One.json"]
+    assert model.calls == 2 and sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+        "First - One.json", "Third - Three.json"]      # the others are done
     (tmp_path / "vocals.wav").rename(root / "test" / "Second - Two" / "vocals.wav")
     with caplog.at_level(logging.INFO):
         scores, files = run(root, model, tmp_path / "results")
     assert model.calls == 3 and [track.name for track in scores] == NAMES
-    assert "Eval | 1 of 3 tracks were scored before" in caplog.text
+    assert "Eval | 2 of 3 tracks were scored before" in caplog.text
     whole, missing = files.assemble()
     assert missing == {} and whole.tracks == scores and whole.settings["shifts"] == 0 and whole.expected == NAMES
     anew, _ = run(root, Counting(), tmp_path / "elsewhere")
@@ -184,6 +186,14 @@ def test_nothing_there(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ResultsError, match="contains no scores of tracks"):
         TrackFiles.found(tmp_path)
+
+
+def test_all_tracks_that_cannot_be_read_are_named_after_the_others_are_done(root, tmp_path):
+    for name in NAMES[:2]:
+        (root / "test" / name / "vocals.wav").write_bytes(b"")
+    with pytest.raises(FaultyTracks, match=r"2 tracks.*First - One/vocals\.wav.*Second - Two/vocals\.wav"):
+        run(root, Leaky(), tmp_path / "results")
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["Third - Three.json"]
 
 
 def test_bad_output_names_the_track(root):

@@ -22,7 +22,11 @@ if sys.argv[1:3] == ["-m", "tools.requeue"]:      # needs no packages
 if sys.argv[1:3] == ["-m", "tools.signature"]:
     if "TEST_NO_PACKAGES" in os.environ:
         sys.exit(int(os.environ["TEST_NO_PACKAGES"]))
+    if "TEST_REFUSE" in os.environ:
+        sys.exit("error: refused, in " + os.environ.get("DEMUCS_CHECK_RANKS", "?") + " ranks")
     print(hashlib.sha1(repr([word for word in sys.argv[3:] if word != "--again"]).encode()).hexdigest()[:8])
+    if "TEST_SONGS" in os.environ and "DEMUCS_CHECK_RANKS" in os.environ:
+        print(os.environ["TEST_SONGS"])
     sys.exit()
 if sys.argv[1:3] == ["-m", "tools.extend"]:
     print("eeeeeeee")
@@ -35,6 +39,8 @@ if "TEST_EXPORTS" in os.environ and "tools.export" in sys.argv:
     os.makedirs(os.path.join(os.environ["TEST_EXPORTS"], "release_models"), exist_ok=True)
     open(os.path.join(os.environ["TEST_EXPORTS"], "release_models", sys.argv[-1] + ".th"), "w").close()
 if os.environ.get("TEST_FAIL_RANK", "none") == os.environ.get("RANK"):
+    sys.exit(3)
+if os.environ.get("TEST_FAIL_MODULE", "none") in sys.argv:
     sys.exit(3)
 if "--collect" in sys.argv:
     sys.exit("not evaluated")

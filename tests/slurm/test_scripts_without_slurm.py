@@ -246,6 +246,43 @@ def test_pipeline_without_slurm_runs_all_steps_in_turn(no_slurm, tmp_path):
     assert len(no_slurm.records()) == len(words) + 1
 
 
+@pytest.mark.parametrize("module, step", [("tools.export", "release"), ("tools.test_pretrained", "evaluation")])
+def test_a_pipeline_says_which_step_failed(no_slurm, tmp_path, module, step):
+    signature = no_slurm.script("train_slurm.sh", "--signature", "7", "seed=3").stdout.strip()
+    no_slurm.add_experiment(signature, "best.th")
+    failed = no_slurm.script("pipeline_slurm.sh", "7", "seed=3", TEST_FAIL_MODULE=module)
+    assert failed.returncode == 2 and "no training came to its end" not in failed.stderr
+    assert failed.stderr.splitlines()[-1].endswith(
+        f"trained, but not scored, so there is nothing to report; what failed: {signature} ({step})")
+
+
+def test_a_pipeline_separates_songs_of_the_test_set_that_the_model_is_scored_on(no_slurm, tmp_path):
+    signature = no_slurm.script("train_slurm.sh", "--signature", "7", "dset.wav=own").stdout.strip()
+    no_slurm.add_experiment(signature, "best.th")
+    no_slurm.add_evaluation(signature)
+    for place in ("musdb", "own songs"):
+        (tmp_path / place / "test" / f"Of {place}").mkdir(parents=True)
+        (tmp_path / place / "test" / f"Of {place}" / "mixture.wav").write_bytes(b"audio")
+    result = no_slurm.script("pipeline_slurm.sh", "7", "dset.wav=own", DEMUCS_MUSDB=str(tmp_path / "musdb"),
+                             TEST_SONGS=str(tmp_path / "own songs"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    song = no_slurm.root / "separated" / "songs" / signature / "Of own songs.wav"
+    separation, = (record["argv"] for record in no_slurm.records() if record["argv"][:2] == ["-m", "demucs"])
+    assert separation[-1] == str(song) and os.path.realpath(song) == str(
+        tmp_path / "own songs" / "test" / "Of own songs" / "mixture.wav")
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    ("", 8), ("DEMUCS_SBATCH_ARGS=--ntasks=4", 4), ("DEMUCS_SBATCH_ARGS='-n 6 --mem=4'", 6),
+    ("DEMUCS_SBATCH_ARGS=-n6; DEMUCS_TRAIN_SBATCH_ARGS=(--account=a --ntasks 3)", 3)])
+def test_a_pipeline_is_checked_with_the_processes_that_its_training_will_have(login_node, arguments, expected):
+    (login_node.root / "slurm_scripts" / "cluster.env").write_text(f"{arguments}\n")
+    result = login_node.script("pipeline_slurm.sh", "5", "--dry-run", TEST_REFUSE="1")
+    assert result.returncode == 2 and "sbatch" not in result.stdout and f"refused, in {expected} ranks" in result.stderr
+    local = login_node.script("pipeline_slurm.sh", "5", "--local", TEST_REFUSE="1", DEMUCS_LOCAL_TASKS="5")
+    assert local.returncode == 2 and "refused, in 5 ranks" in local.stderr and login_node.records() == []
+
+
 def test_a_number_of_jobs_that_is_none_is_told_before_anything_is_submitted(no_slurm):
     for number in ("abc", "0", "-1"):
         result = no_slurm.script("pipeline_slurm.sh", "5", DEMUCS_EVALUATE_JOBS=number)

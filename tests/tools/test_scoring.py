@@ -316,3 +316,94 @@ def test_a_full_disk_is_one_line(workplace, monkeypatch, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and "C - Three.json: cannot be written (No space left on device)" in error
     assert not list(workplace.glob("demucs_results/runs/**/*.json"))
+
+
+def own_data(signature, folder, key="dset.wav", **changes):
+    """A run card in outputs/xps that says where the test songs are."""
+    card = schema.RunCard(
+        signature=signature, name="x", argv=[], model="hdemucs", model_settings={}, sources=SOURCES, samplerate=RATE,
+        audio_channels=2, parameters=1, seed=1, epochs=1, epochs_done=1, batch_size=1, train_tracks=2, valid_tracks=1,
+        commit="", versions={}, sessions=[], test_set=schema.TestSet(key, folder) if folder else None)
+    schema.save(dataclasses.replace(card, **changes), f"outputs/xps/{signature}/run_card.json")
+
+
+QUICK = ("-n", "cafe0001", "-d", "cpu", "--no-sdr", "--examples", "0")
+
+
+@pytest.mark.parametrize("folder", ["data", "${oc.env:TEST_SONGS,./nothing}"])
+def test_a_model_is_scored_on_the_test_songs_of_its_own_data(workplace, monkeypatch, capsys, folder):
+    monkeypatch.setenv("DEMUCS_MUSDB", "musdb")
+    monkeypatch.setenv("TEST_SONGS", "data")
+    own_data("cafe0001", folder)
+    assert run(monkeypatch, tool, *QUICK, "--reference-separators") == 0
+    assert evaluation().dataset == "data test" and evaluation().expected == ["C - Three", "D - Four"]
+    shutil.rmtree("outputs")                                # the release and the records came to another machine
+    (workplace / "data").rename(workplace / "songs")
+    capsys.readouterr()
+    monkeypatch.delenv("TEST_SONGS")
+    assert run(monkeypatch, tool, *QUICK) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: the test songs of cafe0001 are those of dset.wav=")
+    assert "--musdb" in error and folder in error
+    assert ("TEST_SONGS" in error) == ("TEST_SONGS" in folder)
+    assert run(monkeypatch, tool, *QUICK, "--musdb", "songs") == 0
+
+
+def test_a_bag_is_scored_on_the_test_songs_of_its_models(workplace, monkeypatch):
+    (workplace / "release_models" / "twice.yaml").write_text("models: [cafe0001, cafe0001]\n")
+    own_data("cafe0001", "data")
+    assert run(monkeypatch, tool, *QUICK, "-n", "twice") == 0
+    assert evaluation("twice").dataset == "data test"
+
+
+@pytest.mark.parametrize("changes, expected", [
+    (dict(argv=["dset.wav=data", "dset.use_musdb=false"]), "data test"),
+    (dict(delta={"dset.wav": "data", "dset.use_musdb": False}), "data test"),
+    (dict(delta={"dset.wav": "elsewhere"}), "musdb test"), (dict(delta={"dset.musdb": "data"}), "data test"),
+    (dict(delta={"dset.musdb": "another/machine"}), "musdb test"), (dict(argv=["dset=sdx23_bleeding"]), "musdb test"),
+    (dict(test_set=schema.TestSet("dset.wav", "data/train")), "musdb test")])      # which has no folder test/
+def test_where_the_run_card_is_older_or_the_data_have_no_test_songs(workplace, monkeypatch, changes, expected):
+    shutil.copytree("data", "musdb")
+    monkeypatch.setenv("DEMUCS_MUSDB", "musdb")
+    own_data("cafe0001", None, **changes)
+    assert run(monkeypatch, tool, *QUICK) == 0
+    assert evaluation().dataset == expected
+
+
+def test_scores_on_several_test_sets_stand_side_by_side(workplace, monkeypatch, capsys):
+    shutil.copytree("data", "more songs")
+    (workplace / "more songs" / "test" / "D - Four").rename(workplace / "more songs" / "test" / "E - Five")
+    own_data("cafe0001", "data")
+    assert run(monkeypatch, tool, *QUICK, "--examples", "1") == 0
+    first = (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text()
+    capsys.readouterr()
+    assert run(monkeypatch, tool, *QUICK, "--musdb", "more songs", "--examples", "1", "--reference-separators") == 0
+    out = capsys.readouterr().out
+    assert "; more songs test, 2 tracks" in out and "; data test, 2 tracks" in out
+    assert (workplace / "demucs_results/runs/cafe0001/evaluation.json").read_text() == first
+    folder = workplace / "demucs_results/runs/cafe0001"
+    assert sorted(path.name for path in folder.glob("evaluation*.json")) == ["evaluation.json"] + [
+        f"evaluation_on_more-songs-test{other}.json" for other in ("", "_average_filter", "_mixture", "_silence")]
+    record = schema.load(Evaluation, folder / "evaluation_on_more-songs-test.json")
+    assert (record.name, record.dataset, record.expected) == ("cafe0001", "more songs test", ["C - Three", "E - Five"])
+    assert sorted(path.name for path in (workplace / "demucs_results/examples").iterdir()) == [
+        "cafe0001", "cafe0001_on_more-songs-test"]
+    (folder / "evaluation_on_more-songs-test.json").unlink()
+    assert run(monkeypatch, tool, *QUICK, "--collect") == 0
+    assert schema.load(Evaluation, folder / "evaluation_on_more-songs-test.json") == record
+    for path in (workplace / "more songs" / "test").iterdir():
+        path.rename(path.with_name(f"{path.name} again"))
+    capsys.readouterr()
+    assert run(monkeypatch, tool, *QUICK, "--musdb", "more songs") == 1
+    assert "other songs, on a test set that is called 'more songs test', too" in capsys.readouterr().err
+    assert run(monkeypatch, tool, *QUICK, "--musdb", "more songs", "--dataset-name", "other songs") == 0
+    assert (folder / "evaluation_on_other-songs.json").exists()
+
+
+def test_an_evaluation_that_was_made_meanwhile_is_not_replaced(workplace, monkeypatch, capsys):
+    shutil.copytree("data", "more")
+    assert run(monkeypatch, tool, *QUICK, "--musdb", "data") == 0
+    monkeypatch.setattr(scoring, "record_of", lambda folder, songs: scoring.RECORD)       # as where both began at once
+    assert run(monkeypatch, tool, *QUICK, "--musdb", "more") == 1
+    assert "has the scores on data test by now; evaluate on more test again" in capsys.readouterr().err
+    assert evaluation().dataset == "data test"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,16 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from training.conftest import TINY, write_track
 
-from demucs import schema
+from demucs import schema, train
 from demucs.config import read
+from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
+from demucs.inference.evaluation import tracks
 from demucs.inference.packages import package
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint
+from tools import precheck
 
 ALONE = Group(0, 1, torch.device("cpu"))
 
@@ -184,12 +188,45 @@ def test_dataset_is_refused_before_training(songs, tmp_path):
         solver_in(tmp_path / "x", settings(songs))
 
 
+def test_test_songs_are_looked_at_before_training(songs, tmp_path, monkeypatch):
+    """All that are faulty are named, with those to train on. A stem of one channel is no fault."""
+    for number in range(5):
+        write_track(songs / "test" / f"Song {number}", number)
+    bad = {number: songs / "test" / f"Song {number}" / "vocals.wav" for number in range(5)}
+    wav, rate = soundfile.read(bad[0])
+    soundfile.write(bad[0], wav[:, 0], rate, subtype="FLOAT")
+    soundfile.write(bad[1], wav[:-1], rate, subtype="FLOAT")
+    soundfile.write(bad[2], wav, 2 * rate, subtype="FLOAT")
+    wav[100] = np.nan
+    soundfile.write(bad[3], wav, rate, subtype="FLOAT")
+    bad[4].write_bytes(b"no sound")
+    (songs / "train" / "Song 1" / "drums.wav").write_bytes(b"")
+    with pytest.raises(FaultyTracks) as caught:
+        solver_in(tmp_path / "x", settings(songs))
+    told = str(caught.value)
+    assert len(caught.value.faults) == 5 and "Song 0" not in told
+    assert "vocals.wav has 2 x 15999 at 8000 Hz" in told and "vocals.wav has 2 x 16000 at 16000 Hz" in told
+    assert f"{bad[3]}: 1 samples are not finite" in told and str(bad[4]) in told and "train/Song 1/drums.wav" in told
+
+    for number in range(1, 5):
+        shutil.copy(songs / "test" / "Test song" / "vocals.wav", bad[number])
+    shutil.copy(songs / "train" / "Song 0" / "drums.wav", songs / "train" / "Song 1" / "drums.wav")
+    solver = solver_in(tmp_path / "x", settings(songs, "epochs=1"))
+    solver.run()
+    assert solver.history[0].test is not None
+    read = []
+    monkeypatch.setattr(tracks, "_read_file", lambda path: read.append(path))
+    solver_in(tmp_path / "x", settings(songs, "epochs=1"))
+    assert read == []        # they were read before
+
+
 def test_checkpoints_are_checked(songs, tmp_path):
     config = settings(songs, "epochs=1")
     solver = solver_in(tmp_path / "x", config)
     solver.run()
     checkpoint = tmp_path / "x" / "checkpoint.th"
     saved = read_checkpoint(checkpoint)
+    assert precheck.checkpoint_bytes(config)[0] <= checkpoint.stat().st_size     # what the pipeline wants to have room for
     assert {"state", "optimizer", "history", "best_state", "args", "ema_batch_0", "random_states"} <= set(saved)
     with pytest.raises(PackageError, match="belongs to another experiment"):
         solver_in(tmp_path / "x", settings(songs, "epochs=1", "hdemucs.channels=8"))
@@ -271,3 +308,19 @@ def test_tracks_are_named_in_other_layouts(tmp_path):
     assert solver.train.track_name(0).startswith("Own train")
     solver.run()
     assert Path(tmp_path / "x" / "history.json").exists()
+
+
+@pytest.mark.parametrize("overrides, expected", [
+    ([], ("dset.musdb", "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}")), (["dset.musdb=songs"], ("dset.musdb", "songs")),
+    (["dset.wav=mine", "dset.use_musdb=false"], ("dset.wav", "mine")), (["dset.wav=mine"], (
+        "dset.musdb", "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}")),
+    (["dset.wav=mine", "dset.sources=[a,b,c,d,e]", "weights=[1,1,1,1,1]"], ("dset.wav", "mine")),
+    (["dset=sdx23_bleeding"], ("dset.wav", "${oc.env:DEMUCS_SDX23_BLEEDING,./datasets/moisesdb23_bleeding_v1.0}")),
+    (["test.nonhq=/compressed"], ("test.nonhq", "/compressed"))])
+def test_a_run_card_says_where_the_test_songs_are(overrides, expected, monkeypatch):
+    """As it was set, so that a variable has its value wherever the card is read."""
+    monkeypatch.setenv("DEMUCS_SDX23_BLEEDING", "/on/this/machine")
+    monkeypatch.setenv("DEMUCS_MUSDB", "/on/this/machine")
+    cfg = main.get_xp(overrides).cfg
+    found = train.recorded_test_set(cfg, read(OmegaConf.to_container(cfg, resolve=True)))
+    assert (found.key, found.folder) == expected

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...data import audio
 from ...metrics.aggregates import ALL, FAMILIES, Family, aggregate, aggregate_tracks
-from ...schema import Evaluation, TrackScores
+from ...schema import SEPARATED, Evaluation, TrackScores
 from ..bag import BagOfModels
 from ..packages import package
 from ..runs.provenance import commit, now, versions
@@ -53,7 +53,7 @@ def device_name(device: torch.device) -> str:
 
 def _kind(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
     if isinstance(separator, SeparatedFolder):
-        return "separated files"
+        return SEPARATED
     if isinstance(separator, BagOfModels):
         return f"bag of {', '.join(map(_kind, separator.models))}"
     return getattr(separator, "zoo_name", type(separator).__name__)

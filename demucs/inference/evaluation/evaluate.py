@@ -18,30 +18,39 @@ import torch
 from torch import nn
 
 from ...data import audio
+from ...data.faults import FaultyTracks
 from ...dsp.convert import convert_audio
 from ...dsp.randomness import generator
-from ...errors import AudioError, ConfigError
+from ...errors import AudioError, ConfigError, DatasetError, DemucsError
 from ...schema import TrackScores
 from ..runs.provenance import now
 from ..precision import computing_in
 from ..song import separate_song
 from .scoring import METRICS, Scores, score
 from .separated import SeparatedFolder
-from .tracks import Track, fingerprint
+from .tracks import Song, Track, fingerprint
 
 logger = logging.getLogger(__name__)
 
 Separator = tp.Union[nn.Module, SeparatedFolder]
 Device = tp.Union[None, str, torch.device]
+Read = tp.Tuple[Song, tp.Optional[torch.Tensor]]      # a track, and its estimates where they were made before
 Keep = tp.Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 class Results(tp.Protocol):
     """Where `TrackFiles` keeps scores, or whatever has its two methods."""
 
-    def find(self, name: str, fingerprint: tp.Optional[str] = None) -> tp.Tuple[tp.Optional[TrackScores], str]: ...
+    def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
+             ) -> tp.Tuple[tp.Optional[TrackScores], str]: ...
 
     def add(self, scores: TrackScores, *, created: str) -> None: ...
+
+
+class Marks(tp.NamedTuple):
+    """Fingerprints of a song, and of the estimates of it that were made before: "" where there are no such files."""
+    song: str = ""
+    estimates: str = ""
 
 
 class Separated(tp.NamedTuple):
@@ -77,7 +86,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
 
     Raises:
         ConfigError: for an unknown metric.
-        AudioError, DatasetError: where a track cannot be read.
+        AudioError, DatasetError: where tracks cannot be read, after all others are scored; it names all of them.
         ResultsError: where a result cannot be written.
     """
     for metric in metrics:
@@ -88,26 +97,38 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
         separator.require(mine)
     names = list(sources or separator.sources)
     where = _scoring_device(separator, device)
-    marks = {track.name: _fingerprint(separator, track) for track in mine} if files is not None else {}
-    done = _done_before(mine, marks, files, save_to, names) if files is not None else {}
+    faults: tp.Dict[str, DemucsError] = {}
+    marks = _marks(separator, mine, faults) if files is not None else {}
+    done = _done_before([track for track in mine if track.name in marks], marks, files, save_to, names) \
+        if files is not None else {}
     results: tp.List[TrackScores] = []
-    clock = _Clock(len(mine) - len(done))
+    clock = _Clock(len(mine) - len(done) - len(faults))
     for track in mine:
+        if track.name in faults:
+            continue
         if track.name in done:
             results.append(done[track.name])
             continue
         begin = time.monotonic()
         try:
-            song = separate_track(separator, track, sources=names, folded=folded or {}, seed=seed, device=device,
-                                  **settings)
+            read = _read(separator, track)
+        except (AudioError, DatasetError) as error:      # the others can still be scored
+            faults[track.name] = error
+            logger.warning("Eval | %s cannot be scored: %s", track.name, error)
+            clock.tracks -= 1
+            continue
+        try:
+            song = separate_track(separator, track, read=read, sources=names, folded=folded or {}, seed=seed,
+                                  device=device, **settings)
             between = time.monotonic()
             scores = _score_anywhere(song, names, separator.samplerate, metrics, sums, where)
-        except AudioError as error:
+        except AudioError as error:                      # whatever the model does here it may do to all
             raise error if track.name in str(error) else AudioError(f"{track.name}: {error}") from error
         end = time.monotonic()
         results.append(TrackScores(
             name=track.name, duration=song.mix.shape[-1] / separator.samplerate, seconds=end - begin,
-            seconds_scoring=end - between, fingerprint=marks.get(track.name, ""), **dataclasses.asdict(scores)))
+            seconds_scoring=end - between, fingerprint=marks.get(track.name, Marks()).song,
+            estimates=marks.get(track.name, Marks()).estimates, **dataclasses.asdict(scores)))
         if save_to is not None:
             for source, estimate in zip(names, song.estimates):
                 path = estimate_path(save_to, track.name, source)
@@ -119,18 +140,26 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
             files.add(results[-1], created=now())
         logger.info("Eval | track %d/%d | %s | %s | %.1f s%s", len(results), len(mine), track.name,
                     _means(scores, names), end - begin, clock.left(time.monotonic() - begin))
-        del song
+        del song, read
+    if len(faults) == 1:
+        raise next(iter(faults.values()))
+    if faults:
+        raise FaultyTracks(map(str, faults.values()))
     return results
 
 
-def separate_track(separator: Separator, track: Track, *, sources: tp.Sequence[str], folded: tp.Mapping[str, str],
-                   seed: int, **settings: tp.Any) -> Separated:
-    """A track and its estimates, at the separator's rate, in the order of `sources`."""
-    if isinstance(separator, SeparatedFolder):
-        song, estimates = separator.separate(track)
-        mix, references = song.mix, song.references
-    else:
-        song = track.read()
+
+
+def _read(separator: Separator, track: Track) -> Read:
+    return separator.separate(track) if isinstance(separator, SeparatedFolder) else (track.read(), None)
+
+
+def separate_track(separator: Separator, track: Track, *, read: Read, sources: tp.Sequence[str],
+                   folded: tp.Mapping[str, str], seed: int, **settings: tp.Any) -> Separated:
+    """A track that was `read` and its estimates, at the separator's rate, in the order of `sources`."""
+    song, estimates = read
+    mix, references = song.mix, song.references
+    if estimates is None:
         mix, references = (convert_audio(wav, song.samplerate, separator.samplerate, separator.audio_channels)
                            for wav in (song.mix, song.references))
         own = int(generator(seed, "evaluated track", zlib.crc32(track.name.encode())).integers(2 ** 31))
@@ -165,16 +194,23 @@ def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int,
     return on(torch.device("cpu"))
 
 
-def _fingerprint(separator: Separator, track: Track) -> str:
-    own = separator.files(track) if isinstance(separator, SeparatedFolder) else ()
-    return fingerprint([*track.files, *own]) if track.files or own else ""
+def _marks(separator: Separator, tracks: tp.Sequence[Track], faults: tp.Dict[str, DemucsError]) -> tp.Dict[str, Marks]:
+    """Fingerprints by name of track. What cannot be read comes into `faults` instead."""
+    marks = {}
+    for track in tracks:
+        own = separator.files(track) if isinstance(separator, SeparatedFolder) else ()
+        try:
+            marks[track.name] = Marks(*(fingerprint(files) if files else "" for files in (track.files, own)))
+        except AudioError as error:
+            faults[track.name] = error
+    return marks
 
 
-def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, str], files: Results, save_to: tp.Optional[Path],
+def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, Marks], files: Results, save_to: tp.Optional[Path],
                  sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
     done = {}
     for track in tracks:
-        scores, reason = files.find(track.name, marks[track.name])
+        scores, reason = files.find(track.name, *marks[track.name])
         if scores is not None and save_to is not None and \
                 not all(estimate_path(save_to, track.name, source).exists() for source in sources):
             scores, reason = None, f"its estimates are not all in {save_to}"

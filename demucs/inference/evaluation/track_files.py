@@ -56,16 +56,19 @@ class TrackFiles:
             name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{zlib.crc32(name.encode()):08x}"
         return self.folder / f"{name}.json"
 
-    def find(self, name: str, fingerprint: tp.Optional[str] = None) -> tp.Tuple[tp.Optional[TrackScores], str]:
+    def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
+             ) -> tp.Tuple[tp.Optional[TrackScores], str]:
         """The scores of a track where they count, else None and the reason: "" where it was never scored.
 
         Args:
             fingerprint: of the audio of the track; None for any.
+            estimates: the same of files that were separated before.
         """
-        record, reason = self._load(name, fingerprint)
+        record, reason = self._load(name, fingerprint, estimates)
         return (None if record is None else record.tracks[0]), reason
 
-    def _load(self, name: str, fingerprint: tp.Optional[str]) -> tp.Tuple[tp.Optional[Evaluation], str]:
+    def _load(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
+              ) -> tp.Tuple[tp.Optional[Evaluation], str]:
         path = self.path(name)
         if not path.exists():
             return None, ""
@@ -79,6 +82,8 @@ class TrackFiles:
         reasons = [difference(field, other[field], own[field]) for field in SAME if own[field] != other[field]]
         if fingerprint is not None and found.tracks[0].fingerprint != fingerprint:
             reasons.append("its audio was another")
+        if estimates is not None and found.tracks[0].estimates != estimates:
+            reasons.append("its estimates were others")
         return (None if reasons else found), ", ".join(reasons)
 
     def add(self, scores: TrackScores, *, created: str) -> None:
@@ -102,7 +107,7 @@ class TrackFiles:
         found: tp.List[Evaluation] = []
         missing = {}
         for name in self.record.expected:
-            record, reason = self._load(name, None)
+            record, reason = self._load(name)
             if record is None:
                 missing[name] = reason
             else:

@@ -10,6 +10,7 @@ scored.
 
 import functools
 import hashlib
+import os
 import typing as tp
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from pathlib import Path
 import torch
 
 from ...data import audio
+from ...data.faults import FaultyTracks, broken_link, unreadable
 from ...data.musdb import SOURCES
 from ...data.synthetic import MANIFEST
+from ...dsp.convert import convert_channels
 from ...errors import AudioError, DatasetError
 from ...schema import SchemaError, read_json
 
@@ -41,10 +44,13 @@ class Song(tp.NamedTuple):
 
 @dataclass(frozen=True)
 class Track:
-    """`read()` raises AudioError or DatasetError naming the file at fault. `files` are those that it reads."""
+    """`read()` raises AudioError or DatasetError naming the file at fault. `files` are all that the song consists of,
+    whichever of them are read. `check()` raises what `read()` would, with one file at a time in memory; None: no such
+    way."""
     name: str
     read: tp.Callable[[], Song]
     files: tp.Tuple[Path, ...] = ()
+    check: tp.Optional[tp.Callable[[], None]] = None
 
 
 @dataclass(frozen=True)
@@ -81,28 +87,55 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
     sums of some, it is the sum of all stems in the folder.
 
     Raises:
-        DatasetError: where there is no such folder, no track in it, or a track lacks a stem.
+        DatasetError: where there is no such folder, or no track in it.
+        FaultyTracks: where tracks lack a stem or cannot be read; it names all of them.
     """
-    tracks = []
+    tracks, faults = [], []
     for path in _song_folders(root, split):
-        files = stem_files(path)
-        stems = sorted(name for name in files if name != MIXTURE)
-        recipe = []
-        for source in sources:
-            parts = _parts(source, stems)
-            if not parts:
-                raise DatasetError(f"{path}: lacks the stem {source}.wav (there are: {', '.join(stems) or 'none'}); "
-                                   f"complete the track or remove its folder")
-            recipe.append(parts)
-        mixed = [MIXTURE] if MIXTURE in files else _mixed(sources, stems)
-        needed = dict.fromkeys([*mixed, *(stem for parts in recipe for stem in parts)])
-        if not mixed:
-            raise DatasetError(f"{path}: has no mixture.wav, and one stem makes no song; complete the track or remove "
-                               f"its folder")
-        used = {stem: files[stem] for stem in needed}
-        read = functools.partial(_read_folder, path, used, mixed, recipe)
-        tracks.append(Track(path.name, read, tuple(used.values())))
+        try:
+            tracks.append(_track(path, sources))
+        except DatasetError as error:
+            faults.append(str(error))
+        except OSError as error:
+            faults.append(unreadable(path, error))
+    if faults:
+        raise FaultyTracks(faults)
     return tracks
+
+
+def _track(path: Path, sources: tp.Sequence[str]) -> Track:
+    """The track in the folder `path`. Raises DatasetError where it lacks a stem."""
+    broken = broken_link(path)
+    if broken:
+        raise DatasetError(broken)
+    files = stem_files(path)
+    stems = sorted(name for name in files if name != MIXTURE)
+    recipe = []
+    for source in sources:
+        parts = _parts(source, stems)
+        if not parts:
+            raise DatasetError(f"{path}: lacks the stem {source}.wav (there are: {', '.join(stems) or 'none'}); "
+                               f"complete the track or remove its folder")
+        recipe.append(parts)
+    mixed = [MIXTURE] if MIXTURE in files else _mixed(sources, stems)
+    needed = dict.fromkeys([*mixed, *(stem for parts in recipe for stem in parts)])
+    if not mixed:
+        raise DatasetError(f"{path}: has no mixture.wav, and one stem makes no song; complete the track or remove "
+                           f"its folder")
+    used = {stem: files[stem] for stem in needed}
+    for file in used.values():
+        broken = broken_link(file)
+        if broken:
+            raise DatasetError(broken)
+    return Track(path.name, functools.partial(_read_folder, path, used, mixed, recipe), _in_order(files),
+                 functools.partial(_check_folder, path, used))
+
+
+def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:
+    """The files of a song in an order that no model's sources have a part in: those of MUSDB18, then further ones."""
+    first = [MIXTURE, *SOURCES]
+    names = sorted(files, key=lambda name: (first.index(name) if name in first else len(first), name))
+    return tuple(files[name] for name in names if files[name].is_file())
 
 
 def stem_files(folder: Path) -> tp.Dict[str, Path]:
@@ -118,12 +151,12 @@ def _song_folders(root: tp.Union[str, Path], split: str) -> tp.List[Path]:
     """Folders of the songs in ROOT/SPLIT, or in ROOT; sorted, at least one."""
     root = Path(root)
     place = root / split
-    if place.is_dir():
+    if os.path.isdir(place):
         folders = _subfolders(place)
         if not folders:
             raise DatasetError(f"{place}: contains no track; it should hold a folder per song")
         return folders
-    folders = [folder for folder in _subfolders(root) if stem_files(folder)] if root.is_dir() else []
+    folders = [folder for folder in _subfolders(root) if stem_files(folder)] if os.path.isdir(root) else []
     if not folders:
         raise DatasetError(f"{place}: no such folder; set DEMUCS_MUSDB (or --musdb) to a folder that contains "
                            f"{split}/TRACK/mixture.wav")
@@ -131,7 +164,12 @@ def _song_folders(root: tp.Union[str, Path], split: str) -> tp.List[Path]:
 
 
 def _subfolders(folder: Path) -> tp.List[Path]:
-    return sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+    """Folders in `folder`, and links to nothing."""
+    try:
+        return sorted(item for item in folder.iterdir()
+                      if not item.name.startswith(".") and (os.path.isdir(item) or broken_link(item)))
+    except OSError as error:
+        raise DatasetError(unreadable(folder, error)) from error
 
 
 def _left_out(name: str) -> tp.Optional[str]:
@@ -161,16 +199,39 @@ def _mixed(sources: tp.Sequence[str], stems: tp.Sequence[str]) -> tp.List[str]:
 
 def _read_folder(folder: Path, files: tp.Mapping[str, Path], mixed: tp.Sequence[str],
                  recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
-    """`mixed` names the files whose sum is the mixture, `recipe` those of each reference."""
-    wavs, rates = {}, {}
+    """`mixed` names the files whose sum is the mixture, `recipe` those of each reference. Stems of one channel become as
+    many as the others have, as in training."""
+    wavs, forms = {}, {}
     for stem, path in files.items():
-        wavs[stem], rates[stem] = audio.read(path)
-        audio.require_finite(wavs[stem], path, rates[stem])
-    shapes = {files[stem].name: tuple(wav.shape) for stem, wav in wavs.items()}
-    if len(set(shapes.values())) > 1 or len(set(rates.values())) > 1:
-        raise DatasetError(f"{folder}: files differ in channels, samples or rate: {shapes}, "
-                           f"{sorted(set(rates.values()))} Hz; render the track again")
-    return Song(_sum(wavs, mixed), torch.stack([_sum(wavs, parts) for parts in recipe]), rates[mixed[0]])
+        wavs[stem], forms[path.name] = _read_file(path)
+    _require_alike(folder, forms)
+    channels = max(len(wav) for wav in wavs.values())
+    wavs = {stem: convert_channels(wav, channels) for stem, wav in wavs.items()}
+    rate = next(iter(forms.values())).samplerate
+    return Song(_sum(wavs, mixed), torch.stack([_sum(wavs, parts) for parts in recipe]), rate)
+
+
+def _check_folder(folder: Path, files: tp.Mapping[str, Path]) -> None:
+    _require_alike(folder, {path.name: _read_file(path)[1] for path in files.values()})
+
+
+def _read_file(path: Path) -> tp.Tuple[torch.Tensor, audio.AudioInfo]:
+    try:
+        wav, rate = audio.read(path)
+    except OSError as error:
+        raise AudioError(unreadable(path, error)) from error
+    audio.require_finite(wav, path, rate)
+    return wav, audio.AudioInfo(wav.shape[-1], rate, len(wav))
+
+
+def _require_alike(folder: Path, forms: tp.Mapping[str, audio.AudioInfo]) -> None:
+    """Raises DatasetError where the files of a track, by name, do not make one song."""
+    lengths, rates = {form.frames for form in forms.values()}, {form.samplerate for form in forms.values()}
+    channels = {form.channels for form in forms.values()} - {1}
+    if len(lengths) > 1 or len(rates) > 1 or len(channels) > 1:
+        told = ", ".join(f"{name} has {form.channels} x {form.frames} at {form.samplerate} Hz"
+                         for name, form in forms.items())
+        raise DatasetError(f"{folder}: files differ in channels, samples or rate: {told}; render the track again")
 
 
 def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.Tensor:
