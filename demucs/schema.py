@@ -13,6 +13,7 @@ This module imports the standard library only: the graphing scripts read records
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import typing as tp
@@ -33,6 +34,7 @@ STATUS_VERSION = 1
 LEDGER_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
 UNDEFINED = "-"
+CHECKSUM = "checksum"       # of a card that lies by itself: an entry beside its fields
 
 
 class SchemaError(DemucsError):
@@ -379,6 +381,8 @@ def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str
         raise SchemaError(f"{where}: {kind.__name__} has version {plain.get('version')!r}, this code reads version "
                           f"{' and '.join(map(str, known))}; write it anew with this code, or read it with the code "
                           f"that wrote it")
+    if kind is ReleaseCard and CHECKSUM in plain:
+        plain = _unsealed(plain, where)
     unknown = sorted(set(plain) - set(expected))
     required = {n for n, f in expected.items()
                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
@@ -399,6 +403,22 @@ def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str
         return kind(**values)
     except TypeError as error:
         raise SchemaError(f"{where}: {kind.__name__}: {error}") from error
+
+
+def sealed(plain: tp.Mapping[str, tp.Any]) -> tp.Dict[str, tp.Any]:
+    """`plain` with the first 16 digits of sha256 over all it says. `from_plain` checks those of a `ReleaseCard`."""
+    text = json.dumps(plain, sort_keys=True)
+    return {**plain, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any]:
+    """`plain` without its checksum. Raises SchemaError where that is of something else."""
+    rest = {key: value for key, value in plain.items() if key != CHECKSUM}
+    found = sealed(rest)[CHECKSUM]
+    if found != plain[CHECKSUM]:
+        raise SchemaError(f"{where}: damaged, or was changed: its checksum is {found}, it was written with "
+                          f"{str(plain[CHECKSUM])[:32]!r}; copy or export it again")
+    return rest
 
 
 def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:

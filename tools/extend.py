@@ -17,11 +17,11 @@ from demucs import schema
 from demucs.console import command
 from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
+from demucs.inference.packages.pickled import damaged_part
 from demucs.train import main as experiments
 from demucs.training.checkpoints import NEWEST, PREVIOUS
 from demucs.training.lock import locked
 from demucs.training.records import BEST, CARD, HISTORY
-from demucs.training.state import damaged_part
 from tools.requeue import position, position_in
 
 LINK = "extended.json"

@@ -97,14 +97,9 @@ def fill(model: nn.Module, state: weights.State, path: Path) -> None:
     """Set all weights of `model`. Raises PackageError naming those that are missing, unknown, or of another shape."""
     expected = model.state_dict()
     state = _current(state, expected, path)
-    missing = [name for name in expected if name not in state]
-    unknown = [name for name in state if name not in expected]
-    shapes = [f"{name} is {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
-              for name in expected if name in state and state[name].shape != expected[name].shape]
-    faults = [f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-              for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes)) if names]
+    faults = weights.differences(expected, state)
     if faults:
-        raise PackageError(f"{path}: its weights do not fit the model it names: {'; '.join(faults)}; export it again")
+        raise PackageError(f"{path}: its weights do not fit the model it names: {faults}; export it again")
     model.load_state_dict(state)
 
 

@@ -1,9 +1,9 @@
 """Exported models: one `.th` file of plain types and tensors, and its card as JSON beside it.
 
 The file says which model of the zoo it is, with which arguments, and holds its weights, in full, half, or quantised.
-It names no class and is read with `weights_only`, so reading one from an unknown place cannot run code; weights are
-checked against the hash in the card, since neither the container nor torch notices a flipped bit. Files of published
-Demucs are told by their content and read by `published`.
+It names no class and is read with `weights_only`, so reading one from an unknown place cannot run code. A checksum covers
+all of it, and the card has a hash of the weights, since torch does not notice a flipped bit. Files of published Demucs are
+told by their content and read by `published`.
 """
 
 import typing as tp
@@ -16,7 +16,7 @@ from ... import schema
 from ...errors import PackageError
 from ...schema import ReleaseCard
 from ..runs import provenance
-from . import pickled, published, quantised, weights
+from . import checksum, pickled, published, quantised, weights
 from .building import model_of, requantised
 from .encoding import decode, encode
 
@@ -56,6 +56,7 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half
         card = weights.completed(card, twin, twin.state_dict(), quantised.PRECISION)
     package = {"format": FORMAT, "version": schema.RELEASE_VERSION, "model": model.zoo_name, "kwargs": kwargs,
                "state": state, "card": schema.to_plain(card)}
+    package = checksum.sealed(package, path)
     weights.write(path, card, lambda file: torch.save(package, file))
     return card
 
@@ -91,6 +92,7 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
     card = weights.read_card(package.get("card"), path)
     model = model_of(package["model"], decode(pickled.plain(package["kwargs"], path), path), package["state"], path)
     weights.confirm(card, model, path)
+    checksum.require_unchanged(package, path)
     model.card = card
     return model
 

@@ -18,11 +18,11 @@ from torch import nn
 from ...errors import PackageError
 from ...models import zoo
 from ...schema import ReleaseCard
-from . import pickled, quantised, weights
+from . import checksum, pickled, quantised, weights
 from .building import model_of
 from .encoding import decode
 from .pickled import Reference, plain
-from .publish import save
+from .publish import safetensors_checksum, save
 
 __all__ = ["from_content", "is_published", "load", "save"]
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 SAFETENSORS = ".safetensors"
 PACKAGE_KEYS = {"klass", "args", "kwargs", "state"}
 CHECKPOINT_KEYS = {"state", "optimizer", "history", "best_state", "args"}
+METADATA = {"klass", "args", "kwargs", "card", "structure", checksum.KEY}      # of safetensors files that we write
 NEEDED = ("sources", "audio_channels", "samplerate", "segment")    # by the zoo; the classes have defaults for three
 
 
@@ -162,6 +163,7 @@ def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
+        _require_unchanged(metadata, tensors, path)
         values = {key: json.loads(metadata[key]) for key in ("args", "kwargs")}
         content = {"klass": Reference(metadata["klass"]), "state": tensors,
                    **{key: decode(value, path) for key, value in values.items()}}
@@ -176,6 +178,21 @@ def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise PackageError(f"{path}: its metadata does not describe a model of Demucs: {error!r}") from error
     return content
+
+
+def _require_unchanged(metadata: tp.Mapping[str, str], tensors: weights.State, path: Path) -> None:
+    """Raises PackageError where a safetensors file that we wrote is not as it was written."""
+    if not {"card", checksum.KEY} & metadata.keys():
+        return
+    unknown = metadata.keys() - METADATA
+    if unknown:        # perhaps the name of the checksum itself
+        raise PackageError(f"{path}: damaged, or was changed: its metadata has an entry {min(unknown)!a:.60}; copy or "
+                           f"export it again")
+    if checksum.KEY in metadata:
+        found = safetensors_checksum(metadata, tensors, path, size=path.stat().st_size)
+        if found != metadata[checksum.KEY]:
+            raise PackageError(f"{path}: damaged, or was changed: its checksum is {found}, it was written with "
+                               f"{metadata[checksum.KEY][:32]!r}; copy or export it again")
 
 
 def _unflattened(node: tp.Any, tensors: tp.Mapping[str, torch.Tensor]) -> tp.Any:
