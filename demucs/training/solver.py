@@ -205,8 +205,8 @@ class Solver:
             raise PackageError(f"{checkpoint}: belongs to a model of another shape, so the state of its optimizer cannot "
                                f"be taken over: of its parameters {faults}; set continue_opt=false")
         if not fitting:
-            raise PackageError(f"{checkpoint}: holds none of this model's weights: of its parameters {faults}; it belongs to "
-                               f"another model: set the same model and settings as that experiment")
+            raise PackageError(f"{checkpoint}: holds none of this model's weights: of its parameters {faults}; it belongs "
+                               f"to another model: set the same model and settings as that experiment")
         self.model.load_state_dict(fitting, strict=False)
         for what, keys in (("keep their initial values", own.keys() - fitting.keys()),
                            ("of it are left out", state.keys() - fitting.keys())):

@@ -61,10 +61,9 @@ class StateRegistry:
         try:
             self._parts[name][1](package[name])
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            reason = error if isinstance(error, (RuntimeError, ValueError)) else f"it lacks {error}" \
-                if isinstance(error, KeyError) else f"it is of another form ({error})"
-            raise PackageError(f"{where}: part {name!r} does not fit this run: {reason}; put back the checkpoint of this run, "
-                               f"or start anew with --clear") from error
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise PackageError(f"{where}: part {name!r} does not fit this run: {reason}; put back the checkpoint of this "
+                               f"run, or start anew with --clear") from error
 
 
 def load_weights(model: nn.Module, state: tp.Any) -> None:
