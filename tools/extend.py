@@ -33,7 +33,8 @@ def link(folder: Path) -> tp.Dict[str, tp.Any]:
     if not (folder / LINK).exists():
         return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
     found = schema.read_json(folder / LINK)
-    if not isinstance(found, dict) or found.get("version") != LINK_VERSION:
+    if not isinstance(found, dict) or found.get("version") != LINK_VERSION or not isinstance(found.get("extended_to"), list) \
+            or "extended_from" not in found:
         raise schema.SchemaError(f"{folder / LINK}: not a link of version {LINK_VERSION} between two trainings")
     return found
 
