@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import PackageError, TrainingError
+from ..errors import PackageError, TrainingError, quoted
 from ..files import atomic
 from ..inference.packages import pickled, published
 from ..inference.packages.weights import differences
@@ -103,8 +103,9 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
     if not isinstance(package, dict):
         raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
     if not published.is_checkpoint(package):
-        if package.get("format", FORMAT) != FORMAT:
-            raise NewerFormatError(f"{path}: was written in format {package['format']!r} by a newer version of this "
+        version = package.get("format", FORMAT)
+        if type(version) is not int or version != FORMAT:
+            raise NewerFormatError(f"{path}: was written in format {quoted(repr(version))} by a newer version of this "
                                    f"program, which reads format {FORMAT}; go on with that version")
         return {**package, NOTES: []}
     settings = pickled.plain(package["args"], path)

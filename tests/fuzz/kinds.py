@@ -236,6 +236,7 @@ def use_museval(path: Path, number: int) -> None:
 def use_requeue(path: Path, number: int) -> None:
     """What a batch script does with the folder of a run before and after its training, without a Slurm to ask."""
     search, os.environ["PATH"] = os.environ.get("PATH", ""), ""
+    os.environ["SLURM_JOB_ID"] = "7"           # the job that the seeds are of
     try:
         code, reason = requeue.begin(path.parent)
         require(isinstance(code, int) and "\n" not in reason, f"{code}: {reason}")
@@ -243,6 +244,7 @@ def use_requeue(path: Path, number: int) -> None:
         require(verdict in requeue.Verdict and "\n" not in reason, f"{verdict}: {reason}")
     finally:
         os.environ["PATH"] = search
+        del os.environ["SLURM_JOB_ID"]
     if path.name == "status.json":
         schema.load(RunStatus, path)
     elif path.name == "checkpoint.th":

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...models import zoo
 from . import quantised, weights
 
@@ -81,16 +81,16 @@ def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Pa
     """
     for key, value in kwargs.items():
         if key in LAYERS and isinstance(value, (int, float)) and value > MOST_LAYERS:
-            raise PackageError(f"{path}: its model cannot be built: {key}={value} is beyond {MOST_LAYERS}")
+            raise PackageError(f"{path}: its model cannot be built: {key}={quoted(value)} is beyond {MOST_LAYERS}")
         if isinstance(value, list) and len(value) > MOST_ITEMS:
-            raise PackageError(f"{path}: its model cannot be built: {key} has {len(value)} items; {MOST_ITEMS} are "
+            raise PackageError(f"{path}: its model cannot be built: {quoted(key)} has {len(value)} items; {MOST_ITEMS} are "
                                f"the most")
     try:
         # Fresh weights are drawn, which must not move the caller's generator.
         with torch.random.fork_rng(devices=[]), _Allowance(2 * elements + SPARE):
             return zoo.build(name, **kwargs)
     except Exception as error:   # nor is what a constructor raises for arguments that somebody made up
-        raise PackageError(f"{path}: its model cannot be built: {error}") from error
+        raise PackageError(f"{path}: its model cannot be built: {quoted(error)}") from error
 
 
 def fill(model: nn.Module, state: weights.State, path: Path) -> None:

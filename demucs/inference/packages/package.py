@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ... import schema
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...schema import ReleaseCard
 from ..runs import provenance
 from . import checksum, pickled, published, quantised, weights
@@ -89,7 +89,7 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
     if published.is_published(content):
         return published.from_content(content, path)
     package = _checked(content, path)
-    card = weights.read_card(package.get("card"), path)
+    card = weights.read_card(pickled.plain(package.get("card"), path), path)
     model = model_of(package["model"], decode(pickled.plain(package["kwargs"], path), path), package["state"], path)
     weights.confirm(card, model, path)
     checksum.require_unchanged(package, path)
@@ -102,8 +102,9 @@ def _checked(package: tp.Any, path: Path) -> tp.Dict[str, tp.Any]:
     if not isinstance(package, dict) or package.get("format") != FORMAT:
         raise PackageError(f"{path}: not a release file of this project (a checkpoint of a run?); make one with "
                            f"`python3 -m tools.export`")
-    if package.get("version") != schema.RELEASE_VERSION:
-        raise PackageError(f"{path}: has version {package.get('version')!r}, this code reads version "
+    version = package.get("version")
+    if type(version) is not int or version != schema.RELEASE_VERSION:      # it may be anything, a tensor too
+        raise PackageError(f"{path}: has version {quoted(repr(version))}, this code reads version "
                            f"{schema.RELEASE_VERSION}; export it again with this code")
     if not isinstance(package.get("model"), str):
         raise PackageError(f"{path}: does not say which model it is; export it again")

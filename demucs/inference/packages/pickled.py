@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 
 DEPTH, SIZE = 32, 100_000    # of plain values in a file: a configuration has some five levels and 300 values
 DIGITS = 18                  # of a fraction: a segment is a number of samples over a rate
@@ -112,8 +112,8 @@ def read(path: tp.Union[str, Path]) -> tp.Any:
         if found is None:
             reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
             raise PackageError(f"{path}: refused: not a model file, damaged, or made to mislead "
-                               f"({reason[1] if reason else _first_line(error)}); copy or export it again") from error
-        raise PackageError(f"{path}: refused: it names {found[1]}, which no file of Demucs 3 or 4 needs; constructing "
+                               f"({quoted(reason[1]) if reason else _first_line(error)}); copy or export it again") from error
+        raise PackageError(f"{path}: refused: it names {quoted(found[1])}, which no file of Demucs 3 or 4 needs; constructing "
                            f"that could run code. If you trust the file, save its weights as safetensors with the "
                            f"program that wrote it.") from error
     except Exception as error:   # what a damaged archive raises is no closed list
@@ -178,8 +178,8 @@ def _key(key: tp.Any, where: tp.Union[str, Path]) -> tp.Union[str, int]:
 
 
 def _described(item: tp.Any) -> str:
-    return item.name if isinstance(item, Reference) else f"a {type(item).__name__}"
+    return quoted(item.name) if isinstance(item, Reference) else f"a {type(item).__name__}"
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return quoted((str(error).splitlines() or [type(error).__name__])[0])

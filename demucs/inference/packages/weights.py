@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ... import schema
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...files import atomic
 from ...schema import ReleaseCard
 
@@ -58,7 +58,8 @@ def differences(expected: tp.Mapping[str, torch.Tensor], state: tp.Mapping[str, 
               for name in expected if name in state and _shape(state[name]) != _shape(expected[name])]
     missing = [name for name in expected if name not in state]
     unknown = [str(name) for name in state if name not in expected]
-    return "; ".join(f"{len(names)} {what} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
+    return "; ".join(f"{len(names)} {what} ({', '.join(quoted(name, 120) for name in names[:NAMED])}"
+                     f"{', ...' if len(names) > NAMED else ''})"
                      for what, names in (("of another shape", shapes), ("missing", missing), ("unknown", unknown)) if names)
 
 
@@ -94,14 +95,14 @@ def confirm(card: ReleaseCard, model: nn.Module, path: Path) -> None:
     """
     found = state_hash(model.state_dict())
     if found != card.model_hash:
-        raise PackageError(f"{path}: the weights are damaged (their hash is {found}, the card says {card.model_hash}); "
+        raise PackageError(f"{path}: the weights are damaged (their hash is {found}, the card says {quoted(card.model_hash, 40)}); "
                            f"copy or export the file again")
     about = {"model": model.zoo_name, "sources": list(model.sources), "samplerate": model.samplerate,
              "audio_channels": model.audio_channels}
     for key, value in about.items():
         if getattr(card, key) != value:
-            raise PackageError(f"{path}: damaged: its model has {key} {value}, its card says {getattr(card, key)}; copy or "
-                               f"export it again")
+            raise PackageError(f"{path}: damaged: its model has {key} {quoted(value)}, its card says {quoted(getattr(card, key))}; copy "
+                               f"or export it again")
     _confirm_beside(card, path)
 
 
