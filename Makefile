@@ -6,7 +6,7 @@ export PYTHON
 REFERENCE := ../shared/reference
 EXTRAS ?= train,evaluate,graphs,curves,dev
 
-.PHONY: help programs setup test chaos demo demo-long report oracle bench clean
+.PHONY: help programs setup test chaos fuzz demo demo-long report oracle bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -34,6 +34,9 @@ test: setup .published/.ready  ## all tests (ARGS="-k name" for some of them)
 
 chaos: setup       ## a training killed 200 times on a private Slurm, and its figures in docs/cluster.md: hours; goes on
 	.venv/bin/python tests/slurm/chaos.py --kills 200 --figures docs/cluster.md
+
+fuzz: setup        ## 10 000 mutated files through every reader, and their figures in docs/map.md: some minutes (ARGS="--seed 1")
+	.venv/bin/python tests/fuzz/fuzz.py --inputs 10000 --figures docs/map.md $(ARGS)
 
 demo: setup        ## train, release, evaluate, separate and draw, on a private Slurm: some minutes on two cores
 	slurm_scripts/demo.sh

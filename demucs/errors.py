@@ -50,6 +50,14 @@ def did_you_mean(word: str, known: tp.Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def quoted(text: tp.Any, most: int = 200) -> str:
+    """What a file or another library says, fit for a message: in one line, of `most` characters, without any that control a
+    terminal."""
+    line = " ".join(str(text).split())
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line[:most + 1])
+    return shown if len(shown) <= most else shown[:most - 3] + "..."
+
+
 def describe_os_error(error: OSError) -> str:
     """The file and what the operating system says: "FILE: No space left on device", without an error number."""
     reason = error.strerror or str(error)

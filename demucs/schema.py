@@ -13,6 +13,8 @@ This module imports the standard library only: the graphing scripts read records
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 import math
 import typing as tp
@@ -34,6 +36,7 @@ LEDGER_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # the model of an evaluation of these
+CHECKSUM = "checksum"       # of a card that lies by itself: an entry beside its fields
 
 
 class SchemaError(DemucsError):
@@ -192,15 +195,25 @@ class EpochRecord:
         """Raises SchemaError where `entry` does not have the layout of published Demucs."""
         try:
             valid = dict(entry["valid"])
+            for name in ("test", "seconds"):
+                _require(tp.Optional[Metrics], entry.get(name), name)
+            _require(Metrics, entry["train"], "train")
+            best = math.nan if valid["best"] is None else valid["best"]
+            _require(float, best, "valid.best")
+            _require(tp.Optional[float], valid.get("penalty"), "valid.penalty")
             candidates = {key: dict(value) for key, value in valid.items() if isinstance(value, dict)}
             chosen = valid.get("bname", "main")
             if not candidates:   # histories from before EMAs were validated
                 candidates = {chosen: {k: v for k, v in valid.items() if isinstance(v, (int, float))
                                        and k not in ("best", "penalty")}}
-            return cls(train=dict(entry["train"]), candidates=candidates, chosen=chosen, best=valid["best"],
+            _require(tp.Dict[str, Metrics], candidates, "valid")
+            if chosen not in candidates:
+                raise ValueError(f"valid.bname is {_short(chosen)}, and there are no metrics of that name")
+            return cls(train=dict(entry["train"]), candidates=candidates, chosen=chosen, best=best,
                        penalty=valid.get("penalty"), test=entry.get("test"), seconds=entry.get("seconds"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise SchemaError(f"not an epoch of a Demucs history: {error!r}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"it lacks {_short(error.args[0])}" if isinstance(error, KeyError) else error
+            raise SchemaError(f"not an epoch of a Demucs history: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -291,9 +304,9 @@ class RankCorrelation:
     source: str
     among: str                         # which separators: "model" or "all"
     over: str                          # what is ranked: "tracks" of a separator or "separators" of a track
-    rho: float
-    low: float
-    high: float
+    rho: tp.Optional[float]            # None where it is not defined
+    low: tp.Optional[float]
+    high: tp.Optional[float]
 
 
 @dataclass(frozen=True)
@@ -381,39 +394,114 @@ def to_plain(record: tp.Any) -> tp.Dict[str, tp.Any]:
 def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str = "record") -> Record:
     """The record of class `kind` that `plain` describes, in its newest version. Raises SchemaError naming `where` and the
     field at fault."""
-    expected = {f.name: f for f in dataclasses.fields(kind)}
     if not isinstance(plain, dict):
         raise SchemaError(f"{where}: expected an object with the fields of {kind.__name__}, "
                           f"found {type(plain).__name__}")
-    newest = expected["version"].default
+    newest = kind.version          # its default
     known = (*OLDER.get(kind, ()), newest)
     if plain.get("version") not in known:
-        raise SchemaError(f"{where}: {kind.__name__} has version {plain.get('version')!r}, this code reads version "
+        raise SchemaError(f"{where}: {kind.__name__} has version {_short(plain.get('version'))}, this code reads version "
                           f"{' and '.join(map(str, known))}; write it anew with this code, or read it with the code "
                           f"that wrote it")
-    unknown = sorted(set(plain) - set(expected))
-    required = {n for n, f in expected.items()
-                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
-    missing = sorted(required - set(plain))
-    if unknown or missing:
-        raise SchemaError(f"{where}: {kind.__name__} has unknown fields {unknown} and lacks {missing}")
-    values = {**plain, "version": newest}
+    if kind is ReleaseCard and CHECKSUM in plain:
+        plain = _unsealed(plain, where)
     try:
-        if kind is RunCard:
-            values["sessions"] = [Session(**item) for item in values["sessions"]]
-            values["test_set"] = TestSet(**values["test_set"]) if values.get("test_set") else None
-        if kind is Evaluation:
-            values["tracks"] = [TrackScores(**item) for item in values["tracks"]]
-            if plain["version"] < 3 and values["model"] == SEPARATED:     # then these fingerprints had the estimates in them
-                values["tracks"] = [dataclasses.replace(track, fingerprint="") for track in values["tracks"]]
-        if kind is QualityScores:
-            values["tracks"] = [QualityTrack(**item) for item in values["tracks"]]
-        if kind is QualityStudy:
-            values["columns"] = [QualityColumn(**item) for item in values["columns"]]
-            values["correlations"] = [RankCorrelation(**item) for item in values["correlations"]]
-        return kind(**values)
-    except TypeError as error:
-        raise SchemaError(f"{where}: {kind.__name__}: {error}") from error
+        record = _built(kind, {**plain, "version": newest}, "")
+    except ValueError as error:
+        raise SchemaError(f"{where}: {kind.__name__} {error}") from error
+    if kind is Evaluation and plain["version"] < 3 and record.model == SEPARATED:   # these fingerprints held the estimates
+        tracks = [dataclasses.replace(track, fingerprint="") for track in record.tracks]
+        record = dataclasses.replace(record, tracks=tracks)
+    return record
+
+
+def _built(kind: tp.Any, plain: tp.Mapping[str, tp.Any], name: str) -> tp.Any:
+    """The dataclass `kind` from a dictionary, and those inside of it. Raises ValueError that names the field at fault;
+    `name` is that of the object, "" for the record itself."""
+    _require(dict, plain, name)
+    hints, required, plainly = _fields(kind)
+    if not required <= plain.keys() <= hints.keys():
+        unknown, missing = sorted(plain.keys() - hints.keys()), sorted(required - plain.keys())
+        raise ValueError(f"{name and f'in {name} '}has unknown fields {_short(unknown, 200)} and lacks {_short(missing, 200)}")
+    values = dict(plain)
+    for key, value in plain.items():
+        if type(value) in plainly[key] and not (type(value) is int and _is_endless(value)):
+            continue                   # most are, and a table of runs reads thousands
+        path = f"{name}.{key}" if name else key
+        inner = tp.get_args(hints[key])[:1]
+        if inner and dataclasses.is_dataclass(inner[0]) and tp.get_origin(hints[key]) is list:
+            _require(list, value, path)
+            values[key] = [_built(inner[0], item, f"{path}[{index}]") for index, item in enumerate(value)]
+        elif inner and dataclasses.is_dataclass(inner[0]):         # or None, which has been passed
+            values[key] = _built(inner[0], value, path)
+        else:
+            _require(hints[key], value, path)
+    return kind(**values)
+
+
+@functools.lru_cache(maxsize=None)
+def _fields(kind: type) -> tp.Tuple[tp.Dict[str, tp.Any], tp.Set[str], tp.Dict[str, tp.Set[type]]]:
+    """(annotation of each field, fields without default, types that a value of a field may have without a further look)."""
+    hints = tp.get_type_hints(kind)
+    required = {field.name for field in dataclasses.fields(kind)
+                if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
+    plainly = {name: {part for part in (hint, *tp.get_args(hint)) if part in (str, bool, int, float, type(None))}
+               if tp.get_origin(hint) in (None, tp.Union) else set() for name, hint in hints.items()}
+    return hints, required, plainly
+
+
+def _require(hint: tp.Any, value: tp.Any, name: str) -> None:
+    """Raises ValueError where `value` is not what an annotation says. A number in a dictionary may be None, which stands for
+    one that is not finite."""
+    origin, inner = tp.get_origin(hint), tp.get_args(hint)
+    if hint is tp.Any or origin is tp.Union and value is None:
+        return
+    if origin is tp.Union:
+        hint = inner[0]
+        origin, inner = tp.get_origin(hint), tp.get_args(hint)
+    types, words = _TYPES[origin or hint]
+    if not isinstance(value, types) or isinstance(value, bool) and bool not in types or _is_endless(value):
+        raise ValueError(f"has {_short(value)} as {name or 'its content'}, which must be {words}")
+    if origin is list:
+        for index, item in enumerate(value):
+            _require(inner[0], item, f"{name}[{index}]")
+    if origin is dict:
+        for key, item in value.items():
+            _require(tp.Optional[float] if inner[1] is float else inner[1], item, f"{name}[{_short(key)}]")
+
+
+_TYPES: tp.Dict[tp.Any, tp.Tuple[tp.Tuple[type, ...], str]] = {
+    str: ((str,), "text"), bool: ((bool,), "true or false"), int: ((int,), "a whole number"),
+    float: ((int, float), "a number"), list: ((list,), "a list"), dict: ((dict,), "an object")}
+
+
+def _is_endless(value: tp.Any) -> bool:
+    """Whether a whole number is beyond all that are counted or measured: such cannot be computed with."""
+    return isinstance(value, int) and abs(value) >= 2 ** 63
+
+
+def _short(value: tp.Any, most: int = 60) -> str:
+    try:
+        text = ascii(value)
+    except (RecursionError, ValueError):       # nested without end, or a number of thousands of digits
+        return f"a {type(value).__name__} that is too large"
+    return text if len(text) <= most else text[:most - 3] + "..."
+
+
+def sealed(plain: tp.Mapping[str, tp.Any]) -> tp.Dict[str, tp.Any]:
+    """`plain` with the first 16 digits of sha256 over all it says. `from_plain` checks those of a `ReleaseCard`."""
+    text = json.dumps(plain, sort_keys=True)
+    return {**plain, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any]:
+    """`plain` without its checksum. Raises SchemaError where that is of something else."""
+    rest = {key: value for key, value in plain.items() if key != CHECKSUM}
+    found = sealed(rest)[CHECKSUM]
+    if found != plain[CHECKSUM]:
+        raise SchemaError(f"{where}: damaged, or was changed: its checksum is {found}, it was written with "
+                          f"{str(plain[CHECKSUM])[:32]!r}; copy or export it again")
+    return rest
 
 
 def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
@@ -424,12 +512,14 @@ def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
 
 
 def read_json(path: tp.Union[str, Path]) -> tp.Any:
-    """Raises SchemaError where the file is missing or is not JSON."""
+    """Raises SchemaError where the file is missing, cannot be read, or is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SchemaError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SchemaError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:     # also of numbers with thousands of digits
         raise SchemaError(f"{path}: not a JSON file ({error})") from error
 
 

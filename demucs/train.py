@@ -41,6 +41,7 @@ from .inference.bag import BagOfModels
 from .inference.evaluation.inspection import inspect
 from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .inference.names import repository
+from .inference.packages.weights import differences
 from .inference.precision import use_tf32
 from .models import zoo
 from .ranges import RANK, from_environment
@@ -324,6 +325,26 @@ def pretrained_model(config: Config) -> nn.Module:
     return found.models[0]
 
 
+def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp.Mapping[str, torch.Tensor],
+                              config: Config) -> None:
+    """Raises PackageError where the weights `state` of `pretrained` do not fit `model`: what differs, and the settings that
+    would be right."""
+    faults = differences(model.state_dict(), state)
+    if not faults:
+        return
+    own, other = model.zoo_kwargs, pretrained.zoo_kwargs
+    prefixes = {"audio_channels": "dset.channels", "sources": "dset.sources", "samplerate": "dset.samplerate"}
+    changed = [f"{prefixes.get(key, f'{config.model}.{key}')}={other[key]!s:.60} instead of {own[key]!s:.60}"
+               for key in own if key in other and own[key] != other[key] and key != "segment"]
+    if model.zoo_name != pretrained.zoo_name:
+        advice = f"it is a {pretrained.zoo_name}: set model={pretrained.zoo_name}"
+    else:
+        advice = f"it was trained with {', '.join(changed[:5]) or 'settings that are not known'}; set the same"
+    raise PackageError(f"continue_pretrained={config.continue_pretrained}: that model has another architecture than "
+                       f"model={config.model} with these settings: of its parameters {faults}; {advice}, or name another "
+                       f"model")
+
+
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
                  test_set: tp.Optional[TestSet] = None) -> Solver:
@@ -384,12 +405,9 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
         group.first_then_all(lambda: recorder.resume(solver.history, solver.best_epoch(), solver.best_state))
     elif config.continue_pretrained:
         pretrained = group.first_then_all(lambda: pretrained_model(config))    # which may be fetched
-        try:
-            model.load_state_dict({**(quantisation.bits if quantisation else {}), **pretrained.state_dict()})
-        except RuntimeError as error:
-            raise PackageError(f"continue_pretrained={config.continue_pretrained}: that model has another architecture "
-                               f"than model={config.model} with these settings ({str(error).splitlines()[0]})"
-                               ) from error
+        state = {**(quantisation.bits if quantisation else {}), **pretrained.state_dict()}
+        require_same_architecture(model, pretrained, state, config)
+        model.load_state_dict(state)
         logger.info("Starting from the weights of %s", config.continue_pretrained)
     elif config.continue_from:
         solver.start_from(folder.parent / config.continue_from / NEWEST, best=config.continue_best,

@@ -26,6 +26,7 @@ _ITEM = re.compile(r"(\w+)[= ](\S+)")
 _NUMBERS = re.compile(r"\{[^{}]*\}")
 _METRIC = re.compile(r"(nsdr|sdr|isr|sir|sar)(_med)?(_\w+)?$")
 DECIMALS = 4    # of losses in a log
+ENDLESS = 1e300    # whole numbers beyond cannot be computed with
 INSTRUMENTAL = "instrumental"
 
 
@@ -88,10 +89,10 @@ def read_printed(text: str, where: str) -> Metrics:
     for found in reversed(_NUMBERS.findall(text)):
         try:
             plain = ast.literal_eval(found)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError):      # the last two: brackets without end
             continue
         numbers = {key: float(value) for key, value in plain.items() if isinstance(value, (int, float))
-                   and isinstance(key, str) and _METRIC.match(key)} if isinstance(plain, dict) else {}
+                   and abs(value) < ENDLESS and isinstance(key, str) and _METRIC.match(key)} if isinstance(plain, dict) else {}
         if numbers:
             return numbers
     raise SchemaError(f"{where}: neither the log of a solver nor a printed result of Demucs ({{'nsdr_drums': ...}})")
@@ -120,8 +121,8 @@ def read_instrumental(plain: tp.Mapping[str, tp.Any], name: str, where: str) -> 
             raise ValueError("an NSDR is not finite")
         settings = {key: about[key] for key in ("shifts", "overlap") if key in about}
         model = str(about["model_name"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise SchemaError(f"{where}: not an evaluation of the variants' notes ({error!r})") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise SchemaError(f"{where}: not an evaluation of the variants' notes ({error!r:.200})") from error
     dataset = "MUSDB18-HQ test" if len(tracks) == museval_json.MUSDB_TEST_TRACKS else f"{len(tracks)} tracks"
     return Evaluation(name=name, model=model, dataset=dataset, sources=[INSTRUMENTAL], tracks=tracks,
                       settings=settings, model_hash="", commit="", versions={}, created="",

@@ -20,6 +20,7 @@ import gzip
 import json
 import re
 import typing as tp
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -202,7 +203,10 @@ def read_records(folder: Path) -> Run:
     if (folder / "run_card.json").exists():
         found.card = schema.load(RunCard, folder / "run_card.json")
     elif (folder / ".argv.json").exists():    # Dora's, which the experiments of others have, too
-        found.arguments = [str(item) for item in schema.read_json(folder / ".argv.json")]
+        plain = schema.read_json(folder / ".argv.json")
+        if not isinstance(plain, list):
+            raise SchemaError(f"{folder / '.argv.json'}: overrides are a list, found {type(plain).__name__}")
+        found.arguments = [str(item) for item in plain]
     if (folder / "history.json").exists():
         found.history = schema.load_history(folder / "history.json")
     if (folder / "evaluation.json").exists():
@@ -263,13 +267,13 @@ def _plain(path: Path) -> tp.Any:
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise SchemaError(f"{path}: cannot be read as text ({error})") from error
     if "\x00" in text:
         raise SchemaError(f"{path}: not a text")
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:      # also of numbers with thousands of digits
         if ".json" in path.name:
             raise SchemaError(f"{path}: not a JSON file ({error})") from error
         return text

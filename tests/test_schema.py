@@ -77,3 +77,74 @@ def test_a_run_card_of_version_1_is_read(repository):
     card = schema.from_plain(schema.RunCard, old)
     assert card.version == 3 and card.delta is None and card.packages == {}
     assert card.sessions and all(item.gpus == {} and item.diff == "" for item in card.sessions)
+
+
+def altered(where, value, record=None):
+    """The plain record with another value at a path such as ("tracks", 0, "name")."""
+    plain = json.loads(json.dumps(record if record is not None else schema.to_plain(RECORD)))
+    holder = plain
+    for step in where[:-1]:
+        holder = holder[step]
+    holder[where[-1]] = value
+    return plain
+
+
+@pytest.mark.parametrize("where,value,message", [
+    (("tracks",), {}, "has {} as tracks, which must be a list"), (("tracks", 0), 3, r"has 3 as tracks\[0\], which must be an"),
+    (("tracks", 0, "name"), ["A"], r"has \['A'\] as tracks\[0\].name, which must be text"),
+    (("tracks", 0, "duration"), None, "has None as .*duration, which must be a number"),
+    (("tracks", 0, "duration"), 10 ** 400, "which must be a number"), (("tracks", 0, "ill_conditioned"), 1, "true or false"),
+    (("tracks", 0, "scores", "bass"), [1.], r"scores\['bass'\], which must be an object"),
+    (("tracks", 0, "scores", "bass", "SDR"), "2", r"scores\['bass'\]\['SDR'\], which must be a number"),
+    (("tracks", 0, "frames", "bass", "SDR"), 2., "which must be text"), (("tracks", 0, "seconds"), True, "a number"),
+    (("tracks", 0, "\x1b[31m"), 1, r"in tracks\[0\] has unknown fields \['\\x1b\[31m'\] and lacks \[\]"),
+    (("sources",), "bass", "has 'bass' as sources, which must be a list"), (("sources", 0), None, r"sources\[0\].*text"),
+    (("settings",), [], "settings, which must be an object"), (("versions",), {"torch": 2}, r"versions\['torch'\].*text"),
+    (("model_hash",), "x" * 5000, None), (("dataset",), 5, "dataset, which must be text"),
+    (("version",), "9" * 5000, "version '9{50,60}[.]{3}, this")])
+def test_a_field_of_another_kind_is_named(where, value, message, tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(altered(where, value)))
+    if message is None:
+        schema.load(Evaluation, path)
+        return
+    with pytest.raises(SchemaError, match=message) as caught:
+        schema.load(Evaluation, path)
+    assert str(caught.value).startswith(f"{path}: Evaluation has") or str(caught.value).startswith(f"{path}: Evaluation in")
+    assert len(str(caught.value)) < 500 and str(caught.value).isprintable()
+
+
+def test_numbers_that_are_not_finite_are_read():
+    """`to_plain` writes None for them where a dictionary of numbers is."""
+    plain = altered(("tracks", 0, "scores", "bass", "SDR"), None)
+    assert schema.from_plain(Evaluation, plain).tracks[0].scores["bass"]["SDR"] is None
+    entry = schema.EpochRecord(train={"loss": math.nan}, candidates={"main": {"loss": math.nan}}, chosen="main",
+                               best=math.nan).to_history()
+    again = schema.EpochRecord.from_history(schema.finite(entry))
+    assert again.train == {"loss": None} and math.isnan(again.best)
+
+
+@pytest.mark.parametrize("where,value,message", [
+    (("train",), None, "train, which must be an object"), (("train", "loss"), "low", r"train\['loss'\], which must be a number"),
+    (("valid", "main"), {"loss": [1]}, r"valid\['main'\]\['loss'\]"), (("valid", "bname"), "ema", "valid.bname is 'ema'"),
+    (("valid", "bname"), ["main"], "valid.bname|unhashable"), (("valid", "best"), "1", "valid.best, which must be a number"),
+    (("valid", "best"), 10 ** 400, "valid.best, which must be a number"), (("valid", "penalty"), {}, "valid.penalty"),
+    (("test",), [1], "test, which must be an object"), (("seconds",), {"train": "x"}, r"seconds\['train'\]"),
+    (("valid",), 7, "not an epoch of a Demucs history")])
+def test_an_epoch_of_another_kind_is_named(where, value, message, tmp_path):
+    entry = schema.EpochRecord(train={"loss": 1.}, candidates={"main": {"loss": 1.}}, chosen="main", best=1.,
+                               seconds={"train": 1.}).to_history()
+    path = tmp_path / "history.json"
+    path.write_text(json.dumps([entry, altered(where, value, entry)]))
+    with pytest.raises(SchemaError, match=message) as caught:
+        schema.load_history(path)
+    assert str(caught.value).startswith(f"{path}, epoch 2: ") and len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"9" * 5000, b"\xff\xfe{}", b"{", b""])
+def test_what_is_no_json(content, tmp_path):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(SchemaError, match="x.json: not a JSON file"):
+        schema.read_json(tmp_path / "x.json")
+    with pytest.raises(SchemaError, match="cannot be read"):
+        schema.read_json(tmp_path)

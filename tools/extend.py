@@ -19,11 +19,11 @@ from demucs.config import RANGES
 from demucs.console import command
 from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
+from demucs.inference.packages.pickled import damaged_part
 from demucs.train import main as experiments
 from demucs.training.checkpoints import NEWEST, PREVIOUS
 from demucs.training.lock import locked
 from demucs.training.records import BEST, CARD, HISTORY
-from demucs.training.state import damaged_part
 from tools.requeue import position, position_in
 
 LINK = "extended.json"
@@ -35,7 +35,8 @@ def link(folder: Path) -> tp.Dict[str, tp.Any]:
     if not (folder / LINK).exists():
         return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
     found = schema.read_json(folder / LINK)
-    if not isinstance(found, dict) or found.get("version") != LINK_VERSION:
+    if not isinstance(found, dict) or found.get("version") != LINK_VERSION or not isinstance(found.get("extended_to"), list) \
+            or "extended_from" not in found:
         raise schema.SchemaError(f"{folder / LINK}: not a link of version {LINK_VERSION} between two trainings")
     return found
 

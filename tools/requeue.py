@@ -169,7 +169,13 @@ def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
         found = schema.read_json(folder / ATTEMPTS)
     except (OSError, schema.SchemaError):
         return {}
-    return found if isinstance(found, dict) else {}
+    kinds = {"job": str, "element": str, "fruitless": int, "verdict": str, "reason": str, "start": list}
+    if not isinstance(found, dict) or any(not isinstance(value, (kinds.get(key, object), type(None)))
+                                          for key, value in found.items()):
+        return {}
+    start = found.get("start") or []
+    whole = all(isinstance(number, int) for number in (*start, found.get("fruitless", 0)))
+    return found if whole and len(start) in (0, 2, 4) else {}
 
 
 def running_elsewhere(folder: Path) -> tp.Optional[str]:
@@ -179,7 +185,7 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
         holder = schema.read_json(folder / "lock")["job"]
     except (schema.SchemaError, KeyError, TypeError):
         return None
-    if not holder or holder == this_job():
+    if not holder or not isinstance(holder, str) or holder == this_job():
         return None
     try:
         asked = subprocess.run(["squeue", "--noheader", "--format=%T", "--jobs", holder], capture_output=True, text=True,

@@ -11,6 +11,7 @@ import gzip
 import json
 import math
 import typing as tp
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,10 @@ def read_track(path: tp.Union[str, Path]) -> TrackScores:
         frames = {target["name"]: {metric: np.array([frame["metrics"][metric] for frame in target["frames"]], float)
                                    for metric in METRICS} for target in targets}
         duration = max((_end(target["frames"][-1]) for target in targets if target["frames"]), default=0.)
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
-        raise SchemaError(f"{path}: not a track of museval ({error!r})") from error
+        if not all(isinstance(source, str) for source in frames) or not math.isfinite(duration):
+            raise ValueError("a name that is no text, or a time that is no number")
+    except (KeyError, TypeError, ValueError, OSError, EOFError, IndexError, OverflowError, RecursionError, zlib.error) as error:
+        raise SchemaError(f"{path}: not a track of museval ({error!r:.200})") from error
     return TrackScores(
         name=path.name.split(".json")[0], duration=duration, seconds=0.,
         scores={source: {metric: _median(values) for metric, values in several.items()}

@@ -6,6 +6,8 @@ import typing as tp
 import torch
 from torch import nn
 
+from ..inference.packages.weights import differences
+
 State = tp.Dict[str, torch.Tensor]
 
 
@@ -53,6 +55,9 @@ class ModelEMA:
         return {"state": self.state, "count": self.count}
 
     def load_state_dict(self, saved: tp.Mapping[str, tp.Any]) -> None:
+        faults = differences(self.state, saved["state"])
+        if faults:
+            raise ValueError(f"of its parameters {faults}")
         self.count = saved["count"]
         for key, value in saved["state"].items():
             self.state[key].copy_(value)

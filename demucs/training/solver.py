@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..errors import PackageError, TrainingError
+from ..inference.packages import weights
 from ..schema import EpochRecord
 from .best import Selection
 from .checkpoints import Checkpoints
@@ -26,7 +27,7 @@ from .ema import ModelEMA, State, copy_state, swapped
 from .interruption import Requests, Stopped, Watchdog, naming_shared_memory
 from .position import Position
 from .stages import Average, TrainStage, ValidStage, describe
-from .state import FORMAT, NOTES, StateRegistry, different_settings, read_checkpoint
+from .state import FORMAT, NOTES, StateRegistry, different_settings, load_weights, read_checkpoint
 from .status import StatusFile
 from .svd import SvdSettings, exact_svd_penalty
 from .testing import TestStage
@@ -94,7 +95,7 @@ class Solver:
         self.position = Position()
 
         self.registry = StateRegistry()
-        self.registry.add_object("state", model)
+        self.registry.add("state", model.state_dict, lambda state: load_weights(model, state))
         self.registry.add_object("optimizer", optimizer)
         self.registry.add("history", lambda: [record.to_history() for record in self.history], self._set_history)
         self.registry.add("best_state", lambda: self.best_state, self._set_best)
@@ -106,6 +107,11 @@ class Solver:
         self.history[:] = [EpochRecord.from_history(entry) for entry in entries]
 
     def _set_best(self, state: tp.Optional[State]) -> None:
+        own, given = self.model.state_dict(), state or {}
+        faults = weights.differences({key: own[key] for key in own if key in given},
+                                     {key: given[key] for key in given if key in own})
+        if faults:
+            raise ValueError(f"of its parameters {faults}")
         self.best_state = state
 
     def restore(self) -> bool:
@@ -192,17 +198,22 @@ class Solver:
         if not isinstance(state, dict):
             raise PackageError(f"{checkpoint}: holds no {'best' if best else 'last'} weights; no epoch of it has finished")
         own = self.model.state_dict()
-        fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+        fitting = {key: value for key, value in state.items()
+                   if key in own and weights.is_weight(value) and value.shape == own[key].shape}
+        faults = weights.differences(own, state)
         if optimizer and fitting.keys() != own.keys():
             raise PackageError(f"{checkpoint}: belongs to a model of another shape, so the state of its optimizer cannot "
-                               f"be taken over; set continue_opt=false")
+                               f"be taken over: of its parameters {faults}; set continue_opt=false")
         if not fitting:
-            raise PackageError(f"{checkpoint}: holds none of this model's weights; it belongs to another model")
+            raise PackageError(f"{checkpoint}: holds none of this model's weights: of its parameters {faults}; it belongs "
+                               f"to another model: set the same model and settings as that experiment")
         self.model.load_state_dict(fitting, strict=False)
         for what, keys in (("keep their initial values", own.keys() - fitting.keys()),
                            ("of it are left out", state.keys() - fitting.keys())):
             if keys:
                 logger.warning("%s: %d weights %s: %s", checkpoint, len(keys), what, ", ".join(sorted(keys)[:5]))
+        if faults:
+            logger.warning("%s: of its parameters %s", checkpoint, faults)
         if optimizer:
             self.registry.restore_part("optimizer", package, str(checkpoint))
         logger.info("Starting from the %s weights of %s", "best" if best else "last", checkpoint)

@@ -7,15 +7,16 @@ configuration is an object of omegaconf: see `inference.packages.pickled`.
 
 import random
 import typing as tp
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from ..errors import PackageError, TrainingError
+from ..errors import PackageError, TrainingError, quoted
 from ..files import atomic
 from ..inference.packages import pickled, published
+from ..inference.packages.weights import differences
 
 NOTES = "notes"     # what of a checkpoint of another program could not be taken over
 CPU = torch.device("cpu")
@@ -60,8 +61,20 @@ class StateRegistry:
         """Set one part. Raises PackageError where it does not fit."""
         try:
             self._parts[name][1](package[name])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise PackageError(f"{where}: part {name!r} does not fit this run: {error}") from error
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise PackageError(f"{where}: part {name!r} does not fit this run: {reason}; put back the checkpoint of this "
+                               f"run, or start anew with --clear") from error
+
+
+def load_weights(model: nn.Module, state: tp.Any) -> None:
+    """Set all weights of `model`. Raises ValueError that says what differs, which the first line of torch's error does
+    not."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        faults = differences(model.state_dict(), state)
+        raise ValueError(f"of its parameters {faults}" if faults else " ".join(str(error).split())) from error
 
 
 def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
@@ -88,14 +101,12 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
             that Demucs writes.
     """
     package = pickled.read(path)
-    damaged = damaged_part(path)
-    if damaged is not None:
-        raise PackageError(f"{path}: damaged: {damaged} in it has another checksum than when it was written")
     if not isinstance(package, dict):
         raise PackageError(f"{path}: a checkpoint is a dictionary, found {type(package).__name__}")
     if not published.is_checkpoint(package):
-        if package.get("format", FORMAT) != FORMAT:
-            raise NewerFormatError(f"{path}: was written in format {package['format']!r} by a newer version of this "
+        version = package.get("format", FORMAT)
+        if type(version) is not int or version != FORMAT:
+            raise NewerFormatError(f"{path}: was written in format {quoted(repr(version))} by a newer version of this "
                                    f"program, which reads format {FORMAT}; go on with that version")
         return {**package, NOTES: []}
     settings = pickled.plain(package["args"], path)
@@ -108,16 +119,6 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
     if isinstance(quantisation, dict) and (quantisation.get("diffq") or quantisation.get("qat")):
         notes.append("it was trained for quantisation; which weights that means follows from the settings of this run")
     return {**package, "args": settings, NOTES: notes}
-
-
-def damaged_part(path: Path) -> tp.Optional[str]:
-    """Name of a part of a checkpoint whose bytes are not those that were written, if any: torch does not look. None, too,
-    for a file that is missing or cut short, which its reader says."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return file.testzip()
-    except Exception:                # whatever a damaged archive leads to
-        return None
 
 
 def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp.Any]) -> tp.List[str]:

@@ -1,5 +1,6 @@
 """Finding and reading runs: signatures, folders, files, museval's folders, and what is wrong with them."""
 
+import gzip
 import json
 import os
 import re
@@ -82,6 +83,10 @@ def changed_version(results):
     lambda results: broken(results, "history.json", '[{"train": {}}]'),
     lambda results: broken(results, "evaluation_silence.json", "\x00"),
     lambda results: (changed_version(results)[0], "version 99"),
+    lambda results: broken(results, "evaluation.json", "[" * 100_000),
+    lambda results: broken(results, "evaluation.json", "9" * 5000),
+    lambda results: broken(results, "history.json", '[{"train": {"loss": "low"}, "valid": {"best": 1}}]'),
+    lambda results: broken(results, "evaluation_silence.json", '{"version": 2, "tracks": {}}'),
 ])
 def test_what_cannot_be_read_is_named(results, prepare):
     argument, named = prepare(results)
@@ -98,6 +103,26 @@ def test_files_that_are_no_record_are_refused(tmp_path):
         readers.find_run(str(tmp_path), tmp_path)
     with pytest.raises(DemucsError, match="no run in"):
         readers.find_run(None, tmp_path)
+
+
+@pytest.mark.parametrize("name,content", [
+    ("a.json", b"[" * 100_000), ("a.json", b"9" * 5000), ("a.json.gz", gzip.compress(b"{}" * 1000)[:-20]),
+    ("a.json.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 50), ("a.txt", b"{" + b"(" * 5000 + b"}"),
+    ("a.txt", b"{'nsdr': 1" + b"0" * 400 + b"}"), ("a.json", b'{"targets": [{"name": ["a"], "frames": []}]}'),
+    ("a.json", b'{"targets": [{"name": 1, "frames": []}]}'), ("a.json", b'{"targets": {"a": 1' + b"0" * 400 + b"}}"),
+    ("a.json", b'{"evaluation_metadata": {"model_name": "x"}, "tracks": {"a": {"scores": {"NSDR": [1' + b"0" * 400 + b"]}}}}")])
+def test_files_of_others_that_are_damaged(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DemucsError, match=name) as caught:
+        readers.find_run(str(tmp_path / name), tmp_path)
+    assert len(str(caught.value)) < 1000 and len(str(caught.value).splitlines()) == 1
+
+
+def test_overrides_that_are_no_list(tmp_path):
+    schema.write_json([], tmp_path / "history.json")
+    schema.write_json(None, tmp_path / ".argv.json")
+    with pytest.raises(DemucsError, match=".argv.json: overrides are a list"):
+        readers.find_run(str(tmp_path), tmp_path)
 
 
 def test_the_scripts_lie_where_the_documents_say():

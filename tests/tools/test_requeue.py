@@ -235,3 +235,26 @@ def test_command_line_needs_no_torch(tmp_path):
     done = subprocess.run([sys.executable, "-m", "tools.requeue", "end", "../abc"], cwd=REPOSITORY, capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 1 and "not a signature" in done.stderr
+
+
+@pytest.mark.parametrize("account", [
+    {"job": "7", "fruitless": "2"}, {"job": "7", "fruitless": None}, {"job": "7", "start": {"a": 1}},
+    {"job": "7", "start": [1, "x"]}, {"job": "7", "start": [1]}, {"job": "7", "verdict": ["AGAIN"]}, {"job": 7}, [1], None])
+def test_an_account_of_another_form_counts_as_none(tmp_path, monkeypatch, account):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    (tmp_path / requeue.ATTEMPTS).write_text(json.dumps(account))
+    assert requeue.attempts(tmp_path) == {}
+    assert requeue.begin(tmp_path) == (0, "no checkpoint yet")
+
+
+@pytest.mark.parametrize("holder", [["x"], 5, {"a": 1}, True])
+def test_a_lock_that_names_no_job(tmp_path, holder):
+    (tmp_path / "lock").write_text(json.dumps({"job": holder}))
+    assert requeue.running_elsewhere(tmp_path) is None
+
+
+def test_starts_of_an_account_are_numbers(tmp_path):
+    requeue.keep_account(tmp_path, job="7", start=(1, 2, 0, 0), fruitless=1, verdict="AGAIN", reason="it was preempted")
+    assert requeue.attempts(tmp_path)["start"] == [1, 2, 0, 0]
+    requeue.keep_account(tmp_path, job="7", element=None, start=None, fruitless=0)
+    assert requeue.attempts(tmp_path) == {"job": "7", "element": None, "start": None, "fruitless": 0}

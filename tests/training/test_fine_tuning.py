@@ -13,11 +13,14 @@ from training.conftest import TINY, write_track
 
 from demucs import schema
 from demucs.config import read
+from demucs.console import one_line
 from demucs.errors import ConfigError, PackageError, SignatureError
 from demucs.grids import mmi_ft, repro_ft
 from demucs.inference.bag import BagOfModels
+from demucs.inference.packages import package
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
+from demucs.training.state import read_checkpoint, write_checkpoint
 
 ALONE = Group(0, 1, torch.device("cpu"))
 TINY_TRANSFORMER = [
@@ -156,3 +159,56 @@ def test_by_the_command_line(songs, tmp_path):
     assert f"Starting from the best weights of {parent / 'checkpoint.th'}" in (folder / "train.log").read_text()
     assert "variant=finetune" in json.loads((folder / ".argv.json").read_text())
     assert {path.name: path.read_bytes() for path in parent.iterdir()} == before
+
+
+def refusal(songs, folder, *argv):
+    with pytest.raises(PackageError) as caught:
+        build_solver(settings(songs, [*TINY, *argv]), folder, ALONE)
+    message = one_line(caught.value)
+    assert message == str(caught.value) and len(message) < 1000, "one line, as it is printed"
+    return message
+
+
+def test_weights_that_do_not_fit_are_told_apart(songs, tmp_path):
+    """The first parameters with both shapes, what is missing, what is unknown, and the setting that would be right."""
+    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY, "epochs=1"]))
+    models = tmp_path / "models"
+    package.save(parent.model, models / "0123abcd.th", card=package.new_card(
+        parent.model, signature="0123abcd", epochs_done=1, epochs=1, valid={}, argv=[]))
+    pretrained = [f"pretrained_repo={models}", 'continue_pretrained="0123abcd"']
+    message = refusal(songs, tmp_path / "wide", *pretrained, "hdemucs.channels=8")
+    assert "continue_pretrained=0123abcd" in message and "hdemucs.channels=4 instead of 8" in message
+    assert "of another shape (encoder.0.conv.weight is (4, 4, 4, 1) instead of (8, 4, 4, 1)," in message
+    message = refusal(songs, tmp_path / "deep", *pretrained, "hdemucs.norm_starts=0")
+    assert "missing (" in message and "norm1.weight" in message and "hdemucs.norm_starts=9 instead of 0" in message
+    message = refusal(songs, tmp_path / "other", *pretrained, *[
+        item for item in TINY_TRANSFORMER if item.startswith(("model=", "htdemucs."))])
+    assert "unknown (" in message and "set model=hdemucs" in message
+    message = refusal(songs, tmp_path / "child", "hdemucs.channels=8", "continue_from=parent", "continue_opt=true")
+    assert "encoder.0.conv.weight is (4, 4, 4, 1) instead of (8, 4, 4, 1)" in message
+
+
+def test_a_parent_of_another_architecture_is_described(songs, tmp_path, caplog):
+    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY, "epochs=1"]))
+    state = {f"foreign.{key}": value for key, value in parent.model.state_dict().items()}
+    write_checkpoint({**read_checkpoint(tmp_path / "parent" / "checkpoint.th"), "best_state": state},
+                     tmp_path / "parent" / "checkpoint.th")
+    message = refusal(songs, tmp_path / "child", "continue_from=parent")
+    assert f"{len(state)} missing (encoder.0.conv.weight," in message
+    assert f"{len(state)} unknown (foreign.encoder.0.conv.weight," in message
+    with caplog.at_level("WARNING"):
+        build_solver(settings(songs, [*TINY, "hdemucs.channels=8", "continue_from=parent", "continue_best=false"]),
+                     tmp_path / "wide", ALONE)
+    assert "encoder.0.conv.weight is (4, 4, 4, 1) instead of (8, 4, 4, 1)" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["state", "best_state", "ema_batch_0"])
+def test_a_part_of_a_checkpoint_that_does_not_fit(songs, tmp_path, part):
+    train(tmp_path / "run", settings(songs, [*TINY, "epochs=1"]))
+    content = read_checkpoint(tmp_path / "run" / "checkpoint.th")
+    weights = content[part]["state"] if part.startswith("ema") else content[part]
+    weights["encoder.0.conv.bias"] = torch.zeros(1)
+    write_checkpoint(content, tmp_path / "run" / "checkpoint.th")
+    message = refusal(songs, tmp_path / "run", "epochs=2")
+    assert f"part {part!r} does not fit this run" in message
+    assert "1 of another shape (encoder.0.conv.bias is (1,) instead of (4,))" in message

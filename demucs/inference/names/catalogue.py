@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from ...errors import PackageError, SignatureError, did_you_mean
+from ...errors import PackageError, SignatureError, did_you_mean, quoted
 from ...ranges import SECONDS, WEIGHT
 
 ROOT_URL = "https://dl.fbaipublicfiles.com/demucs/"
@@ -145,7 +145,7 @@ def _parse(path: Path, where: str) -> tp.Dict[tp.Any, tp.Any]:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:    # a date that does not exist is a ValueError
-        raise ModelLoadingError(f"{where}: is not YAML ({' '.join(str(error).split())[:200]})") from error
+        raise ModelLoadingError(f"{where}: is not YAML ({quoted(error)})") from error
     if not isinstance(content, dict):
         raise ModelLoadingError(f"{where}: must say models: [...], but has {_short(content)}")
     return content
@@ -168,7 +168,7 @@ def _weights(weights: tp.Any, models: int, where: str) -> tp.Optional[tp.List[tp
 
 def _short(value: tp.Any) -> str:
     try:
-        text = repr(value)
+        text = ascii(value)
     except (RecursionError, ValueError):     # YAML can say that a list contains itself
         return "something endless"
     return text if len(text) <= 60 else text[:57] + "..."

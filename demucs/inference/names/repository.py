@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...errors import ConfigError, PackageError, SignatureError, did_you_mean
+from ...errors import ConfigError, PackageError, SignatureError, did_you_mean, quoted
 from ...models import zoo
 from ..bag import BagOfModels
 from ..packages import package
@@ -157,7 +157,7 @@ class Folder:
                 reason = "which is a bag; a bag holds single models" if name in self.bags else \
                     f"which is no model in {self.root}.{did_you_mean(name, self.singles)} There are: " \
                     f"{', '.join(self.singles) or 'none'}"
-                raise SignatureError(f"{definition.where}: models has {name!r}, {reason}")
+                raise SignatureError(f"{definition.where}: models has {quoted(name, 60)!r}, {reason}")
         return _assembled(definition, self._single)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...models import zoo
 from . import quantised, weights
 
@@ -81,30 +81,25 @@ def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Pa
     """
     for key, value in kwargs.items():
         if key in LAYERS and isinstance(value, (int, float)) and value > MOST_LAYERS:
-            raise PackageError(f"{path}: its model cannot be built: {key}={value} is beyond {MOST_LAYERS}")
+            raise PackageError(f"{path}: its model cannot be built: {key}={quoted(value)} is beyond {MOST_LAYERS}")
         if isinstance(value, list) and len(value) > MOST_ITEMS:
-            raise PackageError(f"{path}: its model cannot be built: {key} has {len(value)} items; {MOST_ITEMS} are "
+            raise PackageError(f"{path}: its model cannot be built: {quoted(key)} has {len(value)} items; {MOST_ITEMS} are "
                                f"the most")
     try:
         # Fresh weights are drawn, which must not move the caller's generator.
         with torch.random.fork_rng(devices=[]), _Allowance(2 * elements + SPARE):
             return zoo.build(name, **kwargs)
     except Exception as error:   # nor is what a constructor raises for arguments that somebody made up
-        raise PackageError(f"{path}: its model cannot be built: {error}") from error
+        raise PackageError(f"{path}: its model cannot be built: {quoted(error)}") from error
 
 
 def fill(model: nn.Module, state: weights.State, path: Path) -> None:
     """Set all weights of `model`. Raises PackageError naming those that are missing, unknown, or of another shape."""
     expected = model.state_dict()
     state = _current(state, expected, path)
-    missing = [name for name in expected if name not in state]
-    unknown = [name for name in state if name not in expected]
-    shapes = [f"{name} is {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
-              for name in expected if name in state and state[name].shape != expected[name].shape]
-    faults = [f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-              for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes)) if names]
+    faults = weights.differences(expected, state)
     if faults:
-        raise PackageError(f"{path}: its weights do not fit the model it names: {'; '.join(faults)}; export it again")
+        raise PackageError(f"{path}: its weights do not fit the model it names: {faults}; export it again")
     model.load_state_dict(state)
 
 

@@ -8,7 +8,7 @@ import typing as tp
 from fractions import Fraction
 from pathlib import Path
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 
 
 def encode(value: tp.Any) -> tp.Any:
@@ -25,7 +25,7 @@ def decode(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
     if isinstance(value, dict) and value.get("_type") == "fraction":
         parts = value.get("numerator"), value.get("denominator")
         if not all(type(part) is int for part in parts) or parts[1] == 0:
-            raise PackageError(f"{where}: {value} is not a fraction")
+            raise PackageError(f"{where}: {quoted(value)} is not a fraction")
         return Fraction(*parts)
     if isinstance(value, dict):
         return {key: decode(item, where) for key, item in value.items()}

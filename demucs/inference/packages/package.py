@@ -1,9 +1,9 @@
 """Exported models: one `.th` file of plain types and tensors, and its card as JSON beside it.
 
 The file says which model of the zoo it is, with which arguments, and holds its weights, in full, half, or quantised.
-It names no class and is read with `weights_only`, so reading one from an unknown place cannot run code; weights are
-checked against the hash in the card, since neither the container nor torch notices a flipped bit. Files of published
-Demucs are told by their content and read by `published`.
+It names no class and is read with `weights_only`, so reading one from an unknown place cannot run code. A checksum covers
+all of it, and the card has a hash of the weights, since torch does not notice a flipped bit. Files of published Demucs are
+told by their content and read by `published`.
 """
 
 import typing as tp
@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from ... import schema
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...schema import ReleaseCard
 from ..runs import provenance
-from . import pickled, published, quantised, weights
+from . import checksum, pickled, published, quantised, weights
 from .building import model_of, requantised
 from .encoding import decode, encode
 
@@ -56,6 +56,7 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half
         card = weights.completed(card, twin, twin.state_dict(), quantised.PRECISION)
     package = {"format": FORMAT, "version": schema.RELEASE_VERSION, "model": model.zoo_name, "kwargs": kwargs,
                "state": state, "card": schema.to_plain(card)}
+    package = checksum.sealed(package, path)
     weights.write(path, card, lambda file: torch.save(package, file))
     return card
 
@@ -88,9 +89,10 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
     if published.is_published(content):
         return published.from_content(content, path)
     package = _checked(content, path)
-    card = weights.read_card(package.get("card"), path)
+    card = weights.read_card(pickled.plain(package.get("card"), path), path)
     model = model_of(package["model"], decode(pickled.plain(package["kwargs"], path), path), package["state"], path)
     weights.confirm(card, model, path)
+    checksum.require_unchanged(package, path)
     model.card = card
     return model
 
@@ -100,8 +102,9 @@ def _checked(package: tp.Any, path: Path) -> tp.Dict[str, tp.Any]:
     if not isinstance(package, dict) or package.get("format") != FORMAT:
         raise PackageError(f"{path}: not a release file of this project (a checkpoint of a run?); make one with "
                            f"`python3 -m tools.export`")
-    if package.get("version") != schema.RELEASE_VERSION:
-        raise PackageError(f"{path}: has version {package.get('version')!r}, this code reads version "
+    version = package.get("version")
+    if type(version) is not int or version != schema.RELEASE_VERSION:      # it may be anything, a tensor too
+        raise PackageError(f"{path}: has version {quoted(repr(version))}, this code reads version "
                            f"{schema.RELEASE_VERSION}; export it again with this code")
     if not isinstance(package.get("model"), str):
         raise PackageError(f"{path}: does not say which model it is; export it again")

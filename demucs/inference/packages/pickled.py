@@ -12,15 +12,17 @@ import re
 import struct
 import threading
 import typing as tp
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
 import torch
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 
 DEPTH, SIZE = 32, 100_000    # of plain values in a file: a configuration has some five levels and 300 values
 DIGITS = 18                  # of a fraction: a segment is a number of samples over a rate
+ZIP = b"PK\x03\x04"           # how files of torch begin since version 1.6; older ones are a bare pickle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,9 @@ def read(path: tp.Union[str, Path]) -> tp.Any:
         PackageError: where it is missing, damaged, cut short, or names anything that Demucs has no need of.
     """
     path = Path(path)
+    damaged = damaged_part(path)
+    if damaged is not None:
+        raise PackageError(f"{path}: {damaged}; copy or export it again")
     try:
         with _LOCK, torch.serialization.safe_globals([(value, name) for name, value in _TABLE.items()]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -107,13 +112,37 @@ def read(path: tp.Union[str, Path]) -> tp.Any:
         if found is None:
             reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
             raise PackageError(f"{path}: refused: not a model file, damaged, or made to mislead "
-                               f"({reason[1] if reason else _first_line(error)}); copy or export it again") from error
-        raise PackageError(f"{path}: refused: it names {found[1]}, which no file of Demucs 3 or 4 needs; constructing "
+                               f"({quoted(reason[1]) if reason else _first_line(error)}); copy or export it again") from error
+        raise PackageError(f"{path}: refused: it names {quoted(found[1])}, which no file of Demucs 3 or 4 needs; constructing "
                            f"that could run code. If you trust the file, save its weights as safetensors with the "
                            f"program that wrote it.") from error
     except Exception as error:   # what a damaged archive raises is no closed list
         raise PackageError(f"{path}: not a model file, or cut short ({_first_line(error)}); copy or export it "
                            f"again") from error
+
+
+def damaged_part(path: tp.Union[str, Path]) -> tp.Optional[str]:
+    """What of an archive of torch is not as it was written, in words, if anything: torch does not look at its checksums.
+    None, too, for a file that is missing or no archive, which its reader says."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(ZIP)) != ZIP:
+                return None
+            size = file.seek(0, 2)
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                if any(member.compress_type != zipfile.ZIP_STORED for member in members) \
+                        or sum(member.file_size for member in members) > size:
+                    return "damaged: it claims to hold more than its size, which torch never writes"
+                member = archive.testzip()
+    except OSError:
+        return None
+    except Exception as error:       # what a damaged archive raises is no closed list
+        return f"damaged: it is cut short, or the list of its parts is not as it was written ({_first_line(error)})"
+    if member is None:
+        return None
+    what = "the weights are damaged" if "/data/" in member else "damaged"
+    return f"{what}: {member!r} in it has another checksum than when it was written"
 
 
 def plain(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
@@ -149,8 +178,8 @@ def _key(key: tp.Any, where: tp.Union[str, Path]) -> tp.Union[str, int]:
 
 
 def _described(item: tp.Any) -> str:
-    return item.name if isinstance(item, Reference) else f"a {type(item).__name__}"
+    return quoted(item.name) if isinstance(item, Reference) else f"a {type(item).__name__}"
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return quoted((str(error).splitlines() or [type(error).__name__])[0])

@@ -18,7 +18,7 @@ from ... import schema
 from ...errors import PackageError
 from ...models import zoo
 from ...schema import ReleaseCard
-from . import quantised, weights
+from . import checksum, quantised, weights
 from .building import requantised
 from .encoding import encode
 from .pickled import Reference
@@ -70,7 +70,7 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
     if kind == "safetensors":
         data = _safetensors(content)
         weights.write(path, card, lambda file: file.write(data))
-    else:
+    else:           # an archive of torch has checksums of its own, and published code wants these entries
         weights.write(path, card, lambda file: torch.save(content, file, pickle_module=_REFERENCES))
     return card
 
@@ -117,7 +117,16 @@ def _safetensors(content: tp.Mapping[str, tp.Any]) -> bytes:
     if quantised.is_quantised(tensors):
         tensors = {}
         metadata["structure"] = json.dumps(_structure(content["state"], tensors, "state"))
+    metadata[checksum.KEY] = safetensors_checksum(metadata, tensors, "safetensors")
     return to_bytes(tensors, metadata=metadata)
+
+
+def safetensors_checksum(metadata: tp.Mapping[str, str], tensors: weights.State, path: tp.Union[str, Path], *,
+                         size: tp.Optional[int] = None) -> str:
+    """Checksum of all that a safetensors file holds; see `checksum.checksum`. The format has no order of its own."""
+    content = {"metadata": {key: metadata[key] for key in sorted(metadata) if key != checksum.KEY},
+               "tensors": {key: tensors[key] for key in sorted(tensors)}}
+    return checksum.checksum(content, path, size=size)
 
 
 def _structure(value: tp.Any, tensors: weights.State, name: str) -> tp.Any:

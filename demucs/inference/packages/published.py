@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...models import zoo
 from ...schema import ReleaseCard
-from . import pickled, quantised, weights
+from . import checksum, pickled, quantised, weights
 from .building import model_of
 from .encoding import decode
 from .pickled import Reference, plain
-from .publish import save
+from .publish import safetensors_checksum, save
 
 __all__ = ["from_content", "is_published", "load", "save"]
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 SAFETENSORS = ".safetensors"
 PACKAGE_KEYS = {"klass", "args", "kwargs", "state"}
 CHECKPOINT_KEYS = {"state", "optimizer", "history", "best_state", "args"}
+METADATA = {"klass", "args", "kwargs", "card", "structure", checksum.KEY}      # of safetensors files that we write
 NEEDED = ("sources", "audio_channels", "samplerate", "segment")    # by the zoo; the classes have defaults for three
 
 
@@ -79,7 +80,7 @@ def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp
     """Name in the zoo and arguments, from a class and what it was called with."""
     klass = content["klass"]
     if not isinstance(klass, Reference) or klass.name not in pickled.MODELS:
-        raise PackageError(f"{path}: refused: its model is {getattr(klass, 'name', type(klass))}; models that can be "
+        raise PackageError(f"{path}: refused: its model is {quoted(getattr(klass, 'name', type(klass)))}; models that can be "
                            f"read: {', '.join(pickled.MODELS)}")
     name = pickled.MODELS[klass.name]
     args, kwargs = plain(content["args"], path), plain(content["kwargs"], path)
@@ -89,7 +90,7 @@ def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp
     given = dict(zip(known, args))
     if len(args) > len(known) or given.keys() & kwargs.keys():
         raise PackageError(f"{path}: {klass.name} does not take {len(args)} arguments in order and "
-                           f"{', '.join(map(str, kwargs))} by name")
+                           f"{quoted(', '.join(map(str, kwargs)))} by name")
     for key, value in kwargs.items():
         if key in known:
             given[key] = value
@@ -110,7 +111,7 @@ def _configured(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, t
         kwargs = {"sources": dset["sources"], "audio_channels": dset["channels"], "samplerate": dset["samplerate"],
                   "segment": settings.get("model_segment") or 4 * dset["segment"], **settings[name]}
     except (AttributeError, KeyError, TypeError) as error:
-        raise PackageError(f"{path}: its configuration does not describe a model: {error!r}") from error
+        raise PackageError(f"{path}: its configuration does not describe a model: {quoted(repr(error))}") from error
     return name, kwargs
 
 
@@ -119,7 +120,7 @@ def _named(state: tp.Mapping[str, tp.Any], path: Path) -> tp.Dict[str, tp.Any]:
     meta = state.get("meta")
     klass = meta.get("klass") if isinstance(meta, dict) else None
     if not isinstance(klass, Reference) or klass.name not in quantised.CLASSES:
-        raise PackageError(f"{path}: refused: its weights are quantised by {getattr(klass, 'name', klass)!r}, which is "
+        raise PackageError(f"{path}: refused: its weights are quantised by {quoted(getattr(klass, 'name', klass))!r}, which is "
                            f"not among {', '.join(quantised.CLASSES)}")
     rest = plain({key: value for key, value in meta.items() if key != "klass"}, path)
     return {**state, "meta": {**rest, "klass": klass.name}}
@@ -162,6 +163,7 @@ def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
+        _require_unchanged(metadata, tensors, path)
         values = {key: json.loads(metadata[key]) for key in ("args", "kwargs")}
         content = {"klass": Reference(metadata["klass"]), "state": tensors,
                    **{key: decode(value, path) for key, value in values.items()}}
@@ -172,10 +174,25 @@ def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
     except FileNotFoundError as error:
         raise PackageError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:
-        raise PackageError(f"{path}: not a safetensors file, or cut short ({error}); copy it again") from error
+        raise PackageError(f"{path}: not a safetensors file, or cut short ({quoted(error)}); copy it again") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise PackageError(f"{path}: its metadata does not describe a model of Demucs: {error!r}") from error
+        raise PackageError(f"{path}: its metadata does not describe a model of Demucs: {quoted(repr(error))}") from error
     return content
+
+
+def _require_unchanged(metadata: tp.Mapping[str, str], tensors: weights.State, path: Path) -> None:
+    """Raises PackageError where a safetensors file that we wrote is not as it was written."""
+    if not {"card", checksum.KEY} & metadata.keys():
+        return
+    unknown = metadata.keys() - METADATA
+    if unknown:        # perhaps the name of the checksum itself
+        raise PackageError(f"{path}: damaged, or was changed: its metadata has an entry {min(unknown)!a:.60}; copy or "
+                           f"export it again")
+    if checksum.KEY in metadata:
+        found = safetensors_checksum(metadata, tensors, path, size=path.stat().st_size)
+        if found != metadata[checksum.KEY]:
+            raise PackageError(f"{path}: damaged, or was changed: its checksum is {found}, it was written with "
+                               f"{metadata[checksum.KEY][:32]!r}; copy or export it again")
 
 
 def _unflattened(node: tp.Any, tensors: tp.Mapping[str, torch.Tensor]) -> tp.Any:

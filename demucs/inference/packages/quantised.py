@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from .weights import is_weight
 
 MARK = "__quantized"
@@ -29,7 +29,7 @@ State = tp.Dict[str, tp.Any]
 
 
 def is_quantised(state: tp.Any) -> bool:
-    return isinstance(state, dict) and bool(state.get(MARK))
+    return isinstance(state, dict) and type(state.get(MARK)) in (bool, int) and bool(state[MARK])
 
 
 def packed(quantizer: tp.Any) -> State:
@@ -87,7 +87,7 @@ def restore(model: nn.Module, state: tp.Any, where: tp.Union[str, Path]) -> None
         values += [read(parameter, value) for parameter, value in zip(large, state["quantized"])]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
         raise PackageError(f"{where}: its quantised weights are malformed, or belong to another model: "
-                           f"{error if str(error) else type(error).__name__}") from error
+                           f"{quoted(error) or type(error).__name__}") from error
     with torch.no_grad():
         for parameter, value in zip([*small, *large], values):
             parameter.copy_(value)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 import typing as tp
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import torch
 from torch import nn
 
 from ... import schema
-from ...errors import PackageError
+from ...errors import PackageError, quoted
 from ...files import atomic
 from ...schema import ReleaseCard
 
+logger = logging.getLogger(__name__)
+
 State = tp.Dict[str, torch.Tensor]
+NAMED = 3       # of each kind of difference, in a message
 
 
 def state_hash(state: tp.Mapping[str, torch.Tensor]) -> str:
@@ -47,6 +51,22 @@ def is_weight(value: tp.Any) -> bool:
             and value.device.type == "cpu")
 
 
+def differences(expected: tp.Mapping[str, torch.Tensor], state: tp.Mapping[str, torch.Tensor]) -> str:
+    """What keeps weights `state` out of a model that has `expected`, in a few words: which are of another shape, with both
+    shapes, missing, unknown. "" where they fit."""
+    shapes = [f"{name} is {_shape(state[name])} instead of {_shape(expected[name])}"
+              for name in expected if name in state and _shape(state[name]) != _shape(expected[name])]
+    missing = [name for name in expected if name not in state]
+    unknown = [str(name) for name in state if name not in expected]
+    return "; ".join(f"{len(names)} {what} ({', '.join(quoted(name, 120) for name in names[:NAMED])}"
+                     f"{', ...' if len(names) > NAMED else ''})"
+                     for what, names in (("of another shape", shapes), ("missing", missing), ("unknown", unknown)) if names)
+
+
+def _shape(value: tp.Any) -> tp.Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+
+
 def stored(model: nn.Module, *, half: bool) -> State:
     """The weights of `model` for a file, on the CPU; with `half` as float16."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -68,11 +88,39 @@ def completed(card: ReleaseCard, model: nn.Module, state: tp.Mapping[str, torch.
 
 
 def confirm(card: ReleaseCard, model: nn.Module, path: Path) -> None:
-    """Raises PackageError where the weights are not those that the card is about."""
+    """Raises PackageError where the model is not the one that the card in `path` is about, or where the card that lies
+    beside it is damaged.
+
+    In a package that has no checksum of all its content, which is of an older version, this is what tells of damage.
+    """
     found = state_hash(model.state_dict())
     if found != card.model_hash:
-        raise PackageError(f"{path}: the weights are damaged (their hash is {found}, the card says {card.model_hash}); "
+        raise PackageError(f"{path}: the weights are damaged (their hash is {found}, the card says {quoted(card.model_hash, 40)}); "
                            f"copy or export the file again")
+    about = {"model": model.zoo_name, "sources": list(model.sources), "samplerate": model.samplerate,
+             "audio_channels": model.audio_channels}
+    for key, value in about.items():
+        if getattr(card, key) != value:
+            raise PackageError(f"{path}: damaged: its model has {key} {quoted(value)}, its card says {quoted(getattr(card, key))}; copy "
+                               f"or export it again")
+    _confirm_beside(card, path)
+
+
+def _confirm_beside(card: ReleaseCard, path: Path) -> None:
+    """Raises PackageError where the card beside a package is damaged. It may be of another export in the same place."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return
+    try:
+        other = schema.load(ReleaseCard, beside)
+    except (OSError, schema.SchemaError) as error:
+        raise PackageError(f"the card beside {path.name} cannot be used: {error}. Export the model again, or delete the "
+                           f"card: {path.name} holds it, too") from error
+    if (other.model_hash, other.precision) == (card.model_hash, card.precision) and other != card:
+        differing = next(field.name for field in dataclasses.fields(card)
+                         if getattr(other, field.name) != getattr(card, field.name))
+        logger.warning("%s: says another %s than the card inside of %s, which is what counts; export the model again",
+                       beside, differing, path.name)
 
 
 def write(path: Path, card: ReleaseCard, put: tp.Callable[[tp.BinaryIO], tp.Any]) -> None:
@@ -84,7 +132,7 @@ def write(path: Path, card: ReleaseCard, put: tp.Callable[[tp.BinaryIO], tp.Any]
     try:
         with atomic(path) as file:
             put(file)
-        schema.save(card, path.with_suffix(".json"))
+        schema.write_json(schema.sealed(schema.to_plain(card)), path.with_suffix(".json"))
     except (OSError, RuntimeError) as error:   # torch turns a failed write into a RuntimeError
         raise PackageError(f"{path}: cannot be written ({error}). What was there before is unharmed; free some space "
                            f"or choose another folder") from error

@@ -77,6 +77,8 @@ def _from_history(card: ReleaseCard, folder: Path) -> ReleaseCard:
     history = schema.load_history(folder / HISTORY)
     best = [record.valid for record in history if record.best in record.valid.values()]
     argv = schema.read_json(folder / ARGV) if (folder / ARGV).exists() else []
+    if not isinstance(argv, list) or not all(isinstance(item, str) for item in argv):
+        raise schema.SchemaError(f"{folder / ARGV}: overrides are a list of texts; write it again by starting the run once")
     return dataclasses.replace(card, epochs_done=len(history), valid=best[-1] if best else {}, argv=argv)
 
 

@@ -1,0 +1,293 @@
+"""Kinds of input: how one is made of seeds, which entry point reads it, and what a right result is.
+
+An entry point may return or raise a `DemucsError`. Anything else that it raises is a defect.
+"""
+
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import typing as tp
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from demucs import schema
+from demucs.data import audio, index
+from demucs.inference import song
+from demucs.inference.names import repository as models
+from demucs.inference.packages import package, pickled, weights
+from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
+from fuzz import mutations, seeds, texts
+from tools import requeue
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.append(str(REPOSITORY / "graphing_scripts"))
+
+import readers  # noqa: E402
+
+Chance = np.random.Generator
+Mutate = tp.Callable[[bytes, bytes, Chance], bytes]
+Use = tp.Callable[[Path, int], None]
+PER_BYTE = 5000          # samples that one byte of a sound file may stand for: silence takes few
+
+
+class Wrong(AssertionError):
+    """A result that is not right."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Args:
+        share: of all inputs.
+        file: name of the mutated file.
+        seeds: names in `seeds.everything`, of which one is mutated.
+        mutate: bytes to bytes.
+        use: what reads it; gets the folder of the file, and the number of the input, by which it chooses an entry point.
+    """
+    share: float
+    file: str
+    seeds: tp.Tuple[str, ...]
+    mutate: Mutate
+    use: Use
+
+
+def require(condition: tp.Any, what: str) -> None:
+    if not condition:
+        raise Wrong(what)
+
+
+# ------------------------------------------------------------------------------------------------------------------ sound
+
+def use_sound(path: Path, number: int) -> None:
+    """Three ways on which sound files come in: to be separated, read in parts, or as a stem of a dataset."""
+    (separated, read_in_parts, as_stem)[number % 3](path)
+
+
+def separated(path: Path) -> None:
+    wav = song.load_song(path, samplerate=seeds.RATE, channels=2)
+    require(wav.dim() == 2 and len(wav) == 2 and wav.shape[1] > 0, f"audio of shape {tuple(wav.shape)}")
+    require(torch.isfinite(wav).all(), "samples that are not finite")
+    require(wav.shape[1] <= PER_BYTE * seeds.RATE * path.stat().st_size, f"{wav.shape[1]} samples")
+
+
+def read_in_parts(path: Path) -> None:
+    info = audio.probe(path)
+    require(info.frames > 0 and info.samplerate > 0 and info.channels > 0, f"probed as {info}")
+    wav, rate = audio.read(path)
+    require(rate == info.samplerate and len(wav) == info.channels, f"{tuple(wav.shape)} at {rate} Hz, probed as {info}")
+    require(0 < wav.shape[1] <= PER_BYTE * path.stat().st_size, f"{wav.shape[1]} samples")
+    if path.suffix in (".wav", ".flac"):
+        require(wav.shape[1] == info.frames, f"{wav.shape[1]} samples, probed as {info}")
+    part, _ = audio.read(path, start=info.frames // 2, frames=100)
+    require(part.shape[1] <= 100, f"{part.shape[1]} samples of a part of 100")
+
+
+def as_stem(path: Path) -> None:
+    """A track of two stems without a mixture; the other stem is as long as the seeds are."""
+    folder = path.parent / "data" / "track"
+    folder.mkdir(parents=True)
+    shutil.copy(path, folder / f"vocals{path.suffix}")
+    if path.suffix in (".wav", ".flac"):
+        audio.write(folder / f"drums{path.suffix}", seeds.sound(5), seeds.RATE)
+    else:
+        shutil.copy(path, folder / f"drums{path.suffix}")
+    found = index.scan(folder.parent, sources=seeds.SOURCES, cache_dir=path.parent / "cache", ext=path.suffix, workers=1)
+    track = found.tracks["track"]
+    require(track.length > 0 and np.isfinite([track.mean, track.std]).all(), f"indexed as {track}")
+    mixture = found.read("track", index.MIXTURE, 0, 1000)
+    require(torch.isfinite(mixture).all(), "samples that are not finite")
+
+
+# ----------------------------------------------------------------------------------------------------------------- models
+
+def values(chance: Chance) -> tp.Any:
+    """What may stand in a pickle in the place of a part."""
+    tensors = (torch.zeros(0), torch.zeros(1).expand(2 ** 40), torch.full((3,), float("nan")), torch.zeros(2, 2).half(),
+               torch.zeros(3, dtype=torch.long), torch.eye(2).to_sparse(), torch.zeros(1, dtype=torch.complex64))
+    return tensors[int(chance.integers(len(tensors)))] if chance.random() < 0.3 else texts.odd(chance)
+
+
+def archive(parts: tp.Mapping[str, bytes]) -> bytes:
+    """A zip file as torch writes them, with the right checksums."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    return made.getvalue()
+
+
+def mutate_archive(data: bytes, other: bytes, chance: Chance) -> bytes:
+    """Bytes of the file; of a part of it, whose checksum is right again; or what the pickle says."""
+    action = chance.random()
+    if action < 0.35:
+        return mutations.mutate(data, other, chance)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(io.BytesIO(other)) as file:
+        others = {name.partition("/")[2]: file.read(name) for name in file.namelist()}
+    if action < 0.7:
+        names = [name for name in parts if action > 0.5 or name.endswith("data.pkl")]
+        name = names[int(chance.integers(len(names)))]
+        parts[name] = mutations.mutate(parts[name], others.get(name.partition("/")[2], b""), chance)
+        return archive(parts)
+    try:
+        content = torch.load(io.BytesIO(data), weights_only=True)
+    except Exception:       # of published Demucs: it names classes
+        name = next(name for name in parts if name.endswith("data.pkl"))
+        parts[name] = texts.scribble(parts[name], others.get("data.pkl", b""), chance)
+        return archive(parts)
+    made = io.BytesIO()
+    torch.save(texts.edit(content, chance, values), made)
+    return made.getvalue()
+
+
+def mutate_safetensors(data: bytes, other: bytes, chance: Chance) -> bytes:
+    """Bytes of the file, or what its head says, with the right length."""
+    if chance.random() < 0.4:
+        return mutations.mutate(data, other, chance)
+    size = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + size])
+    if chance.random() < 0.5:
+        metadata = head["__metadata__"]
+        key = list(metadata)[int(chance.integers(len(metadata)))]
+        if key not in ("klass", "checksum"):
+            metadata[key] = json.dumps(texts.edit(json.loads(metadata[key]), chance))
+        else:
+            metadata[key] = str(texts.odd(chance))
+        if chance.random() < 0.7:          # as an older version would have written it
+            metadata.pop("checksum", None)
+    else:
+        head = texts.edit(head, chance)
+    text = json.dumps(head).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + size:]
+
+
+def use_package(path: Path, number: int) -> None:
+    model = package.load(path) if number % 4 else models.get_model(path.stem, path.parent)
+    require(weights.state_hash(model.state_dict()) == model.card.model_hash, "weights that are not those of the card")
+    require(list(model.sources) == model.card.sources, "sources that are not those of the card")
+
+
+def use_bag(path: Path, number: int) -> None:
+    """A bag of two models in its folder."""
+    for seed, name in enumerate(("first", "second")):
+        shutil.copy(models_folder() / f"{name}.th", path.parent / f"{name}.th")
+    bag = models.get_model(path.stem, path.parent)
+    require(len(bag.models) == len(bag.weights) > 0, "models without weights")
+    require(np.isfinite(np.array(bag.weights, dtype=float)).all(), "weights that are not finite")
+    require(bag.max_allowed_segment > 0, f"a segment of {bag.max_allowed_segment}")
+
+
+def models_folder() -> Path:
+    """Two models, made once in this process and its children."""
+    folder = SCRATCH[0] / "models"
+    if not folder.exists():
+        for seed, name in enumerate(("first", "second")):
+            net = seeds.model(seed)
+            package.save(net, folder / f"{name}.th", card=seeds.card(net, name))
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------- records
+
+def reading(kind: tp.Any) -> Use:
+    """The record by itself, and as the graphing scripts read a file and a folder."""
+    def use(path: Path, number: int) -> None:
+        if number % 3 == 0:
+            record = schema.load(kind, path) if kind is not list else schema.load_history(path)
+            again = [each.to_history() for each in record] if kind is list else schema.to_plain(record)
+            json.dumps(schema.finite(again), allow_nan=False)
+            return
+        run = readers.read_file(path) if number % 3 == 1 else readers.find_run(str(path.parent), path.parent / "none")
+        for value in (run.sources, run.argv, run.parent, run.signature, run.written):
+            str(value)
+        for epoch in run.history:
+            require(all(isinstance(key, str) for key in epoch.valid), "names of metrics that are no text")
+            float(epoch.best or 0)
+        for track in run.evaluation.tracks if run.evaluation else ():
+            for metrics in track.frames.values():
+                for frames in metrics.values():
+                    schema.unpack_frames(frames)
+            for source in track.scores.values():
+                require(all(value is None or isinstance(value, (int, float)) for value in source.values()), "scores")
+    return use
+
+
+def use_card(path: Path, number: int) -> None:
+    if number % 2:
+        schema.load(ReleaseCard, path)
+        return
+    shutil.copy(models_folder() / "first.th", path.with_suffix(".th"))
+    package.load(path.with_suffix(".th"))
+
+
+def use_museval(path: Path, number: int) -> None:
+    run = readers.read_file(path) if number % 2 else readers.find_run(str(path.parent), path.parent / "none")
+    require(run.evaluation is not None or run.history or run.card, "nothing")
+
+
+def use_requeue(path: Path, number: int) -> None:
+    """What a batch script does with the folder of a run before and after its training, without a Slurm to ask."""
+    search, os.environ["PATH"] = os.environ.get("PATH", ""), ""
+    os.environ["SLURM_JOB_ID"] = "7"           # the job that the seeds are of
+    try:
+        code, reason = requeue.begin(path.parent)
+        require(isinstance(code, int) and "\n" not in reason, f"{code}: {reason}")
+        verdict, reason = requeue.end(path.parent, exit_status=number % 2, preempted=False, words="", most=3)
+        require(verdict in requeue.Verdict and "\n" not in reason, f"{verdict}: {reason}")
+    finally:
+        os.environ["PATH"] = search
+        del os.environ["SLURM_JOB_ID"]
+    if path.name == "status.json":
+        schema.load(RunStatus, path)
+    elif path.name == "checkpoint.th":
+        pickled.read(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cluster
+
+class Said(Exception):
+    """A shell script has ended with one line; stands for an error of ours."""
+
+
+def use_cluster(path: Path, number: int) -> None:
+    """A dry run of a batch script with this cluster file: what it would run, or one line."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(path.parent), "LC_ALL": "C.UTF-8", "DEMUCS_CLUSTER": str(path)}
+    done = subprocess.run(["bash", str(REPOSITORY / "slurm_scripts" / "evaluate_slurm.sh"), "--dry-run", "--local", "htdemucs"],
+                          cwd=path.parent, env=environment, capture_output=True, stdin=subprocess.DEVNULL)
+    lines = [line for line in done.stderr.decode(errors="replace").splitlines() if "Note:" not in line]
+    require(done.returncode >= 0, f"ended by signal {-done.returncode}")
+    if done.returncode == 0:
+        require(not lines, f"status 0, and on stderr: {lines[:2]}")
+        require(b"tools.test_pretrained" in done.stdout, "status 0 without a command")
+        return
+    require(len(lines) == 1 and len(lines[0]) < 1000, f"status {done.returncode}, and {len(lines)} lines: {lines[:3]}")
+    raise Said(lines[0])
+
+
+KINDS: tp.Dict[str, Kind] = {
+    **{name: Kind(share, f"x.{name}", (name,), mutations.mutate, use_sound)
+       for name, share in (("wav", 0.16), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
+    "package": Kind(0.11, "x.th", ("package",), mutate_archive, use_package),
+    "published": Kind(0.06, "x.th", ("published",), mutate_archive, use_package),
+    "safetensors": Kind(0.07, "x.safetensors", ("safetensors",), mutate_safetensors, use_package),
+    "bag": Kind(0.05, "x.yaml", ("bag",), texts.scribble, use_bag),
+    "history": Kind(0.03, "history.json", ("history",), texts.mutate_json, reading(list)),
+    "evaluation": Kind(0.03, "evaluation.json", ("evaluation",), texts.mutate_json, reading(Evaluation)),
+    "run_card": Kind(0.02, "run_card.json", ("run_card",), texts.mutate_json, reading(RunCard)),
+    "card": Kind(0.01, "x.json", ("card",), texts.mutate_json, use_card),
+    "museval": Kind(0.01, "song.json", ("museval",), texts.mutate_json, use_museval),
+    "status": Kind(0.01, "status.json", ("status",), texts.mutate_json, use_requeue),
+    "attempts": Kind(0.01, "attempts.json", ("attempts",), texts.mutate_json, use_requeue),
+    "lock": Kind(0.005, "lock", ("lock",), texts.mutate_json, use_requeue),
+    "checkpoint": Kind(0.01, "checkpoint.th", ("checkpoint",), mutate_archive, use_requeue),
+    "cluster": Kind(0.015, "cluster.env", ("cluster",), texts.scribble, use_cluster),
+}
+SCRATCH: tp.List[Path] = []      # the folder of this process, once `inputs.prepare` was called
