@@ -260,8 +260,8 @@ def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
 
 
 def kinds(key: str) -> tp.Set[tp.Any]:
-    """The types that a value may have, by its dotted key: of a list `list`, and type(None) where it may be empty. Nothing for
-    a key that is not known here."""
+    """The types that a value may have, by its dotted key: of a list `list`, and type(None) where it may be empty. Nothing
+    for a key that is not known here."""
     section, _, name = key.rpartition(".")
     owner: tp.Any = zoo.BUILDERS[section].__init__ if section in MODEL_SECTIONS else Config     # type: ignore[misc]
     hint = None
@@ -319,8 +319,8 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
         except OverflowError:
             raise ConfigError(f"{key}={shown(value)} is too large") from None
     if hint is str and isinstance(value, (list, dict)):
-        raise ConfigError(f"{key}={shown(value)} was read as a {type(value).__name__}; where that is a text, put it in double "
-                          f"quotes for Hydra, and in single ones for the shell: '{key}=\"[TEXT]\"'")
+        raise ConfigError(f"{key}={shown(value)} was read as a {type(value).__name__}; where that is a text, put it in "
+                          f"double quotes for Hydra, and in single ones for the shell: '{key}=\"[TEXT]\"'")
     if hint is str and isinstance(value, (int, float)):
         raise ConfigError(f"{key}={value!r} was read as a number; where that is a signature, quote it for Hydra: "
                           f"'{key}=\"SIGNATURE\"'")
@@ -345,8 +345,8 @@ def _check(config: Config) -> None:
     if sum(config.weights) <= 0:
         raise ConfigError(f"weights={config.weights}: one of them must be positive")
     if config.continue_from and config.continue_pretrained:
-        raise ConfigError(f"continue_from={config.continue_from} and continue_pretrained={config.continue_pretrained}: a run "
-                          f"starts from one of them; leave the other empty")
+        raise ConfigError(f"continue_from={config.continue_from} and continue_pretrained={config.continue_pretrained}: a "
+                          f"run starts from one of them; leave the other empty")
     if config.training_length <= 0:
         raise ConfigError(f"dset.segment={config.dset.segment} s leaves no audio after trimming for tempo and a shift "
                           f"of {config.dset.shift} s; make it longer")

@@ -48,8 +48,8 @@ def _advice(key: str, value: str, kinds: tp.Collection[tp.Any]) -> str:
         inside = value.strip().strip("[]")
         return f"a list is written {shlex.quote(f'{key}=[{inside}]')}, and a text with other characters in double quotes"
     if kinds and not {str, tp.Any} & set(kinds):
-        names = " or ".join(sorted({bool: "true or false"}.get(kind, "a number") for kind in kinds if kind is not type(None)))
-        return f"the value must be {names}"
+        names = {"true or false" if kind is bool else "a number" for kind in kinds if kind is not type(None)}
+        return f"the value must be {' or '.join(sorted(names))}"
     advice = f"{SYNTAX}; put double quotes around the value, and single ones around all for the shell: " \
              f"{for_shell(key, value)}"
     return advice + ("; and ~ is no folder there: write the whole path" if value.lstrip().startswith("~") else "")

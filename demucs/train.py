@@ -216,8 +216,8 @@ def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
         if not advice and type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
             raise
         if not advice and any("${" in argument for argument in argv):
-            advice = f"{' '.join(str(error).split())}; ${{...}} names another value, or a variable as ${{oc.env:NAME}}: a plain " \
-                     f"${{ is written \\${{"
+            advice = f"{' '.join(str(error).split())}; ${{...}} names another value, or a variable as ${{oc.env:NAME}}: " \
+                     f"a plain ${{ is written \\${{"
         raise SystemExit(f"error: {advice or ' '.join(str(error).split())}") from error
 
 
@@ -428,8 +428,8 @@ def _more_memory(error: Exception, cfg: tp.Any) -> str:
     kind = exhausted_memory(error)
     if not kind:
         return ""
-    now = cfg.misc.examples_at_once
-    advice = f"; the training is the same one with a smaller misc.examples_at_once (now {'empty: all' if now is None else now}, " \
+    now = "empty: all" if cfg.misc.examples_at_once is None else cfg.misc.examples_at_once
+    advice = f"; the training is the same one with a smaller misc.examples_at_once (now {now}, " \
              f"for a batch_size of {cfg.batch_size} over all processes)"
     return advice if kind == "GPU memory" else f"{advice}, or fewer misc.num_workers (now {cfg.misc.num_workers})"
 

@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--family", choices=paired, help="how scores are aggregated (default: the first of nsdr_mean, "
                         "sdr_median_of_medians that all runs have)")
     parser.add_argument("--seeds", nargs="+", default=[], metavar="RUN", help="other seeds of the first RUN")
-    parser.add_argument("--level", type=number("--level", SHARE), default=LEVEL, help="of the intervals (default: %(default)s)")
+    parser.add_argument("--level", type=number("--level", SHARE), default=LEVEL,
+                        help="of the intervals (default: %(default)s)")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--resamples", type=number("--resamples", SAMPLES), default=RESAMPLES,
                         help="of the bootstrap (default: %(default)s)")

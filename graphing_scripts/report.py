@@ -88,8 +88,10 @@ def main() -> None:
     parser = common.parser(__doc__, "python graphing_scripts/report.py 162f67a7")
     common.add_chain_options(parser)
     common.add_origin_options(parser)
-    parser.add_argument("--seconds", type=number("--seconds", SECONDS), default=10., help="length of the example excerpts (default: 10)")
-    parser.add_argument("--tracks", type=number("--tracks", COUNT), default=3, help="how many example songs to show (default: 3)")
+    parser.add_argument("--seconds", type=number("--seconds", SECONDS), default=10.,
+                        help="length of the example excerpts (default: 10)")
+    parser.add_argument("--tracks", type=number("--tracks", COUNT), default=3,
+                        help="how many example songs to show (default: 3)")
     arguments = parser.parse_args()
     chains = find_chains(arguments.runs, arguments.results, experiments=arguments.experiments,
                          continued=arguments.continued)

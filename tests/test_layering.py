@@ -12,7 +12,8 @@ FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, 
 TOP = 5
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
-GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors", "demucs.files", "demucs.metrics.aggregates",
+GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
+                "demucs.files", "demucs.metrics.aggregates",
                 "demucs.metrics.statistics", "demucs.metrics.museval_json"}
 
 

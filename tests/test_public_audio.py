@@ -174,7 +174,8 @@ def test_rates_that_no_file_has(tmp_path, suffix, rate):
 
 @pytest.mark.parametrize("rate,bitrate,fits", [
     (44100, 999, False), (44100, 320, True), (44100, 144, False), (44100, 8, True), (44100, 0, False), (44100, -1, False),
-    (44100, 10 ** 12, False), (44100, 320.5, False), (44100, "320", False), (22050, 144, True), (22050, 256, True), (22050, 100, False),
+    (44100, 10 ** 12, False), (44100, 320.5, False), (44100, "320", False),
+    (22050, 144, True), (22050, 256, True), (22050, 100, False),
     (22050, 320, True), (8000, 96, True), (8000, 72, False), (8000, 64, True), (8000, 320, True), (96000, 320, True),
 ])
 def test_bit_rates_of_mp3(tmp_path, rate, bitrate, fits):
@@ -186,7 +187,7 @@ def test_bit_rates_of_mp3(tmp_path, rate, bitrate, fits):
             call()
             assert soundfile.info(path).frames
         else:
-            with pytest.raises(AudioError, match=f"{path}: {bitrate!r} kbit/s is no bit rate of mp3 at {rate} Hz; use one of"):
+            with pytest.raises(AudioError, match=f"{path}: {bitrate!r} kbit/s is no bit rate of mp3 at {rate} Hz"):
                 call()
 
 

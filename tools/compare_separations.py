@@ -42,7 +42,8 @@ def main() -> int:
     parser = Parser(prog="python3 -m tools.compare_separations", description=__doc__)
     parser.add_argument("first", type=Path, metavar="A")
     parser.add_argument("second", type=Path, metavar="B")
-    parser.add_argument("--steps", type=number("--steps", Range(0, SCALE)), default=1, help="largest difference allowed (default: %(default)s)")
+    parser.add_argument("--steps", type=number("--steps", Range(0, SCALE)), default=1,
+                        help="largest difference allowed (default: %(default)s)")
     args = parser.parse_args()
     names = {folder: songs(folder) for folder in (args.first, args.second)}
     failed = not names[args.first] or set(names[args.first]) != set(names[args.second])

@@ -109,7 +109,8 @@ def main() -> int:
     parser = Parser(prog="python3 -m tools.extend", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signature", metavar="SIG")
-    parser.add_argument("epochs", type=number("EPOCHS", RANGES["epochs"]), metavar="EPOCHS", help="in all, those of SIG included")
+    parser.add_argument("epochs", type=number("EPOCHS", RANGES["epochs"]), metavar="EPOCHS",
+                        help="in all, those of SIG included")
     parser.add_argument("--check", action="store_true", help="only tell the signature, and whether it can be done")
     args = parser.parse_args()
     print(extend(args.signature, args.epochs, check=args.check))

@@ -53,7 +53,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--dataset-name", help="what to call the test set in the records (default: found out)")
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")
     add("-d", "--device", default="cuda" if gpu_wanted() else "cpu", help="(here by default: %(default)s)")
-    add("--examples", type=number("--examples", COUNT), default=2, help="tracks of which an excerpt is kept (default: %(default)s)")
+    add("--examples", type=number("--examples", COUNT), default=2,
+        help="tracks of which an excerpt is kept (default: %(default)s)")
     add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
     add("--shard", type=shard, metavar="I/N",
         help="only part I of N, from 0/N on (default: all, or what evaluate_slurm.sh gives this process)")

@@ -32,8 +32,10 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--musdb", type=Path, default=Path("datasets/quality"),
         help="folder of test/TRACK/SOURCE.wav and train/TRACK/SOURCE.wav (default: %(default)s)")
-    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of shifts, noise and intervals (default: %(default)s)")
-    add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25, help="of the model's segments (default: %(default)s)")
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0,
+        help="of shifts, noise and intervals (default: %(default)s)")
+    add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
+        help="of the model's segments (default: %(default)s)")
     add("--results", type=Path, default=experiments.RESULTS, help="where the record goes (default: %(default)s)")
     add("--page", type=Path, default=quality_page.PAGE, help="whose tables are written (default: %(default)s)")
     add("--tables", action="store_true", help="write the tables only")

@@ -42,8 +42,10 @@ def get_parser() -> argparse.ArgumentParser:
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
     scoring.add_flags(parser)
-    add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1, help="rounds of the shift trick (default: %(default)s)")
-    add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25, help="overlap of the segments (default: %(default)s)")
+    add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
+        help="rounds of the shift trick (default: %(default)s)")
+    add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
+        help="overlap of the segments (default: %(default)s)")
     add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
     add("--segment", type=number("--segment", RANGES["segment"]), help="seconds per segment (default: the model's)")
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16, and tf32 on a GPU, take less "

@@ -28,5 +28,5 @@ def check_fields(option: str, template: str, known: tp.Sequence[str]) -> None:
         if field is not None and field not in known:
             raise ConfigError(f"{option} {template!r} cannot be filled in: there is no {{{field}}}; its fields are {listed}")
         if form and ("{" in form or any(int(digits) > LONGEST for digits in re.findall("[0-9]+", form[:1000]))):
-            raise ConfigError(f"{option} {template!r} cannot be filled in: {{{field}:{form[:20]}}} is wider than a file name "
-                              f"can be; use {{{field}}}")
+            raise ConfigError(f"{option} {template!r} cannot be filled in: {{{field}:{form[:20]}}} is wider than a file "
+                              f"name can be; use {{{field}}}")

@@ -119,7 +119,8 @@ def test_not_more_memory_than_for_one_model():
     ([Softer()], [[1, float("nan")]], None, r"weights\[0\] has nan"),
     ([Softer(), Softer()], [[1, 0], [1, 0]], None, "weights add up to 0.0 for far"),
     ([Softer()], None, 0, "segment=0"),
-    ([Softer()], None, float("nan"), "segment=nan"), ([Softer()], None, 1e300, "segment=1e"), ([Softer()], None, "10", "segment='10'"),
+    ([Softer()], None, float("nan"), "segment=nan"), ([Softer()], None, 1e300, "segment=1e"),
+    ([Softer()], None, "10", "segment='10'"),
     ([Softer(), Softer()], [[1.7e308, 1], [1.7e308, 1]], None, r"weights\[0\] has 1\.7e\+308"),
     ([Softer()], [["1", 1]], None, r"weights\[0\] has '1', which must be a number"),
 ])

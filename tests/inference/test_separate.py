@@ -367,11 +367,12 @@ def test_devices_that_are_not_there(run, device, capsys, tmp_path):
 
 @pytest.mark.parametrize("error,words", [
     (RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
-                  "allocate 99999999999 bytes. Error code 12 (Cannot allocate memory)"), "out of memory; use a smaller --segment"),
+                  "allocate 99999999999 bytes. Error code 12 (Cannot allocate memory)"),
+     "out of memory; use a smaller --segment"),
     (MemoryError("Unable to allocate 9 TiB"), "out of memory; use a smaller --segment, fewer --jobs"),
     (MemoryError("std::bad_alloc"), "out of memory"), (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
-    (RuntimeError("can't start new thread"), "out of memory"), (torch.OutOfMemoryError("CUDA out of memory"), "out of GPU memory; "
-     "use a smaller --segment, or -d cpu"),
+    (RuntimeError("can't start new thread"), "out of memory"),
+    (torch.OutOfMemoryError("CUDA out of memory"), "out of GPU memory; use a smaller --segment, or -d cpu"),
     (RuntimeError("something else"), "unexpected RuntimeError: something else"),
 ])
 def test_a_song_that_takes_too_much_does_not_stop_the_others(run, error, words, tmp_path, capsys, monkeypatch):

@@ -29,10 +29,13 @@ def begun(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("error, words", [
-    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"), "out of GPU memory; the training is the same "
-     "one with a smaller misc.examples_at_once (now 3, for a batch_size of 12 over all processes)"),
-    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out of GPU memory; the training"),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "or fewer misc.num_workers (now 1)"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"),
+     "out of GPU memory; the training is the same one with a smaller misc.examples_at_once (now 3, "
+     "for a batch_size of 12 over all processes)"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+     "out of GPU memory; the training"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+     "or fewer misc.num_workers (now 1)"),
     (MemoryError(), "out of memory; the training is the same one with a smaller misc.examples_at_once"),
 ])
 def test_memory_that_runs_out_in_training(begun, caplog, tmp_path, error, words):
