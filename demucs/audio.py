@@ -8,7 +8,7 @@ import torch
 
 from .data import audio, ffmpeg, streams
 from .data.audio import prevent_clip as _prevent_clip
-from .data.encoding import check_mp3, check_rate
+from .data.encoding import check_rate
 from .data.writing import write_mp3, write_samples
 from .dsp import convert, programs
 from .errors import AudioError
@@ -148,7 +148,6 @@ def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitra
 
     What is above the highest bit rate for the sample rate stands for that. Raises AudioError for what LAME cannot do.
     """
-    check_mp3(path, samplerate, bitrate, quality)
     write_mp3(path, _integers(wav, 16), samplerate, bitrate=bitrate, quality=quality, verbose=verbose)
 
 
@@ -158,7 +157,6 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
 
     Floats too are cut at -1 and 1. Raises AudioError for another depth, or an impossible rate.
     """
-    check_rate(path, samplerate)
     if as_float:
         samples, subtype = f32_pcm(wav).detach().clamp(-1, 1).cpu().float().T.numpy(), "FLOAT"
     else:
@@ -227,8 +225,6 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
         raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
     if bits_per_sample not in ((16, 24, 32) if suffix == ".wav" else (16, 24)):
         raise AudioError(f"{path}: {bits_per_sample} bits per sample cannot be written as {suffix}: use 16 or 24")
-    if suffix != ".mp3":
-        check_rate(path, samplerate)
     wav = prevent_clip(wav, clip)
     audio.require_finite(wav, path, samplerate)
     if suffix == ".mp3":

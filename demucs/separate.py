@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> bool:
     if not tracks:
         return False
     separator = load(args)
-    if args.mp3 or Path(args.filename).suffix.lower() == ".mp3":
+    if extension(args) == "mp3" or Path(args.filename).suffix.lower() == ".mp3":
         check_mp3("--mp3-bitrate", separator.samplerate, args.mp3_bitrate, args.mp3_preset)
     names = stem_names(separator.model.sources, args.stem, args.other_method)
     outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
@@ -183,7 +183,7 @@ def what_failed(track: Path, error: Exception) -> str:
     advice = {"GPU memory": "; use a smaller --segment, or -d cpu",
               "memory": "; use a smaller --segment, fewer --jobs, or a shorter file"}.get(exhausted_memory(error), "")
     text = one_line(error)
-    return text if track.name in text else f"{track}: {text}{advice}"
+    return text if track.name in text and not advice else f"{track}: {text}{advice}"
 
 
 def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:

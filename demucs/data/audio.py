@@ -18,7 +18,6 @@ import torch
 from ..dsp.convert import to_int16
 from ..errors import AudioError
 from . import headers, streams
-from .encoding import check_mp3, check_rate
 from .ffmpeg import decode, existing_file, installed
 from .notes import without_library_notes
 from .writing import write_mp3, write_samples
@@ -251,7 +250,6 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     path = Path(path).absolute()
     if wav.dim() != 2 or not wav.shape[0]:
         raise AudioError(f"{path}: expected audio of shape [channels, samples], got {list(wav.shape)}")
-    check_rate(path, samplerate)
     wav = wav.detach().to("cpu", torch.float32)
     require_finite(wav, path, samplerate)
     wav = prevent_clip(wav, clip)
@@ -259,7 +257,6 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     if suffix == ".mp3":
         if wav.shape[0] > 2:
             raise AudioError(f"{path}: mp3 holds one or two channels, not {wav.shape[0]}; write wav or flac")
-        check_mp3(path, samplerate, mp3_bitrate, mp3_preset)
         return write_mp3(path, to_int16(wav).T.contiguous().numpy(), samplerate, bitrate=mp3_bitrate, quality=mp3_preset)
     if suffix not in (".wav", ".flac"):
         raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")

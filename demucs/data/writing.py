@@ -12,6 +12,7 @@ import soundfile
 
 from ..errors import AudioError, describe_os_error
 from ..files import atomic
+from .encoding import check_mp3, check_rate
 
 LARGEST_RIFF = 2 ** 32 - 2 ** 16     # bytes of samples; the sizes in a RIFF header have 32 bits
 WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
@@ -43,6 +44,7 @@ def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: in
     Raises:
         AudioError: where libsndfile cannot write that, or the file cannot be written.
     """
+    check_rate(path, samplerate)
     if form == "WAV" and samples.size * WIDTHS[subtype] > LARGEST_RIFF:
         form = "RF64"
     with _opened(path) as file:
@@ -59,11 +61,12 @@ def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: in
 
 def write_mp3(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *, bitrate: int, quality: int,
               verbose: bool = False) -> None:
-    """Write 16-bit `samples` [L, A] at `bitrate` kbit/s; `quality` from 2 (best) to 7 (fastest).
+    """Write 16-bit `samples` [L, A] at `bitrate` kbit/s; `quality` from 2 (best) to 7 (fastest). See `encoding.check_mp3`.
 
     Raises:
         AudioError: for what mp3 does not hold or LAME refuses, or where the file cannot be written.
     """
+    check_mp3(path, samplerate, bitrate, quality)
     channels = samples.shape[1]
     encoder = lameenc.Encoder()
     if not verbose:
@@ -74,7 +77,7 @@ def write_mp3(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *
         encoder.set_channels(channels)
         encoder.set_quality(quality)
         data = encoder.encode(samples.astype("<i2").tobytes()) + encoder.flush()
-    except (RuntimeError, ValueError, OverflowError) as error:
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise AudioError(f"{path}: LAME refuses {channels} channels, {samplerate} Hz, {bitrate} kbit/s, quality {quality}: "
                          f"{error}") from error
     with _opened(path) as file:

@@ -378,13 +378,13 @@ def test_devices_that_are_not_there(run, device, capsys, tmp_path):
 def test_a_song_that_takes_too_much_does_not_stop_the_others(run, error, words, tmp_path, capsys, monkeypatch):
     for name in ("first", "big", "last"):
         audio.write(tmp_path / f"{name}.wav", song(), RATE)
-    separate_audio_file = Separator.separate_audio_file
+    separate_tensor = Separator.separate_tensor
 
-    def limited(self, path):
-        if path.name == "big.wav":
+    def limited(self, wav, *, name):
+        if name == "big.wav":
             raise error
-        return separate_audio_file(self, path)
-    monkeypatch.setattr(Separator, "separate_audio_file", limited)
+        return separate_tensor(self, wav, name=name)
+    monkeypatch.setattr(Separator, "separate_tensor", limited)
     assert run("first.wav", "big.wav", "last.wav") == 1
     line, = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert line.startswith(f"error: big.wav: {words}")
