@@ -258,7 +258,8 @@ class Said(Exception):
 
 
 def use_cluster(path: Path, number: int) -> None:
-    """A dry run of a batch script with this cluster file: what it would run, or one line."""
+    """A dry run of a batch script with this cluster file: what it would run, or one line of ours at the end. The file is
+    bash, and what bash or its commands say of it may stand before."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(path.parent), "LC_ALL": "C.UTF-8", "DEMUCS_CLUSTER": str(path)}
     done = subprocess.run(["bash", str(REPOSITORY / "slurm_scripts" / "evaluate_slurm.sh"), "--dry-run", "--local", "htdemucs"],
                           cwd=path.parent, env=environment, capture_output=True, stdin=subprocess.DEVNULL)
@@ -268,8 +269,10 @@ def use_cluster(path: Path, number: int) -> None:
         require(not lines, f"status 0, and on stderr: {lines[:2]}")
         require(b"tools.test_pretrained" in done.stdout, "status 0 without a command")
         return
-    require(len(lines) == 1 and len(lines[0]) < 1000, f"status {done.returncode}, and {len(lines)} lines: {lines[:3]}")
-    raise Said(lines[0])
+    ours = [line for line in lines if line.startswith("evaluate_slurm.sh: ")]
+    require(len(ours) == 1 and ours == lines[-1:], f"status {done.returncode}, and {len(lines)} lines: {lines[:3]}")
+    require(len(ours[0]) < 1000, f"a message of {len(ours[0])} characters: {ours[0][:300]}")
+    raise Said(ours[0])
 
 
 KINDS: tp.Dict[str, Kind] = {

@@ -200,3 +200,38 @@ def test_dataset_names(root, tmp_path):
     assert dataset_name(tmp_path / "hq") == "MUSDB18-HQ test"
     (tmp_path / "hq" / "test" / "Other - 1").rmdir()
     assert dataset_name(tmp_path / "hq") == "hq test"
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 9 TiB"), torch.OutOfMemoryError("CUDA out of memory"),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")])
+def test_a_track_that_takes_too_much_memory_does_not_stop_the_others(tracks, error):
+    """All others are scored and kept before the one line that names it."""
+    class Limited(Leaky):
+        calls = 0
+
+        def forward(self, mix):
+            Limited.calls += 1
+            if Limited.calls == 1:
+                raise error
+            return super().forward(mix)
+
+    class Kept(dict):
+        def find(self, name, *marks):
+            return self.get(name), ""
+
+        def add(self, scores, *, created):
+            self[scores.name] = scores
+
+    kept = Kept()
+    with pytest.raises(AudioError, match=f"^{tracks[0].name}: out of .*memory; smaller segments take less") as caught:
+        evaluate_tracks(Limited(), tracks, split=False, shifts=0, files=kept)
+    assert list(kept) == [track.name for track in tracks[1:]] and "\n" not in str(caught.value)
+
+
+def test_other_errors_of_a_model_are_not_taken_for_memory(tracks):
+    class Broken(Leaky):
+        def forward(self, mix):
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        evaluate_tracks(Broken(), tracks)

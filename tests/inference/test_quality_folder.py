@@ -7,6 +7,7 @@ import torch
 
 from demucs import schema
 from demucs.errors import AudioError, ConfigError, DatasetError
+from demucs.inference.evaluation import quality
 from demucs.inference.evaluation.quality import mixture_file, read_song, score_folder, separated_folders
 from demucs.inference.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate
 from demucs.metrics.quality.measures import MEASURES, measure_song
@@ -104,4 +105,13 @@ def test_folders_that_cannot_be_scored_say_why(separated, tmp_path):
     for source in SOURCES:
         write(separated / "poor", source, np.zeros((2, 100)))
     with pytest.raises(AudioError, match="poor: "):
+        score_folder(separated)
+
+
+def test_memory_that_runs_out_names_the_song(separated, monkeypatch):
+    def exhausted(*_, **__):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(quality, "measure_song", exhausted)
+    with pytest.raises(AudioError, match=f"{separated / 'good & clean'}: out of memory; move this song elsewhere"):
         score_folder(separated)

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...data import audio
 from ...dsp.convert import convert_audio
-from ...errors import AudioError, ConfigError, DatasetError
+from ...errors import AudioError, ConfigError, DatasetError, exhausted_memory
 from ...metrics.quality.measures import MEASURES, measure_song
 from ...schema import QualityScores, QualityTrack
 from ..packages import package
@@ -124,11 +124,16 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
                           f"leave either the sources or the model out")
     tracks = []
     for number, folder in enumerate(folders, start=1):
-        song = read_song(folder, sources, mixture_file(folder, mixtures))
         try:
+            song = read_song(folder, sources, mixture_file(folder, mixtures))
             found = score_song(song, model, **settings)
         except AudioError as error:
-            raise AudioError(f"{folder}: {error}") from error
+            raise error if str(folder) in str(error) else AudioError(f"{folder}: {error}") from error
+        except Exception as error:
+            if not exhausted_memory(error):
+                raise
+            raise AudioError(f"{folder}: out of {exhausted_memory(error)}; move this song elsewhere, or leave the model out"
+                             ) from error
         values = {source: {key: column[index] for key, column in found.items()} for index, source in enumerate(sources)}
         tracks.append(QualityTrack(folder.name, song.estimates.shape[-1] / song.samplerate, values))
         logger.info("Quality | song %d/%d | %s%s", number, len(folders), folder.name,
