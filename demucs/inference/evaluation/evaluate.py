@@ -21,11 +21,7 @@ from ...data import audio
 from ...data.faults import FaultyTracks
 from ...dsp.convert import convert_audio
 from ...dsp.randomness import generator
-<<<<<<< HEAD
-from ...errors import AudioError, ConfigError, DatasetError, DemucsError
-=======
-from ...errors import AudioError, ConfigError, exhausted_memory
->>>>>>> 25a4680 (A track for which memory runs out is one line after the others are scored)
+from ...errors import AudioError, ConfigError, DatasetError, DemucsError, exhausted_memory
 from ...schema import TrackScores
 from ..runs.provenance import now
 from ..precision import computing_in
@@ -90,12 +86,8 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
 
     Raises:
         ConfigError: for an unknown metric.
-<<<<<<< HEAD
-        AudioError, DatasetError: where tracks cannot be read, after all others are scored; it names all of them.
-=======
-        AudioError, DatasetError: where a track cannot be read; or, after all others are scored, where the memory did not
-            suffice for some.
->>>>>>> 25a4680 (A track for which memory runs out is one line after the others are scored)
+        AudioError, DatasetError: where tracks cannot be read, or memory did not suffice for them, after all others are scored;
+            it names all of them.
         ResultsError: where a result cannot be written.
     """
     for metric in metrics:
@@ -111,12 +103,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
     done = _done_before([track for track in mine if track.name in marks], marks, files, save_to, names) \
         if files is not None else {}
     results: tp.List[TrackScores] = []
-<<<<<<< HEAD
     clock = _Clock(len(mine) - len(done) - len(faults))
-=======
-    faults: tp.Dict[str, AudioError] = {}
-    clock = _Clock(len(mine) - len(done))
->>>>>>> 25a4680 (A track for which memory runs out is one line after the others are scored)
     for track in mine:
         if track.name in faults:
             continue
@@ -161,7 +148,6 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
             files.add(results[-1], created=now())
         logger.info("Eval | track %d/%d | %s | %s | %.1f s%s", len(results), len(mine), track.name,
                     _means(scores, names), end - begin, clock.left(time.monotonic() - begin))
-<<<<<<< HEAD
         del song, read
     if len(faults) == 1:
         raise next(iter(faults.values()))
@@ -170,6 +156,10 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
     return results
 
 
+def too_large(name: str, error: Exception) -> AudioError:
+    """What to say about a track for which memory ran out: another may be shorter."""
+    return AudioError(f"{name}: out of {exhausted_memory(error)}; smaller segments take less (--segment, in training "
+                      f"model_segment), and tracks that are scored are not scored again")
 
 
 def _read(separator: Separator, track: Track) -> Read:
@@ -182,28 +172,6 @@ def separate_track(separator: Separator, track: Track, *, read: Read, sources: t
     song, estimates = read
     mix, references = song.mix, song.references
     if estimates is None:
-=======
-        del song
-    if faults:
-        raise AudioError("; ".join(map(str, faults.values())))
-    return results
-
-
-def too_large(name: str, error: Exception) -> AudioError:
-    """What to say about a track for which memory ran out: another may be shorter."""
-    return AudioError(f"{name}: out of {exhausted_memory(error)}; smaller segments take less (--segment, in training "
-                      f"model_segment), and tracks that are scored are not scored again")
-
-
-def separate_track(separator: Separator, track: Track, *, sources: tp.Sequence[str], folded: tp.Mapping[str, str],
-                   seed: int, **settings: tp.Any) -> Separated:
-    """A track and its estimates, at the separator's rate, in the order of `sources`."""
-    if isinstance(separator, SeparatedFolder):
-        song, estimates = separator.separate(track)
-        mix, references = song.mix, song.references
-    else:
-        song = track.read()
->>>>>>> 25a4680 (A track for which memory runs out is one line after the others are scored)
         mix, references = (convert_audio(wav, song.samplerate, separator.samplerate, separator.audio_channels)
                            for wav in (song.mix, song.references))
         own = int(generator(seed, "evaluated track", zlib.crc32(track.name.encode())).integers(2 ** 31))
