@@ -285,6 +285,7 @@ def test_dora_run_clear_and_info(songs, tmp_path):
     (folder,) = (tmp_path / "xps").iterdir()
     log = (folder / "train.log").read_text()
     assert "Train | Epoch 1 | 1/2" in log and "left" in log and "Valid Summary | Epoch 1" in log
+    assert schema.load(schema.RunCard, folder / "run_card.json").test_set.key == "dset.musdb"
     stamp = (folder / "checkpoint.th").stat().st_mtime_ns
     assert dora("run", *argv, songs=songs, folder=tmp_path).returncode == 0
     assert (folder / "checkpoint.th").stat().st_mtime_ns == stamp
