@@ -85,7 +85,7 @@ class Chaos:
         self.cluster = Path(tempfile.mkdtemp(prefix="slurm-chaos-", dir="/tmp"))
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_", "DEMUCS_"))},
-            "DEMUCS_SLURM_DIR": str(self.cluster), "SLURM_CONF": str(self.cluster / "slurm.conf"),
+            "DEMUCS_SLURM_DIR": str(self.cluster), "DEMUCS_SLURM_OWNER": str(os.getpid()), "SLURM_CONF": str(self.cluster / "slurm.conf"),
             "DEMUCS_PYTHON": sys.executable, "DEMUCS_MUSDB": str(folder / "songs"), "DEMUCS_DEVICE": "cpu",
             "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "DEMUCS_CODE_SNAPSHOT": "0",
             "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}

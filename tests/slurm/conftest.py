@@ -94,7 +94,7 @@ class Checkout:
         (folder / "evaluation.json").write_text("{}")
 
     def run(self, *command, cwd=None, **environment) -> subprocess.CompletedProcess:
-        return subprocess.run([str(part) for part in command], cwd=cwd or self.root, text=True, timeout=60,
+        return subprocess.run([str(part) for part in command], cwd=cwd or self.root, text=True, timeout=600,
                               env={**self.environment, **environment}, capture_output=True)
 
     def script(self, name: str, *arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
@@ -142,11 +142,11 @@ def private_cluster(**settings):
                    "DEMUCS_SLURM_KILL_WAIT": "30",                 # Slurm's own default
                    "DEMUCS_SLURM_OWNER": str(os.getpid()), **settings}
     command = [str(REPOSITORY / "slurm_scripts" / "local_cluster.sh")]
-    subprocess.run(command + ["start"], env=environment, check=True, timeout=60)
+    subprocess.run(command + ["start"], env=environment, check=True, timeout=300)
     try:
         yield {"SLURM_CONF": f"{folder}/slurm.conf", "DEMUCS_SLURM_DIR": folder}
     finally:
-        subprocess.run(command + ["stop"], env=environment, check=True, timeout=60)
+        subprocess.run(command + ["stop"], env=environment, check=True, timeout=300)
         shutil.rmtree(folder)
 
 
