@@ -85,12 +85,14 @@ def usable_device(name: str) -> torch.device:
     kernels for it."""
     try:
         device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():
+            require_kernels(device)
         torch.zeros(1, device=device).cpu()        # "meta" has no numbers to give back
+    except ConfigError:
+        raise
     except Exception as error:                     # each kind of device says in its own way that it is not there
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"device {name!r} cannot be used on this machine ({reason}); use cpu") from error
-    if device.type == "cuda":
-        require_kernels(device)
     return device
 
 

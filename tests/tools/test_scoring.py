@@ -312,7 +312,7 @@ def test_a_full_disk_is_one_line(workplace, monkeypatch, capsys):
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(os, "fsync", full)
-    assert call(monkeypatch, "--no-sdr") == 1
+    assert call(monkeypatch, "--no-sdr", "--examples", "0") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and "C - Three.json: cannot be written (No space left on device)" in error
     assert not list(workplace.glob("demucs_results/runs/**/*.json"))
