@@ -106,7 +106,7 @@ def test_files_that_are_no_record_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name,content", [
-    ("a.json", b"[" * 100_000), ("a.json", b"9" * 5000), ("a.json.gz", gzip.compress(b"{}" * 1000)[:-20]),
+    ("a.json", b"[" * 100_000), ("a.json", b"9" * 5000), ("a.json.gz", gzip.compress(b"{}" * 1000, mtime=0)[:-20]),
     ("a.json.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 50), ("a.txt", b"{" + b"(" * 5000 + b"}"),
     ("a.txt", b"{'nsdr': 1" + b"0" * 400 + b"}"), ("a.json", b'{"targets": [{"name": ["a"], "frames": []}]}'),
     ("a.json", b'{"targets": [{"name": 1, "frames": []}]}'), ("a.json", b'{"targets": {"a": 1' + b"0" * 400 + b"}}"),
