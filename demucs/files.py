@@ -59,6 +59,8 @@ def _temporary(path: tp.Union[str, Path], *, suffix: str) -> tp.Iterator[Path]:
 def obstacle(path: tp.Union[str, Path]) -> str:
     """Why no file could be written at `path`, as far as can be known before; "" where nothing speaks against it."""
     path = Path(path).absolute()
+    if "\0" in str(path):
+        return "its name holds a null byte"
     try:
         if path.is_dir():
             return "is a folder"

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
@@ -218,3 +219,44 @@ def test_impossible_numbers_are_refused_at_once(model, settings, words):
 def test_impossible_numbers_of_apply_model(model, settings, words):
     with pytest.raises(ConfigError, match=words):
         apply_model(model, song()[None], **settings)
+
+
+@pytest.mark.parametrize("dtype, scale", [(torch.float64, 1), (torch.float16, 1), (torch.bfloat16, 1), (torch.int16, 2 ** 15),
+                                          (torch.int32, 2 ** 31), (torch.int8, 2 ** 7), (torch.uint8, 2 ** 7)])
+@pytest.mark.parametrize("numpy", [False, True])
+def test_samples_of_any_type(dtype, scale, numpy):
+    if numpy and dtype == torch.bfloat16:
+        pytest.skip("numpy has no such type")
+    separator = api.Separator("demucs_unittest", device="cpu", shifts=0)
+    wav = 0.5 * torch.sin(torch.arange(2 * 8000).reshape(2, -1) / 50.)
+    given = (wav * scale).to(torch.int32) + (2 ** 7 if dtype == torch.uint8 else 0) if scale > 1 else wav
+    given = given.to(dtype)
+    expected = (given.double() - (2 ** 7 if dtype == torch.uint8 else 0)) / scale
+    mixture, stems = separator.separate_tensor(given.numpy() if numpy else given)
+    torch.testing.assert_close(mixture, expected.float(), rtol=0, atol=1e-7)
+    torch.testing.assert_close(stems["bass"], separator.separate_tensor(expected.float())[1]["bass"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wav, words", [
+    (torch.zeros(44100, 2), r"\[44100, 2\], which looks like \[samples, channels\]: give its transpose"),
+    (np.zeros((44100, 2)), r"give its transpose"), (torch.zeros(44100), r"\[channels, samples\], got \[44100\]"),
+    (torch.zeros(2, 100, dtype=torch.complex64), "complex64"), (np.zeros((2, 100), dtype=bool), "bool"),
+    (np.array([["a", "b"]]), "of type <U1"), ([[0.] * 100], "got list"), (torch.full((2, 100), torch.nan), "not finite numbers"),
+    (torch.full((2, 100), torch.inf), "the audio given: 100 samples are not finite")])
+def test_what_is_no_waveform(wav, words):
+    separator = api.Separator("demucs_unittest", device="cpu", shifts=0)
+    with pytest.raises(AudioError, match=words):
+        separator.separate_tensor(wav)
+
+
+def test_one_model_in_several_threads_stays_as_it_was():
+    model = api.Separator("demucs_unittest", device="cpu").model
+    separator = api.Separator(model, device="cpu", shifts=0)
+    model.train()
+    wav = torch.randn(2, 30000)
+    expected = separator.separate_tensor(wav)[1]["drums"]
+    assert model.training
+    with ThreadPoolExecutor(4) as pool:
+        found = [future.result()[1]["drums"] for future in [pool.submit(separator.separate_tensor, wav) for _ in range(12)]]
+    assert all(torch.equal(one, expected) for one in found)
+    assert model.training and all(module.training for module in model.modules())

@@ -1,5 +1,6 @@
 """Where separated stems go: names from a template, inside one folder, and no two of a call the same."""
 
+import math
 import os
 import typing as tp
 from pathlib import Path
@@ -93,7 +94,7 @@ def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: fl
     free = free_bytes(paths[0]) if paths else 0
     if needed > free:
         raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "
-                         f"{needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free some space, or choose another folder "
+                         f"{math.ceil(needed / 1e6)} MB, {int(free / 1e6)} MB are free; free some space, or choose another folder "
                          f"with --out")
 
 

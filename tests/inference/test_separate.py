@@ -2,8 +2,11 @@
 
 import errno
 import logging
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from conftest import require_program
 
 from demucs import pretrained, separate
 from demucs.api import Separator
-from demucs.data import audio
+from demucs.data import audio, writing
 from demucs.dsp.convert import convert_audio
 from demucs.errors import AudioError, ConfigError
+from demucs.inference import outputs
 from demucs.inference.packages import package
 from demucs.inference.outputs import OutputFolder, two_stems
 from demucs.inference.settings import RANGES
@@ -426,3 +430,126 @@ def test_as_a_module_and_without_training_packages(repo, tmp_path, repository):
     assert done.returncode == 1
     assert f"error: {tmp_path / 'b.wav'}: no such file" in done.stderr and "Traceback" not in done.stderr
     assert len(list((tmp_path / "out" / "cafe0001" / "a").iterdir())) == 4
+
+
+def test_two_stems_of_which_one_is_written_need_no_field_for_it(run, tmp_path):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", "--two-stems", "vocals", "--other-method", "none", "--filename", "{track}.{ext}") == 0
+    assert [path.name for path in (tmp_path / "separated" / "cafe0001").iterdir()] == ["a.wav"]
+
+
+def test_a_folder_of_stems_may_be_a_link(run, tmp_path):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "separated" / "cafe0001").mkdir(parents=True)
+    (tmp_path / "separated" / "cafe0001" / "a").symlink_to(tmp_path / "disk")
+    assert run("a.wav") == 0
+    assert sorted(path.stem for path in (tmp_path / "disk").iterdir()) == sorted(SOURCES)
+
+
+@pytest.mark.parametrize("template", ["../{track}/{stem}.{ext}", "/tmp/{track}/{stem}.{ext}", "a/../../{stem}.{ext}"])
+def test_templates_stay_in_the_folder_also_where_it_is_relative(template, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("out"), Path("."), Path("a/../out")):
+        with pytest.raises(ConfigError, match="leads out of"):
+            OutputFolder(folder, template=template)
+        assert OutputFolder(folder, template="x/../{stem}.{ext}").paths(Path("a.wav"), ["b"])["b"].name == "b.wav"
+
+
+def prepare(kind, place):
+    """Makes it impossible to write stems of "bad.wav" in the folder `place`."""
+    place.mkdir(parents=True)
+    if kind == "file":
+        (place / "bad").write_text("not a folder")
+    elif kind == "link":
+        (place / "bad").symlink_to(place / "not there")
+    else:
+        (place / "bad" / "drums.wav").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("kind, words", [("file", "is a file, not a folder"), ("link", "is a link to .* which is not there"),
+                                         ("folder", "drums.wav: cannot be written: is a folder")])
+def test_what_cannot_be_written_is_known_before_separating(run, kind, words, tmp_path, capsys, monkeypatch):
+    for name in ("bad.wav", "good.wav"):
+        audio.write(tmp_path / name, song(), RATE)
+    prepare(kind, tmp_path / "separated" / "cafe0001")
+    begun = []
+    separate_tensor = Separator.separate_tensor
+    monkeypatch.setattr(Separator, "separate_tensor",
+                        lambda self, wav, *, name: begun.append(name) or separate_tensor(self, wav, name=name))
+    assert run("bad.wav", "good.wav") == 1
+    error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert re.search(words, error) and begun == ["good.wav"]
+    assert sorted(stems(tmp_path, "good")) == sorted(SOURCES)
+
+
+def test_a_name_that_is_too_long(run, tmp_path, capsys):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", "--filename", "x" * 300 + "{stem}.{ext}") == 1
+    assert "is too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, needed", [((), 4 * 32000 * 2), (("--float32",), 4 * 32000 * 4), (("--mp3",), 4 * 40000),
+                                             (("--two-stems", "bass"), 2 * 32000 * 2)])
+def test_stems_that_would_not_fit_are_not_made(run, options, needed, tmp_path, capsys, monkeypatch):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    monkeypatch.setattr(outputs, "free_bytes", lambda path: needed - 1)
+    assert run("a.wav", *options) == 1
+    assert re.search("no space left on device: [24] stems of 1 s need 1 MB, 0 MB are free", capsys.readouterr().err)
+    assert not (tmp_path / "separated").exists()
+    monkeypatch.setattr(outputs, "free_bytes", lambda path: needed)
+    assert run("a.wav", *options) == 0
+
+
+@pytest.mark.parametrize("error, words", [(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+                                          (KeyboardInterrupt(), "interrupted")])
+@pytest.mark.parametrize("form", [(), ("--flac",), ("--mp3",)])
+def test_stems_of_before_stay_where_writing_fails(run, error, words, form, tmp_path, capsys, monkeypatch):
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run("a.wav", *form) == 0
+    folder = tmp_path / "separated" / "cafe0001" / "a"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def full(handle):
+        raise error
+    monkeypatch.setattr(os, "fsync", full)
+    capsys.readouterr()
+    assert run("a.wav", *form, "--seed", 7) == (1 if isinstance(error, OSError) else 130)
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_missing_file_is_named_before_a_model_is_looked_for(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        separate.main(["--repo", "nowhere", "-n", "nothing", "missing.mp3"])
+    assert capsys.readouterr().err == "error: missing.mp3: no such file\n"
+
+
+def test_streams_of_a_program_with_a_window(run, tmp_path, monkeypatch):
+    class WriteOnly:
+        def write(self, text):
+            pass
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    for stream in (WriteOnly(), None):
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert run("a.wav") == 0
+
+
+def test_a_title_that_is_no_text(run, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.wav")
+    audio.write(tmp_path / name, song(), RATE)
+    assert run(name, "-o", os.fsdecode(b"out\xff")) == 0
+    assert sorted(path.stem for path in (tmp_path / os.fsdecode(b"out\xff/cafe0001/caf\xe9")).iterdir()) == sorted(SOURCES)
+    assert "caf\\udce9" in capsys.readouterr().out
+
+
+def test_more_than_four_gigabytes(tmp_path, monkeypatch):
+    """RF64 from where the sizes of RIFF end; here that is at 1000 bytes."""
+    monkeypatch.setattr(writing, "LARGEST_RIFF", 1000)
+    for settings in (dict(), dict(bits=24), dict(as_float=True)):
+        audio.write(tmp_path / "a.wav", song(), RATE, **settings)
+        assert soundfile.info(tmp_path / "a.wav").format == "RF64"
+        assert audio.read(tmp_path / "a.wav")[0].shape == (2, RATE)
+    audio.write(tmp_path / "b.wav", song()[:, :200], RATE)
+    assert soundfile.info(tmp_path / "b.wav").format == "WAV"
