@@ -232,7 +232,7 @@ def cache_file(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normaliz
                ext: str = ".wav") -> Path:
     """Where the metadata of this dataset, seen in this way, is cached."""
     key = json.dumps([os.path.realpath(root), list(sources), bool(normalize), ext])
-    return Path(cache_dir) / f"tracks-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return Path(cache_dir) / f"tracks-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.json"
 
 
 def _load_cache(path: Path) -> tp.Dict[str, tp.Any]:

@@ -7,6 +7,7 @@ exactly what models go through.
 
 import dataclasses
 import datetime
+import os
 import logging
 import time
 import typing as tp
@@ -174,7 +175,7 @@ def separate_track(separator: Separator, track: Track, *, read: Read, sources: t
     if estimates is None:
         mix, references = (convert_audio(wav, song.samplerate, separator.samplerate, separator.audio_channels)
                            for wav in (song.mix, song.references))
-        own = int(generator(seed, "evaluated track", zlib.crc32(track.name.encode())).integers(2 ** 31))
+        own = int(generator(seed, "evaluated track", zlib.crc32(os.fsencode(track.name))).integers(2 ** 31))
         estimates = separate_song(separator, mix, seed=own, **settings)
     if folded:
         named = dict(zip(separator.sources, estimates))

@@ -5,6 +5,7 @@ again reads nothing.
 """
 
 import hashlib
+import os
 import json
 import logging
 import typing as tp
@@ -34,7 +35,7 @@ def inspect(tracks: tp.Sequence[Track], *, sources: tp.Sequence[str], cache_dir:
         FaultyTracks: where some cannot be read or their files do not fit together; it names all of them.
     """
     key = json.dumps([list(sources), *([track.name, *map(str, track.files)] for track in tracks)])
-    path = Path(cache_dir) / f"tests-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    path = Path(cache_dir) / f"tests-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.json"
     before = _read_before(path)
     stamps = {track.name: _stamps(track) for track in tracks}
     new = [track for track in tracks if stamps[track.name] is None or before.get(track.name) != stamps[track.name]]

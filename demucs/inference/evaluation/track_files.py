@@ -5,6 +5,7 @@ goes on where it was. What is there counts only if it was made with the same set
 """
 
 import dataclasses
+import os
 import logging
 import typing as tp
 import zlib
@@ -52,8 +53,9 @@ class TrackFiles:
 
     def path(self, name: str) -> Path:
         """The file of track `name`."""
-        if len(name.encode()) > LONGEST_NAME:
-            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{zlib.crc32(name.encode()):08x}"
+        encoded = os.fsencode(name)
+        if len(encoded) > LONGEST_NAME:
+            name = f"{encoded[:LONGEST_NAME].decode(errors='ignore')}-{zlib.crc32(encoded):08x}"
         return self.folder / f"{name}.json"
 
     def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None

@@ -300,7 +300,7 @@ def fingerprint(files: tp.Iterable[Path]) -> str:
     for path in files:
         try:
             size = path.stat().st_size
-            digest.update(f"{path.name}\0{size}\0".encode())
+            digest.update(os.fsencode(path.name) + f"\0{size}\0".encode())
             with open(path, "rb") as file:
                 for place in range(PROBES):
                     file.seek(place * max(0, size - PROBE) // (PROBES - 1))
