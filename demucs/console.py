@@ -11,6 +11,8 @@ import contextlib
 import datetime
 import errno
 import functools
+import io
+import logging
 import os
 import platform
 import sys
@@ -131,6 +133,16 @@ def tolerant_streams(*, raising: bool = False) -> tp.Iterator[TolerantStream]:
         yield out
     finally:
         sys.stdout, sys.stderr = before
+
+
+def tolerant_logs() -> None:
+    """Handlers of the root logger print no traceback of their own where a message cannot be written, and escape what their
+    encoding lacks, such as bytes of file names that are no text."""
+    logging.raiseExceptions = False
+    for handler in logging.getLogger().handlers:
+        stream = getattr(handler, "stream", None)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int]]:

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import overrides, scheduling
 from .config import Config, check_numbers, nearest_key, read
-from .console import INTERRUPTED, debugging, hook, one_line
+from .console import INTERRUPTED, debugging, hook, one_line, tolerant_logs
 from .data import build as data
 from .data.augment import Augment
 from .data.faults import together
@@ -436,6 +436,7 @@ def _more_memory(error: Exception, cfg: tp.Any) -> str:
 
 def main(cfg: tp.Any) -> None:
     """One experiment from its Hydra configuration, inside Dora."""
+    tolerant_logs()
     xp = get_xp()
     with _in_one_line():
         scheduling.prepare_processes()

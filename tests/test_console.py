@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -155,3 +156,19 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path):
     done = subprocess.run([sys.executable, tmp_path / "slow.py"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True)
     assert done.returncode != 0 and done.stderr.strip() == "interrupted"
+
+
+def test_logs_hold_names_that_are_no_text(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    root = logging.getLogger()
+    handlers = [logging.FileHandler(tmp_path / "a.log", encoding="utf-8"), logging.StreamHandler(Failing(OSError(28, "full")))]
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        console.tolerant_logs()
+        root.error("song %s", "\udcff")
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+    assert (tmp_path / "a.log").read_text() == "song \\udcff\n" and "Logging error" not in capsys.readouterr().err
