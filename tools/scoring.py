@@ -145,7 +145,7 @@ def record_of(folder: Path, songs: SongSet) -> str:
         ConfigError: where other songs have been scored under the name of this test set.
     """
     label = re.sub(r"[^\w.-]+", "-", songs.name).strip("-")[:LONGEST]
-    for record in (RECORD, f"{FURTHER}{label}", f"{FURTHER}{label}-{zlib.crc32(songs.name.encode()):08x}"):
+    for record in (RECORD, f"{FURTHER}{label}", f"{FURTHER}{label}-{zlib.crc32(os.fsencode(songs.name)):08x}"):
         found = _scored(folder, record)
         if found is None:
             return record

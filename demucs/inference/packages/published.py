@@ -5,6 +5,7 @@ a run (such a package), `checkpoint.th` of a run (configuration and weights), an
 as JSON in their metadata. All are read as untrusted: see `pickled`. `save` is the way back, from `publish`.
 """
 
+import contextlib
 import datetime
 import inspect
 import json
@@ -149,6 +150,16 @@ def _card(model: nn.Module, content: tp.Mapping[str, tp.Any], state: tp.Mapping[
         else {}, argv=[], commit="", versions={}, created=written.isoformat(timespec="seconds"))
 
 
+@contextlib.contextmanager
+def _in_text(path: Path) -> tp.Iterator[str]:
+    """A name of a file that is Unicode: the safetensors package opens no other."""
+    if str(path).isprintable() or str(path).encode("utf-8", "replace").decode("utf-8") == str(path):
+        yield str(path)
+        return
+    with open(path, "rb") as file:
+        yield f"/dev/fd/{file.fileno()}"
+
+
 def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
     """A safetensors file as the content of a package.
 
@@ -160,7 +171,7 @@ def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
     except ImportError as error:
         raise PackageError(f"{path}: reading it needs the safetensors package: pip install safetensors") from error
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with _in_text(path) as name, safe_open(name, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         _require_unchanged(metadata, tensors, path)
