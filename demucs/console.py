@@ -199,8 +199,12 @@ def one_line(error: BaseException) -> str:
     elif isinstance(error, OSError) and error.strerror:
         text = describe_os_error(error)
     else:
-        text = f"unexpected {type(error).__name__}: {error} ({_where_logged(error)})"
+        text = f"unexpected {type(error).__name__}: {shortened(str(error))} ({_where_logged(error)})"
     return " ".join(line.strip() for line in text.splitlines())
+
+
+def shortened(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[:most - 3]}..."
 
 
 def _where_logged(error: BaseException) -> str:

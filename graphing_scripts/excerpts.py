@@ -7,6 +7,7 @@ from all runs that separated it.
 
 import base64
 import io
+import os
 import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _read_all(folder: Path) -> Sounds:
         if path.suffix.lower() not in SUFFIXES:
             continue
         try:
-            sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            sound, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
         except (RuntimeError, OSError) as error:
             raise AudioError(f"{path}: cannot be read as audio ({error}); separate the track again") from error
         if len(sound) == 0:

@@ -111,6 +111,21 @@ class Run:
         return max(times, default="")
 
 
+def _load(kind: tp.Type[schema.Record], path: Path) -> schema.Record:
+    """A record in whose texts every character can be drawn: names of files may hold bytes that are no text."""
+    return schema.from_plain(kind, _legible(schema.read_json(path)), where=str(path))
+
+
+def _legible(plain: tp.Any) -> tp.Any:
+    if isinstance(plain, str):
+        return plain if plain.isprintable() else plain.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(plain, list):
+        return [_legible(item) for item in plain]
+    if isinstance(plain, dict):
+        return {_legible(key): _legible(item) for key, item in plain.items()}
+    return plain
+
+
 def on_all_sets(runs: tp.Sequence[Run]) -> tp.List[Run]:
     """`runs` as they were scored on their first test sets, then on further ones; what is of one set stands together."""
     further = [each for run in runs for each in run.on_each_set[1:]]
@@ -201,7 +216,7 @@ def read_records(folder: Path) -> Run:
         raise SchemaError(f"{folder}: none of {', '.join(RECORDS)} lies there")
     found = Run(name=folder.resolve().name)
     if (folder / "run_card.json").exists():
-        found.card = schema.load(RunCard, folder / "run_card.json")
+        found.card = _load(RunCard, folder / "run_card.json")
     elif (folder / ".argv.json").exists():    # Dora's, which the experiments of others have, too
         plain = schema.read_json(folder / ".argv.json")
         if not isinstance(plain, list):
@@ -210,7 +225,7 @@ def read_records(folder: Path) -> Run:
     if (folder / "history.json").exists():
         found.history = schema.load_history(folder / "history.json")
     if (folder / "evaluation.json").exists():
-        found.evaluation = schema.load(Evaluation, folder / "evaluation.json")
+        found.evaluation = _load(Evaluation, folder / "evaluation.json")
         _add_others(found, sorted(folder.glob("evaluation_*.json")))
     return found
 
@@ -315,7 +330,7 @@ def _add_others(found: Run, paths: tp.Sequence[Path]) -> None:
     """Add evaluations of the model on further test sets, and those of reference separators that can stand beside one of
     the model's."""
     assert found.evaluation is not None
-    records = {path: schema.load(Evaluation, path) for path in paths}
+    records = {path: _load(Evaluation, path) for path in paths}
     own = [record for record in records.values() if record.name == found.evaluation.name]
     found.further = [(record, {}) for record in own]
     for path, other in records.items():

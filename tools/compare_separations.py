@@ -4,6 +4,7 @@ Names, lengths, rates and channels must be equal. Samples may lie `--steps` step
 compute the same in 32-bit floats round a sample in a hundred thousand to different sides.
 """
 
+import os
 import sys
 import typing as tp
 from pathlib import Path
@@ -30,7 +31,7 @@ def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
     Raises:
         ValueError: where rate, channels or length differ.
     """
-    (a, rate_a), (b, rate_b) = (soundfile.read(path, always_2d=True) for path in (first, second))
+    (a, rate_a), (b, rate_b) = (soundfile.read(os.fsencode(path), always_2d=True) for path in (first, second))
     if (a.shape, rate_a) != (b.shape, rate_b):
         raise ValueError(f"{a.shape} samples at {rate_a} Hz and {b.shape} at {rate_b} Hz")
     difference = np.abs(a - b) * SCALE

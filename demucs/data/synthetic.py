@@ -77,7 +77,7 @@ def _write_song(folder: Path, seed: int, split: str, index: int, seconds: float)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, wav in render_song(seed, split, index, seconds).items():
-        soundfile.write(str(partial / f"{name}.wav"), wav.T, SAMPLERATE, subtype="PCM_16")
+        soundfile.write(os.fsencode(partial / f"{name}.wav"), wav.T, SAMPLERATE, subtype="PCM_16")
     partial.rename(folder)
 
 

@@ -128,3 +128,10 @@ def test_overrides_that_are_no_list(tmp_path):
 def test_the_scripts_lie_where_the_documents_say():
     assert {path.name for path in (REPOSITORY / "graphing_scripts").glob("*.py")} >= {
         "plot_results.py", "plot_scores.py", "report.py", "score_table.py"}
+
+
+def test_names_that_are_no_text_can_be_drawn():
+    plain = {"dataset": "d\udce9ta test", "tracks": [{"name": "song \udcff", "scores": {"caf\udce9": 1.}}], "version": 3}
+    assert readers._legible(plain) == {"dataset": "d\\udce9ta test", "version": 3,
+                                       "tracks": [{"name": "song \\udcff", "scores": {"caf\\udce9": 1.}}]}
+    assert readers._legible("Café – 東京") == "Café – 東京"
