@@ -190,7 +190,7 @@ RANGES: tp.Dict[str, Allowed] = {
     "test.overlap": separation.RANGES["overlap"],
     "epochs": POSITIVE, "batch_size": Range(1, 1_000_000, whole=True), "max_batches": POSITIVE, "seed": SEED,
     "save_every": POSITIVE, "weights": WEIGHT, "model_segment": SECONDS,
-    "optim.lr": Range(0, 1000, open_least=True), "optim.momentum": BETA, "optim.beta2": BETA,
+    "optim.lr": Range(0, 1e38, open_least=True), "optim.momentum": BETA, "optim.beta2": BETA,
     "optim.weight_decay": Range(0, 1000), "optim.clip_grad": WEIGHT,
     "checkpoint.minutes": MINUTES, "checkpoint.steps": COUNT,
     "augment.repitch.proba": PROBABILITY, "augment.repitch.max_tempo": Range(0, 95, unit="percent"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import __version__, pretrained
 from .arguments import Parser, number
 from .console import command, debugging, one_line
-from .data.encoding import ALL_BIT_RATES, check_mp3
+from .data.encoding import bit_rate, check_mp3
 from .errors import ConfigError, exhausted_memory
 from .inference import defaults
 from .inference.settings import RANGES
@@ -75,7 +75,7 @@ def get_parser() -> argparse.ArgumentParser:
     kind = group.add_mutually_exclusive_group()
     kind.add_argument("--flac", action="store_true", help="write flac")
     kind.add_argument("--mp3", action="store_true", help="write mp3")
-    group.add_argument("--mp3-bitrate", type=int, default=320, metavar="KBIT", choices=ALL_BIT_RATES,
+    group.add_argument("--mp3-bitrate", type=bit_rate, default=320, metavar="KBIT",
                        help="kbit/s: one of those that mp3 has (default: %(default)s)")
     group.add_argument("--mp3-preset", type=int, choices=range(2, 8), default=2,
                        help="2 for best quality, 7 for speed (default: %(default)s)")

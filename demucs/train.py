@@ -74,7 +74,8 @@ class ExperimentMain(HydraMain):
 
     def __call__(self) -> tp.Any:
         try:
-            check_launch(os.environ if RANK_ALONE is None else {"RANK": RANK_ALONE})
+            if "SLURM_PROCID" not in os.environ:       # in a step of Slurm the size follows from the step, a little later
+                check_launch(os.environ if RANK_ALONE is None else {"RANK": RANK_ALONE})
         except ConfigError as error:
             raise SystemExit(f"error: {error}") from error
         return super().__call__()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from demucs.arguments import Parser
 from demucs.console import command
+from demucs.errors import ConfigError, describe_os_error
 from demucs.files import atomic
 from demucs.grids._published import experiments
 
@@ -52,13 +53,16 @@ def main() -> int:
     parser.add_argument("--tar", type=Path, metavar="FILE", help="write them into this archive (.tar.gz) instead")
     args = parser.parse_args()
     total = len(experiments())
-    if args.tar:
-        pack(args.tar)
-        print(f"{args.tar}: {total} published experiments")
-    else:
-        written = unpack(args.outputs)
-        print(f"{args.outputs / 'xps'}: {len(written)} published experiments written, "
-              f"{total - len(written)} were there")
+    try:
+        if args.tar:
+            pack(args.tar)
+            print(f"{args.tar}: {total} published experiments")
+        else:
+            written = unpack(args.outputs)
+            print(f"{args.outputs / 'xps'}: {len(written)} published experiments written, "
+                  f"{total - len(written)} were there")
+    except OSError as error:
+        raise ConfigError(f"cannot write {args.tar or args.outputs}: {describe_os_error(error)}") from error
     return 0
 
 

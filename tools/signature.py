@@ -14,8 +14,9 @@ import sys
 import typing as tp
 from pathlib import Path
 
-from demucs.arguments import Parser
+from demucs.arguments import Parser, number
 from demucs.console import command
+from demucs.ranges import WORLD_SIZE
 
 EXPERIMENTS = Path("outputs") / "xps"
 
@@ -80,7 +81,7 @@ def main() -> int:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-f", "--from-sig", metavar="SIG", help="on top of the settings of this experiment")
     parser.add_argument("--again", action="store_true", help="of a job that has been started before: take the known one")
-    parser.add_argument("--ranks", type=int, default=os.environ.get("DEMUCS_CHECK_RANKS") or None, metavar="N",
+    parser.add_argument("--ranks", type=number("--ranks", WORLD_SIZE), default=os.environ.get("DEMUCS_CHECK_RANKS") or None, metavar="N",
                         help="check a training in N processes (default: $DEMUCS_CHECK_RANKS)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_args()

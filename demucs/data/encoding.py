@@ -1,5 +1,6 @@
 """What encoders take: checked before them, since some take anything and write something else without a word."""
 
+import argparse
 import typing as tp
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def bit_rates(samplerate: int) -> tp.List[int]:
 
 def listed(numbers: tp.Iterable[int]) -> str:
     return ", ".join(map(str, numbers))
+
+
+def bit_rate(text: str) -> int:
+    """A bit rate of mp3 in kbit/s, for command lines. Raises ArgumentTypeError that lists them."""
+    if not text.isdecimal() or int(text) not in ALL_BIT_RATES:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no bit rate of mp3; use one of {listed(ALL_BIT_RATES)}")
+    return int(text)
 
 
 def check_rate(path: tp.Union[str, Path], samplerate: tp.Any) -> None:

@@ -10,6 +10,7 @@ from ..ranges import CHANNELS, PROBABILITY, RATE, SECONDS, SEED, SHARE, WEIGHT, 
 
 WIDTH = Range(1, 65_536, whole=True)
 LEVEL = Range(0, 1000, whole=True)           # 999 stands for none
+ITERATIONS = Range(-1, 1000, whole=True)     # of the Wiener filter; below 0 it is left out, and the magnitudes are the mask
 SAMPLES = Range(0, 10 ** 6, whole=True)
 STEPS = Range(1, 1024, whole=True)
 GROUPS = Range(0, 65_536, whole=True)
@@ -20,7 +21,7 @@ RANGES: tp.Dict[str, Allowed] = {
     "audio_channels": CHANNELS, "samplerate": RATE, "segment": SECONDS,
     "channels": WIDTH, "channels_time": WIDTH, "growth": Range(0, 64, open_least=True), "depth": Range(1, 64, whole=True),
     "lstm_layers": Range(0, 64, whole=True), "nfft": Range(4, 2 ** 20, whole=True),
-    "wiener_iters": LEVEL, "end_iters": LEVEL, "multi_freqs": SHARE, "multi_freqs_depth": LEVEL, "freq_emb": GAIN,
+    "wiener_iters": ITERATIONS, "end_iters": ITERATIONS, "multi_freqs": SHARE, "multi_freqs_depth": LEVEL, "freq_emb": GAIN,
     "emb_scale": Range(0, 10 ** 6, open_least=True), "kernel_size": STEPS, "stride": STEPS, "time_stride": STEPS,
     "context": LEVEL, "context_enc": LEVEL, "norm_starts": LEVEL, "norm_groups": GROUPS,
     "dconv_mode": Range(0, 3, whole=True), "dconv_depth": Range(-64, 64, whole=True),      # negative: without dilation

@@ -30,12 +30,14 @@ def test_parts_are_those_of_librosa(label):
 
 
 def test_parts_are_those_that_librosa_gave_once():
+    """The song is synthesised anew, and some of its 16-bit samples are one step away on another processor: that is 2e-4 in a
+    spectrogram. The test above compares within 1e-9 on the same samples."""
     z = spectrogram(MIXTURE)
     with np.load(GOLDEN) as golden:
         for label, settings in HPSS_SETTINGS.items():
             for part, values in zip(("harmonic", "percussive"), hpss(z, **settings)):
                 kept = np.abs(values).reshape(-1)[::1009]
-                assert np.abs(kept - golden[f"hpss/{label}/{part}"]).max() < 1e-9 * np.abs(z).max()
+                assert np.abs(kept - golden[f"hpss/{label}/{part}"]).max() < 3e-6 * np.abs(z).max()
 
 
 def test_the_ratio_is_near_that_of_what_librosa_makes_audible():

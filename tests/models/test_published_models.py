@@ -27,6 +27,9 @@ STRIDE = 61            # of the stored samples
 SHORT = 30011          # samples in training mode
 SEED = 3               # of all generators in training mode
 TOLERANCE = 1e-5       # max abs, input of unit scale
+# By the largest output: processors round differently. Where one answers with 7, golden numbers and ours on a processor without
+# AVX-512 are both 8e-6 away from float64.
+RELATIVE = 2e-6
 
 
 def build(model, name):
@@ -69,8 +72,8 @@ def test_same_numbers_as_published(model, name, published_chance):
         torch.manual_seed(SEED)
         training = ours.train()(mix[..., :SHORT])[..., ::STRIDE].numpy()
     assert np.abs(estimate).max() > 0.05
-    assert np.abs(estimate - golden[name]).max() <= TOLERANCE
-    assert np.abs(training - golden[name + "/train"]).max() <= TOLERANCE
+    for found, expected in ((estimate, golden[name]), (training, golden[name + "/train"])):
+        assert np.abs(found - expected).max() <= max(TOLERANCE, RELATIVE * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("model", MODELS)

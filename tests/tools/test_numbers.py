@@ -16,7 +16,7 @@ TOOLS = {"test_pretrained": ([], ["--shifts", "--overlap", "--segment", "--seed"
          "study_quality": ([], ["--seed", "--overlap"]), "score_quality": (["folder"], ["--seed"]),
          "extend": (["cafe0001"], ["EPOCHS"]), "evaluate": (["folder"], ["--examples"]),
          "make_synthetic": (["out"], ["--train", "--test", "--seconds", "--seed", "--valid", "--processes"]),
-         "compare_separations": (["a", "b"], ["--steps"]), "requeue": (["begin", "cafe0001"], ["--exit", "--most"])}
+         "compare_separations": (["a", "b"], ["--steps"]), "requeue": (["begin", "cafe0001"], ["--exit", "--most"]), "signature": (["epochs=1"], ["--ranks"])}
 SCRIPTS = {"report": ([], ["--seconds", "--tracks"]), "plot_comparison": ([], ["--level", "--resamples", "--seed"])}
 OPTIONS = [(folder, name, others, option) for folder, table in (("tools", TOOLS), ("graphing_scripts", SCRIPTS))
            for name, (others, options) in table.items() for option in options]
