@@ -26,6 +26,20 @@ def require_program(name: str) -> str:
     return path
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test printed, with escapes for names that are no text: pytest-xdist sends reports as UTF-8 and dies of others."""
+    report = yield
+    report.sections = [(title, _encodable(text)) for title, text in report.sections]
+    if report.longrepr is not None and _encodable(report.longreprtext) != report.longreprtext:
+        report.longrepr = _encodable(report.longreprtext)
+    return report
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @pytest.fixture(scope="session")
 def published_python() -> Path:
     """A Python that imports published Demucs 4.1.0. Without it a test is skipped, except in CI, where it must be there."""
