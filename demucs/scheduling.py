@@ -51,6 +51,8 @@ def prepare_processes() -> None:
     elif job:          # as the batch scripts do, below the ports that systems lend to clients
         os.environ.setdefault("MASTER_PORT", str(10000 + from_environment("SLURM_JOB_ID", 0, COUNT) % 22000))
     set_distrib_env()
+    if "SLURM_PROCID" in os.environ:       # of a job with one task Dora sets the rank alone
+        os.environ.setdefault("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))
 
 
 def put_back(reason: str) -> None:

@@ -19,7 +19,7 @@ import hydra
 import torch
 from dora import get_xp, is_xp
 from dora.conf import update_from_hydra
-from dora.hydra import HydraMain
+from dora.hydra import HydraMain, _compare_config
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -96,6 +96,11 @@ class ExperimentMain(HydraMain):
                                  f"All keys and their values are in conf/.")
         with _hydra_errors_in_one_line(argv):
             return super().get_xp(argv)
+
+    def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
+        """As Dora's, whose comparison keeps the place of a value that cannot be read, and puts the next ones below it."""
+        _compare_config.__defaults__[0].clear()
+        return super()._get_delta(init, other)
 
     def init_xp(self, xp: tp.Any) -> tp.Any:
         """As Dora's, but the arguments are never lost: a process that is killed here, or a full disk, leaves them as they

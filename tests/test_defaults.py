@@ -133,7 +133,8 @@ def outside(key):
     for place, allowed in enumerate(ends(key)):
         step = 1 if allowed.whole else 1e-3
         below = allowed.least if allowed.open_least else allowed.least - step
-        above = allowed.most if allowed.open_most else allowed.most + step
+        beyond = step if allowed.whole else max(step, 1e-9 * allowed.most)
+        above = allowed.most if allowed.open_most else allowed.most + beyond
         for value in (below, above, float("nan"), float("inf"), float("-inf"), 1e300, "many"):
             yield place, value
 
@@ -248,7 +249,7 @@ def test_a_text_that_was_read_as_something_else(key, value):
 
 def test_slurm_settings_of_jobs_that_dora_submits(monkeypatch):
     config = OmegaConf.create({"slurm": {"time": -5}})
-    monkeypatch.setattr(type(main), "_base_cfg", config, raising=False)
+    main.get_xp([])     # Dora composes its base once
     monkeypatch.setattr(main, "_base_cfg", config)
     with pytest.raises(SystemExit, match="conf/config.yaml: slurm.time=-5 must be"):
         main.get_slurm_config()

@@ -114,3 +114,10 @@ def test_unknown_signature_names_what_there_is(tmp_path, monkeypatch):
         main.get_argv_from_sig(known[:-1] + "x")
     with pytest.raises(SystemExit, match="Did you mean '955717e8'"):
         main.get_argv_from_sig("955717e9")
+
+
+def test_a_value_that_cannot_be_read_changes_no_later_signature():
+    before = main.get_xp(["epochs=5"]).sig
+    with pytest.raises(SystemExit):
+        main.get_xp(["dset.wav=${x}"])
+    assert main.get_xp(["epochs=5"]).sig == before
