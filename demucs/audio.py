@@ -204,7 +204,7 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
     """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must be there.
 
     Args:
-        wav: float samples are brought into [-1, 1] by `clip`.
+        wav: floats, brought into [-1, 1] by `clip`; or integers, whose full scale becomes 1 before; also of numpy.
         samplerate: Hz.
         bitrate: of mp3, kbit/s.
         clip: as for `prevent_clip`; after that, samples are cut at -1 and 1, also in floating-point files.
@@ -217,7 +217,7 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if isinstance(wav, np.ndarray):
+    if not isinstance(wav, torch.Tensor) or not wav.is_floating_point():
         wav = convert.as_float(wav)
     if wav.dim() != 2 or not wav.shape[0]:
         raise AudioError(f"{path}: expected audio of shape [channels, samples], got {list(wav.shape)}")

@@ -310,6 +310,10 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
     if origin is list:
         if not isinstance(value, list):
             raise ConfigError(f"{key} is a list, got {value!r}; write {key}=[...]")
+        if arguments[0] is str and not all(isinstance(item, str) for item in value):
+            quoted = ",".join(item if isinstance(item, str) else f'"{item}"' for item in value)
+            raise ConfigError(f"{key}={shown(value)} must be a list of texts; put what is read as something else in double "
+                              f"quotes for Hydra, and all in single ones for the shell: '{key}=[{quoted}]'")
         return [_convert(arguments[0], item, key) for item in value]
     if origin is dict:
         return dict(value)
@@ -322,8 +326,8 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
         raise ConfigError(f"{key}={shown(value)} was read as a {type(value).__name__}; where that is a text, put it in "
                           f"double quotes for Hydra, and in single ones for the shell: '{key}=\"[TEXT]\"'")
     if hint is str and isinstance(value, (int, float)):
-        raise ConfigError(f"{key}={value!r} was read as a number; where that is a signature, quote it for Hydra: "
-                          f"'{key}=\"SIGNATURE\"'")
+        raise ConfigError(f"{key}={value!r} was read as a number; where that is a text, such as a signature, quote it as it "
+                          f"was meant for Hydra: '{key}=\"TEXT\"'")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise ConfigError(f"{key}={value!r} must be of type {hint.__name__}")
     return value

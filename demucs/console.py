@@ -122,10 +122,7 @@ def tolerant_streams(*, raising: bool = False) -> tp.Iterator[TolerantStream]:
     Descriptors 0 to 2 that are closed get /dev/null: else the next file that is opened takes such a number, and what
     libraries print goes into it.
     """
-    with contextlib.suppress(OSError):
-        while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
-            os.set_inheritable(handle, True)
-        os.close(handle)
+    _fill_descriptors()
     before = sys.stdout, sys.stderr
     out, err = TolerantStream(sys.stdout, raising=raising), TolerantStream(sys.stderr)
     sys.stdout, sys.stderr = tp.cast(tp.TextIO, out), tp.cast(tp.TextIO, err)
@@ -133,6 +130,23 @@ def tolerant_streams(*, raising: bool = False) -> tp.Iterator[TolerantStream]:
         yield out
     finally:
         sys.stdout, sys.stderr = before
+
+
+def _fill_descriptors() -> None:
+    with contextlib.suppress(OSError):
+        while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(handle, True)
+        os.close(handle)
+
+
+def fill_streams() -> None:
+    """For programs of others that call us (Dora, Hydra): streams that were closed at the start, None in Python, lead nowhere."""
+    _fill_descriptors()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "w", encoding="utf-8")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def tolerant_logs() -> None:

@@ -50,9 +50,11 @@ def _temporary(path: tp.Union[str, Path], *, suffix: str) -> tp.Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None      # a full disk has no name, and ours means nothing to anybody
         raise
 
 

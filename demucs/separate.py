@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import __version__, pretrained
 from .arguments import Parser, number
-from .console import command, debugging, one_line
+from .console import OutputLost, command, debugging, one_line
 from .data.encoding import bit_rate, check_mp3
 from .errors import ConfigError, exhausted_memory
 from .inference import defaults
@@ -137,7 +137,10 @@ def print_models(repo: tp.Optional[Path]) -> None:
 
     found = list_models(repo)
     for title, kind in (("Bag of models:", "bag"), ("Single models:", "single")):
-        print(f"{title}\n    " + "\n    ".join(found[kind]))
+        print(f"{title}\n    " + "\n    ".join(found[kind]), flush=True)
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None:              # the list is what the command was called for
+        raise OutputLost(failure.errno, failure.strerror)
 
 
 def run(args: argparse.Namespace) -> bool:
@@ -149,9 +152,10 @@ def run(args: argparse.Namespace) -> bool:
         return True
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
-    missing = [track for track in args.tracks if not os.path.lexists(track)]
+    missing = [track for track in args.tracks if not os.path.lexists(track) or not track.name]
     for track in missing:               # before a model is looked for, which may be fetched
-        print(f"error: {track}: no such file", file=sys.stderr)
+        reason = "no such file" if track.name else "is a folder; give the files in it"
+        print(f"error: {track}: {reason}", file=sys.stderr)
     tracks = [track for track in args.tracks if track not in missing]
     if not tracks:
         return False

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import overrides, scheduling
 from .config import Config, check_numbers, nearest_key, read
-from .console import INTERRUPTED, debugging, hook, one_line, tolerant_logs
+from .console import INTERRUPTED, debugging, fill_streams, hook, one_line, tolerant_logs
 from .data import build as data
 from .data.augment import Augment
 from .data.faults import together
@@ -65,6 +65,7 @@ from .training.testing import TestStage
 logger = logging.getLogger(__name__)
 
 sys.excepthook = hook      # Dora has no guard of its own
+fill_streams()
 # As this process was started: where the size of the group is missing, Dora makes it one without a word, before it calls us.
 RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
 
@@ -94,6 +95,9 @@ class ExperimentMain(HydraMain):
             if key not in valid and not key.startswith(("+", "~")):
                 raise SystemExit(f"error: unknown key {key!r}.{nearest_key(key, valid)} "
                                  f"All keys and their values are in conf/.")
+            inside = sorted(other for other in valid if other.startswith(f"{key}."))
+            if inside and key not in self._config_groups:
+                raise SystemExit(f"error: {key} is a section: set one of its values, such as {inside[0]}=...")
         with _hydra_errors_in_one_line(argv):
             return super().get_xp(argv)
 
@@ -219,12 +223,18 @@ def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
         yield
     except Exception as error:
         advice = overrides.explanation(argv)
-        if not advice and type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
+        if not advice and type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") \
+                and not isinstance(error, (AssertionError, ValueError)):
             raise
         if not advice and any("${" in argument for argument in argv):
             advice = f"{' '.join(str(error).split())}; ${{...}} names another value, or a variable as ${{oc.env:NAME}}: " \
                      f"a plain ${{ is written \\${{"
-        raise SystemExit(f"error: {advice or ' '.join(str(error).split())}") from error
+        text = " ".join(str(error).split())
+        if text.startswith("Error merging override"):
+            text += ": conf/ has another kind of value there"
+        elif text.startswith("Config group override must be"):
+            text = f"{' '.join(argv)}: what is chosen is the name of a file in conf/, such as dset=musdb44"
+        raise SystemExit(f"error: {advice or text}") from error
 
 
 def build_model(config: Config) -> nn.Module:

@@ -66,6 +66,7 @@ def print_notes(notes: tp.Iterable[str]) -> None:
         print(f"note: {note}")
 
 
-def run(main: tp.Callable[[], None]) -> None:
-    """Call `main` as a command line: what goes wrong becomes one line on stderr, and an exit status that is not zero."""
-    sys.exit(console.command()(main)())
+def run(main: tp.Callable[[], None], *, prints: bool = False) -> None:
+    """Call `main` as a command line: what goes wrong becomes one line on stderr, and an exit status that is not zero. See
+    `console.command` for `prints`."""
+    sys.exit(console.command(prints=prints)(main)())

@@ -18,6 +18,7 @@ import soundfile
 from PIL import Image
 
 from demucs.errors import AudioError
+from demucs.notes import without_library_notes
 
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg")
 MIXTURE, REFERENCE = "mixture", "reference"
@@ -96,9 +97,11 @@ def _read_all(folder: Path) -> Sounds:
         if path.suffix.lower() not in SUFFIXES:
             continue
         try:
-            sound, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+            with without_library_notes():
+                sound, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
         except (RuntimeError, OSError) as error:
-            raise AudioError(f"{path}: cannot be read as audio ({error}); separate the track again") from error
+            reason = getattr(error, "error_string", str(error)).rstrip(".")
+            raise AudioError(f"{path}: cannot be read as audio ({reason}); separate the track again") from error
         if len(sound) == 0:
             raise AudioError(f"{path}: holds no sound; separate the track again")
         sounds[path.stem] = (sound, rate)

@@ -91,6 +91,10 @@ check_cluster_file() {
 # and may print, which must not be taken for a result. A command of its own that fails ends the script, as does an exit.
 of_the_cluster() {
     local - IFS=$' \t\n' cluster_status cluster_level=$BASH_SUBSHELL cluster_from=$PWD cluster_code=("$@")
+    # Its own variables may be called as ours.
+    local repository=$repository scripts=$scripts script=$script name=$name mode=${mode:-} cluster_file=${cluster_file:-} \
+          dry_run=${dry_run:-} test_only=${test_only:-} signature=${signature:-} signature_only=${signature_only:-} \
+          arguments=("${arguments[@]}") usage=${usage:-}
     set --             # a file that is sourced sees these
     set +eu -E
     trap 'cluster_failed "it ends the script, by exit or by an option such as set -u: leave that out"' EXIT
@@ -121,9 +125,12 @@ cluster_failed() {
 # Settings count for sbatch and Python, whether the file exports or declares them or not. Options of sbatch are read by
 # these scripts only, and would come twice where a file adds to them.
 share_settings() {
-    local setting
+    local setting attributes
     for setting in "${!SBATCH_@}" "${!DEMUCS_@}" "${!NCCL_@}" "${!GLOO_@}"; do
-        [[ $(declare -p "$setting" 2>/dev/null) != "declare -"[aA]* ]] || continue
+        attributes=$(declare -p "$setting" 2>/dev/null) || true
+        attributes=${attributes#declare -} attributes=${attributes%% *}
+        [[ $attributes != *[aA]* ]] || continue
+        [[ $attributes != *r* ]] || cluster_failed "it makes $setting read-only: leave readonly, or declare -r, out"
         if [[ $setting == DEMUCS_*ARGS ]]; then
             declare -g "$setting=${!setting}"
         else

@@ -1,8 +1,11 @@
 """Files that are whole or not there, and what can be known before one is written."""
 
 import os
+import subprocess
+import sys
 
 import pytest
+from conftest import REPOSITORY
 
 from demucs import files
 
@@ -57,3 +60,38 @@ def test_what_speaks_against_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "cannot be written in" in files.obstacle(tmp_path / "c.wav")
     assert files.free_bytes(tmp_path / "a" / "b") > 0
+
+
+LIMITED = """
+import resource, signal
+import numpy as np
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+import torch
+from demucs.errors import AudioError
+from demucs.audio import save_audio
+for name in ("a.wav", "b.flac", "c.mp3"):
+    for more in ({}, {"bits_per_sample": 24}, {"as_float": True}):
+        try:
+            save_audio(torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (2, 200_000))).float(), name, 44100, **more)
+        except AudioError as error:
+            print(error)
+from demucs.files import atomic
+try:
+    with atomic("d.json") as file:
+        file.write(bytes(100_000))
+except OSError as error:
+    print(error.filename, error.strerror)
+"""
+
+
+def test_a_disk_that_is_full_half_way(tmp_path):
+    """A limit of the operating system stands for it: writing fails at some byte, wherever libsndfile is then."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 10 and all("File too large" in line for line in lines)
+    assert [line[:5] for line in lines[:9]] == [name for name in ("a.wav", "b.fla", "c.mp3") for _ in range(3)]
+    assert lines[9] == "d.json File too large"
+    assert os.listdir(tmp_path) == []

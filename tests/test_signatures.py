@@ -121,3 +121,15 @@ def test_a_value_that_cannot_be_read_changes_no_later_signature():
     with pytest.raises(SystemExit):
         main.get_xp(["dset.wav=${x}"])
     assert main.get_xp(["epochs=5"]).sig == before
+
+
+@pytest.mark.parametrize("argument, words", [
+    ("optim=3", "optim is a section: set one of its values, such as optim."), ("hdemucs=null", "hdemucs is a section"),
+    ("dset=3", "the name of a file in conf/"), ("dset=null", "the name of a file in conf/"),
+    ("weights={a:1}", "another kind of value"),
+])
+def test_sections_and_groups_are_no_values(argument, words):
+    with pytest.raises(SystemExit) as caught:
+        main.get_xp([argument])
+    message, = str(caught.value).splitlines()
+    assert message.startswith("error: ") and argument.partition("=")[0] in message and words in message

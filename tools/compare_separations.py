@@ -14,6 +14,8 @@ import soundfile
 
 from demucs.arguments import Parser, number
 from demucs.console import command
+from demucs.errors import AudioError
+from demucs.notes import without_library_notes
 from demucs.ranges import Range
 
 SUFFIXES = (".wav", ".flac")
@@ -29,13 +31,22 @@ def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
     """(largest difference in steps of 16 bits, samples that differ, samples) of two files.
 
     Raises:
+        AudioError: where one cannot be read.
         ValueError: where rate, channels or length differ.
     """
-    (a, rate_a), (b, rate_b) = (soundfile.read(os.fsencode(path), always_2d=True) for path in (first, second))
+    (a, rate_a), (b, rate_b) = (_samples(path) for path in (first, second))
     if (a.shape, rate_a) != (b.shape, rate_b):
         raise ValueError(f"{a.shape} samples at {rate_a} Hz and {b.shape} at {rate_b} Hz")
     difference = np.abs(a - b) * SCALE
     return float(difference.max(initial=0)), int(np.count_nonzero(difference)), a.size
+
+
+def _samples(path: Path) -> tp.Tuple[np.ndarray, int]:
+    try:
+        with without_library_notes():
+            return soundfile.read(os.fsencode(path), always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')}); separate it again") from error
 
 
 @command(prints=True)
@@ -54,7 +65,7 @@ def main() -> int:
     for name in sorted(set(names[args.first]) & set(names[args.second])):
         try:
             largest, count, total = compare(names[args.first][name], names[args.second][name])
-        except (ValueError, soundfile.LibsndfileError) as error:
+        except (ValueError, AudioError) as error:
             failed = True
             print(f"error: {name}: {error}", file=sys.stderr)
             continue

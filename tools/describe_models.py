@@ -14,6 +14,7 @@ import yaml
 
 from demucs.arguments import Parser
 from demucs.console import command
+from demucs.errors import DemucsError
 from demucs.files import write_text
 from demucs.inference.names import catalogue
 from demucs.models import zoo
@@ -73,7 +74,11 @@ def main() -> int:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="docs/models.md")
     page = parser.parse_args().page
-    write_text(page, filled(page.read_text(encoding="utf-8")))
+    try:
+        text = page.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DemucsError(f"{page}: is no text in UTF-8 ({error}); save it as such") from error
+    write_text(page, filled(text))
     return 0
 
 

@@ -20,6 +20,7 @@ from demucs.layers.transformer import SelfLayer
 from demucs.models import zoo
 
 SPECTRAL, TEMPORAL, BOTH = "#4477aa", "#cc6677", "#777777"
+SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def box(axes: tp.Any, x: float, y: float, text: str, color: str, width: float = 2.5) -> None:
@@ -102,6 +103,8 @@ def main() -> int:
     parser.add_argument("model", choices=("hdemucs", "htdemucs"))
     parser.add_argument("out", type=Path, help="picture to write, .svg or .png")
     args = parser.parse_args()
+    if args.out.suffix.lower() not in SUFFIXES:
+        parser.error(f"{args.out}: give a name that ends in {' or '.join(SUFFIXES)}")
     draw(zoo.build(args.model, sources=["drums", "bass", "other", "vocals"], audio_channels=2, samplerate=44100,
                    segment=10), args.out)
     return 0

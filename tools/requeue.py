@@ -297,7 +297,7 @@ def main() -> int:
     parser.add_argument("--alone", action="store_true", help="the jobs of an array train different runs, and are no chain")
     args = parser.parse_args()
     chain = bool(os.environ.get("SLURM_ARRAY_JOB_ID")) and not args.alone
-    if args.signature != Path(args.signature).name:
+    if args.signature in ("", ".", "..") or args.signature != Path(args.signature).name:
         raise SignatureError(f"{args.signature!r} is not a signature")
     folder = args.experiments / args.signature
     try:

@@ -5,6 +5,7 @@ libsndfile (through soundfile) reads wav, flac, ogg and mp3 and seeks in them; f
 """
 
 import contextlib
+import functools
 import logging
 import os
 import typing as tp
@@ -16,10 +17,10 @@ import soundfile
 import torch
 
 from ..dsp.convert import to_int16
-from ..errors import AudioError
+from ..errors import AudioError, DemucsError, exhausted_memory
+from ..notes import without_library_notes
 from . import headers, streams
 from .ffmpeg import decode, existing_file, installed
-from .notes import without_library_notes
 from .writing import write_mp3, write_samples
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ CLIP_MODES = ("rescale", "clamp", "tanh", "none")
 BLOCK = 2 ** 25                 # frames that are decoded at once, 12 minutes at 44.1 kHz: headers may promise any number
 COUNTING = 2 ** 20              # the same where it is not known how many there are
 UNKNOWN = 2 ** 62               # more frames than any file has: libsndfile's number where a flac file does not say
+Read = tp.TypeVar("Read", bound=tp.Callable[..., tp.Any])
 ESTIMATED = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")     # codings whose number of frames is a guess
 
 
@@ -155,6 +157,22 @@ def _ffmpeg_read(path: Path, start: int, frames: tp.Optional[int]) -> tp.Tuple[t
     return wav, samplerate
 
 
+def _naming(read: Read) -> Read:
+    """What fails in the readers for a reason that nobody has foreseen names the file, too, which may be one of thousands."""
+    @functools.wraps(read)
+    def named(path: tp.Union[str, Path], *arguments: tp.Any, **keywords: tp.Any) -> tp.Any:
+        try:
+            return read(path, *arguments, **keywords)
+        except (DemucsError, OSError):
+            raise
+        except Exception as error:
+            if exhausted_memory(error):
+                raise
+            raise AudioError(f"{path}: cannot be decoded ({type(error).__name__}: {error}); copy or download it again") from error
+    return tp.cast(Read, named)
+
+
+@_naming
 def probe(path: tp.Union[str, Path]) -> AudioInfo:
     """Length, rate and channels from the header, or by decoding where that does not know. Raises AudioError where the file is
     missing, empty, of zero length, truncated (as far as its header tells) or not audio; ToolError where only ffmpeg could say
@@ -171,6 +189,7 @@ def probe(path: tp.Union[str, Path]) -> AudioInfo:
     return info
 
 
+@_naming
 def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = None, *, complete: bool = True
          ) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L] float32, sample rate in Hz) of `path` from sample `start`, at most `frames` of them.
@@ -199,17 +218,37 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
         except soundfile.LibsndfileError:      # before the start, or behind the end of a file that does not know its end
             found = [(np.empty((0, channels), np.float32), None)]
         exact = file.subtype not in ESTIMATED and promised < UNKNOWN
+    error = found[-1][1] if found else None
     samples = found[0][0] if len(found) == 1 else np.concatenate([part for part, _ in found]) if found else \
         np.empty((0, channels), np.float32)
-    if exact and len(samples) < (wanted or 0):
-        message = (f"{path}: truncated or damaged: {start + len(samples)} samples can be decoded, the header promises "
-                   f"{promised}; copy or download it again")
-        if complete or not len(samples):
+    wav = torch.from_numpy(np.ascontiguousarray(samples.T))
+    short = exact and len(samples) < (wanted or 0)
+    message = (f"{path}: truncated or damaged: {start + len(samples)} samples can be decoded, the header promises {promised}; "
+               f"copy or download it again")
+    if short and complete:
+        raise AudioError(message)
+    if not complete and (short or error is not None and promised >= UNKNOWN):     # there the end is an error, too
+        more = _behind_damage(path, wav)
+        if more is not None:
+            return more
+    if short:
+        if not len(samples):
             raise AudioError(message)
         logger.warning("%s", message)
     if not len(samples) and start == 0 and wanted != 0:
         raise _zero_length(path)
-    return torch.from_numpy(np.ascontiguousarray(samples.T)), samplerate
+    return wav, samplerate
+
+
+def _behind_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.Tensor, int]]:
+    """What ffmpeg decodes of a file in which libsndfile stops at the first damage, after `wav`; None where it is no more. It
+    warns of damage."""
+    if installed():
+        with contextlib.suppress(AudioError):
+            found = streams.read_first(path)
+            if found[0].shape[-1] > wav.shape[-1]:
+                return found
+    return None
 
 
 def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int) -> None:

@@ -69,8 +69,11 @@ def complaint(said: bytes, path: Path) -> str:
 
     Its last line, or the one before where that only names a kind of error.
     """
+    if b"not on whitelist" in said:
+        return "a kind of file that is not read here"
     lines = [re.sub(r"^\[[^\]]* @ 0x[0-9a-f]+\] *", "", line).strip() for line in said.decode(errors="replace").splitlines()]
-    lines = [line.replace(f"file:{path}: ", "").replace(f"file:{path}", "the file") for line in lines if line]
+    lines = [line.replace(f"file:{path}: ", "").replace(f"file:{path}", "the file") for line in lines
+             if line and not line.startswith("Last message repeated")]
     specific = [line for line in lines if not line.endswith(VAGUE)]
     return (specific or lines or [""])[-1]
 

@@ -13,6 +13,8 @@ from pathlib import Path
 # Near 2 ** 31 or 2 ** 32: lengths that stand for "unknown" (sox: 0x7ffff000, arecord: 0x7fffffff less its header...). The
 # same where there are 64 bits for them.
 PLACEHOLDERS = ((0x7FFF0000, 0x80000000), (0xFFFF0000, 0xFFFFFFFF), (2 ** 62, 2 ** 64))
+LARGEST = 2 ** 62          # bytes: a chunk that would begin beyond is none
+MOST_CHUNKS = 10_000       # before the samples; a file of zeros looks like chunks without contents
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
 
@@ -29,7 +31,8 @@ class Promise:
 
 
 def promise(path: Path) -> tp.Optional[Promise]:
-    """What the header of a wav (RIFF, RIFX, RF64, BW64), w64, aiff, au or caf file promises; None for other files."""
+    """What the header of a wav (RIFF, RIFX, RF64, BW64), w64, aiff, au or caf file promises; None for other files, and where
+    the header does not come to its samples."""
     with open(path, "rb") as file:
         total = file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -38,14 +41,14 @@ def promise(path: Path) -> tp.Optional[Promise]:
             found = _riff(file, ">I" if head[:4] == b"RIFX" else "<I")
         elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
             found = _chunk(file, 12, b"SSND", ">I")
-        elif head[:4] == b".snd":
+        elif head[:4] == b".snd" and len(head) >= 12:
             found = struct.unpack(">II", head[4:12])
         elif head[:4] == b"caff":
             found = _chunk(file, 8, b"data", ">q", padded=False)
         elif head[:4] == b"riff":
             found = _w64(file)
         else:
-            return None
+            found = None
     if found is None:
         return None
     start, size = found
@@ -58,7 +61,9 @@ def _chunk(file: tp.BinaryIO, place: int, wanted: bytes, number: str, *, padded:
            ) -> tp.Optional[tp.Tuple[int, int]]:
     """(first byte of the contents, size) of the chunk `wanted`, sought from byte `place` on."""
     width = struct.calcsize(number)
-    while True:
+    for _ in range(MOST_CHUNKS):
+        if place > LARGEST:
+            break
         file.seek(place)
         head = file.read(4 + width)
         if len(head) < 4 + width:
@@ -70,6 +75,7 @@ def _chunk(file: tp.BinaryIO, place: int, wanted: bytes, number: str, *, padded:
         if size < 0:
             return None
         place += size + (size % 2 if padded else 0)
+    return None
 
 
 def _riff(file: tp.BinaryIO, number: str) -> tp.Optional[tp.Tuple[int, int]]:
@@ -87,7 +93,9 @@ def _riff(file: tp.BinaryIO, number: str) -> tp.Optional[tp.Tuple[int, int]]:
 def _w64(file: tp.BinaryIO) -> tp.Optional[tp.Tuple[int, int]]:
     """Chunks of Sony's wave64 are named by 16 bytes; their size is in 8 bytes, counts those 24, and is padded to 8."""
     place = 40
-    while True:
+    for _ in range(MOST_CHUNKS):
+        if place > LARGEST:
+            break
         file.seek(place)
         head = file.read(24)
         if len(head) < 24:
@@ -98,6 +106,7 @@ def _w64(file: tp.BinaryIO) -> tp.Optional[tp.Tuple[int, int]]:
         if size < 24:
             return None
         place += (size + 7) // 8 * 8
+    return None
 
 
 def holds_samples(path: Path, found: Promise) -> bool:
@@ -108,14 +117,16 @@ def holds_samples(path: Path, found: Promise) -> bool:
         if file.read(4) != b"RIFF":
             return False
         place, total = found.start, found.start + found.present
-        while place < total:
+        for _ in range(MOST_CHUNKS):
+            if place >= total:
+                break
             file.seek(place)
             head = file.read(8)
             if len(head) < 8 or not head[:4].isascii() or not head[:4].decode("ascii").isprintable():
                 return True
             place += 8 + struct.unpack("<I", head[4:])[0]
             place += place % 2
-        return place > total + 1
+        return place < total or place > total + 1
 
 
 class Mended(io.RawIOBase):

@@ -11,20 +11,15 @@ Frames are followed from one to the next: what stands before the first one or be
 out, and several files that were joined are decoded each by itself where their rates or channels differ.
 """
 
-import io
 import logging
 import re
 import struct
 import typing as tp
 from pathlib import Path
 
-import numpy as np
-import soundfile
 import torch
 
-from ..dsp.convert import convert_audio
-from ..errors import AudioError
-from .notes import without_library_notes
+from .joined import decode, join
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +32,6 @@ HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")      # how a frame of la
 NOTES = (b"Xing", b"Info")
 COUNTED = 1                   # flag of such a note: the number of frames follows
 VBRI = 36                     # where Fraunhofer's encoder has its note, in the frame
-BLOCK = 2 ** 20               # samples that are decoded at once
 SURE = 3                      # frames in a row that make a beginning: two bytes of junk can look like one
 SPARE = 2                     # frames by which encoders may miscount themselves
 
@@ -68,34 +62,12 @@ def read_with_padding(path: tp.Union[str, Path]) -> tp.Tuple[torch.Tensor, int]:
     data = Path(path).read_bytes()
     found = parts(data)
     if not found:
-        return _decode(path, data, 0)
+        return decode(path, data)
     first, promised, count = found[0].first, found[0].promised or 0, sum(part.count for part in found)
     if count < promised - SPARE:
         logger.warning("%s: cut: its encoder wrote %d frames, %d are there, %.1f s less", path, promised, count,
                        (promised - count) * first.samples / first.rate)
-    wavs = [_decode(path, *_silenced(part.frames, part.first)) for part in found]
-    rate, channels = wavs[0][1], max(wav.shape[0] for wav, _ in wavs)
-    if len(found) > 1:
-        kinds = ", ".join(f"{rate} Hz with {wav.shape[0]} channel{'s' * (wav.shape[0] > 1)}" for wav, rate in wavs[:8])
-        logger.warning("%s: %d files in one (%s); all are converted to %d Hz with %d channels", path, len(found), kinds,
-                       rate, channels)
-    return torch.cat([convert_audio(wav, own, rate, channels) for wav, own in wavs], dim=1), rate
-
-
-def _decode(path: tp.Union[str, Path], data: bytes, silent: int) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L], rate in Hz) that libsndfile finds in `data`, without the first `silent` ones."""
-    blocks: tp.List[np.ndarray] = []
-    try:
-        with without_library_notes(), soundfile.SoundFile(io.BytesIO(data)) as file:
-            while not blocks or len(blocks[-1]) == BLOCK:
-                blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
-            rate = file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: damaged, cannot be decoded ({error.error_string}); copy or download it again") from error
-    samples = np.concatenate(blocks)[silent:]
-    if not len(samples):
-        raise AudioError(f"{path}: contains no audio samples (zero length)")
-    return torch.from_numpy(np.ascontiguousarray(samples.T)), rate
+    return join(path, [decode(path, *_silenced(part.frames, part.first)) for part in found])
 
 
 def parts(data: bytes) -> tp.List[Part]:
@@ -177,15 +149,6 @@ def _note(data: bytes, start: int, frame: _Frame) -> tp.Tuple[bool, tp.Optional[
         flags = data[place + 4:place + 12]
         return True, struct.unpack(">I", flags[4:])[0] if len(flags) == 8 and flags[3] & COUNTED else None
     return data[start + VBRI:start + VBRI + 4] == b"VBRI", None
-
-
-def behind_silence(data: bytes) -> tp.Tuple[bytes, int]:
-    """The frames of an mp3 file's first part that hold sound, behind a silent frame, and its length in samples.
-
-    Data without a frame of layer III stay as they are, without silence.
-    """
-    found = parts(data)
-    return _silenced(found[0].frames, found[0].first) if found else (data, 0)
 
 
 def _silenced(frames: bytes, frame: _Frame) -> tp.Tuple[bytes, int]:

@@ -15,7 +15,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from ..dsp.randomness import generator
 from ..errors import ConfigError, DatasetError
@@ -23,6 +22,7 @@ from ..ranges import SEED, Range
 from ..schema import SchemaError, read_json, write_json
 from .musdb import SOURCES, VALIDATION_TRACKS
 from .synthesis.plan import SAMPLERATE, SongPlan, draw_plan
+from .writing import write_samples
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _write_song(folder: Path, seed: int, split: str, index: int, seconds: float)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, wav in render_song(seed, split, index, seconds).items():
-        soundfile.write(os.fsencode(partial / f"{name}.wav"), wav.T, SAMPLERATE, subtype="PCM_16")
+        write_samples(partial / f"{name}.wav", wav.T, SAMPLERATE, subtype="PCM_16", form="WAV")
     partial.rename(folder)
 
 

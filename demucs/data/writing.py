@@ -19,17 +19,26 @@ WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 
 
 class _Sink:
-    """A file for libsndfile that remembers what went wrong: libsndfile itself only says "System error"."""
+    """A file for libsndfile that remembers what went wrong: libsndfile itself only says "System error", and Python prints what
+    its callbacks raise."""
 
     def __init__(self, file: tp.BinaryIO):
         self._file = file
-        self.tell, self.seek = file.tell, file.seek
         self.failure: tp.Optional[OSError] = None
 
     def write(self, data: tp.Any) -> int:
+        return self._try(self._file.write, data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:       # which may have to write what is in the buffer
+        return self._try(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell)
+
+    def _try(self, call: tp.Callable[..., int], *arguments: tp.Any) -> int:
         if self.failure is None:
             try:
-                return self._file.write(data)
+                return call(*arguments)
             except OSError as error:
                 self.failure = error
         return 0
@@ -51,10 +60,11 @@ def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: in
         sink = _Sink(file)
         try:
             soundfile.write(sink, samples, samplerate, subtype=subtype, format=form)
-        except soundfile.LibsndfileError as error:
+        except (soundfile.LibsndfileError, AssertionError) as error:     # an assertion: that all has been written
             if sink.failure is None:
+                reason = getattr(error, "error_string", "incomplete").rstrip(".")
                 raise AudioError(f"{path}: {form} of {samplerate} Hz with {samples.shape[1]} channels cannot be written "
-                                 f"({error.error_string.rstrip('.')})") from error
+                                 f"({reason})") from error
         if sink.failure is not None:
             raise sink.failure
 

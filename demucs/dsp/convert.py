@@ -20,7 +20,7 @@ import torch
 from ..errors import AudioError
 from ..ranges import POSITIVE, shown
 
-RATES = dataclasses.replace(POSITIVE, whole=False)
+RATES = dataclasses.replace(POSITIVE, whole=False)      # 44100.0 is one, too
 LARGEST_BANK = 2 ** 25      # coefficients, 128 MiB; between usual rates there are fewer than 2 ** 20
 ZEROS = 24                  # zero crossings of julius's sinc on each side
 ROLLOFF = 0.945             # its cut-off, by the lower Nyquist frequency
@@ -53,6 +53,9 @@ def as_float(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
             raise AudioError(f"audio of type {wav.dtype} cannot be used: give floats, or integers of 8 to 64 bits") from None
     if not isinstance(wav, torch.Tensor):
         raise AudioError(f"expected a tensor or a numpy array of shape [channels, samples], got {type(wav).__name__}")
+    if wav.layout != torch.strided or wav.is_quantized or wav.is_meta:
+        kind = "meta" if wav.is_meta else "quantised" if wav.is_quantized else "sparse"
+        raise AudioError(f"a {kind} tensor holds no samples that can be used: give a dense one of floats or integers")
     if wav.dtype.is_floating_point:
         return wav.to(torch.float32)
     if wav.dtype.is_complex or wav.dtype == torch.bool:
@@ -99,9 +102,9 @@ def resample(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
 
     Raises AudioError for a rate that is not positive.
     """
-    if from_rate not in RATES or to_rate not in RATES:
+    if not all(rate in RATES and float(rate).is_integer() for rate in (from_rate, to_rate)):
         raise AudioError(f"cannot resample from {shown(from_rate)} Hz to {shown(to_rate)} Hz: sample rates must be positive "
-                         f"numbers")
+                         f"whole numbers")
     if from_rate == to_rate:
         return wav
     if wav.shape[-1] == 0:   # the filter repeats the last sample at the borders: there is none

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..data.audio import require_finite
 from ..dsp.chunks import Chunk, OverlapAdd, widened
 from ..dsp.convert import as_float
 from ..dsp.randomness import generator
@@ -121,7 +122,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
         precision: "float32", "bf16" or "tf32"; see `precision`.
 
     Raises:
-        AudioError: for a mixture without samples or of another number of channels.
+        AudioError: for a mixture without samples, with samples that are not finite, or of another number of channels.
         ConfigError: for an impossible setting, such as a segment longer than the one a transformer was trained on.
     """
     mix = as_float(mix)
@@ -131,6 +132,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
     allowed.check({"shifts": shifts, "overlap": overlap, "transition_power": transition_power, "segment": segment,
                    "seed": seed, "workers": workers})
     check_precision(precision)
+    require_finite(mix, "the mixture", model.samplerate)
     members = _members(model, mix.shape[-1], shifts=shifts, seed=seed, split=split, overlap=overlap,
                        transition_power=transition_power, segment=segment)
     out = torch.zeros(len(mix), len(model.sources), *mix.shape[1:], device=mix.device)

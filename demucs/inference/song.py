@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import audio, mp3, streams
+from ..data import audio, joined, mp3, streams
 from ..data.ffmpeg import existing_file, installed
 from ..dsp.convert import convert_audio
 from ..errors import AudioError
@@ -64,7 +64,10 @@ def _regular(path: Path) -> tp.Iterator[Path]:
             raise AudioError(f"{path}: what this pipe gives cannot be kept in {folder} ({error.strerror})") from error
         if not kept.stat().st_size:
             raise AudioError(f"{path}: this pipe gave nothing")
-        yield kept
+        try:
+            yield kept
+        except AudioError as error:
+            raise AudioError(str(error).replace(str(kept), str(path))) from error
 
 
 def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
@@ -73,6 +76,12 @@ def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
     Without ffmpeg, libsndfile reads ogg, a few samples shorter at the end. Where it fails, ffmpeg is asked.
     """
     path = existing_file(path)
+    parts = joined.files_in(path)
+    if parts:
+        try:
+            return joined.join(path, [joined.decode(path, part) for part in parts])
+        except AudioError as error:
+            logger.warning("%s; it holds %d files, of which the later ones may be lost", error, len(parts))
     form, coding = audio.kind(path)
     if form is None or coding == "GSM610" and installed():
         return streams.read_first(path, samplerate=samplerate)

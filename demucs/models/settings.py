@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from ..ranges import CHANNELS, PROBABILITY, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range, check_value, shown
 
 WIDTH = Range(1, 65_536, whole=True)
+WIDEST = 8192                                # channels of the innermost level; published models have 384 to 4096
 LEVEL = Range(0, 1000, whole=True)           # 999 stands for none
 ITERATIONS = Range(-1, 1000, whole=True)     # of the Wiener filter; below 0 it is left out, and the magnitudes are the mask
 SAMPLES = Range(0, 10 ** 6, whole=True)
@@ -54,6 +55,18 @@ def check(builder: tp.Callable[..., tp.Any], values: tp.Mapping[str, tp.Any], wh
         elif key in RANGES and not (value is None and type(None) in tp.get_args(hints[key])):
             if not (key in COUNTS_OR_FLAGS and isinstance(value, bool)):
                 check_value(where + key, value, RANGES[key])
+    _check_width(values, where)
+
+
+def _check_width(values: tp.Mapping[str, tp.Any], where: str) -> None:
+    """Channels grow from level to level: numbers that are small by themselves can ask for more than any memory holds."""
+    growth, depth = values.get("growth"), values.get("depth")
+    for key in ("channels", "channels_time"):
+        channels = values.get(key)
+        if channels and growth and depth and channels * float(growth) ** (depth - 1) > WIDEST:
+            raise ConfigError(f"{where}{key}={channels}, {where}growth={growth:g} and {where}depth={depth} make "
+                              f"{channels * float(growth) ** (depth - 1):.3g} channels at the innermost level, and more than "
+                              f"{WIDEST} fit into no memory; give smaller ones")
 
 
 def check_sources(name: str, sources: tp.Any) -> None:

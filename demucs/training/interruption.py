@@ -160,7 +160,8 @@ def _end(message: str, status: int) -> None:
     for child in multiprocessing.active_children():
         child.kill()
         child.join(1)
-    os.write(2, f"{message}\n".encode())
+    with contextlib.suppress(OSError):
+        os.write(2, f"{message}\n".encode())
     os._exit(status)
 
 

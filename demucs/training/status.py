@@ -39,7 +39,7 @@ def place() -> tp.Dict[str, tp.Any]:
 
 def refused(folder: Path, signature: str, reason: str) -> None:
     """The run could not begin, for a reason that the user is told. Does nothing where it had begun, and said that
-    itself."""
+    itself, nor to a run that has come to its end."""
     path = folder / STATUS
     before = last_said(folder)
     here = place()
@@ -47,7 +47,7 @@ def refused(folder: Path, signature: str, reason: str) -> None:
         before = RunStatus(signature=signature, epoch=1, step=0, steps=0, epochs=0, best_nsdr=None,
                            seconds_per_step=None, world_size=from_environment("WORLD_SIZE", 1, WORLD_SIZE), device="",
                            started=now(), updated=now(), state="", reason="", **here)
-    if before.state == "failed" and (before.host, before.process) == (here["host"], here["process"]):
+    if before.state == "done" or before.state == "failed" and (before.host, before.process) == (here["host"], here["process"]):
         return
     with harmless(folder):
         close_killed(folder, before)

@@ -12,7 +12,8 @@ import soundfile
 import torch
 from conftest import require_program
 
-from demucs.data import audio, headers, mp3, notes
+from demucs import notes
+from demucs.data import audio, headers, mp3
 from demucs.dsp import convert
 from demucs.errors import AudioError
 from demucs.inference.song import load_song
@@ -268,3 +269,74 @@ def test_nothing_is_printed_about_a_broken_mp3(tmp_path, capfd):
     load(tmp_path / "a.mp3")
     audio.read(tmp_path / "a.mp3")
     assert capfd.readouterr().err == ""
+
+
+def noise(seconds, channels=2, rate=44100):
+    return np.random.default_rng(3).uniform(-0.5, 0.5, (int(seconds * rate), channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC"])
+def test_joined_files_come_out_whole(form, tmp_path, caplog):
+    parts = [(44100, noise(0.5)), (22050, noise(0.5, 1, 22050)), (44100, noise(0.25))]
+    names = []
+    for number, (rate, wav) in enumerate(parts):
+        names.append(tmp_path / f"{number}.{form.lower()}")
+        soundfile.write(names[-1], wav, rate, format=form)
+    joined = tmp_path / f"joined.{form.lower()}"
+    joined.write_bytes(b"".join(name.read_bytes() for name in names))
+    song = load_song(joined, samplerate=44100, channels=2)
+    assert song.shape == (2, 22050 + 22050 + 11025)
+    assert torch.equal(song[:, :22050], load_song(names[0], samplerate=44100, channels=2))
+    assert torch.equal(song[:, -11025:], load_song(names[2], samplerate=44100, channels=2))
+    message, = [record.getMessage() for record in caplog.records]
+    assert str(joined) in message and "3 files in one" in message
+
+
+def test_what_follows_damage_is_read(tmp_path, caplog):
+    """libsndfile ends at the first frame that it cannot decode, ffmpeg goes on behind it."""
+    require_program("ffmpeg")
+    path = tmp_path / "song.flac"
+    soundfile.write(path, noise(10), 44100)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle:middle + 300] = bytes(300)
+    path.write_bytes(data)
+    assert load_song(path, samplerate=44100, channels=2).shape[-1] > 9.5 * 44100
+    assert all(str(path) in record.getMessage() for record in caplog.records) and caplog.records
+    with pytest.raises(AudioError, match="song.flac"):
+        audio.read(path)
+
+
+def test_a_flac_of_unknown_length_that_is_cut_says_so(tmp_path, caplog):
+    require_program("ffmpeg")
+    soundfile.write(tmp_path / "a.wav", noise(4), 44100)
+    with open(tmp_path / "a.flac", "wb") as file:
+        subprocess.run(["ffmpeg", "-loglevel", "error", "-i", tmp_path / "a.wav", "-f", "flac", "-"], stdout=file, check=True)
+    whole = load_song(tmp_path / "a.flac", samplerate=44100, channels=2)
+    assert whole.shape[-1] == 4 * 44100 and not caplog.records
+    data = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(data[:len(data) // 2])
+    cut = load_song(tmp_path / "cut.flac", samplerate=44100, channels=2)
+    assert 0 < cut.shape[-1] < 3 * 44100
+    assert any("cut.flac" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("data", [b".snd", b".snd\0\0\0\x18", b"caff\0\1\0\0desc" + (2 ** 63 - 10).to_bytes(8, "big"),
+                                  b"RIFF\xff\xff\xff\xffWAVE" + bytes(2 ** 20),
+                                  b"riff" + bytes(36) + b"junk" * 4 + (2 ** 63 - 100).to_bytes(8, "little")])
+def test_headers_that_lead_nowhere(data, tmp_path):
+    path = tmp_path / "stem.wav"
+    path.write_bytes(data)
+    assert headers.promise(path) is None
+    for read in (audio.probe, audio.read, lambda path: load_song(path, samplerate=44100, channels=2)):
+        with pytest.raises(AudioError, match="stem.wav"):
+            read(path)
+
+
+def test_unforeseen_errors_name_the_file(wav, monkeypatch):
+    def fails(path):
+        raise struct.error("unpack requires a buffer")
+    monkeypatch.setattr(headers, "promise", fails)
+    for read in (audio.probe, audio.read):
+        with pytest.raises(AudioError, match="good.wav: cannot be decoded .error: unpack"):
+            read(wav)

@@ -69,3 +69,16 @@ def test_the_other_resampler_keeps_what_it_should_and_no_more():
 def test_usual_rates_stay_with_julius():
     rates = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
     assert all(convert._bank_size(a, b) <= 2 ** 20 for a in rates for b in rates)
+
+
+@pytest.mark.parametrize("rate", [1.5, 0, -1, float("nan"), float("inf"), 10 ** 400, "44100", True])
+def test_rates_are_whole_numbers(rate):
+    with pytest.raises(AudioError, match="positive whole numbers"):
+        convert.resample(torch.zeros(1, 100), rate, 15)
+    with pytest.raises(AudioError, match="positive whole numbers"):
+        convert.resample(torch.zeros(1, 100), 15, rate)
+
+
+def test_a_whole_number_may_be_a_float():
+    wav = torch.randn(1, 100, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(convert.resample(wav, 10., 15), convert.resample(wav, 10, 15))

@@ -153,6 +153,14 @@ def test_impossible_mixtures(shape):
         apply.separate(ToySeparator(), torch.zeros(shape))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_mixtures_that_are_not_finite(value):
+    mix = mixture(1000)
+    mix[..., 500] = value
+    with pytest.raises(AudioError, match="the mixture: 1 samples are not finite"):
+        apply.separate(ToySeparator(), mix)
+
+
 @pytest.mark.gpu
 def test_song_on_cpu_computed_on_gpu():
     if not torch.cuda.is_available():

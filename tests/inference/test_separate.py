@@ -519,6 +519,14 @@ def test_stems_of_before_stay_where_writing_fails(run, error, words, form, tmp_p
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_folder_among_the_songs(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    audio.write(tmp_path / "a.wav", song(), RATE)
+    assert run(".", "/", "a.wav") == 1
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == [
+        f"error: {folder}: is a folder; give the files in it" for folder in (".", "/")]
+
+
 def test_a_missing_file_is_named_before_a_model_is_looked_for(run, tmp_path, capsys):
     with pytest.raises(SystemExit, match="1"):
         separate.main(["--repo", "nowhere", "-n", "nothing", "missing.mp3"])

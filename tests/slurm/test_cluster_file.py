@@ -53,6 +53,8 @@ FAULTS = {
     "exit as if all were well": (b"exit 0\n", "ends the script, by exit"),
     "return": (b"return 3\nexport SBATCH_ACCOUNT=a\n", "it returned 3"),
     "set -u": (b"set -u\nexport SBATCH_ACCOUNT=$UNKNOWN\n", "option such as set -u"),
+    "readonly": (b"readonly SBATCH_ACCOUNT=a\n", "makes SBATCH_ACCOUNT read-only"),
+    "declare -r": (b"declare -r DEMUCS_MUSDB=/data\n", "makes DEMUCS_MUSDB read-only"),
     "set -e": (b"set -e\nfalse\n", "line 2 failed with status 1: false"),
 }
 
@@ -105,7 +107,7 @@ def test_settings_count_however_they_are_written(login_node, tmp_path):
 def test_what_the_cluster_file_does_besides_has_no_effect_on_the_script(login_node):
     """Output that is taken for a signature, options, another folder, a condition that is its last line."""
     login_node.cluster_file.write_text(
-        "echo welcome\nset -fx\nset +o pipefail\nset +x\nIFS=:\ncd /\ncluster_setup() { echo modules; }\n"
+        "echo welcome\nname=other scripts=/tmp mode=here repository=/tmp\nset -fx\nset +o pipefail\nset +x\nIFS=:\ncd /\ncluster_setup() { echo modules; }\n"
         "[[ -d /nowhere ]] && export SBATCH_ACCOUNT=a\n")
     asked = login_node.script("train_slurm.sh", "--signature", "5")
     assert asked.returncode == 0 and len(asked.stdout) == 9 and "welcome" in asked.stderr

@@ -258,3 +258,10 @@ def test_starts_of_an_account_are_numbers(tmp_path):
     assert requeue.attempts(tmp_path)["start"] == [1, 2, 0, 0]
     requeue.keep_account(tmp_path, job="7", element=None, start=None, fruitless=0)
     assert requeue.attempts(tmp_path) == {"job": "7", "element": None, "start": None, "fruitless": 0}
+
+
+@pytest.mark.parametrize("signature", ["", ".", "..", "../x", "a/b"])
+def test_the_account_stays_in_the_folder_of_runs(signature, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["requeue", "begin", signature, "--experiments", str(tmp_path / "xps")])
+    assert requeue.main() == 1 and "is not a signature" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """What a run leaves on record about itself: a real one, of a copy of the code as queued jobs have it."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from demucs.inference.runs import ledger, overview, provenance
 from demucs.inference.runs.jobs import Slurm
 from demucs.schema import RunCard, RunStatus
 from demucs.training import records
+from demucs.training.status import refused
 
 HELPER = REPOSITORY / "slurm_scripts" / "code_snapshot.sh"
 
@@ -112,3 +114,15 @@ def test_ctrl_c_is_said(songs, tmp_path, monkeypatch, error):
     status = schema.load(RunStatus, tmp_path / "x" / "status.json")
     assert (status.state, status.reason) == ("failed", error.__name__)
     assert ledger.read(tmp_path / "x")[0][-1].state == "failed"
+
+
+def test_a_start_that_is_refused_leaves_the_end_of_a_run_on_record(tmp_path):
+    status = RunStatus(signature="cafe0001", epoch=2, step=0, steps=4, epochs=2, best_nsdr=1., seconds_per_step=1.,
+                       world_size=1, device="cpu", started="2026-01-01T00:00:00+00:00", updated="2026-01-01T01:00:00+00:00",
+                       state="done", reason="", host="n1", process=1, job="", restarts=0)
+    schema.save(status, tmp_path / "status.json")
+    refused(tmp_path, "cafe0001", "DEMUCS_DEVICE='foo' is unknown")
+    assert schema.load(RunStatus, tmp_path / "status.json") == status
+    schema.save(dataclasses.replace(status, state="running"), tmp_path / "status.json")
+    refused(tmp_path, "cafe0001", "DEMUCS_DEVICE='foo' is unknown")
+    assert schema.load(RunStatus, tmp_path / "status.json").state == "failed"

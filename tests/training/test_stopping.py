@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import io
+import json
 import multiprocessing
 import os
 import signal
@@ -235,6 +236,17 @@ def output_of(run):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
+
+
+def test_dora_run_without_streams(songs, tmp_path):
+    """As a program without a console starts it."""
+    argv = [*TINY, f"dset.musdb={songs}", f"dset.metadata={tmp_path / 'cache'}", "misc.num_workers=1", "epochs=1",
+            "batch_size=4", "augment.remix.group_size=2", "dset.valid_samples=2", "test.sdr=False"]
+    command = [sys.executable, "-m", "dora", "-P", "demucs", "run", *argv]
+    done = subprocess.run(["bash", "-c", '"$@" <&- >&- 2>&-', "bash", *command], cwd=REPOSITORY,
+                          env={**os.environ, "_DORA_TEST_PATH": str(tmp_path / "dora"), "OMP_NUM_THREADS": "1"})
+    status, = (tmp_path / "dora" / "xps").glob("*/status.json")
+    assert done.returncode == 0 and json.loads(status.read_text())["state"] == "done"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
