@@ -85,6 +85,21 @@ check_cluster_file() {
     reason=${reason%%$'\n'*}
     [[ -z $reason ]] || fail "$cluster_file is no bash that can be read: ${reason#"$cluster_file: "}; correct that line" \
                              "(a quote that is not closed shows at the end of the file)"
+    check_substitutions
+}
+
+# Of a ${...} that it cannot read bash only says so, leaves its command out, and goes on with the next. Comments and what is
+# in single quotes do not count.
+check_substitutions() {
+    local LC_ALL=C line number=0 rest quoted="'[^']*'" \
+          legal='\$\{[!#]?([A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-])[]}:=?+#%/^,@[*-]' left='(^|[^\\])\$\{'
+    while IFS= read -r line || [[ -n $line ]]; do
+        number=$((number + 1)) rest=$line
+        [[ ! $line =~ ^[[:space:]]*'#' ]] || continue
+        while [[ $rest =~ $quoted || $rest =~ $legal ]]; do rest=${rest/"${BASH_REMATCH[0]}"/}; done
+        [[ ! $rest =~ $left ]] || fail "$cluster_file: line $number has a \${...} that bash cannot read; correct it:" \
+                                       "${line:0:100}"
+    done < "$cluster_file"
 }
 
 # Runs code of the cluster file. It and what it calls, such as modules, is not written for the options of these scripts,
@@ -114,6 +129,7 @@ cluster_command_failed() {   # LINE FUNCTION FILE
     local lines=() text
     mapfile -t lines < "$cluster_file"
     read -r text <<< "${lines[$1 - 1]}"   # without its indentation
+    [[ ${#text} -le 200 ]] || text=${text:0:200}...
     cluster_failed "line $1 failed with status $cluster_status: $text; correct it, or end it with || true"
 }
 

@@ -53,6 +53,9 @@ FAULTS = {
     "exit as if all were well": (b"exit 0\n", "ends the script, by exit"),
     "return": (b"return 3\nexport SBATCH_ACCOUNT=a\n", "it returned 3"),
     "set -u": (b"set -u\nexport SBATCH_ACCOUNT=$UNKNOWN\n", "option such as set -u"),
+    "bad substitution": (b"true\nSBATCH_ACCOUNT=${SBA\\x:-a}\nexport SBATCH_PARTITION=b\n", "line 2 has a ${...} that bash cannot"),
+    "empty substitution": (b"SBATCH_ACCOUNT=a${}\n", "line 1 has a ${...} that bash cannot"),
+    "long line": (b"false " + 300 * b"x" + b"\n", f"status 1: false {194 * 'x'}...; correct it"),
     "readonly": (b"readonly SBATCH_ACCOUNT=a\n", "makes SBATCH_ACCOUNT read-only"),
     "declare -r": (b"declare -r DEMUCS_MUSDB=/data\n", "makes DEMUCS_MUSDB read-only"),
     "set -e": (b"set -e\nfalse\n", "line 2 failed with status 1: false"),
@@ -107,7 +110,9 @@ def test_settings_count_however_they_are_written(login_node, tmp_path):
 def test_what_the_cluster_file_does_besides_has_no_effect_on_the_script(login_node):
     """Output that is taken for a signature, options, another folder, a condition that is its last line."""
     login_node.cluster_file.write_text(
-        "echo welcome\nname=other scripts=/tmp mode=here repository=/tmp\nset -fx\nset +o pipefail\nset +x\nIFS=:\ncd /\ncluster_setup() { echo modules; }\n"
+        "echo welcome\nname=other scripts=/tmp mode=here repository=/tmp\n# ${no name}\nA=x C='${a b}'\n"
+        'B="\\${ok }${A:-x}${#A}${A[0]}${A//x/y}${A%%:*}${1:-}${@}${A@Q}${A,,}${BASH_SOURCE[0]}"\n'
+        "set -fx\nset +o pipefail\nset +x\nIFS=:\ncd /\ncluster_setup() { echo modules; }\n"
         "[[ -d /nowhere ]] && export SBATCH_ACCOUNT=a\n")
     asked = login_node.script("train_slurm.sh", "--signature", "5")
     assert asked.returncode == 0 and len(asked.stdout) == 9 and "welcome" in asked.stderr
