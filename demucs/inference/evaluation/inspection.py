@@ -5,9 +5,9 @@ again reads nothing.
 """
 
 import hashlib
-import os
 import json
 import logging
+import os
 import typing as tp
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
