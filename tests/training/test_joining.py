@@ -15,7 +15,7 @@ from demucs.console import one_line
 from demucs.errors import ConfigError
 from demucs.inference import devices
 from demucs.inference.apply import usable_device
-from demucs.training.distributed import (Group, Place, exchange, join_group, require_own_devices, warn_of_hidden_peers)
+from demucs.training.distributed import (Group, Place, _place, exchange, join_group, require_own_devices, warn_of_hidden_peers)
 from demucs.training.records import RunRecorder
 from demucs.training.state import random_states, set_random_states
 
@@ -221,3 +221,15 @@ def test_this_gpu_can_be_used(environment):
     environment(DEMUCS_DEVICE="cuda")
     assert join_group().device.type == "cuda" == usable_device("cuda").type
     assert "cuda" in random_states(torch.device("cuda")) and "cuda" not in random_states()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_this_gpu_is_that_of_one_process():
+    """As NCCL wants it, with what the driver says; `join_group` of two processes here would come to the same."""
+    place = _place(torch.device("cuda", 0))
+    assert place.gpu and place.visible == torch.cuda.device_count()
+    require_own_devices([place])
+    with pytest.raises(ConfigError, match=f"ranks 0 and 1 have the same GPU .{place.gpu}"):
+        require_own_devices([place, place])
+    devices.require_kernels(torch.device("cuda", 0))

@@ -249,6 +249,16 @@ def test_dora_run_without_streams(songs, tmp_path):
     assert done.returncode == 0 and json.loads(status.read_text())["state"] == "done"
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_ctrl_c_saves_what_a_gpu_trains(songs, tmp_path):
+    run = started(songs, tmp_path, DEMUCS_DEVICE="cuda")
+    os.killpg(run.pid, signal.SIGINT)
+    output = output_of(run)
+    assert run.returncode == 130 and "Stopped by SIGINT: the state is saved" in output, output
+    assert left(run) == []
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("options, status", [([], 130), (["-d", "--ddp_workers=2"], 1)], ids=["one", "two"])
 def test_ctrl_c_saves(songs, tmp_path, options, status):
