@@ -101,7 +101,7 @@ def draw(model: tp.Any, path: Path) -> None:
 def main() -> int:
     parser = Parser(prog="python3 -m tools.draw_model", description=__doc__)
     parser.add_argument("model", choices=("hdemucs", "htdemucs"))
-    parser.add_argument("out", type=Path, help="picture to write, .svg or .png")
+    parser.add_argument("out", type=Path, help="picture to write, .svg, .png or .pdf")
     args = parser.parse_args()
     if args.out.suffix.lower() not in SUFFIXES:
         parser.error(f"{args.out}: give a name that ends in {' or '.join(SUFFIXES)}")

@@ -81,7 +81,8 @@ def main() -> int:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-f", "--from-sig", metavar="SIG", help="on top of the settings of this experiment")
     parser.add_argument("--again", action="store_true", help="of a job that has been started before: take the known one")
-    parser.add_argument("--ranks", type=number("--ranks", WORLD_SIZE), default=os.environ.get("DEMUCS_CHECK_RANKS") or None, metavar="N",
+    parser.add_argument("--ranks", type=number("--ranks", WORLD_SIZE), metavar="N",
+                        default=os.environ.get("DEMUCS_CHECK_RANKS") or None,
                         help="check a training in N processes (default: $DEMUCS_CHECK_RANKS)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_args()
