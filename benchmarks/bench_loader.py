@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Subset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
+from demucs.audio import soundstretch
 from demucs.data.index import scan
 from demucs.data.repitch import RepitchDataset
 from demucs.data.sampler import EpochSampler, KeyedDataset
 from demucs.data.segments import SegmentDataset
-from demucs.dsp import soundstretch
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 RATE, SECONDS, WORKERS, ROUNDS = 44100, 30, 2, 2

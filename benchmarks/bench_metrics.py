@@ -27,9 +27,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from benchmarks.environments import python, variables
 from benchmarks.peers.metrics_peer import METRICS, RATE, signals
-from demucs.inference.evaluation.scoring import score
-from demucs.inference.song import separate_song
+from demucs.evaluation.scoring import score
 from demucs.models import zoo
+from demucs.separation.song import separate_song
 
 PEER = REPOSITORY / "benchmarks" / "peers" / "metrics_peer.py"
 SOURCES = ["drums", "bass", "other", "vocals"]

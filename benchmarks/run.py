@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.environments import REPOSITORY, python, variables
 from demucs.errors import DemucsError
 from demucs.files import atomic
-from demucs.inference.runs.provenance import commit, now, versions
+from demucs.runs.provenance import commit, now, versions
 
 HERE = Path(__file__).resolve().parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"

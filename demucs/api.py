@@ -14,17 +14,16 @@ import torch
 from torch import nn
 
 from . import pretrained
-from .audio import save_audio
-from .data import audio
+from .audio import reading, save_audio
 from .dsp.convert import as_waveform, convert_audio
 from .errors import AudioError, DemucsError
-from .inference import settings as allowed
-from .inference.apply import usable_device
-from .inference.devices import gpu_wanted
-from .inference.names import repository
-from .inference.names.catalogue import ModelLoadingError
-from .inference.progress import CallbackProgress, reporter, together
-from .inference.song import load_song, separate_song
+from .repositories import repository
+from .repositories.catalogue import ModelLoadingError
+from .separation import settings as allowed
+from .separation.apply import usable_device
+from .separation.devices import gpu_wanted
+from .separation.progress import CallbackProgress, reporter, together
+from .separation.song import load_song, separate_song
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ class Separator:
             ConfigError: for an impossible setting.
         """
         wav = as_waveform(wav)
-        audio.require_finite(wav, "the audio given", self.samplerate if sr is None else sr)
+        reading.require_finite(wav, "the audio given", self.samplerate if sr is None else sr)
         return self._separate(wav, sr, name)
 
     def separate_audio_file(self, file: tp.Union[str, Path]) -> Stems:

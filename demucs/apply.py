@@ -13,9 +13,9 @@ from .demucs import Demucs
 from .errors import AudioError
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
-from .inference.apply import separate, usable_device
-from .inference.bag import BagOfModels
-from .inference.progress import CallbackProgress, reporter, together
+from .separation.apply import separate, usable_device
+from .separation.bag import BagOfModels
+from .separation.progress import CallbackProgress, reporter, together
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ def apply_model(model: tp.Union[BagOfModels, Model, nn.Module], mix: tp.Union[to
 
     As in published Demucs, computing is on the device of `mix` where `device` is not given; unlike there, the model
     comes back to its own device and training mode, and the random shifts follow from `seed`. See
-    `inference.apply.separate` for the other arguments and the errors.
+    `separation.apply.separate` for the other arguments and the errors.
 
     Args:
         mix: of a `TensorChunk`, the chunk alone is separated, as if there were silence around it.
         pool: on a CPU, an executor: as many threads work as it has, instead of `num_workers`.
         lock: is held whenever `callback` is called.
-        callback: called at the start and end of each piece; see `inference.progress.CallbackProgress` for its argument.
+        callback: called at the start and end of each piece; see `separation.progress.CallbackProgress` for its argument.
             What it raises, for instance KeyboardInterrupt, ends the separation.
         callback_arg: what it gets besides.
     """

@@ -12,12 +12,12 @@ import typing as tp
 from fractions import Fraction
 
 from .errors import ConfigError, did_you_mean
-from .inference import settings as separation
-from .inference.precision import TF32
 from .models import settings as models
 from .models import zoo
 from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range,
                      check_value, shown)
+from .separation import settings as separation
+from .separation.precision import TF32
 from .training.losses import KINDS
 from .training.quantisation import QuantSettings
 from .training.svd import SvdSettings

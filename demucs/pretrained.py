@@ -8,8 +8,8 @@ import typing as tp
 from pathlib import Path
 
 from .errors import SignatureError
-from .inference import defaults
-from .inference.names.catalogue import REMOTE_ROOT, ROOT_URL, ModelLoadingError
+from .repositories.catalogue import REMOTE_ROOT, ROOT_URL, ModelLoadingError
+from .separation import defaults
 
 if tp.TYPE_CHECKING:
     from torch import nn
@@ -30,7 +30,7 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
     Raises:
         ModelLoadingError: where there is no such model, or it cannot be fetched or read. The message says what to do.
     """
-    from .inference.names import repository
+    from .repositories import repository
 
     return repository.get_model(name, repo)
 
@@ -42,10 +42,11 @@ def get_model_from_sig(sig: str) -> "nn.Module":
         SignatureError: where there is no such experiment, or no epoch of it has finished.
         PackageError: where its weights are damaged.
     """
-    from .inference.packages import package
-    from .inference.runs import experiments
+    from .packages import package
+    from .runs.experiments import experiment_folder
+    from .runs.layout import BEST
 
-    best = experiments.experiment_folder(sig) / experiments.BEST
+    best = experiment_folder(sig) / BEST
     if not best.is_file():
         raise SignatureError(f"experiment {sig} has no weights yet: no epoch has finished ({best} is not there)")
     return package.load(best)

@@ -1,7 +1,7 @@
 """Ranges of numbers that come from outside: the command line, the configuration, files of bags, the environment, callers.
 
 A range has two ends, so nan and inf are in none. Tables of ranges stand beside what they are about: `config.RANGES`,
-`models.settings.RANGES`, `inference.settings.RANGES`.
+`models.settings.RANGES`, `separation.settings.RANGES`.
 """
 
 import dataclasses

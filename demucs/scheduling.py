@@ -29,7 +29,7 @@ from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
 from .ranges import COUNT, from_environment
-from .training.lock import this_job
+from .runs.lock import this_job
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from . import __version__, pretrained
 from .arguments import Parser, number
+from .audio.encoding import bit_rate, check_mp3
 from .console import OutputLost, command, debugging, one_line
-from .data.encoding import bit_rate, check_mp3
 from .errors import ConfigError, exhausted_memory
-from .inference import defaults
-from .inference.settings import RANGES
+from .separation import defaults
+from .separation.settings import RANGES
 
 if tp.TYPE_CHECKING:
     from .api import Separator
@@ -85,8 +85,8 @@ def get_parser() -> argparse.ArgumentParser:
 def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
     """Separate one file and write its stems to `paths`. Raises DemucsError or OSError where that fails."""
     from .audio import save_audio
-    from .inference import outputs
-    from .inference.song import load_song
+    from .separation import outputs
+    from .separation.song import load_song
 
     files = list(paths.values())
     outputs.require_writable(files)
@@ -113,8 +113,8 @@ def load(args: argparse.Namespace) -> "Separator":
     import torch
 
     from .api import Separator
-    from .inference.bag import BagOfModels, longest_segment
-    from .inference.devices import gpu_wanted
+    from .separation.bag import BagOfModels, longest_segment
+    from .separation.devices import gpu_wanted
 
     device = args.device or ("cuda" if gpu_wanted() else "mps" if torch.backends.mps.is_available() else "cpu")
     model = args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
@@ -145,7 +145,7 @@ def print_models(repo: tp.Optional[Path]) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Whether all files could be separated. Raises DemucsError for what concerns all of them."""
-    from .inference.outputs import OutputFolder, folder_name, stem_names
+    from .separation.outputs import OutputFolder, folder_name, stem_names
 
     if args.list_models:
         print_models(args.repo)

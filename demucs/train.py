@@ -25,6 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from . import overrides, scheduling
+from .audio import soundstretch
 from .config import Config, check_numbers, nearest_key, read
 from .console import INTERRUPTED, debugging, fill_streams, hook, one_line, tolerant_logs
 from .data import build as data
@@ -33,33 +34,32 @@ from .data.faults import together
 from .data.repitch import RepitchDataset
 from .data.sampler import EpochSampler, KeyedDataset
 from .data.segments import count_tracks, describe
-from .dsp import soundstretch
 from .errors import ConfigError, PackageError, SignatureError, TrainingError, exhausted_memory
+from .evaluation.inspection import inspect
+from .evaluation.tracks import Track, musdb_stem_tracks, track_folders
 from .files import atomic
 from .grids import _published as published
-from .inference.bag import BagOfModels
-from .inference.evaluation.inspection import inspect
-from .inference.evaluation.tracks import Track, musdb_stem_tracks, track_folders
-from .inference.names import repository
-from .inference.packages.weights import differences
-from .inference.precision import use_tf32
 from .models import zoo
+from .packages.weights import differences
 from .ranges import RANK, from_environment
+from .repositories import repository
+from .runs.layout import NEWEST
+from .runs.lock import locked
+from .runs.status import StatusFile, refused
 from .schema import TestSet
+from .separation.bag import BagOfModels
+from .separation.precision import use_tf32
 from .training.best import Selection
-from .training.checkpoints import NEWEST
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import PATIENCE, Group, check_launch, join_group, leave_group, lost_peer
 from .training.ema import ModelEMA
 from .training.interruption import (GRACE, LAUNCHER, Loader, Requests, Stopped, Watchdog, end_with_launcher, ending_workers,
                                     launched_here, prepare_signals, warn_of_little_shared_memory)
-from .training.lock import locked
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
 from .training.solver import Solver
 from .training.stages import TrainStage, ValidStage
-from .training.status import StatusFile, refused
 from .training.testing import TestStage
 
 logger = logging.getLogger(__name__)

@@ -30,13 +30,15 @@ import others
 from demucs import schema
 from demucs.errors import SignatureError
 from demucs.metrics import museval_json
+from demucs.runs import layout
+from demucs.runs.layout import EVALUATION, HISTORY, RUN_CARD
 from demucs.schema import EpochRecord, Evaluation, Metrics, RunCard, SchemaError
 
 REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
-EXPERIMENTS = common.REPOSITORY / "outputs" / "xps"
+EXPERIMENTS = common.REPOSITORY / layout.EXPERIMENTS
 MUSDB = ("drums", "bass", "other", "vocals")
-RECORDS = ("run_card.json", "history.json", "evaluation.json")
+RECORDS = (RUN_CARD, HISTORY, EVALUATION)
 _SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
 _EPOCHS = re.compile(r"(\d+)_epoch")
 
@@ -215,17 +217,17 @@ def read_records(folder: Path) -> Run:
     if not any((folder / name).exists() for name in RECORDS):
         raise SchemaError(f"{folder}: none of {', '.join(RECORDS)} lies there")
     found = Run(name=folder.resolve().name)
-    if (folder / "run_card.json").exists():
-        found.card = _load(RunCard, folder / "run_card.json")
+    if (folder / RUN_CARD).exists():
+        found.card = _load(RunCard, folder / RUN_CARD)
     elif (folder / ".argv.json").exists():    # Dora's, which the experiments of others have, too
         plain = schema.read_json(folder / ".argv.json")
         if not isinstance(plain, list):
             raise SchemaError(f"{folder / '.argv.json'}: overrides are a list, found {type(plain).__name__}")
         found.arguments = [str(item) for item in plain]
-    if (folder / "history.json").exists():
-        found.history = schema.load_history(folder / "history.json")
-    if (folder / "evaluation.json").exists():
-        found.evaluation = _load(Evaluation, folder / "evaluation.json")
+    if (folder / HISTORY).exists():
+        found.history = schema.load_history(folder / HISTORY)
+    if (folder / EVALUATION).exists():
+        found.evaluation = _load(Evaluation, folder / EVALUATION)
         _add_others(found, sorted(folder.glob("evaluation_*.json")))
     return found
 

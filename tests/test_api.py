@@ -9,13 +9,13 @@ import torch
 
 from demucs import api, pretrained
 from demucs.apply import BagOfModels, TensorChunk, apply_model, tensor_chunk
-from demucs.data import audio
+from demucs.audio import reading
 from demucs.dsp.convert import convert_audio
 from demucs.errors import AudioError, ConfigError, SignatureError
-from demucs.inference.packages import package
-from demucs.inference.apply import separate
-from demucs.inference.song import separate_song
 from demucs.models import zoo
+from demucs.packages import package
+from demucs.separation.apply import separate
+from demucs.separation.song import separate_song
 
 SOURCES = ["drums", "vocals"]
 RATE = 8000
@@ -47,7 +47,7 @@ def song(samples=10000, channels=2):
 
 
 def test_file(repo, model, tmp_path):
-    audio.write(tmp_path / "song.wav", song(24000), 16000, as_float=True)
+    reading.write(tmp_path / "song.wav", song(24000), 16000, as_float=True)
     separator = api.Separator("cafe0001", repo, "cpu", 0)
     mix, stems = separator.separate_audio_file(tmp_path / "song.wav")
     assert torch.equal(mix, convert_audio(song(24000), 16000, RATE, 2))

@@ -10,8 +10,8 @@ import torch
 from conftest import require_program
 
 from demucs import separate
-from demucs.inference.packages import package
 from demucs.models import zoo
+from demucs.packages import package
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 

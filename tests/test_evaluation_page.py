@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from demucs import schema
-from demucs.inference.packages import package
 from demucs.models import zoo
+from demucs.packages import package
 from demucs.schema import Evaluation
 
 RATE, SOURCES = 8000, ["drums", "bass", "other", "vocals"]

@@ -1,26 +1,34 @@
 """The floors of the house: who may import whom. The table is the diagram in docs/map.md."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, "notes": 0, "ranges": 0, "schema": 0, "dsp": 0,
-          "layers": 1, "data": 1, "metrics": 1,
-          "models": 2, "inference": 3, "training": 4}     # everything else in demucs/ is floor 5
-TOP = 5
+FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, "notes": 0, "ranges": 0, "schema": 0,
+          "dsp": 1, "runs": 1,
+          "audio": 2, "layers": 2, "metrics": 2,
+          "data": 3, "models": 3,
+          "packages": 4, "separation": 4,
+          "evaluation": 5, "repositories": 5,
+          "training": 6}     # everything else in demucs/ is floor 7
+TOP = 7
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
 GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
-                "demucs.files", "demucs.notes", "demucs.metrics.aggregates",
+                "demucs.files", "demucs.notes", "demucs.runs.layout", "demucs.metrics.aggregates",
                 "demucs.metrics.statistics", "demucs.metrics.museval_json"}
+WITHOUT_TORCH = ("runs",)        # and the ground floor
 
 
-def imports(path):
-    """Absolute dotted names of the modules that a file imports, with those imported from a package."""
+def imports(path, *, checked=True):
+    """Absolute dotted names of the modules that a file imports, with those imported from a package; `checked`: also those
+    that only a type checker imports."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in statements(ast.parse(path.read_text()), checked):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name
@@ -30,6 +38,13 @@ def imports(path):
             yield module
             for alias in node.names:
                 yield f"{module}.{alias.name}"
+
+
+def statements(node, checked):
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if checked or not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield from statements(child, checked)
 
 
 def part(name):
@@ -71,3 +86,36 @@ def test_graphing_scripts_stay_light():
 def test_the_table_names_what_exists():
     for name in FLOORS:
         assert (ROOT / "demucs" / name).is_dir() or (ROOT / "demucs" / f"{name}.py").is_file()
+
+
+def module(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_circle():
+    """Of no two files each needs the other, whatever packages they are in; what only a type checker imports counts not."""
+    paths = {module(path): path for path in MODULES}
+    left = {}
+    for name, path in paths.items():
+        found = {other for other in imports(path, checked=False) if other in paths and other != name}
+        # A package whose module is meant is only on the way.
+        left[name] = {other for other in found if not any(more.startswith(f"{other}.") for more in found)}
+    while True:
+        free = [name for name, others in left.items() if not any(other in left for other in others)]
+        if not free:
+            break
+        for name in free:
+            del left[name]
+    assert not left, f"these need each other: {sorted(left)}"
+
+
+def test_what_has_to_be_there_at_once_knows_no_torch():
+    for path in MODULES:
+        own = path.relative_to(ROOT / "demucs").parts[0].removesuffix(".py")
+        if own in WITHOUT_TORCH or FLOORS.get(own) == 0:
+            assert not {name.split(".")[0] for name in imports(path)} & {"torch", "torchaudio", *TOP_ONLY}, path
+    code = f"import sys; {'; '.join(f'import {module(path)}' for path in MODULES if 'runs' in path.parts)}; " \
+           f"print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -9,7 +9,7 @@ import torch
 from conftest import require_program
 
 from demucs import audio
-from demucs.data import audio as stored
+from demucs.audio import reading as stored
 from demucs.errors import AudioError
 
 RATE = 8000

@@ -16,8 +16,8 @@ from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import DemucsError
 from demucs.files import write_text
-from demucs.inference.names import catalogue
 from demucs.models import zoo
+from demucs.repositories import catalogue
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "models"
 SOURCES = ["drums", "bass", "other", "vocals"]

@@ -14,7 +14,7 @@ from demucs import schema
 from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import ConfigError
-from demucs.inference.evaluation.separated import SeparatedFolder
+from demucs.evaluation.separated import SeparatedFolder
 from demucs.models.settings import check_sources
 from demucs.schema import SEPARATED, Evaluation
 from tools import scoring

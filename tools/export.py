@@ -12,8 +12,9 @@ from pathlib import Path
 from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import DemucsError
-from demucs.inference.names.repository import DEFAULT_FOLDER
-from demucs.inference.runs.experiments import EXPERIMENTS, FORMATS, PLAIN, export
+from demucs.packages.export import FORMATS, PLAIN, export
+from demucs.repositories.repository import DEFAULT_FOLDER
+from demucs.runs.layout import EXPERIMENTS
 
 
 @command()

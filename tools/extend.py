@@ -19,11 +19,10 @@ from demucs.config import RANGES
 from demucs.console import command
 from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
-from demucs.inference.packages.pickled import damaged_part
+from demucs.packages.pickled import damaged_part
+from demucs.runs.layout import BEST, HISTORY, NEWEST, PREVIOUS, RUN_CARD
+from demucs.runs.lock import locked
 from demucs.train import main as experiments
-from demucs.training.checkpoints import NEWEST, PREVIOUS
-from demucs.training.lock import locked
-from demucs.training.records import BEST, CARD, HISTORY
 from tools.requeue import position, position_in
 
 LINK = "extended.json"
@@ -94,10 +93,10 @@ def _copy(old: tp.Any, new: tp.Any) -> None:
     for xp in (new, old):
         schema.write_json(links[xp.sig], xp.folder / LINK)
     experiments.init_xp(new)
-    if (old.folder / CARD).exists():
-        card = schema.load(schema.RunCard, old.folder / CARD)
+    if (old.folder / RUN_CARD).exists():
+        card = schema.load(schema.RunCard, old.folder / RUN_CARD)
         schema.save(dataclasses.replace(card, signature=new.sig, name=experiments.get_name(new), argv=list(new.argv),
-                                        epochs=new.cfg.epochs), new.folder / CARD)
+                                        epochs=new.cfg.epochs), new.folder / RUN_CARD)
     for name, target in ((HISTORY, HISTORY), (BEST, BEST), (newest, NEWEST)):
         if (old.folder / name).exists():
             with open(old.folder / name, "rb") as source, atomic(new.folder / target) as copy:

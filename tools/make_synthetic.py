@@ -7,7 +7,7 @@ import typing as tp
 
 from demucs.arguments import Parser, number
 from demucs.console import command
-from demucs.data.synthetic import LONGEST, PROCESSES, SHORTEST, generate
+from demucs.data.synthetic.dataset import LONGEST, PROCESSES, SHORTEST, generate
 from demucs.ranges import SEED, Range
 
 SONGS = Range(0, 100_000, whole=True)

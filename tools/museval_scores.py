@@ -12,8 +12,8 @@ from demucs import schema
 from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import ConfigError
-from demucs.inference.runs.experiments import RESULTS
 from demucs.metrics import museval_json
+from demucs.runs.layout import EVALUATION, RESULTS
 from demucs.schema import Evaluation
 
 
@@ -35,7 +35,7 @@ def main() -> int:
         print(f"wrote {len(paths)} tracks to {args.folder / museval_json.SUBSET}")
     else:
         record = museval_json.read_folder(args.folder, name=args.name)
-        path = args.results / "runs" / record.name / "evaluation.json"
+        path = args.results / "runs" / record.name / EVALUATION
         if path.exists() and schema.load(Evaluation, path).model != record.model:
             raise ConfigError(f"{path} is an evaluation of our own; choose another name with --name")
         schema.save(record, path)

@@ -9,8 +9,8 @@ import yaml
 
 from demucs.config import RANGES, TestConfig, nearest_key
 from demucs.errors import ConfigError
-from demucs.inference.outputs import folder_name
 from demucs.ranges import check_value
+from demucs.separation.outputs import folder_name
 
 KEYS: tp.Dict[str, tp.Any] = {"dset.musdb": str,
                              **{f"test.{name}": hint for name, hint in tp.get_type_hints(TestConfig).items()}}

@@ -12,8 +12,8 @@ from demucs.config import Config
 from demucs.data import build as data
 from demucs.data.sampler import EpochSampler
 from demucs.errors import ConfigError, DemucsError, TrainingError
-from demucs.inference.evaluation import test_sets
-from demucs.inference.evaluation.tracks import song_set
+from demucs.evaluation import test_sets
+from demucs.evaluation.tracks import song_set
 from demucs.schema import TestSet
 from demucs.train import build_augment, build_model, dataset_settings, test_setting, test_tracks
 from tools import scoring

@@ -28,12 +28,11 @@ from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.errors import DemucsError, SignatureError
 from demucs.ranges import COUNT, POSITIVE, Range, from_environment
+from demucs.runs.layout import ATTEMPTS, EXPERIMENTS, NEWEST, PREVIOUS, STATUS
+from demucs.runs.lock import this_job
 from demucs.schema import RunStatus
-from demucs.training.lock import this_job
 
-EXPERIMENTS = Path("outputs") / "xps"
-ATTEMPTS = "attempts.json"
-CHECKPOINTS = ("checkpoint.th", "checkpoint_previous.th")
+CHECKPOINTS = (NEWEST, PREVIOUS)
 ROOM = 1024               # bytes of the account
 MOST = 3                  # starts in a row without progress
 KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
@@ -248,7 +247,7 @@ def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[in
 
 def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
     """(what the run has said in this start of the job, if anything, whether that could be read)."""
-    path = folder / "status.json"
+    path = folder / STATUS
     if not path.exists():
         return None, True
     try:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from demucs.arguments import Parser
 from demucs.console import command
-from demucs.inference.runs import overview
 from demucs.ranges import SECONDS, shown
+from demucs.runs import overview
 
 OUTPUTS = Path("outputs")
 WIDTH = 150          # where the output is no terminal

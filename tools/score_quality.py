@@ -17,12 +17,12 @@ import numpy as np
 from demucs import pretrained, schema
 from demucs.arguments import Parser, number
 from demucs.console import command
-from demucs.inference.evaluation.quality import score_folder
-from demucs.inference.settings import RANGES
+from demucs.evaluation.quality import score_folder
 from demucs.metrics.quality.measures import MEASURES
 from demucs.metrics.quality.ranking import ranking
 from demucs.models.settings import check_sources
 from demucs.schema import QualityScores
+from demucs.separation.settings import RANGES
 
 PREFERRED = ("decisiveness", "leakage")      # the first that could be taken
 WIDTH, CELL = 40, 10                         # characters of a song's name and of a number

@@ -18,16 +18,16 @@ import torch
 from demucs import schema
 from demucs.arguments import number
 from demucs.errors import ConfigError
-from demucs.inference.apply import usable_device
-from demucs.inference.devices import gpu_wanted
-from demucs.inference.evaluation import collect, test_sets
-from demucs.inference.evaluation.evaluate import Separator, evaluate_tracks
-from demucs.inference.evaluation.track_files import ResultsError, TrackFiles
-from demucs.inference.evaluation.tracks import SongSet, song_set
-from demucs.inference.precision import PRECISIONS
-from demucs.inference.runs import experiments
+from demucs.evaluation import collect, test_sets
+from demucs.evaluation.evaluate import Separator, evaluate_tracks
+from demucs.evaluation.track_files import ResultsError, TrackFiles
+from demucs.evaluation.tracks import SongSet, song_set
 from demucs.ranges import COUNT
+from demucs.runs import layout
 from demucs.schema import Evaluation
+from demucs.separation.apply import usable_device
+from demucs.separation.devices import gpu_wanted
+from demucs.separation.precision import PRECISIONS
 
 TRACKS, RECORD = "tracks", "evaluation"
 SHARED = "DEMUCS_SHARED_SCORING"                                   # "job" or "here", set by slurm_scripts/evaluate_slurm.sh
@@ -55,7 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("-d", "--device", default="cuda" if gpu_wanted() else "cpu", help="(here by default: %(default)s)")
     add("--examples", type=number("--examples", COUNT), default=2,
         help="tracks of which an excerpt is kept (default: %(default)s)")
-    add("--results", type=Path, default=experiments.RESULTS, help="where records go (default: %(default)s)")
+    add("--results", type=Path, default=layout.RESULTS, help="where records go (default: %(default)s)")
     add("--shard", type=shard, metavar="I/N",
         help="only part I of N, from 0/N on (default: all, or what evaluate_slurm.sh gives this process)")
     add("--collect", action="store_true", help="score nothing: put together what all shards have left")
@@ -127,7 +127,7 @@ def place_of(args: argparse.Namespace, name: str, model: tp.Any = None) -> test_
         return test_sets.Place(args.nonhq, True)
     if args.musdb is not None:
         return test_sets.Place(args.musdb)
-    own = test_sets.belonging_to(name, model, experiments_folder=getattr(args, "experiments", experiments.EXPERIMENTS),
+    own = test_sets.belonging_to(name, model, experiments_folder=getattr(args, "experiments", layout.EXPERIMENTS),
                                  results=args.results)
     return test_sets.place(own, default_musdb(), name)
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.ranges import WORLD_SIZE
-
-EXPERIMENTS = Path("outputs") / "xps"
+from demucs.runs.layout import EXPERIMENTS
 
 
 def simplified(argv: tp.Sequence[str]) -> tp.List[str]:

@@ -17,11 +17,11 @@ import torch
 from demucs import pretrained, schema
 from demucs.arguments import Parser, number
 from demucs.console import command
-from demucs.inference.evaluation import quality_study, tracks
-from demucs.inference.outputs import folder_name
-from demucs.inference.runs import experiments
-from demucs.inference.settings import RANGES
+from demucs.evaluation import quality_study, tracks
+from demucs.runs.layout import RESULTS
 from demucs.schema import QualityStudy
+from demucs.separation.outputs import folder_name
+from demucs.separation.settings import RANGES
 from tools import quality_page
 
 
@@ -36,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="of shifts, noise and intervals (default: %(default)s)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
         help="of the model's segments (default: %(default)s)")
-    add("--results", type=Path, default=experiments.RESULTS, help="where the record goes (default: %(default)s)")
+    add("--results", type=Path, default=RESULTS, help="where the record goes (default: %(default)s)")
     add("--page", type=Path, default=quality_page.PAGE, help="whose tables are written (default: %(default)s)")
     add("--tables", action="store_true", help="write the tables only")
     return parser

@@ -21,13 +21,14 @@ from demucs import pretrained
 from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.errors import ConfigError
-from demucs.inference.bag import BagOfModels
-from demucs.inference.evaluation import collect, tracks
-from demucs.inference.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
-from demucs.inference.outputs import folder_name
-from demucs.inference.precision import PRECISIONS
-from demucs.inference.runs import experiments
-from demucs.inference.settings import RANGES
+from demucs.evaluation import collect, tracks
+from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
+from demucs.runs import layout
+from demucs.runs.experiments import collect_run
+from demucs.separation.bag import BagOfModels
+from demucs.separation.outputs import folder_name
+from demucs.separation.precision import PRECISIONS
+from demucs.separation.settings import RANGES
 from tools import scoring
 from tools.overrides import KEYS, apply_overrides
 
@@ -56,7 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
     add("--reference-separators", action="store_true",
         help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")
-    add("--experiments", type=Path, default=experiments.EXPERIMENTS, help="where runs lie (default: %(default)s)")
+    add("--experiments", type=Path, default=layout.EXPERIMENTS, help="where runs lie (default: %(default)s)")
     return parser
 
 
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {key: getattr(args, key) for key in scoring.SEPARATION}
     references = reference_separators(model, songs.sources, place.folder) if args.reference_separators else {}
     if (args.shard or scoring.shard_of(os.environ)).index == 0:
-        experiments.collect_run(name, experiments=args.experiments, results=args.results)
+        collect_run(name, experiments=args.experiments, results=args.results)
     whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
     evaluations = [scoring.evaluate(
         model, songs, name=name, folder=folder, args=args, metrics=whole, precision=args.precision,

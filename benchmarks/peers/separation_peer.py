@@ -28,7 +28,7 @@ def build(which: str, name: str, precision: str) -> tuple:
         from demucs.htdemucs import HTDemucs
         model = {"hdemucs": HDemucs, "htdemucs": HTDemucs}[name](SOURCES)
         return model, lambda model, mix: apply_model(model, mix, shifts=0)
-    from demucs.inference.apply import separate
+    from demucs.separation.apply import separate
     from demucs.models import zoo
     model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100,
                       segment={"hdemucs": 40., "htdemucs": 10.}[name])

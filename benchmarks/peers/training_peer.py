@@ -97,7 +97,7 @@ class Ours:
     """Our stages of an epoch, without the experiment and the data around them."""
 
     def __init__(self, settings: dict, svd: dict, segment: float):
-        from demucs.inference import apply
+        from demucs.separation import apply
         from demucs.models import zoo
         from demucs.training import stages
         from demucs.training.distributed import Group

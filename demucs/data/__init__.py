@@ -1,1 +1,1 @@
-"""Floor 1: audio files, datasets, segments, augmentation."""
+"""Datasets: tracks, segments of them, batches, augmentation."""

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 from .. import schema
+from ..audio import reading
 from ..dsp.convert import convert_channels
 from ..errors import AudioError, DatasetError, ToolError, describe_os_error
-from . import audio
 from .faults import NAMED, FaultyTracks, broken_link, unreadable
 
 logger = logging.getLogger(__name__)
@@ -78,11 +78,11 @@ class TrackIndex:
         """Samples [A, L] of `source` (or "mixture") of the track `name`. Raises AudioError as `audio.read` does."""
         if source == MIXTURE and not self.tracks[name].has_mixture:
             return _sum(self.root / name, self.sources, self.ext, start, frames)
-        return audio.read(self.file(name, source), start, frames)[0]
+        return reading.read(self.file(name, source), start, frames)[0]
 
 
 def _sum(folder: Path, sources: tp.Sequence[str], ext: str, start: int, frames: tp.Optional[int]) -> torch.Tensor:
-    wavs = [audio.read(folder / f"{source}{ext}", start, frames)[0] for source in sources]
+    wavs = [reading.read(folder / f"{source}{ext}", start, frames)[0] for source in sources]
     channels = max(len(wav) for wav in wavs)
     return torch.stack([convert_channels(wav, channels) for wav in wavs]).sum(dim=0)
 
@@ -199,7 +199,7 @@ def _measure(folder: Path, sources: tp.Sequence[str], normalize: bool, ext: str)
     for source in (*sources, *([MIXTURE] if has_mixture else [])):
         path = folder / f"{source}{ext}"
         try:
-            info = audio.probe(path)
+            info = reading.probe(path)
         except AudioError as error:
             raise DatasetError(f"track {folder.name}: {error}") from error
         except ToolError as error:       # a damaged file may look like one for ffmpeg
@@ -219,7 +219,7 @@ def _measure(folder: Path, sources: tp.Sequence[str], normalize: bool, ext: str)
         mixture = folder / f"{MIXTURE}{ext}"
 
         def read(start: int, frames: int) -> torch.Tensor:
-            return audio.read(mixture, start, frames)[0] if has_mixture else _sum(folder, sources, ext, start, frames)
+            return reading.read(mixture, start, frames)[0] if has_mixture else _sum(folder, sources, ext, start, frames)
 
         try:
             mean, std = _level(read, first.frames, mixture if has_mixture else folder)

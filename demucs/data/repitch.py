@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from ..dsp import soundstretch
+from ..audio import soundstretch
 from ..dsp.randomness import generator
 from ..errors import ConfigError, ToolError
 from .sampler import ExampleKey

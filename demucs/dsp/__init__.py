@@ -1,1 +1,1 @@
-"""Floor 0: signal processing that knows nothing of models or files."""
+"""Signal processing that knows nothing of models or files."""

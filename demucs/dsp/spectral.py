@@ -9,6 +9,8 @@ import typing as tp
 import torch
 from torch.nn import functional as F
 
+from .eager import eager_on_cpu
+
 
 def stft(x: torch.Tensor, *, n_fft: int, hop: int) -> torch.Tensor:
     """Complex spectrogram [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop."""
@@ -25,7 +27,7 @@ def istft(z: torch.Tensor, *, hop: int, length: int, n_fft: tp.Optional[int] = N
     """
     n_fft = n_fft or 2 * (z.shape[-2] - 1)
     window = torch.hann_window(n_fft).to(z.real)
-    if torch.is_grad_enabled() or z.device.type != "cpu":
+    if not eager_on_cpu(z):
         z = F.pad(z, (edge, edge, 0, n_fft // 2 + 1 - z.shape[-2]))
         x = torch.istft(z.reshape(-1, *z.shape[-2:]), n_fft, hop, window=window, win_length=n_fft, normalized=True,
                         length=length, center=True)

@@ -1,1 +1,1 @@
-"""Floor 1: layers that models are made of."""
+"""Layers that models are made of."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import piecewise
+from .cpu import piecewise
 from .dconv import DConv, DConvSpec
 
 

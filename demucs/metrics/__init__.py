@@ -1,1 +1,1 @@
-"""Floor 1: separation metrics and their aggregates."""
+"""Separation metrics and their aggregates."""

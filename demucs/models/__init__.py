@@ -1,1 +1,1 @@
-"""Floor 2: the models, and the zoo that lists them."""
+"""The models, and the zoo that lists them."""

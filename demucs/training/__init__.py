@@ -1,1 +1,1 @@
-"""Floor 4: training."""
+"""Training: the solver, its stages, and what survives a restart."""

@@ -15,13 +15,12 @@ from pathlib import Path
 import torch
 
 from ..errors import PackageError, TrainingError
-from .lock import held, lost
+from ..runs.layout import NEWEST, PREVIOUS
+from ..runs.lock import held, lost
 from .state import NewerFormatError, read_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
-NEWEST = "checkpoint.th"
-PREVIOUS = "checkpoint_previous.th"
 
 
 def snapshot(value: tp.Any) -> tp.Any:

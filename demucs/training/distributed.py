@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import ConfigError, DatasetError, DemucsError
-from ..inference.devices import CPU_ONLY, given_gpus, require_kernels
+from ..separation.devices import CPU_ONLY, given_gpus, require_kernels
 
 Result = tp.TypeVar("Result")
 # Ranks wait for one another while one of them scans a dataset or scores a long song; torch gives up after ten minutes.
@@ -51,6 +51,20 @@ class Group:
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def device_name(self) -> str:
+        """What this process computes on, for records."""
+        if self.device.type == "cuda":
+            return f"cuda: {torch.cuda.get_device_name(self.device)}"
+        return f"cpu: {platform.machine()}"
+
+    def machines(self) -> tp.Tuple[tp.List[str], tp.Dict[str, int]]:
+        """The nodes of the group in the order of ranks, and how many GPUs of each name it has. All ranks call this
+        together."""
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        nodes, gpus = zip(*self.gather((platform.node(), gpu)))
+        return list(dict.fromkeys(nodes)), dict(collections.Counter(gpu for gpu in gpus if gpu is not None))
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """A model whose gradients are averaged over the group after each backward pass."""

@@ -6,7 +6,7 @@ import typing as tp
 import torch
 from torch import nn
 
-from ..inference.packages.weights import differences
+from ..packages.weights import differences
 
 State = tp.Dict[str, torch.Tensor]
 

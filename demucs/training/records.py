@@ -1,51 +1,29 @@
 """What a run writes about itself while it trains: history, run card, and the best weights as a package."""
 
-import collections
 import contextlib
 import hashlib
 import logging
 import os
-import platform
 import sys
 import time
 import typing as tp
 from fractions import Fraction
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ..errors import PackageError
 from ..files import atomic
-from ..inference.packages import package, quantised
-from ..inference.runs.provenance import commit, now, packages, uncommitted, versions
+from ..packages import package, quantised
 from ..ranges import COUNT, from_environment
+from ..runs.layout import BEST, HISTORY, RUN_CARD
+from ..runs.provenance import commit, now, packages, uncommitted, versions
 from ..schema import EpochRecord, RunCard, SchemaError, Session, TestSet, load, save, save_history
 from .distributed import Group
 from .ema import State, swapped
 from .quantisation import Quantisation
 
 logger = logging.getLogger(__name__)
-
-BEST = "best.th"
-CARD = "run_card.json"
-HISTORY = "history.json"
-
-
-def device_name(group: Group) -> str:
-    """What this process computes on, for records."""
-    if group.device.type == "cuda":
-        return f"cuda: {torch.cuda.get_device_name(group.device)}"
-    return f"cpu: {platform.machine()}"
-
-
-def machines(group: Group) -> tp.Tuple[tp.List[str], tp.Dict[str, int]]:
-    """The nodes of a group in the order of ranks, and how many GPUs of each name it has. All ranks call this
-    together."""
-    gpu = torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else None
-    nodes, gpus = zip(*group.gather((platform.node(), gpu)))
-    return list(dict.fromkeys(nodes)), dict(collections.Counter(gpu for gpu in gpus if gpu is not None))
-
 
 def command_line() -> tp.List[str]:
     """How this process was started, but for the folder where Python is."""
@@ -81,9 +59,9 @@ class RunRecorder:
         self.begin = time.monotonic()
         self.started = now()
         self.earlier: tp.List[Session] = []
-        nodes, gpus = machines(group)
+        nodes, gpus = group.machines()
         self.session: tp.Dict[str, tp.Any] = dict(
-            world_size=group.world_size, device=device_name(group), job=os.environ.get("SLURM_JOB_ID"),
+            world_size=group.world_size, device=group.device_name, job=os.environ.get("SLURM_JOB_ID"),
             restarts=from_environment("SLURM_RESTART_COUNT", 0, COUNT), gpus=gpus, nodes=nodes, command=command_line(),
             commit=commit(), tf32=tf32 if group.device.type == "cuda" else "")
         self.diff = uncommitted() if group.is_first else None     # now: files may change while the run goes on
@@ -106,13 +84,13 @@ class RunRecorder:
         self.first_epoch = len(history) + 1
         if not self.is_first:
             return
-        if (self.folder / CARD).exists():
+        if (self.folder / RUN_CARD).exists():
             try:
-                self.earlier = load(RunCard, self.folder / CARD).sessions
+                self.earlier = load(RunCard, self.folder / RUN_CARD).sessions
             except SchemaError as error:
-                logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, CARD)
+                logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, RUN_CARD)
                 with contextlib.suppress(OSError):
-                    os.replace(self.folder / CARD, self.folder / f"{CARD}.damaged")
+                    os.replace(self.folder / RUN_CARD, self.folder / f"{RUN_CARD}.damaged")
         if best_state is not None and best_epoch and not self._has_weights_of(history[:best_epoch]):
             self._save_best(history[:best_epoch], best_state)
 
@@ -133,7 +111,7 @@ class RunRecorder:
                           first_epoch=self.first_epoch, last_epoch=len(history), diff=self._save_diff(),
                           **self.session)
         card = RunCard(**self.constant, epochs_done=len(history), sessions=[*self.earlier, session])
-        save(card, self.folder / CARD)
+        save(card, self.folder / RUN_CARD)
         if best_state is not None:
             self._save_best(history, best_state)
 

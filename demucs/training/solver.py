@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from ..errors import PackageError, TrainingError
-from ..inference.packages import weights
+from ..packages import weights
+from ..runs.status import StatusFile
 from ..schema import EpochRecord
 from .best import Selection
 from .checkpoints import Checkpoints
@@ -28,7 +29,6 @@ from .interruption import Requests, Stopped, Watchdog, naming_shared_memory
 from .position import Position
 from .stages import Average, TrainStage, ValidStage, describe
 from .state import FORMAT, NOTES, StateRegistry, different_settings, load_weights, read_checkpoint
-from .status import StatusFile
 from .svd import SvdSettings, exact_svd_penalty
 from .testing import TestStage
 

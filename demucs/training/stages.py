@@ -13,10 +13,10 @@ from ..data.augment import Augment
 from ..data.sampler import EpochSampler
 from ..dsp.randomness import generator, seeded_torch
 from ..errors import TrainingError
-from ..inference.apply import separate
-from ..inference.precision import computing_in
 from ..metrics.nsdr import nsdr
 from ..schema import Metrics
+from ..separation.apply import separate
+from ..separation.precision import computing_in
 from .distributed import Group
 from .ema import ModelEMA
 from .losses import SUMMED, reconstruction, weighted_mean

@@ -2,7 +2,7 @@
 
 A checkpoint is one file of plain containers and tensors with the entries of published Demucs (`state`, `optimizer`,
 `history`, `best_state`, `ema_batch_0`, ...) and a few more. So a run can go on from a checkpoint of Demucs 4.x, whose
-configuration is an object of omegaconf: see `inference.packages.pickled`.
+configuration is an object of omegaconf: see `packages.pickled`.
 """
 
 import random
@@ -15,8 +15,8 @@ from torch import nn
 
 from ..errors import PackageError, TrainingError, quoted
 from ..files import atomic
-from ..inference.packages import pickled, published
-from ..inference.packages.weights import differences
+from ..packages import pickled, published
+from ..packages.weights import differences
 
 NOTES = "notes"     # what of a checkpoint of another program could not be taken over
 CPU = torch.device("cpu")

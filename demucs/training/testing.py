@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..inference.evaluation.evaluate import estimate_path, evaluate_tracks
-from ..inference.evaluation.tracks import Track
+from ..evaluation.evaluate import estimate_path, evaluate_tracks
+from ..evaluation.tracks import Track
 from ..metrics.aggregates import history_aggregates
 from ..schema import Metrics, TrackScores
 from .distributed import Group

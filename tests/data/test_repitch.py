@@ -12,9 +12,9 @@ import torch
 from conftest import require_program
 from torch.utils.data import DataLoader
 
+from demucs.audio import soundstretch
 from demucs.data.repitch import RepitchDataset, trimmed_length
 from demucs.data.sampler import EpochSampler, ExampleKey
-from demucs.dsp import soundstretch
 from demucs.errors import ConfigError, ToolError
 
 LENGTH = 8000

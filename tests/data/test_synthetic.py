@@ -10,9 +10,9 @@ import pytest
 import soundfile
 import yaml
 
-from demucs.data import synthetic
 from demucs.data.musdb import SOURCES, VALIDATION_TRACKS
-from demucs.data.synthesis.plan import SAMPLERATE
+from demucs.data.synthetic import dataset
+from demucs.data.synthetic.plan import SAMPLERATE
 from demucs.errors import ConfigError, DatasetError
 
 SONGS = [(seed, split, index) for seed, split, index in
@@ -22,7 +22,7 @@ SONGS = [(seed, split, index) for seed, split, index in
 @pytest.fixture(scope="module")
 def songs():
     """Plans and audio of a few songs of ten seconds."""
-    return [(synthetic.song_plan(*song, 10.), synthetic.render_song(*song, 10.)) for song in SONGS]
+    return [(dataset.song_plan(*song, 10.), dataset.render_song(*song, 10.)) for song in SONGS]
 
 
 def digests(root):
@@ -31,7 +31,7 @@ def digests(root):
 
 
 def test_layout_names_and_format(tmp_path):
-    root = synthetic.generate(tmp_path / "set", train=3, test=2, seconds=1.5, seed=4, valid=2, processes=1)
+    root = dataset.generate(tmp_path / "set", train=3, test=2, seconds=1.5, seed=4, valid=2, processes=1)
     train, test = (sorted(path.name for path in (root / split).iterdir()) for split in ("train", "test"))
     assert set(VALIDATION_TRACKS[:2]) < set(train) and len(train) == 3 and len(test) == 2
     assert not set(train) & set(test)
@@ -48,16 +48,16 @@ def test_layout_names_and_format(tmp_path):
 def test_names_follow_the_official_validation_split():
     path = musdb.__path__[0] + "/configs/mus.yaml"
     official = set(yaml.safe_load(open(path))["validation_tracks"])
-    names = synthetic.track_names(40, 5, 14)
+    names = dataset.track_names(40, 5, 14)
     assert set(names["train"][:14]) == official and not official & set(names["train"][14:] + names["test"])
     assert len(set(names["train"] + names["test"])) == 45
-    assert not official & set(synthetic.track_names(5, 0, 0)["train"])
+    assert not official & set(dataset.track_names(5, 0, 0)["train"])
 
 
 def test_same_seed_same_bytes_whatever_the_number_of_tracks_and_processes(tmp_path):
-    few = synthetic.generate(tmp_path / "few", train=1, test=1, seconds=1, seed=3, processes=1)
-    many = synthetic.generate(tmp_path / "many", train=3, test=2, seconds=1, seed=3, processes=2)
-    other = synthetic.generate(tmp_path / "other", train=1, test=1, seconds=1, seed=5, processes=1)
+    few = dataset.generate(tmp_path / "few", train=1, test=1, seconds=1, seed=3, processes=1)
+    many = dataset.generate(tmp_path / "many", train=3, test=2, seconds=1, seed=3, processes=2)
+    other = dataset.generate(tmp_path / "other", train=1, test=1, seconds=1, seed=5, processes=1)
     first, second, third = digests(few), digests(many), digests(other)
     assert first.items() <= second.items()
     assert set(first) == set(third) and not set(first.values()) & set(third.values())
@@ -65,37 +65,37 @@ def test_same_seed_same_bytes_whatever_the_number_of_tracks_and_processes(tmp_pa
 
 
 def test_interrupted_generation_is_completed_and_other_recipes_are_refused(tmp_path):
-    root = synthetic.generate(tmp_path / "set", train=2, test=1, seconds=1, seed=3, processes=1)
+    root = dataset.generate(tmp_path / "set", train=2, test=1, seconds=1, seed=3, processes=1)
     before = digests(root)
     lost = root / "train" / VALIDATION_TRACKS[0]
     lost.rename(lost.with_name(f".{lost.name}.partial"))          # as an interrupted run leaves it
     (lost.with_name(f".{lost.name}.partial") / "bass.wav").write_bytes(b"half")
     kept = next((root / "test").iterdir()) / "bass.wav"
     written = kept.stat().st_mtime_ns
-    synthetic.generate(root, train=2, test=1, seconds=1, seed=3, processes=1)
+    dataset.generate(root, train=2, test=1, seconds=1, seed=3, processes=1)
     assert digests(root) == before and kept.stat().st_mtime_ns == written
     with pytest.raises(DatasetError, match="another recipe"):
-        synthetic.generate(root, train=2, test=1, seconds=1, seed=4)
-    (root / synthetic.MANIFEST).write_text("{")
+        dataset.generate(root, train=2, test=1, seconds=1, seed=4)
+    (root / dataset.MANIFEST).write_text("{")
     with pytest.raises(DatasetError, match="not a JSON file"):
-        synthetic.generate(root, train=2, test=1, seconds=1, seed=3)
-    (root / synthetic.MANIFEST).unlink()
+        dataset.generate(root, train=2, test=1, seconds=1, seed=3)
+    (root / dataset.MANIFEST).unlink()
     with pytest.raises(DatasetError, match="not synthetic"):
-        synthetic.generate(root, train=2, test=1, seconds=1, seed=3)
+        dataset.generate(root, train=2, test=1, seconds=1, seed=3)
 
 
 @pytest.mark.parametrize("wrong", [{"train": 0, "test": 0}, {"train": -1}, {"valid": 15, "train": 20}, {"valid": 3},
                                    {"seconds": 0.5}, {"seconds": math.nan}, {"seed": -1}])
 def test_impossible_recipes_are_refused_before_anything_is_written(tmp_path, wrong):
     with pytest.raises(ConfigError):
-        synthetic.generate(tmp_path / "set", **{"train": 2, "test": 1, "seconds": 1, **wrong})
+        dataset.generate(tmp_path / "set", **{"train": 2, "test": 1, "seconds": 1, **wrong})
     assert not (tmp_path / "set").exists()
 
 
 def test_manifest_says_how_the_dataset_was_made(tmp_path):
-    root = synthetic.generate(tmp_path, train=7, test=0, seconds=1, seed=2)
-    assert json.loads((root / synthetic.MANIFEST).read_text()) == {
-        "generator": "demucs.data.synthetic", "version": synthetic.VERSION, "seed": 2, "train": 7, "test": 0,
+    root = dataset.generate(tmp_path, train=7, test=0, seconds=1, seed=2)
+    assert json.loads((root / dataset.MANIFEST).read_text()) == {
+        "generator": "demucs.data.synthetic", "version": dataset.VERSION, "seed": 2, "train": 7, "test": 0,
         "valid": 1, "seconds": 1.}
 
 
@@ -115,7 +115,7 @@ def test_nothing_clips_and_no_stem_is_silent(songs):
 
 def test_shortest_song_has_all_stems():
     for index in range(4):
-        song = synthetic.render_song(11, "train", index, synthetic.SHORTEST)
+        song = dataset.render_song(11, "train", index, dataset.SHORTEST)
         assert all(np.abs(song[source].astype(int)).max() > 500 for source in SOURCES)
 
 

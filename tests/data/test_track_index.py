@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from demucs.data import audio, index
+from demucs.audio import reading
+from demucs.data import index
 from demucs.data.faults import FaultyTracks
 from demucs.data.index import MIXTURE, cache_file, scan
 from demucs.errors import DatasetError
@@ -167,7 +168,7 @@ def test_mixture_is_summed_when_missing(dataset):
     for name in ("group/two", "group/three"):
         assert summed.tracks[name].std == pytest.approx(with_file.tracks[name].std, rel=1e-6)
         assert summed.tracks[name].mean == pytest.approx(with_file.tracks[name].mean, abs=1e-6)
-    expected = torch.from_numpy(mono.T).float() + audio.read(dataset / "one" / "vocals.wav")[0]
+    expected = torch.from_numpy(mono.T).float() + reading.read(dataset / "one" / "vocals.wav")[0]
     torch.testing.assert_close(summed.read("one", MIXTURE, 100, 50), expected[:, 100:150])
     assert not list(dataset.rglob("mixture.wav"))
 

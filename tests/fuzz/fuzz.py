@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
 import torch   # noqa: E402
 
-from demucs.inference.runs.provenance import commit   # noqa: E402
+from demucs.runs.provenance import commit   # noqa: E402
 from fuzz import inputs   # noqa: E402
 from fuzz.kinds import KINDS   # noqa: E402
 

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from demucs import schema
-from demucs.data import audio, index
-from demucs.inference import song
-from demucs.inference.names import repository as models
-from demucs.inference.packages import package, pickled, weights
+from demucs.audio import reading
+from demucs.data import index
+from demucs.separation import song
+from demucs.repositories import repository as models
+from demucs.packages import package, pickled, weights
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
 from fuzz import mutations, seeds, texts
 from tools import requeue
@@ -78,14 +79,14 @@ def separated(path: Path) -> None:
 
 
 def read_in_parts(path: Path) -> None:
-    info = audio.probe(path)
+    info = reading.probe(path)
     require(info.frames > 0 and info.samplerate > 0 and info.channels > 0, f"probed as {info}")
-    wav, rate = audio.read(path)
+    wav, rate = reading.read(path)
     require(rate == info.samplerate and len(wav) == info.channels, f"{tuple(wav.shape)} at {rate} Hz, probed as {info}")
     require(0 < wav.shape[1] <= PER_BYTE * path.stat().st_size, f"{wav.shape[1]} samples")
     if path.suffix in (".wav", ".flac"):
         require(wav.shape[1] == info.frames, f"{wav.shape[1]} samples, probed as {info}")
-    part, _ = audio.read(path, start=info.frames // 2, frames=100)
+    part, _ = reading.read(path, start=info.frames // 2, frames=100)
     require(part.shape[1] <= 100, f"{part.shape[1]} samples of a part of 100")
 
 
@@ -95,7 +96,7 @@ def as_stem(path: Path) -> None:
     folder.mkdir(parents=True)
     shutil.copy(path, folder / f"vocals{path.suffix}")
     if path.suffix in (".wav", ".flac"):
-        audio.write(folder / f"drums{path.suffix}", seeds.sound(5), seeds.RATE)
+        reading.write(folder / f"drums{path.suffix}", seeds.sound(5), seeds.RATE)
     else:
         shutil.copy(path, folder / f"drums{path.suffix}")
     found = index.scan(folder.parent, sources=seeds.SOURCES, cache_dir=path.parent / "cache", ext=path.suffix, workers=1)

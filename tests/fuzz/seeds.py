@@ -13,9 +13,9 @@ import torch
 import yaml
 
 from demucs import schema
-from demucs.data import audio
-from demucs.inference.packages import package, publish, quantised
+from demucs.audio import reading
 from demucs.models import zoo
+from demucs.packages import package, publish, quantised
 from demucs.schema import EpochRecord, Evaluation, ReleaseCard, RunCard, RunStatus, Session, TrackScores
 from demucs.training.state import write_checkpoint
 
@@ -40,16 +40,16 @@ def sounds(folder: Path) -> Seeds:
     made: Seeds = {"wav": [], "flac": [], "mp3": [], "m4a": [], "ogg": []}
     for number, (channels, bits) in enumerate([(2, 16), (1, 24), (2, 32), (3, 16)]):
         path = folder / f"{number}.wav"
-        audio.write(path, sound(number, channels), RATE, bits=bits, as_float=bits == 32)
+        reading.write(path, sound(number, channels), RATE, bits=bits, as_float=bits == 32)
         made["wav"].append(path.read_bytes())
     soundfile.write(folder / "x.wav", sound(7).T.numpy(), RATE, format="WAVEX", subtype="PCM_16")
     soundfile.write(folder / "rf.wav", sound(8).T.numpy(), RATE, format="RF64", subtype="PCM_16")
     made["wav"] += [(folder / name).read_bytes() for name in ("x.wav", "rf.wav")]
     for number, bits in enumerate((16, 24)):
-        audio.write(folder / "x.flac", sound(number), RATE, bits=bits)
+        reading.write(folder / "x.flac", sound(number), RATE, bits=bits)
         made["flac"].append((folder / "x.flac").read_bytes())
     for number, bitrate in enumerate((64, 128)):
-        audio.write(folder / "x.mp3", sound(number), RATE * 2, mp3_bitrate=bitrate)
+        reading.write(folder / "x.mp3", sound(number), RATE * 2, mp3_bitrate=bitrate)
         made["mp3"].append((folder / "x.mp3").read_bytes())
     for name, options in {"vbr.mp3": ["-c:a", "libmp3lame", "-q:a", "5"], "aac.m4a": ["-c:a", "aac"],
                           "alac.m4a": ["-c:a", "alac"], "vorbis.ogg": ["-c:a", "libvorbis"],

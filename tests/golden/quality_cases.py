@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from demucs.data.synthetic import render_song
+from demucs.data.synthetic.dataset import render_song
 
 HNR_SETTINGS = {
     "speech": {"time_step": 0.01, "minimum_pitch": 75., "silence_threshold": 0.1, "periods_per_window": 4.5},

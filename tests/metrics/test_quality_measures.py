@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demucs.data.synthetic import render_song
+from demucs.data.synthetic.dataset import render_song
 from demucs.errors import AudioError, ConfigError
 from demucs.metrics.quality.agreement import agreement
 from demucs.metrics.quality.decisiveness import decisiveness

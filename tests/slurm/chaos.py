@@ -35,7 +35,7 @@ if __name__ == "__main__":
 from training.conftest import write_track   # noqa: E402
 
 from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
-from demucs.inference.runs.provenance import commit   # noqa: E402
+from demucs.runs.provenance import commit   # noqa: E402
 from demucs.training.state import read_checkpoint   # noqa: E402
 
 STEPS = 3             # of an epoch

@@ -116,7 +116,7 @@ def test_this_repository_in_a_copy(tmp_path):
     root = tmp_path / "repository"
     git(tmp_path, "clone", "-q", str(REPOSITORY), str(root))
     copy = snapshot(root)
-    code = "import demucs, demucs.inference.runs.provenance as p; print(demucs.__file__, p.commit(), len(p.uncommitted()))"
+    code = "import demucs, demucs.runs.provenance as p; print(demucs.__file__, p.commit(), len(p.uncommitted()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == [f"{copy}/demucs/__init__.py", git(root, "rev-parse", "HEAD"), "0"], done.stderr
 

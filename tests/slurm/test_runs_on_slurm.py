@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from demucs.inference.runs.jobs import Slurm
+from demucs.runs.jobs import Slurm
 
 pytestmark = pytest.mark.slurm
 

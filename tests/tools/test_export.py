@@ -10,9 +10,10 @@ import torch
 
 from demucs import schema
 from demucs.errors import PackageError, SignatureError
-from demucs.inference.packages import package, pickled
-from demucs.inference.runs import experiments
 from demucs.models import zoo
+from demucs.packages import package, pickled
+from demucs.packages.export import export as export_best
+from demucs.runs import experiments
 from demucs.schema import ReleaseCard, RunCard, Session
 from tools import export
 
@@ -141,7 +142,7 @@ def test_damaged_weights(workplace):
     path = workplace / "outputs" / "xps" / "162f67a7" / "best.th"
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(PackageError, match=r"best\.th"):
-        experiments.export("162f67a7", workplace / "out")
+        export_best("162f67a7", workplace / "out")
     assert not (workplace / "out").exists()
 
 

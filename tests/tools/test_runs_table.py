@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY
 
 from demucs import schema
-from demucs.inference.runs import jobs, ledger, overview
+from demucs.runs import jobs, ledger, overview
 from demucs.schema import LedgerLine, RunStatus
 from tools import runs as tool
 

@@ -14,8 +14,8 @@ import torch
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.inference.packages import package
 from demucs.models import zoo
+from demucs.packages import package
 from demucs.schema import Evaluation
 from tools import evaluate, museval_scores, scoring
 from tools import test_pretrained as tool

@@ -14,7 +14,7 @@ from training.conftest import TINY
 from training.test_runs import settings, solver_in, weights
 
 from demucs.errors import PackageError, TrainingError
-from demucs.training.lock import locked
+from demucs.runs.lock import locked
 from demucs.training.state import read_checkpoint, write_checkpoint
 
 SHORT = ("epochs=1", "max_batches=1")

@@ -5,10 +5,10 @@ import torch
 from training.test_runs import settings, solver_in
 
 from demucs import schema
-from demucs.inference.apply import separate
-from demucs.inference.packages import package
-from demucs.inference.runs import experiments
 from demucs.models import zoo
+from demucs.packages import package
+from demucs.packages.export import export
+from demucs.separation.apply import separate
 
 SMALL = {
     "demucs": ["demucs.channels=4", "demucs.depth=3", "demucs.lstm_layers=1"],
@@ -30,7 +30,7 @@ def test_from_training_to_a_song(name, songs, tmp_path):
     card = schema.load(schema.RunCard, folder / "run_card.json")
     assert card.model == name and card.model_settings["segment"] == float(config.segment)
 
-    experiments.export("abc", tmp_path / "models", experiments=tmp_path / "xps")
+    export("abc", tmp_path / "models", experiments=tmp_path / "xps")
     model = package.load(tmp_path / "models" / "abc.th")
     assert model.segment == config.segment
     mix = torch.randn(1, 2, 12_345)

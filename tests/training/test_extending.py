@@ -13,10 +13,10 @@ from training.test_runs import ALONE, weights
 from demucs import schema
 from demucs.config import read
 from demucs.errors import ConfigError, SignatureError
+from demucs.runs.lock import LockedError, locked
 from demucs.train import build_solver
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
-from demucs.training.lock import LockedError, locked
 from tools import extend
 from tools.requeue import position
 
@@ -136,7 +136,7 @@ def test_a_run_that_is_being_trained_is_not_copied(train):
     old, _ = train(epochs=1)
     new = old.folder.parent / extend.extend(old.sig, 3, check=True)     # the other one may have no checkpoint yet
     new.mkdir()
-    code = ("import sys, time; from pathlib import Path; from demucs.training.lock import locked\n"
+    code = ("import sys, time; from pathlib import Path; from demucs.runs.lock import locked\n"
             "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)")
     for folder in (old.folder, new):
         other = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)

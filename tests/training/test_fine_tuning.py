@@ -16,8 +16,8 @@ from demucs.config import read
 from demucs.console import one_line
 from demucs.errors import ConfigError, PackageError, SignatureError
 from demucs.grids import mmi_ft, repro_ft
-from demucs.inference.bag import BagOfModels
-from demucs.inference.packages import package
+from demucs.packages import package
+from demucs.separation.bag import BagOfModels
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint, write_checkpoint
@@ -121,7 +121,7 @@ def test_a_published_model_by_its_name(songs, tmp_path, monkeypatch):
     def get_model(name, repo=None):
         asked.append((name, repo))
         return BagOfModels([parent.model] * (2 if name == "pair" else 1))
-    monkeypatch.setattr("demucs.inference.names.repository.get_model", get_model)
+    monkeypatch.setattr("demucs.repositories.repository.get_model", get_model)
     solver = build_solver(settings(songs, [*TINY, "continue_pretrained=one", "seed=9"]), tmp_path / "child", ALONE)
     assert asked == [("one", None)]
     for key, value in solver.model.state_dict().items():

@@ -13,8 +13,8 @@ from training.test_runs import ALONE, settings, solver_in
 from demucs import schema, train
 from demucs.console import one_line
 from demucs.errors import ConfigError
-from demucs.inference import devices
-from demucs.inference.apply import usable_device
+from demucs.separation import devices
+from demucs.separation.apply import usable_device
 from demucs.training.distributed import (Group, Place, _place, exchange, join_group, require_own_devices, warn_of_hidden_peers)
 from demucs.training.records import RunRecorder
 from demucs.training.state import random_states, set_random_states

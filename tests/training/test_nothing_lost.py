@@ -14,12 +14,12 @@ from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
 from demucs.errors import PackageError, TrainingError
-from demucs.inference.packages import package
+from demucs.packages import package
+from demucs.runs.lock import LOCK, locked
 from demucs.training import checkpoints
 from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints
 from demucs.training.distributed import Group
 from demucs.training.interruption import Stopped
-from demucs.training.lock import LOCK, locked
 from demucs.training.state import NewerFormatError, write_checkpoint
 from training.conftest import write_track
 

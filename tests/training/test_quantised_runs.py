@@ -10,9 +10,9 @@ from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.inference.apply import separate
-from demucs.inference.packages import package, quantised
-from demucs.inference.runs import experiments
+from demucs.packages import package, quantised
+from demucs.packages.export import export
+from demucs.separation.apply import separate
 from demucs.training.quantisation import QuantSettings
 from demucs.training.state import read_checkpoint
 
@@ -44,7 +44,7 @@ def test_from_training_to_a_song(kind, songs, tmp_path):
         assert sizes[1] < history[1].candidates["ema_epoch_0"]["ms"] < sizes[0]
 
     # What evaluation heard is in best.th, in an export of it, and in what diffq itself makes of the best weights.
-    experiments.export("abc", tmp_path / "models", experiments=tmp_path / "xps")
+    export("abc", tmp_path / "models", experiments=tmp_path / "xps")
     model = solver.model
     model.load_state_dict(solver.best_state)
     model.eval()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -13,11 +14,12 @@ from training.conftest import TINY
 from training.test_runs import settings, solver_in
 
 from demucs import schema
-from demucs.inference.runs import ledger, overview, provenance
-from demucs.inference.runs.jobs import Slurm
+from demucs.runs import ledger, overview, provenance
+from demucs.runs.jobs import Slurm
+from demucs.runs.status import refused
 from demucs.schema import RunCard, RunStatus
 from demucs.training import records
-from demucs.training.status import refused
+from demucs.training.distributed import Group
 
 HELPER = REPOSITORY / "slurm_scripts" / "code_snapshot.sh"
 
@@ -62,14 +64,12 @@ def test_a_real_run_in_a_copy_of_the_code(songs, tmp_path):
 
 def test_machines_of_a_group(monkeypatch):
     """Two nodes, of which one has another GPU."""
-    class Pair:
-        device = torch.device("cuda", 0)
-
+    class Pair(Group):
         def gather(self, value):
             return [value, ("n2", "NVIDIA A100"), ("n2", "NVIDIA A100")]
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
-    monkeypatch.setattr(records.platform, "node", lambda: "n1")
-    assert records.machines(Pair()) == (["n1", "n2"], {"NVIDIA H200": 1, "NVIDIA A100": 2})
+    monkeypatch.setattr(platform, "node", lambda: "n1")
+    assert Pair(0, 3, torch.device("cuda", 0)).machines() == (["n1", "n2"], {"NVIDIA H200": 1, "NVIDIA A100": 2})
 
 
 def test_differences_of_several_sessions(songs, tmp_path, monkeypatch):

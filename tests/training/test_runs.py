@@ -19,8 +19,8 @@ from demucs import schema, train
 from demucs.config import read
 from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
-from demucs.inference.evaluation import tracks
-from demucs.inference.packages import package
+from demucs.evaluation import tracks
+from demucs.packages import package
 from demucs.train import build_solver, main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint

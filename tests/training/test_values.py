@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from demucs import scheduling, train
-from demucs.training import status
+from demucs.runs import status
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 What a model does not know, it decides by accident, so its answers scatter; what it knows, it repeats (for ensembles of
 networks: B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and scalable predictive uncertainty estimation using
 deep ensembles", NeurIPS 2017). The passes may differ in the shift of the shift trick (where a second one costs nothing:
-it is computed anyway), in the checkpoint, or in the mixture, made anew from estimates (`demucs.inference.passes`).
+it is computed anyway), in the checkpoint, or in the mixture, made anew from estimates (`evaluation.passes`).
 
 An answer that is always the same is not therefore right: the mixture given out as every source agrees perfectly.
 """

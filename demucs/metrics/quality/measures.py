@@ -56,7 +56,7 @@ def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional
         estimates: [S, A, L].
         samplerate: Hz.
         mixture: [A, L], for the measures that need it.
-        passes: several separations [K, S, A, L] for each measure that needs a model; see `demucs.inference.passes`.
+        passes: several separations [K, S, A, L] for each measure that needs a model; see `evaluation.passes`.
 
     Raises:
         AudioError: for shapes that do not fit, samples that are not finite, a song of less than a quarter of a second,

@@ -1,0 +1,235 @@
+"""Public door to audio: `AudioFile`, conversion, writing, with the names and arguments of published Demucs."""
+
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..dsp import convert
+from ..errors import AudioError
+from ..files import beside
+from ..ranges import CHANNELS, RATE, Range, shown
+from . import ffmpeg, programs, reading, streams
+from .encoding import check_rate
+from .reading import prevent_clip as _prevent_clip
+from .writing import write_mp3, write_samples
+
+__all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels", "encode_ffmpeg", "encode_mp3",
+           "encode_wav", "f32_pcm", "i16_pcm", "prevent_clip", "save_audio"]
+
+PathLike = tp.Union[str, Path]
+READING = {"seek_time": Range(0, 10 ** 9, unit="seconds"), "duration": Range(0, 10 ** 9, unit="seconds"), "samplerate": RATE,
+           "channels": CHANNELS}
+
+
+class AudioFile:
+    """A file of any kind that ffmpeg reads, with one or several audio streams; `len()` says how many."""
+
+    def __init__(self, path: PathLike):
+        self.path = Path(path)
+        self._info: tp.Optional[tp.Dict[str, tp.Any]] = None
+
+    def __repr__(self) -> str:
+        return (f"AudioFile(path={self.path}, samplerate={self.samplerate()}, channels={self.channels()}, "
+                f"streams={len(self)})")
+
+    @property
+    def info(self) -> tp.Dict[str, tp.Any]:
+        """What ffprobe says: {"format": {...}, "streams": [{...}, ...]}. Raises AudioError for what it cannot read."""
+        if self._info is None:
+            self._info = streams.describe(self.path)
+        return self._info
+
+    @property
+    def duration(self) -> float:
+        """Seconds. Raises AudioError where the file does not say."""
+        try:
+            return float(self.info["format"]["duration"])
+        except KeyError as error:
+            raise AudioError(f"{self.path}: does not say how long it is; convert it to wav or flac first") from error
+
+    def __len__(self) -> int:
+        return len(streams.audio_streams(self.info))
+
+    def _stream(self, stream: int) -> int:
+        """The place among all streams of an audio stream."""
+        try:
+            return streams.audio_streams(self.info)[stream]
+        except IndexError as error:
+            raise AudioError(f"{self.path}: has {len(self)} audio streams, and no number {stream}") from error
+
+    def channels(self, stream: int = 0) -> int:
+        return int(self.info["streams"][self._stream(stream)]["channels"])
+
+    def samplerate(self, stream: int = 0) -> int:
+        """In Hz."""
+        return int(self.info["streams"][self._stream(stream)]["sample_rate"])
+
+    def read(self, seek_time: tp.Optional[float] = None, duration: tp.Optional[float] = None,
+             streams: tp.Union[slice, int, tp.Sequence[int]] = slice(None), samplerate: tp.Optional[int] = None,
+             channels: tp.Optional[int] = None) -> torch.Tensor:
+        """Audio streams [N, A, L] float32; one alone, given as a number, as [A, L].
+
+        Args:
+            seek_time: seconds to skip.
+            duration: seconds to read; default: to the end.
+            streams: which of the audio streams: a slice, a list or a number.
+            samplerate: in Hz, for ffmpeg to convert to; default: that of each stream.
+            channels: to convert to, as `convert_audio_channels` does.
+
+        Raises:
+            AudioError: for what cannot be read, impossible numbers, or where the streams differ in shape.
+            ToolError: where ffmpeg is not installed.
+        """
+        for name, value in (("seek_time", seek_time), ("duration", duration), ("samplerate", samplerate),
+                            ("channels", channels)):
+            if value is not None and value not in READING[name]:
+                raise AudioError(f"{self.path}: {name}={shown(value)} {READING[name].demand(value)}")
+        length = None if duration is None else int((samplerate or self.samplerate()) * duration)
+        if isinstance(streams, (int, np.integer)):
+            return self._read_one(int(streams), seek_time, length, samplerate, channels)
+        chosen = range(len(self))[streams] if isinstance(streams, slice) else streams
+        wavs = [self._read_one(int(stream), seek_time, length, samplerate, channels) for stream in chosen]
+        if len({wav.shape for wav in wavs}) != 1:
+            raise AudioError(f"{self.path}: its audio streams differ in shape: {[list(wav.shape) for wav in wavs]}; "
+                             f"read them one by one" if wavs else f"{self.path}: has no audio stream")
+        return torch.stack(wavs)
+
+    def _read_one(self, stream: int, start: tp.Optional[float], length: tp.Optional[int],
+                  samplerate: tp.Optional[int], channels: tp.Optional[int]) -> torch.Tensor:
+        seconds = None if length is None else (length + 1) / (samplerate or self.samplerate())
+        wav = streams.read(self.path, self._stream(stream), start=start, seconds=seconds, samplerate=samplerate).wav
+        if channels is not None:
+            wav = convert_audio_channels(wav, channels)
+        return wav[..., :length]
+
+
+def convert_audio_channels(wav: torch.Tensor, channels: int = 2) -> torch.Tensor:
+    """`wav` [..., A, L] with `channels` channels; see `dsp.convert.convert_channels`."""
+    return convert.convert_channels(wav, channels)
+
+
+def convert_audio(wav: torch.Tensor, from_samplerate: int, to_samplerate: int, channels: int) -> torch.Tensor:
+    """`wav` [..., A, L] at another rate (Hz) and number of channels; see `dsp.convert`."""
+    return convert.convert_audio(wav, from_samplerate, to_samplerate, channels)
+
+
+def i16_pcm(wav: torch.Tensor) -> torch.Tensor:
+    """16-bit integers of floats in [-1, 1]; integers stay. `wav` itself is left as it is.
+
+    The fraction of 32767 steps is cut off, not rounded, so that files are those of published Demucs to the last bit.
+    """
+    return (wav.clamp(-1, 1) * 32767).short() if wav.dtype.is_floating_point else wav
+
+
+def f32_pcm(wav: torch.Tensor) -> torch.Tensor:
+    """Floats in [-1, 1] of 16-bit integers; floats stay."""
+    return wav if wav.dtype.is_floating_point else wav.float() / 32767
+
+
+def as_dtype_pcm(wav: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`f32_pcm` of `wav` where `dtype` is a floating-point type, else `i16_pcm`."""
+    return f32_pcm(wav) if dtype.is_floating_point else i16_pcm(wav)
+
+
+def prevent_clip(wav: torch.Tensor, mode: tp.Optional[str] = "rescale") -> torch.Tensor:
+    """`wav` [..., L] made to fit into [-1, 1]: "rescale", "clamp", "tanh", or "none" (as None). Raises AudioError."""
+    if mode in (None, "none"):
+        return wav
+    if not wav.dtype.is_floating_point:
+        raise AudioError(f"clipping is prevented in floating-point audio, this is {wav.dtype}: use f32_pcm before")
+    return _prevent_clip(wav, mode)
+
+
+def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitrate: int = 320, quality: int = 2,
+               verbose: bool = False) -> None:
+    """Write `wav` [A, L] as mp3, whatever the suffix of `path`: `bitrate` in kbit/s, `quality` 2 (best) to 7 (fastest).
+
+    What is above the highest bit rate for the sample rate stands for that. Raises AudioError for what LAME cannot do.
+    """
+    write_mp3(path, _integers(wav, 16), samplerate, bitrate=bitrate, quality=quality, verbose=verbose)
+
+
+def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16, as_float: bool = False
+               ) -> None:
+    """Write `wav` [A, L] as wav, whatever the suffix of `path`: 16, 24 or 32 bits per sample, or 32-bit floats.
+
+    Floats too are cut at -1 and 1. Raises AudioError for another depth, or an impossible rate.
+    """
+    if as_float:
+        samples, subtype = f32_pcm(wav).detach().clamp(-1, 1).cpu().float().T.numpy(), "FLOAT"
+    else:
+        samples, subtype = _integers(wav, bits_per_sample), f"PCM_{bits_per_sample}"
+    write_samples(path, samples, samplerate, subtype=subtype, form="WAV")
+
+
+def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16) -> None:
+    """Write `wav` [A, L] in any format that ffmpeg knows by the suffix of `path`, with 16 or 24 bits where it has them.
+
+    Raises AudioError where ffmpeg does not want to; ToolError where it is not installed.
+    """
+    check_rate(path, samplerate)
+    form = "s16le" if bits_per_sample == 16 else "s32le"
+    with beside(Path(path).absolute()) as file:
+        command = [ffmpeg.program("ffmpeg"), "-y", "-loglevel", "error", "-f", form, "-ar", str(samplerate), "-ac",
+                   str(wav.shape[0]), "-i", "pipe:0", f"file:{file}"]
+        done = programs.call(command, _interleaved(wav, bits_per_sample))
+        if done.returncode:
+            reason = ffmpeg.complaint(done.stderr, file) or "no reason given"
+            raise AudioError(f"{path}: ffmpeg cannot write it ({reason})")
+
+
+def _integers(wav: torch.Tensor, bits: int) -> np.ndarray:
+    """`wav` [A, L] as [L, A]: int16, or int32 of which the upper 24 bits or all count."""
+    if bits not in (16, 24, 32):
+        raise AudioError(f"{bits} bits per sample cannot be written: use 16 or 24")
+    if bits == 16:
+        steps = i16_pcm(wav)
+    elif bits == 24:
+        steps = (f32_pcm(wav).clamp(-1, 1) * (2 ** 23 - 1)).to(torch.int32) << 8
+    else:
+        steps = (f32_pcm(wav).double().clamp(-1, 1) * (2 ** 31 - 1)).to(torch.int32)
+    return steps.detach().cpu().T.contiguous().numpy()
+
+
+def _interleaved(wav: torch.Tensor, bits: int) -> bytes:
+    samples = _integers(wav, bits)
+    return samples.astype(samples.dtype.newbyteorder("<")).tobytes()
+
+
+def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int = 320,
+               clip: tp.Optional[str] = "rescale", bits_per_sample: int = 16, as_float: bool = False, preset: int = 2
+               ) -> None:
+    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must be there.
+
+    Args:
+        wav: floats, brought into [-1, 1] by `clip`; or integers, whose full scale becomes 1 before; also of numpy.
+        samplerate: Hz.
+        bitrate: of mp3, kbit/s.
+        clip: as for `prevent_clip`; after that, samples are cut at -1 and 1, also in floating-point files.
+        bits_per_sample: 16, 24, or for wav 32.
+        as_float: 32-bit floats in wav.
+        preset: of mp3, from 2 (best) to 7 (fastest).
+
+    Raises:
+        AudioError: for another suffix, impossible numbers, samples that are not finite, or where writing fails.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if not isinstance(wav, torch.Tensor) or not wav.is_floating_point():
+        wav = convert.as_float(wav)
+    if wav.dim() != 2 or not wav.shape[0]:
+        raise AudioError(f"{path}: expected audio of shape [channels, samples], got {list(wav.shape)}")
+    if suffix not in (".wav", ".flac", ".mp3"):
+        raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
+    if bits_per_sample not in ((16, 24, 32) if suffix == ".wav" else (16, 24)):
+        raise AudioError(f"{path}: {bits_per_sample} bits per sample cannot be written as {suffix}: use 16 or 24")
+    wav = prevent_clip(wav, clip)
+    reading.require_finite(wav, path, samplerate)
+    if suffix == ".mp3":
+        encode_mp3(wav, path, samplerate, bitrate, preset)
+    elif suffix == ".wav":
+        encode_wav(wav, path, samplerate, bits_per_sample, as_float)
+    else:
+        write_samples(path, _integers(wav, bits_per_sample), samplerate, subtype=f"PCM_{bits_per_sample}", form="FLAC")

@@ -1,0 +1,124 @@
+"""From scores to what stays: the record of an evaluation, example separations, and tables for the screen."""
+
+import hashlib
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..audio import reading
+from ..metrics.aggregates import ALL, FAMILIES, Family, aggregate, aggregate_tracks
+from ..packages import package
+from ..runs.provenance import commit, now, versions
+from ..schema import SEPARATED, Evaluation, TrackScores
+from ..separation.bag import BagOfModels
+from .scoring import INSTRUMENTAL
+from .separated import SeparatedFolder
+
+EXCERPT_SECONDS = 20.
+EXAMPLE_BITRATE = 192    # kbit/s
+
+
+def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: tp.Sequence[TrackScores], *, name: str,
+                      dataset: str, settings: tp.Mapping[str, tp.Any], sources: tp.Optional[tp.Sequence[str]] = None,
+                      expected: tp.Sequence[str] = (), device: str = "") -> Evaluation:
+    """The record of an evaluation of `separator` that was finished now; without `tracks`, what its tracks share.
+
+    A model of the zoo is called by its name there, any other separator by its class, a bag by its models. `sources` are
+    those that were scored (default: the separator's), `expected` names the tracks of the whole test set.
+    """
+    return Evaluation(
+        name=name, model=_kind(separator), dataset=dataset, sources=list(sources or separator.sources),
+        tracks=list(tracks), settings=dict(settings), model_hash=_hash(separator), commit=commit(), versions=versions(),
+        created=now(), expected=list(expected), device=device)
+
+
+def precision(model: nn.Module) -> tp.Dict[str, str]:
+    """Settings that tell in what numbers a model computes, and in what its weights are stored where that is another."""
+    if isinstance(model, BagOfModels):
+        found = [precision(single) for single in model.models]
+        return {key: ", ".join(sorted({each[key] for each in found if key in each}))
+                for key in dict.fromkeys(key for each in found for key in each)}
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in model.parameters()}
+    result = {"precision": ", ".join(sorted(kinds)) or "float32"}
+    stored = getattr(getattr(model, "card", None), "precision", None)
+    return result if stored in (None, result["precision"]) else {**result, "weights": stored}
+
+
+def device_name(device: torch.device) -> str:
+    """A device in records: "cpu", or "cuda: " and the kind of GPU."""
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+def _kind(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
+    if isinstance(separator, SeparatedFolder):
+        return SEPARATED
+    if isinstance(separator, BagOfModels):
+        return f"bag of {', '.join(map(_kind, separator.models))}"
+    return getattr(separator, "zoo_name", type(separator).__name__)
+
+
+def _hash(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
+    """16 hexadecimal digits: of the weights of a model; of a bag, of its models in their order, with their segments and
+    their part of each source. "" where there are no weights."""
+    if isinstance(separator, BagOfModels):
+        parts = [(_hash(single), float(single.segment), shares)
+                 for single, shares in zip(separator.models, separator.shares())]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return package.model_hash(separator) if isinstance(separator, nn.Module) and separator.state_dict() else ""
+
+
+class ExampleWriter:
+    """Writes the first seconds of the tracks in `names`, for ears and for the report.
+
+    In FOLDER/TRACK lie `mixture.mp3` and `SOURCE.mp3` (the estimates), in FOLDER/TRACK/reference the true sources.
+    """
+
+    def __init__(self, folder: Path, *, sources: tp.Sequence[str], samplerate: int, names: tp.Iterable[str],
+                 seconds: float = EXCERPT_SECONDS):
+        self.folder = folder
+        self.sources = list(sources)
+        self.samplerate = samplerate
+        self.names = set(names)
+        self.seconds = seconds
+
+    def __call__(self, name: str, mix: torch.Tensor, references: torch.Tensor, estimates: torch.Tensor) -> None:
+        """A track: its mixture [A, L], and references and estimates [S, A, L], at `samplerate`."""
+        if name not in self.names:
+            return
+        folder = self.folder / name
+        files = {folder / "mixture.mp3": mix}
+        files.update({folder / f"{source}.mp3": wav for source, wav in zip(self.sources, estimates)})
+        files.update({folder / "reference" / f"{source}.mp3": wav for source, wav in zip(self.sources, references)})
+        length = int(self.seconds * self.samplerate)
+        for path, wav in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            reading.write(path, wav[..., :length], self.samplerate, clip="clamp", mp3_bitrate=EXAMPLE_BITRATE)
+
+
+def score_tables(evaluations: tp.Sequence[Evaluation]) -> str:
+    """One table per family of aggregates that is defined, each under its name: separators down, sources across. The
+    mean is over the sources; the instrumental, which is a sum of them, stands behind it."""
+    tables = [_table(evaluations, family) for family in FAMILIES.values()
+              if any(aggregate(evaluation, family).defined for evaluation in evaluations)]
+    marked = [f"ill-conditioned, so that ISR, SIR and SAR depend on rounding: {', '.join(names)}"
+              for names in ([track.name for track in evaluation.tracks if track.ill_conditioned]
+                            for evaluation in evaluations[:1]) if names]
+    return "\n\n".join([*tables, *marked])
+
+
+def _table(evaluations: tp.Sequence[Evaluation], family: Family) -> str:
+    sources = evaluations[0].sources
+    behind = [INSTRUMENTAL] if any(family.metric in track.scores.get(INSTRUMENTAL, {})
+                                   for track in evaluations[0].tracks) and INSTRUMENTAL not in sources else []
+    columns = [*zip(sources, sources), ("mean", ALL), *zip(behind, behind)]
+    width = max(len(evaluation.name) for evaluation in evaluations)
+    lines = [f"{family.label}; {evaluations[0].dataset}, {len(evaluations[0].tracks)} tracks",
+             " " * width + "".join(f"{column:>{max(10, len(column) + 2)}}" for column, _ in columns)]
+    for evaluation in evaluations:
+        values = {**aggregate_tracks(evaluation.tracks, behind, family).values, **aggregate(evaluation, family).values}
+        lines.append(f"{evaluation.name:<{width}}" + "".join(
+            f"{'-' if values[key] is None else format(round(values[key], 2) + 0., '.2f'):>{max(10, len(column) + 2)}}"
+            for column, key in columns))
+    return "\n".join(lines)

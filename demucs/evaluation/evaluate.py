@@ -1,0 +1,267 @@
+"""Scores of a model, a bag, or of files separated before, on tracks with known sources.
+
+Each track is separated and scored by itself, so an evaluation may be spread over processes and stopped at any time:
+with `TrackFiles` each result is on disk at once, and what is there is not done again. Reference separators go through
+exactly what models go through.
+"""
+
+import dataclasses
+import datetime
+import os
+import logging
+import time
+import typing as tp
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..audio import reading
+from ..data.faults import FaultyTracks
+from ..dsp.convert import convert_audio
+from ..dsp.randomness import generator
+from ..errors import AudioError, ConfigError, DatasetError, DemucsError, exhausted_memory
+from ..runs.provenance import now
+from ..schema import TrackScores
+from ..separation.precision import computing_in
+from ..separation.song import separate_song
+from .scoring import METRICS, Scores, score
+from .separated import SeparatedFolder
+from .tracks import Song, Track, fingerprint
+
+logger = logging.getLogger(__name__)
+
+Separator = tp.Union[nn.Module, SeparatedFolder]
+Device = tp.Union[None, str, torch.device]
+Read = tp.Tuple[Song, tp.Optional[torch.Tensor]]      # a track, and its estimates where they were made before
+Keep = tp.Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
+
+
+class Results(tp.Protocol):
+    """Where `TrackFiles` keeps scores, or whatever has its two methods."""
+
+    def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
+             ) -> tp.Tuple[tp.Optional[TrackScores], str]: ...
+
+    def add(self, scores: TrackScores, *, created: str) -> None: ...
+
+
+class Marks(tp.NamedTuple):
+    """Fingerprints of a song, and of the estimates of it that were made before: "" where there are no such files."""
+    song: str = ""
+    estimates: str = ""
+
+
+class Separated(tp.NamedTuple):
+    """A track at the separator's rate: `mix` [A, L], `references` and `estimates` [S, A, L]."""
+    mix: torch.Tensor
+    references: torch.Tensor
+    estimates: torch.Tensor
+
+
+def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics: tp.Sequence[str] = ("nsdr",),
+                    sums: bool = False, sources: tp.Optional[tp.Sequence[str]] = None,
+                    folded: tp.Optional[tp.Mapping[str, str]] = None, seed: int = 0, device: Device = None,
+                    files: tp.Optional[Results] = None, save_to: tp.Optional[Path] = None,
+                    keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1, **settings: tp.Any
+                    ) -> tp.List[TrackScores]:
+    """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
+
+    Args:
+        separator: a model or a bag, as `apply.separate` takes it, or a folder of separated files.
+        tracks: with references in the order of `sources`.
+        metrics: "nsdr" and "si_sdr" of whole tracks; "bsseval" for SDR, ISR, SIR and SAR in frames of one second, as
+            museval has them, or "sdr" for the first of these alone.
+        sums: score sums of sources, too.
+        sources: names of the references; default: the separator's sources.
+        folded: the separator's sources that are added to another one before scoring, {source: other source}.
+        seed: of the shift trick; each track draws its own shifts from it and its name, so that a score does not depend
+            on which other tracks are evaluated.
+        device: where to separate, and to score where it is a CUDA device; default: where the model is.
+        files: where results go, and where those of before are looked for.
+        save_to: folder for the estimates, as TRACK/SOURCE.mp3.
+        keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track.
+        settings: further ones of `apply.separate`: shifts, overlap, split, segment.
+
+    Raises:
+        ConfigError: for an unknown metric.
+        AudioError, DatasetError: where tracks cannot be read, or memory did not suffice for them, after all others are scored;
+            it names all of them.
+        ResultsError: where a result cannot be written.
+    """
+    for metric in metrics:
+        if metric not in METRICS:
+            raise ConfigError(f"unknown metric {metric!r}; there are: {', '.join(METRICS)}")
+    mine = list(tracks)[rank::world_size]
+    if isinstance(separator, SeparatedFolder):
+        separator.require(mine)
+    names = list(sources or separator.sources)
+    where = _scoring_device(separator, device)
+    faults: tp.Dict[str, DemucsError] = {}
+    marks = _marks(separator, mine, faults) if files is not None else {}
+    done = _done_before([track for track in mine if track.name in marks], marks, files, save_to, names) \
+        if files is not None else {}
+    results: tp.List[TrackScores] = []
+    clock = _Clock(len(mine) - len(done) - len(faults))
+    for track in mine:
+        if track.name in faults:
+            continue
+        if track.name in done:
+            results.append(done[track.name])
+            continue
+        begin = time.monotonic()
+        try:
+            read = _read(separator, track)
+        except (AudioError, DatasetError) as error:      # the others can still be scored
+            faults[track.name] = error
+            logger.warning("Eval | %s cannot be scored: %s", track.name, error)
+            clock.tracks -= 1
+            continue
+        try:
+            song = separate_track(separator, track, read=read, sources=names, folded=folded or {}, seed=seed,
+                                  device=device, **settings)
+            between = time.monotonic()
+            scores = _score_anywhere(song, names, separator.samplerate, metrics, sums, where)
+        except AudioError as error:                      # whatever the model does here it may do to all
+            raise error if track.name in str(error) else AudioError(f"{track.name}: {error}") from error
+        except Exception as error:
+            if not exhausted_memory(error):
+                raise
+            faults[track.name] = too_large(track.name, error)
+            logger.warning("Eval | %s", faults[track.name])
+            clock.tracks -= 1
+            continue
+        end = time.monotonic()
+        results.append(TrackScores(
+            name=track.name, duration=song.mix.shape[-1] / separator.samplerate, seconds=end - begin,
+            seconds_scoring=end - between, fingerprint=marks.get(track.name, Marks()).song,
+            estimates=marks.get(track.name, Marks()).estimates, **dataclasses.asdict(scores)))
+        if save_to is not None:
+            for source, estimate in zip(names, song.estimates):
+                path = estimate_path(save_to, track.name, source)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                reading.write(path, estimate, separator.samplerate)
+        if keep is not None:
+            keep(track.name, song.mix, song.references, song.estimates)
+        if files is not None:
+            files.add(results[-1], created=now())
+        logger.info("Eval | track %d/%d | %s | %s | %.1f s%s", len(results), len(mine), track.name,
+                    _means(scores, names), end - begin, clock.left(time.monotonic() - begin))
+        del song, read
+    if len(faults) == 1:
+        raise next(iter(faults.values()))
+    if faults:
+        raise FaultyTracks(map(str, faults.values()))
+    return results
+
+
+def too_large(name: str, error: Exception) -> AudioError:
+    """What to say about a track for which memory ran out: another may be shorter."""
+    return AudioError(f"{name}: out of {exhausted_memory(error)}; smaller segments take less (--segment, in training "
+                      f"model_segment), and tracks that are scored are not scored again")
+
+
+def _read(separator: Separator, track: Track) -> Read:
+    return separator.separate(track) if isinstance(separator, SeparatedFolder) else (track.read(), None)
+
+
+def separate_track(separator: Separator, track: Track, *, read: Read, sources: tp.Sequence[str],
+                   folded: tp.Mapping[str, str], seed: int, **settings: tp.Any) -> Separated:
+    """A track that was `read` and its estimates, at the separator's rate, in the order of `sources`."""
+    song, estimates = read
+    mix, references = song.mix, song.references
+    if estimates is None:
+        mix, references = (convert_audio(wav, song.samplerate, separator.samplerate, separator.audio_channels)
+                           for wav in (song.mix, song.references))
+        own = int(generator(seed, "evaluated track", zlib.crc32(os.fsencode(track.name))).integers(2 ** 31))
+        estimates = separate_song(separator, mix, seed=own, **settings)
+    if folded:
+        named = dict(zip(separator.sources, estimates))
+        for extra, other in folded.items():
+            named[other] = named[other] + named[extra]
+        estimates = torch.stack([named[source] for source in sources])
+    return Separated(mix, references, estimates)
+
+
+def _scoring_device(separator: Separator, device: Device) -> torch.device:
+    """A CUDA device scores what it separates; others do not compute in float64, or are the CPU."""
+    weights = separator.parameters() if isinstance(separator, nn.Module) else iter(())
+    where = torch.device(next((tensor.device for tensor in weights), "cpu") if device is None else device)
+    return where if where.type == "cuda" else torch.device("cpu")
+
+
+def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int, metrics: tp.Sequence[str], sums: bool,
+                    device: torch.device) -> Scores:
+    """`score` on `device`, or on the CPU where its memory does not suffice."""
+    def on(where: torch.device) -> Scores:
+        with computing_in("float32", where):
+            return score(song.references.to(where), song.estimates.to(where), sources, samplerate, metrics=metrics,
+                         sums=sums)
+    try:
+        return on(device)
+    except torch.cuda.OutOfMemoryError:
+        logger.warning("%s has too little memory left to score a song of %d s; the CPU does it", device,
+                       song.mix.shape[-1] / samplerate)
+    return on(torch.device("cpu"))
+
+
+def _marks(separator: Separator, tracks: tp.Sequence[Track], faults: tp.Dict[str, DemucsError]) -> tp.Dict[str, Marks]:
+    """Fingerprints by name of track. What cannot be read comes into `faults` instead."""
+    marks = {}
+    for track in tracks:
+        own = separator.files(track) if isinstance(separator, SeparatedFolder) else ()
+        try:
+            marks[track.name] = Marks(*(fingerprint(files) if files else "" for files in (track.files, own)))
+        except AudioError as error:
+            faults[track.name] = error
+    return marks
+
+
+def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, Marks], files: Results, save_to: tp.Optional[Path],
+                 sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
+    done = {}
+    for track in tracks:
+        scores, reason = files.find(track.name, *marks[track.name])
+        if scores is not None and save_to is not None and \
+                not all(estimate_path(save_to, track.name, source).exists() for source in sources):
+            scores, reason = None, f"its estimates are not all in {save_to}"
+        if scores is not None:
+            done[track.name] = scores
+        elif reason:
+            logger.info("Eval | %s was scored before, and is scored anew: %s", track.name, reason)
+    if done:
+        logger.info("Eval | %d of %d tracks were scored before, with these settings, and are not scored again",
+                    len(done), len(tracks))
+    return done
+
+
+def estimate_path(folder: Path, name: str, source: str) -> Path:
+    """Where `save_to` has the estimate of a source of track `name`."""
+    return Path(folder) / name / f"{source}.mp3"
+
+
+def _means(scores: Scores, sources: tp.Sequence[str]) -> str:
+    """Means over the sources, for a line of the log."""
+    words = []
+    for metric in ("nsdr", "SDR"):
+        values = [scores.scores[source].get(metric) for source in sources]
+        defined = [value for value in values if value is not None]
+        if any(metric in row for row in scores.scores.values()):
+            words.append(f"{metric} {np.mean(defined):.2f}" if defined else f"{metric} undefined")
+    return " | ".join(words) + (" | ill-conditioned" if scores.ill_conditioned else "")
+
+
+class _Clock:
+    """How long the rest takes, if the other tracks are like those that are done."""
+
+    def __init__(self, tracks: int):
+        self.tracks = tracks
+        self.seconds: tp.List[float] = []
+
+    def left(self, seconds: float) -> str:
+        """After a track that took `seconds`: " | 0:12:30 left", or "" after the last one."""
+        self.seconds.append(seconds)
+        rest = round((self.tracks - len(self.seconds)) * sum(self.seconds) / len(self.seconds))
+        return f" | {datetime.timedelta(seconds=rest)} left" if len(self.seconds) < self.tracks else ""

@@ -1,0 +1,79 @@
+"""A look at all test songs before a training, which would else end at one of them after many epochs.
+
+Every file is read once, to its end. What was read before is known by sizes and modification times, so a run that starts
+again reads nothing.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import typing as tp
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .. import schema
+from ..data.faults import FaultyTracks, unreadable
+from ..data.index import save_cache
+from ..errors import AudioError, DatasetError, ToolError
+from .tracks import Track
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 4     # each holds one file in memory
+
+Stamps = tp.List[tp.List[int]]
+
+
+def inspect(tracks: tp.Sequence[Track], *, sources: tp.Sequence[str], cache_dir: tp.Union[str, Path]) -> None:
+    """Read all of `tracks`, which have references of `sources`.
+
+    Args:
+        cache_dir: folder that keeps which songs were read before.
+
+    Raises:
+        FaultyTracks: where some cannot be read or their files do not fit together; it names all of them.
+    """
+    key = json.dumps([list(sources), *([track.name, *map(str, track.files)] for track in tracks)])
+    path = Path(cache_dir) / f"tests-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.json"
+    before = _read_before(path)
+    stamps = {track.name: _stamps(track) for track in tracks}
+    new = [track for track in tracks if stamps[track.name] is None or before.get(track.name) != stamps[track.name]]
+    if not new:
+        return
+    logger.info("Reading %d test songs once, to know before training that they can be read", len(new))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = dict(zip((track.name for track in new), pool.map(_fault, new)))
+    save_cache({name: stamp for name, stamp in stamps.items() if found.get(name) is None}, path)
+    faults = [fault for fault in found.values() if fault is not None]
+    if faults:
+        raise FaultyTracks(faults)
+
+
+def _read_before(path: Path) -> tp.Dict[str, Stamps]:
+    try:
+        found = schema.read_json(path)
+    except (schema.SchemaError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _stamps(track: Track) -> tp.Optional[Stamps]:
+    """Size and modification time (ns) of each file; None where one cannot be seen."""
+    try:
+        return [[status.st_size, status.st_mtime_ns] for status in (path.stat() for path in track.files)]
+    except OSError:
+        return None
+
+
+def _fault(track: Track) -> tp.Optional[str]:
+    try:
+        if track.check is not None:
+            track.check()
+        else:
+            track.read()
+    except OSError as error:
+        return unreadable(error.filename or track.name, error)
+    except (AudioError, DatasetError, ToolError) as error:
+        return f"test song {track.name}: {error}"
+    return None

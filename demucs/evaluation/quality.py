@@ -1,0 +1,146 @@
+"""Measures without references for a folder of separated songs: FOLDER/TRACK/SOURCE.wav, from whatever program."""
+
+import logging
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..audio import reading
+from ..dsp.convert import convert_audio
+from ..errors import AudioError, ConfigError, DatasetError, exhausted_memory
+from ..metrics.quality.measures import MEASURES, measure_song
+from ..packages import package
+from ..runs.provenance import commit, now, versions
+from ..schema import QualityScores, QualityTrack
+from . import passes
+from .separated import LAME_DELAY, LAME_PADDING
+from .tracks import MIXTURE, SUFFIXES, stem_files
+
+logger = logging.getLogger(__name__)
+
+
+class SeparatedSong(tp.NamedTuple):
+    """`estimates` [S, A, L], and the `mixture` [A, L] where it is there, at `samplerate` Hz."""
+    estimates: torch.Tensor
+    mixture: tp.Optional[torch.Tensor]
+    samplerate: int
+
+
+def separated_folders(root: tp.Union[str, Path]) -> tp.List[Path]:
+    """The folders in ROOT that hold separated songs, sorted.
+
+    Raises:
+        DatasetError: where there is none.
+    """
+    root = Path(root)
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and set(stem_files(path)) - {MIXTURE}) \
+        if root.is_dir() else []
+    if not folders:
+        raise DatasetError(f"{root}: contains no separated song; it should hold TRACK/SOURCE.wav")
+    return folders
+
+
+def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optional[Path]:
+    """The mixture of a separated song: in its folder, or below `mixtures` as TRACK/mixture.wav, test/TRACK/mixture.wav
+    or TRACK.wav. None where it is in none of these places."""
+    places = [folder, *([mixtures / folder.name, mixtures / "test" / folder.name] if mixtures else [])]
+    files = [stem_files(place).get(MIXTURE) for place in places if place.is_dir()]
+    if mixtures:
+        files += [path for path in (mixtures / f"{folder.name}{suffix}" for suffix in SUFFIXES) if path.is_file()]
+    return next((path for path in files if path is not None), None)
+
+
+def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path] = None) -> SeparatedSong:
+    """The song in `folder`, with the estimates of `sources`, of which there is at least one.
+
+    Raises:
+        DatasetError: where a source is missing, or files differ in rate, channels or length.
+        AudioError: where a file cannot be read.
+    """
+    stems = stem_files(folder)
+    missing = [source for source in sources if source not in stems]
+    if missing:
+        raise DatasetError(f"{folder}: lacks {', '.join(missing)} (there are: "
+                           f"{', '.join(name for name in stems if name != MIXTURE)}); complete the song, remove its "
+                           f"folder, or name the sources that all songs have")
+    files = [*([mixture] if mixture else []), *(stems[source] for source in sources)]
+    wavs, rates = [], []
+    for path in files:
+        wav, rate = reading.read(path)
+        reading.require_finite(wav, path, rate)
+        encoded = path.suffix.lower() == ".mp3" and wavs and wav.shape[-1] - wavs[0].shape[-1]
+        if encoded and LAME_DELAY <= encoded <= LAME_DELAY + LAME_PADDING:
+            wav = wav[..., LAME_DELAY:LAME_DELAY + wavs[0].shape[-1]]
+        wavs.append(wav)
+        rates.append(rate)
+    if len({(rate, *wav.shape) for rate, wav in zip(rates, wavs)}) > 1:
+        found = ", ".join(f"{path.name} {tuple(wav.shape)} at {rate} Hz" for path, wav, rate in zip(files, wavs, rates))
+        raise DatasetError(f"{folder}: files differ in channels, samples or rate: {found}; separate the song again, "
+                           f"without converting it")
+    return SeparatedSong(torch.stack(wavs[1:] if mixture else wavs), wavs[0] if mixture else None, rates[0])
+
+
+def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, **settings: tp.Any) -> tp.Dict[str, tp.Any]:
+    """All measures {measure: one value per source}; see `measure_song`. With a model and the mixture, also those that
+    separate again, by `settings` of `separate_song` and `seed`.
+
+    Raises:
+        AudioError, ConfigError: as `measure_song` and `separate_song`.
+    """
+    several = {}
+    if model is not None and song.mixture is not None:
+        def converted(wav: torch.Tensor) -> torch.Tensor:
+            return convert_audio(wav, song.samplerate, model.samplerate, model.audio_channels)
+        several = {"shift_agreement": passes.shifted(model, converted(song.mixture), **settings),
+                   "remix_agreement": passes.remixed(model, converted(song.estimates), **settings)}
+    return measure_song(song.estimates.numpy(), song.samplerate,
+                        mixture=None if song.mixture is None else song.mixture.numpy(), passes=several)
+
+
+def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = None,
+                 sources: tp.Optional[tp.Sequence[str]] = None, model: tp.Optional[nn.Module] = None,
+                 **settings: tp.Any) -> QualityScores:
+    """Measures of every song in a folder of separations.
+
+    Args:
+        root: of TRACK/SOURCE.wav (or flac, mp3).
+        mixtures: where mixtures lie that are not among the estimates; see `mixture_file`. Measures that need one are
+            left out for a song without.
+        sources: default: the model's, else all stems of the first song.
+        model: that made the separations, for the measures that separate again.
+        settings: for separating again: `seed`, `overlap`, `segment`, `device`, ...
+
+    Raises:
+        DatasetError, AudioError: where the songs are not usable.
+        ConfigError: where a model's sources are not those of the separations, or `settings` are impossible.
+    """
+    folders = separated_folders(root)
+    if sources is None:
+        sources = model.sources if model else sorted(set(stem_files(folders[0])) - {MIXTURE})
+    if model is not None and list(sources) != list(model.sources):
+        raise ConfigError(f"the model separates {', '.join(model.sources)}, so it cannot repeat {', '.join(sources)}; "
+                          f"leave either the sources or the model out")
+    tracks = []
+    for number, folder in enumerate(folders, start=1):
+        try:
+            song = read_song(folder, sources, mixture_file(folder, mixtures))
+            found = score_song(song, model, **settings)
+        except AudioError as error:
+            raise error if str(folder) in str(error) else AudioError(f"{folder}: {error}") from error
+        except Exception as error:
+            if not exhausted_memory(error):
+                raise
+            raise AudioError(f"{folder}: out of {exhausted_memory(error)}; move this song elsewhere, or leave the model out"
+                             ) from error
+        values = {source: {key: column[index] for key, column in found.items()} for index, source in enumerate(sources)}
+        tracks.append(QualityTrack(folder.name, song.estimates.shape[-1] / song.samplerate, values))
+        logger.info("Quality | song %d/%d | %s%s", number, len(folders), folder.name,
+                    "" if song.mixture is not None else " | no mixture found")
+    taken = {key for track in tracks for values in track.values.values() for key in values}
+    return QualityScores(
+        name=Path(root).resolve().name, sources=list(sources), tracks=tracks, commit=commit(), versions=versions(),
+        created=now(), measures={key: measure.label for key, measure in MEASURES.items() if key in taken},
+        settings={**{key: str(value) if key == "device" else value for key, value in settings.items()},
+                  "model_hash": package.model_hash(model) if model is not None and model.state_dict() else ""})

@@ -1,0 +1,93 @@
+"""Separators that learn nothing or next to nothing, to read a model's score against.
+
+They have the interface of a model, so that whatever separates or evaluates a model takes them too. nSDR of `Silence`
+is 0 dB by definition; of `MixtureAsEstimate`, about -5 dB where four sources are equally loud;
+`AverageSpectrumFilter` is the best that knowing each source's average spectrum gives: a fixed equaliser per source. A
+model that does not beat it has not learnt to listen.
+"""
+
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..audio import reading
+from ..dsp.spectral import istft, stft
+from ..errors import DatasetError
+
+
+class _Separator(nn.Module):
+    """[B, A, L] -> [B, S, A, L]; what all of them share."""
+
+    def __init__(self, sources: tp.Sequence[str], *, audio_channels: int = 2, samplerate: int = 44100,
+                 segment: float = 10.):
+        super().__init__()
+        self.sources = list(sources)
+        self.audio_channels = audio_channels
+        self.samplerate = samplerate
+        self.segment = segment
+
+
+class Silence(_Separator):
+    """Estimates every source as silence."""
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(mix)[:, None].repeat(1, len(self.sources), 1, 1)
+
+
+class MixtureAsEstimate(_Separator):
+    """Estimates every source as the mixture."""
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        return mix[:, None].repeat(1, len(self.sources), 1, 1)
+
+
+class AverageSpectrumFilter(_Separator):
+    """One fixed gain per source and frequency bin, E|S|^2 / E|X|^2 over the training songs: a Wiener filter (Wiener
+    1949) for sources that would be stationary and the same in every song.
+
+    Args:
+        gains: shape [S, F], between 0 and 1; F = n_fft // 2 + 1.
+    """
+
+    def __init__(self, sources: tp.Sequence[str], gains: torch.Tensor, **audio_format: tp.Any):
+        super().__init__(sources, **audio_format)
+        self.register_buffer("gains", gains)
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        n_fft = 2 * (self.gains.shape[-1] - 1)
+        length = mix.shape[-1]
+        # a centred transform mirrors half a window at both ends, which takes that many samples
+        padded = nn.functional.pad(mix, (0, max(0, n_fft // 2 + 1 - length)))
+        z = stft(padded, n_fft=n_fft, hop=n_fft // 4)
+        estimates = z[:, None] * self.gains[:, None, :, None]
+        return istft(estimates, hop=n_fft // 4, length=padded.shape[-1])[..., :length]
+
+    @classmethod
+    def fit(cls, tracks: tp.Iterable[tp.Union[str, Path]], sources: tp.Sequence[str], *, audio_channels: int = 2,
+            samplerate: int = 44100, segment: float = 10., n_fft: int = 4096) -> "AverageSpectrumFilter":
+        """The filter of the songs in `tracks`, folders with a file SOURCE.wav each; one song in memory at a time.
+
+        Raises:
+            DatasetError: no song, or one of another format.
+            AudioError: a file that cannot be read.
+        """
+        power: tp.Union[int, torch.Tensor] = 0          # [S + 1, F], the mixture last
+        for folder in tracks:
+            stems = []
+            for source in sources:
+                path = Path(folder) / f"{source}.wav"
+                wav, rate = reading.read(path)
+                if rate != samplerate or len(wav) != audio_channels or (stems and wav.shape != stems[0].shape):
+                    raise DatasetError(f"{path}: {len(wav)} channels of {wav.shape[-1]} samples at {rate} Hz; wanted "
+                                       f"{audio_channels} channels at {samplerate} Hz, all stems of one length")
+                stems.append(wav)
+            signals = torch.stack([*stems, torch.stack(stems).sum(0)])
+            spectra = stft(signals, n_fft=n_fft, hop=n_fft // 4)
+            power = power + spectra.abs().square().double().mean(dim=(1, 3)) * signals.shape[-1]
+        if isinstance(power, int):
+            raise DatasetError("the average-spectrum filter was given no song to fit; name at least one track folder")
+        mixture = power[-1].clamp(min=torch.finfo(power.dtype).tiny)     # a bin silent in all songs gets the gain 0
+        gains = (power[:-1] / mixture).clamp(max=1).float()
+        return cls(sources, gains, audio_channels=audio_channels, samplerate=samplerate, segment=segment)

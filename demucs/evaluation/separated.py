@@ -1,0 +1,91 @@
+"""Songs that were separated before, by whatever program, in the place of a model: FOLDER/TRACK/SOURCE.wav."""
+
+import typing as tp
+from pathlib import Path
+
+import torch
+
+from ..audio import reading
+from ..errors import DatasetError
+from .tracks import MIXTURE, Song, Track, stem_files
+
+LAME_DELAY = 1105            # samples by which LAME and the decoder delay a song, where the file does not say so
+LAME_PADDING = 3 * 1152      # and at most so many more at its end
+NAMED = 5                    # tracks in a message
+
+
+class SeparatedFolder:
+    """A folder with a folder per track, and in each a file per source: wav, flac or mp3, at the rate of the references.
+
+    Has the attributes of a model that an evaluation asks for: `sources`, `samplerate`, `audio_channels`.
+
+    Args:
+        folder: of FOLDER/TRACK/SOURCE.wav, or FOLDER/test/TRACK/SOURCE.wav.
+        sources: default: those of the first track.
+
+    Raises:
+        DatasetError: where there is no such folder, or nothing in it.
+        AudioError: where the first file cannot be read.
+    """
+
+    def __init__(self, folder: tp.Union[str, Path], *, sources: tp.Optional[tp.Sequence[str]] = None,
+                 split: str = "test"):
+        folder = Path(folder)
+        self.folder = folder / split if (folder / split).is_dir() else folder
+        if not self.folder.is_dir():
+            raise DatasetError(f"{self.folder}: no such folder; give one with TRACK/SOURCE.wav")
+        first = next((path for path in sorted(self.folder.iterdir()) if path.is_dir() and self._stems(path)), None)
+        if first is None:
+            raise DatasetError(f"{self.folder}: contains no separated track; it should hold TRACK/SOURCE.wav")
+        files = self._stems(first)
+        self.sources = list(sources or files)
+        info = reading.probe(next(iter(files.values())))
+        self.samplerate, self.audio_channels = info.samplerate, info.channels
+
+    @staticmethod
+    def _stems(folder: Path) -> tp.Dict[str, Path]:
+        return {name: path for name, path in sorted(stem_files(folder).items()) if name != MIXTURE}
+
+    def require(self, tracks: tp.Iterable[Track]) -> None:
+        """Raises DatasetError where a source of a track is missing."""
+        missing = [f"{self.folder / track.name / source}.wav" for track in tracks for source in self.sources
+                   if source not in (self._stems(self.folder / track.name)
+                                     if (self.folder / track.name).is_dir() else {})]
+        if missing:
+            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            raise DatasetError(f"separated files are missing: {', '.join(missing[:NAMED])}{more}; separate these "
+                               f"tracks, or give the sources that are there")
+
+    @property
+    def formats(self) -> str:
+        """Kinds of files that there are, such as "flac, wav"."""
+        suffixes = {path.suffix.lower()[1:] for folder in self.folder.iterdir() if folder.is_dir()
+                    for name, path in self._stems(folder).items() if name in self.sources}
+        return ", ".join(sorted(suffixes))
+
+    def files(self, track: Track) -> tp.Tuple[Path, ...]:
+        """The files of a track's estimates, in the order of `sources`."""
+        stems = self._stems(self.folder / track.name)
+        return tuple(stems[source] for source in self.sources)
+
+    def separate(self, track: Track) -> tp.Tuple[Song, torch.Tensor]:
+        """The track, and its estimates [S, A, L] as they are in the files.
+
+        Raises:
+            DatasetError: where a file does not fit the references in rate, channels or length.
+            AudioError: where one cannot be read.
+        """
+        song = track.read()
+        _, channels, length = song.references.shape
+        estimates = []
+        for path in self.files(track):
+            wav, rate = reading.read(path)
+            reading.require_finite(wav, path, rate)
+            if path.suffix.lower() == ".mp3" and LAME_DELAY <= wav.shape[-1] - length <= LAME_DELAY + LAME_PADDING:
+                wav = wav[..., LAME_DELAY:LAME_DELAY + length]
+            if (rate, *wav.shape) != (song.samplerate, channels, length):
+                raise DatasetError(
+                    f"{path}: has {wav.shape[0]} channels, {wav.shape[-1]} samples at {rate} Hz; the references have "
+                    f"{channels}, {length} at {song.samplerate} Hz; separate the track again, without converting it")
+            estimates.append(wav)
+        return song, torch.stack(estimates)

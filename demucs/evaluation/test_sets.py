@@ -1,0 +1,113 @@
+"""Which test set belongs to a model: that of the data that it was trained on, as its run card says."""
+
+import os
+import re
+import typing as tp
+from pathlib import Path
+
+from .. import schema
+from ..errors import DatasetError
+from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
+from ..schema import RunCard, TestSet
+from ..separation.bag import BagOfModels
+
+MUSDB = "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"      # where conf/config.yaml has it
+_VARIABLE = re.compile(r"\$\{oc\.env:(\w+)(?:,([^}]*))?\}")
+_FALSE = ("false", "off", "no", "0")
+
+
+class Place(tp.NamedTuple):
+    """A folder of test songs, compressed (.stem.mp4) or not."""
+    folder: Path
+    compressed: bool = False
+
+
+def belonging_to(name: str, model: tp.Any = None, *, experiments_folder: Path = EXPERIMENTS,
+                 results: Path = RESULTS) -> tp.Optional[TestSet]:
+    """The test set of the run `name`, or else of the runs that `model` (a model or a bag) comes from; None where that is
+    not known, or models of a bag have several.
+
+    Raises:
+        SchemaError: where a run card is damaged.
+    """
+    card = _card(name, experiments_folder, results)
+    if card is not None:
+        return of_run(card)
+    found = {_of_model(single, experiments_folder, results)
+             for single in (model.models if isinstance(model, BagOfModels) else [model])}
+    return found.pop() if len(found) == 1 else None
+
+
+def _of_model(model: tp.Any, experiments_folder: Path, results: Path) -> tp.Optional[TestSet]:
+    release = getattr(model, "card", None)
+    if release is None:
+        return None
+    card = _card(release.signature, experiments_folder, results)
+    return of_run(card) if card is not None else from_overrides(_pairs(release.argv), release.sources)
+
+
+def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:
+    """That of an experiment, else the copy that an evaluation has made of it."""
+    if not signature or signature != Path(signature).name:
+        return None
+    experiments_folder, results = folders
+    for folder in (experiments_folder / signature, results / "runs" / signature):
+        if (folder / RUN_CARD).exists():
+            return schema.load(RunCard, folder / RUN_CARD)
+    return None
+
+
+def of_run(card: RunCard) -> tp.Optional[TestSet]:
+    """What a run card says; of an older one, what follows from the settings that it has."""
+    if card.test_set is not None:
+        return card.test_set
+    return from_overrides(card.delta if card.delta is not None else _pairs(card.argv), card.sources)
+
+
+def _pairs(argv: tp.Sequence[str]) -> tp.Dict[str, tp.Any]:
+    return {key.strip().lstrip("+"): value.strip().strip("\"'")
+            for key, equals, value in (word.partition("=") for word in argv) if equals}
+
+
+def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str]) -> tp.Optional[TestSet]:
+    """What follows from the settings in which a run differs from the base configuration; None where they name a group of
+    settings for the data, which may say anything."""
+    def text(key: str) -> str:
+        value = settings.get(key)
+        return "" if value in (None, "", "null") else str(value)
+
+    if text("test.nonhq"):
+        return TestSet("test.nonhq", text("test.nonhq"))
+    if text("dset") not in ("", "musdb44"):
+        return None
+    wav = text("dset.wav")
+    if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > 4):
+        return TestSet("dset.wav", wav)
+    return TestSet("dset.musdb", text("dset.musdb") or MUSDB)
+
+
+def resolved(setting: str, environment: tp.Mapping[str, str] = os.environ) -> Path:
+    """The folder that a setting means here: "${oc.env:NAME,FOLDER}" is what the variable NAME says, or else FOLDER."""
+    return Path(_VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", setting))
+
+
+def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
+    """Where the songs of the test set `own` of the model `name` are here. `default` is where MUSDB18-HQ is, on which a
+    model is scored that has no test songs of its own.
+
+    Raises:
+        DatasetError: where the data of the model are not here.
+    """
+    if own is None:
+        return Place(default)
+    folder = resolved(own.folder)
+    if own.key == "dset.musdb":      # the same songs wherever they lie
+        return Place(folder if os.path.isdir(folder) else default)
+    if not os.path.isdir(folder):
+        variable = _VARIABLE.search(own.folder)
+        raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder {folder} "
+                           f"here; name the one with test/TRACK/SOURCE.wav by --musdb"
+                           + (f" or {variable[1]}" if variable else ""))
+    if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
+        return Place(default)
+    return Place(folder, own.key == "test.nonhq")

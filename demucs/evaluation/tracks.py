@@ -1,0 +1,310 @@
+"""Songs with known sources, to score separations on: folders of audio files, or the stem files of MUSDB18.
+
+A track knows its name and how to read itself, so a list of them costs nothing, and any kind of dataset can make one.
+
+A source that a dataset lacks may be the sum of those that it has: "no_drums" of everything but the drums,
+"instrumental" (or "accompaniment", "no_vocals") of everything but the vocals. And where a model tells apart what a
+dataset does not, as one that separates guitar and piano does on MUSDB18, its estimates are added up before they are
+scored.
+"""
+
+import functools
+import hashlib
+import os
+import typing as tp
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..audio import reading
+from ..data.faults import FaultyTracks, broken_link, unreadable
+from ..data.musdb import SOURCES
+from ..data.synthetic.dataset import MANIFEST
+from ..dsp.convert import convert_channels
+from ..errors import AudioError, DatasetError
+from ..schema import SchemaError, read_json
+
+MUSDB_TEST_TRACKS = 50
+MUSDB_TEST_TRACK = "Al James - Schoolboy Facination"      # [sic]
+SUFFIXES = (".wav", ".flac", ".mp3")                      # the first one that is there is read
+MIXTURE = "mixture"
+WITHOUT_VOCALS = ("instrumental", "accompaniment")
+WITHOUT = ("no_", "minus_")                               # before the name of the source that is left out
+REST = "other"                                            # by MUSDB18's definition: what has no stem of its own
+PROBES, PROBE = 8, 2 ** 13                                # places of a file that are looked at, and bytes at each
+
+
+class Song(tp.NamedTuple):
+    """`mix` [A, L], `references` [S, A, L] float32 at `samplerate` Hz."""
+    mix: torch.Tensor
+    references: torch.Tensor
+    samplerate: int
+
+
+@dataclass(frozen=True)
+class Track:
+    """`read()` raises AudioError or DatasetError naming the file at fault. `files` are all that the song consists of,
+    whichever of them are read. `check()` raises what `read()` would, with one file at a time in memory; None: no such
+    way."""
+    name: str
+    read: tp.Callable[[], Song]
+    files: tp.Tuple[Path, ...] = ()
+    check: tp.Optional[tp.Callable[[], None]] = None
+
+
+@dataclass(frozen=True)
+class SongSet:
+    """A test set for a model: `name` in records, and the tracks with references of `sources`. The model's sources in
+    `folded` are added to another one, {source: other source}."""
+    name: str
+    tracks: tp.List[Track]
+    sources: tp.List[str]
+    folded: tp.Dict[str, str] = field(default_factory=dict)
+
+
+def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test", compressed: bool = False,
+             name: tp.Optional[str] = None) -> SongSet:
+    """The test set in `root` for a model of `sources`: MUSDB18 where `compressed`, else folders as `track_folders`
+    takes them.
+
+    Raises:
+        DatasetError: as `track_folders` and `musdb_stem_tracks`.
+    """
+    stems = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
+    folded = {source: REST for source in sources
+              if not _parts(source, stems) and REST in stems and REST in sources}
+    scored = [source for source in sources if source not in folded]
+    tracks = (musdb_stem_tracks if compressed else track_folders)(root, sources=scored, split=split)
+    return SongSet(name or (f"MUSDB18 {split}" if compressed else dataset_name(root, split)), tracks, scored, folded)
+
+
+def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test") -> tp.List[Track]:
+    """The tracks ROOT/SPLIT/TRACK/{mixture,SOURCE...}.wav (MUSDB18-HQ), sorted by name, or ROOT/TRACK/... where there
+    is no such split. Files may be flac or mp3 as well.
+
+    Without a mixture file the mixture is the sum of `sources`, as in training; where these are not all stems but one or
+    sums of some, it is the sum of all stems in the folder.
+
+    Raises:
+        DatasetError: where there is no such folder, or no track in it.
+        FaultyTracks: where tracks lack a stem or cannot be read; it names all of them.
+    """
+    tracks, faults = [], []
+    for path in _song_folders(root, split):
+        try:
+            tracks.append(_track(path, sources))
+        except DatasetError as error:
+            faults.append(str(error))
+        except OSError as error:
+            faults.append(unreadable(path, error))
+    if faults:
+        raise FaultyTracks(faults)
+    return tracks
+
+
+def _track(path: Path, sources: tp.Sequence[str]) -> Track:
+    """The track in the folder `path`. Raises DatasetError where it lacks a stem."""
+    broken = broken_link(path)
+    if broken:
+        raise DatasetError(broken)
+    files = stem_files(path)
+    stems = sorted(name for name in files if name != MIXTURE)
+    recipe = []
+    for source in sources:
+        parts = _parts(source, stems)
+        if not parts:
+            raise DatasetError(f"{path}: lacks the stem {source}.wav (there are: {', '.join(stems) or 'none'}); "
+                               f"complete the track or remove its folder")
+        recipe.append(parts)
+    mixed = [MIXTURE] if MIXTURE in files else _mixed(sources, stems)
+    needed = dict.fromkeys([*mixed, *(stem for parts in recipe for stem in parts)])
+    if not mixed:
+        raise DatasetError(f"{path}: has no mixture.wav, and one stem makes no song; complete the track or remove "
+                           f"its folder")
+    used = {stem: files[stem] for stem in needed}
+    for file in used.values():
+        broken = broken_link(file)
+        if broken:
+            raise DatasetError(broken)
+    return Track(path.name, functools.partial(_read_folder, path, used, mixed, recipe), _in_order(files),
+                 functools.partial(_check_folder, path, used))
+
+
+def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:
+    """The files of a song in an order that no model's sources have a part in: those of MUSDB18, then further ones."""
+    first = [MIXTURE, *SOURCES]
+    names = sorted(files, key=lambda name: (first.index(name) if name in first else len(first), name))
+    return tuple(files[name] for name in names if files[name].is_file())
+
+
+def stem_files(folder: Path) -> tp.Dict[str, Path]:
+    """Name -> file of the audio in a folder, the mixture among it."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    found: tp.Dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
+        found.setdefault(path.stem, path)
+    return found
+
+
+def _song_folders(root: tp.Union[str, Path], split: str) -> tp.List[Path]:
+    """Folders of the songs in ROOT/SPLIT, or in ROOT; sorted, at least one."""
+    root = Path(root)
+    place = root / split
+    if os.path.isdir(place):
+        folders = _subfolders(place)
+        if not folders:
+            raise DatasetError(f"{place}: contains no track; it should hold a folder per song")
+        return folders
+    folders = [folder for folder in _subfolders(root) if stem_files(folder)] if os.path.isdir(root) else []
+    if not folders:
+        raise DatasetError(f"{place}: no such folder; set DEMUCS_MUSDB (or --musdb) to a folder that contains "
+                           f"{split}/TRACK/mixture.wav")
+    return folders
+
+
+def _subfolders(folder: Path) -> tp.List[Path]:
+    """Folders in `folder`, and links to nothing."""
+    try:
+        return sorted(item for item in folder.iterdir()
+                      if not item.name.startswith(".") and (os.path.isdir(item) or broken_link(item)))
+    except OSError as error:
+        raise DatasetError(unreadable(folder, error)) from error
+
+
+def _left_out(name: str) -> tp.Optional[str]:
+    """The source that is missing in what `name` means, None for what is no such sum."""
+    if name in WITHOUT_VOCALS:
+        return "vocals"
+    return next((name[len(prefix):] for prefix in WITHOUT if name.startswith(prefix)), None)
+
+
+def _parts(source: str, stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
+    """Which of `stems` add up to `source`; none where it cannot be made of them."""
+    if source in stems:
+        return (source,)
+    plain = [stem for stem in stems if stem != MIXTURE and _left_out(stem) is None]
+    missing = _left_out(source)
+    return tuple(stem for stem in plain if stem != missing) if missing in plain else ()
+
+
+def _mixed(sources: tp.Sequence[str], stems: tp.Sequence[str]) -> tp.List[str]:
+    """Which of `stems` make up the song; none where that cannot be known."""
+    plain = [stem for stem in stems if _left_out(stem) is None]
+    if len(sources) > 1 and set(sources) <= set(plain):
+        return list(sources)
+    whole = plain if len(plain) > 1 else list(stems)
+    return whole if len(whole) > 1 else []
+
+
+def _read_folder(folder: Path, files: tp.Mapping[str, Path], mixed: tp.Sequence[str],
+                 recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
+    """`mixed` names the files whose sum is the mixture, `recipe` those of each reference. Stems of one channel become as
+    many as the others have, as in training."""
+    wavs, forms = {}, {}
+    for stem, path in files.items():
+        wavs[stem], forms[path.name] = _read_file(path)
+    _require_alike(folder, forms)
+    channels = max(len(wav) for wav in wavs.values())
+    wavs = {stem: convert_channels(wav, channels) for stem, wav in wavs.items()}
+    rate = next(iter(forms.values())).samplerate
+    return Song(_sum(wavs, mixed), torch.stack([_sum(wavs, parts) for parts in recipe]), rate)
+
+
+def _check_folder(folder: Path, files: tp.Mapping[str, Path]) -> None:
+    _require_alike(folder, {path.name: _read_file(path)[1] for path in files.values()})
+
+
+def _read_file(path: Path) -> tp.Tuple[torch.Tensor, reading.AudioInfo]:
+    try:
+        wav, rate = reading.read(path)
+    except OSError as error:
+        raise AudioError(unreadable(path, error)) from error
+    reading.require_finite(wav, path, rate)
+    return wav, reading.AudioInfo(wav.shape[-1], rate, len(wav))
+
+
+def _require_alike(folder: Path, forms: tp.Mapping[str, reading.AudioInfo]) -> None:
+    """Raises DatasetError where the files of a track, by name, do not make one song."""
+    lengths, rates = {form.frames for form in forms.values()}, {form.samplerate for form in forms.values()}
+    channels = {form.channels for form in forms.values()} - {1}
+    if len(lengths) > 1 or len(rates) > 1 or len(channels) > 1:
+        told = ", ".join(f"{name} has {form.channels} x {form.frames} at {form.samplerate} Hz"
+                         for name, form in forms.items())
+        raise DatasetError(f"{folder}: files differ in channels, samples or rate: {told}; render the track again")
+
+
+def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.Tensor:
+    total = wavs[names[0]].clone()
+    for name in names[1:]:
+        total += wavs[name]
+    return total
+
+
+def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test") -> tp.List[Track]:
+    """The tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), read through the musdb package, which needs ffmpeg.
+
+    Raises:
+        DatasetError: where there is none, or a source that MUSDB18 does not have.
+    """
+    root = Path(root)
+    if not (root / split).is_dir() or not any((root / split).glob("*.stem.mp4")):
+        raise DatasetError(f"{root / split}: contains no .stem.mp4 file; give the folder of MUSDB18 (not HQ)")
+    recipe = [_parts(source, SOURCES) for source in sources]
+    unknown = [source for source, parts in zip(sources, recipe) if not parts]
+    if unknown:
+        raise DatasetError(f"{root}: MUSDB18 has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
+    import musdb  # takes a second, and only this kind of dataset needs it
+
+    tracks = musdb.DB(str(root), subsets=[split], is_wav=False).tracks
+    return [Track(track.name, functools.partial(_read_musdb, track, recipe), (Path(track.path),))
+            for track in sorted(tracks, key=lambda track: track.name)]
+
+
+def _read_musdb(track: tp.Any, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
+    def tensor(samples: tp.Any) -> torch.Tensor:
+        return torch.from_numpy(samples).t().float()
+
+    try:
+        stems = {name: tensor(track.targets[name].audio) for name in dict.fromkeys(sum(map(tuple, recipe), ()))}
+        return Song(tensor(track.audio), torch.stack([_sum(stems, parts) for parts in recipe]), int(track.rate))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise AudioError(f"{track.path}: cannot be read ({error}); download it again") from error
+
+
+def dataset_name(root: tp.Union[str, Path], split: str = "test") -> str:
+    """What to call the tracks of ROOT/SPLIT in a record: "MUSDB18-HQ test" only for what looks like all of it."""
+    root = Path(root)
+    if (root / MANIFEST).exists():
+        try:
+            recipe = read_json(root / MANIFEST)
+            return f"synthetic (seed {recipe['seed']}, {recipe['seconds']:g} s) {split}"
+        except (SchemaError, KeyError, TypeError) as error:
+            raise DatasetError(f"{root / MANIFEST}: not the recipe of a synthetic dataset; generate it anew") from error
+    folder = root / split
+    names = [item.name for item in folder.iterdir() if item.is_dir()] if folder.is_dir() else []
+    if split == "test" and len(names) == MUSDB_TEST_TRACKS and MUSDB_TEST_TRACK in names:
+        return f"MUSDB18-HQ {split}"
+    return f"{root.resolve().name} {split}" if folder.is_dir() else root.resolve().name
+
+
+def fingerprint(files: tp.Iterable[Path]) -> str:
+    """16 hexadecimal digits that change when one of the files does: of their names, sizes, and some parts of each.
+
+    Where the files lie and when they were written does not matter, so a copy on another disk is the same.
+
+    Raises:
+        AudioError: where a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            size = path.stat().st_size
+            digest.update(os.fsencode(path.name) + f"\0{size}\0".encode())
+            with open(path, "rb") as file:
+                for place in range(PROBES):
+                    file.seek(place * max(0, size - PROBE) // (PROBES - 1))
+                    digest.update(file.read(PROBE))
+        except OSError as error:
+            raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()[:16]

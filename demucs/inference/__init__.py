@@ -1,1 +1,0 @@
-"""Floor 3: applying, packaging and evaluating models."""

@@ -1,0 +1,1 @@
+"""The same sums in the order that is fast on a CPU."""

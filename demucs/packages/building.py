@@ -1,0 +1,118 @@
+"""The model that belongs to the weights in a file, built without trusting what the file claims."""
+
+import logging
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import PackageError, quoted
+from ..models import zoo
+from . import quantised, weights
+
+logger = logging.getLogger(__name__)
+
+BITS_SUFFIX = "_diffq"      # of the parameters that DiffQ adds while training: bits per group of weights
+LAYERS = ("depth", "multi_freqs_depth", "dconv_depth", "lstm_layers", "t_layers")
+MOST_LAYERS = 64             # published models have at most six levels
+MOST_ITEMS = 256             # in a list of arguments, the sources for instance
+SPARE = 10 ** 7              # elements that a constructor may need beside its weights: positions, masks, windows
+LEAST_BITS = 0.5             # per weight in a file; quantisers go down to 1
+
+
+def model_of(name: str, kwargs: tp.Mapping[str, tp.Any], state: tp.Any, path: Path) -> nn.Module:
+    """A model of the zoo with the weights `state`, plain or quantised, in evaluation mode; all from the file `path`.
+
+    A model that was stored quantised has its stored form as `quantised_state`, so that it can be exported again as it
+    is.
+
+    Raises:
+        PackageError: where they are malformed or do not fit together.
+    """
+    if quantised.is_quantised(state):
+        model = build(name, kwargs, elements=int(8 / LEAST_BITS * path.stat().st_size), path=path)
+        quantised.restore(model, state, path)
+        model.quantised_state = state
+    else:
+        state = weights.checked_state(state, path)
+        model = build(name, kwargs, elements=sum(tensor.numel() for tensor in state.values()), path=path)
+        fill(model, state, path)
+    return model.eval()
+
+
+def requantised(model: nn.Module, state: quantised.State) -> nn.Module:
+    """A model like `model` with the quantised weights `state`, of which nothing else is wanted than to be sound."""
+    with torch.random.fork_rng(devices=[]):
+        twin = zoo.build(model.zoo_name, **model.zoo_kwargs)
+    quantised.restore(twin, state, model.zoo_name)
+    return twin
+
+
+class _Allowance(TorchFunctionMode):
+    """Refuses, before they are allocated, new tensors beyond `elements` in total."""
+
+    SIZED = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self.left = elements
+
+    def __torch_function__(self, function: tp.Callable[..., tp.Any], types: tp.Any, args: tp.Any = (),
+                           kwargs: tp.Optional[tp.Dict[str, tp.Any]] = None) -> tp.Any:
+        kwargs = kwargs or {}
+        if function in self.SIZED:
+            size = args or (kwargs["size"],)
+            size = size[:1] if function is torch.full else size
+            self.left -= torch.empty(*size, device="meta").numel()
+        elif function is torch.arange:
+            self.left -= torch.arange(*args, device="meta").numel()
+        if self.left < 0:
+            raise ValueError("its arguments ask for many times the memory that its weights take")
+        return function(*args, **kwargs)
+
+
+def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Path) -> nn.Module:
+    """A model of the zoo for weights with `elements` values, whose arguments come from the file `path`.
+
+    Raises:
+        PackageError: where the arguments are none, or would build something far larger than the weights.
+    """
+    for key, value in kwargs.items():
+        if key in LAYERS and isinstance(value, (int, float)) and value > MOST_LAYERS:
+            raise PackageError(f"{path}: its model cannot be built: {key}={quoted(value)} is beyond {MOST_LAYERS}")
+        if isinstance(value, list) and len(value) > MOST_ITEMS:
+            raise PackageError(f"{path}: its model cannot be built: {quoted(key)} has {len(value)} items; {MOST_ITEMS} are "
+                               f"the most")
+    try:
+        # Fresh weights are drawn, which must not move the caller's generator.
+        with torch.random.fork_rng(devices=[]), _Allowance(2 * elements + SPARE):
+            return zoo.build(name, **kwargs)
+    except Exception as error:   # nor is what a constructor raises for arguments that somebody made up
+        raise PackageError(f"{path}: its model cannot be built: {quoted(error)}") from error
+
+
+def fill(model: nn.Module, state: weights.State, path: Path) -> None:
+    """Set all weights of `model`. Raises PackageError naming those that are missing, unknown, or of another shape."""
+    expected = model.state_dict()
+    state = _current(state, expected, path)
+    faults = weights.differences(expected, state)
+    if faults:
+        raise PackageError(f"{path}: its weights do not fit the model it names: {faults}; export it again")
+    model.load_state_dict(state)
+
+
+def _current(state: weights.State, expected: weights.State, path: Path) -> weights.State:
+    """`state` without what training adds, and with the names of today where those of an older class differ."""
+    bits = [name for name in state if name.endswith(BITS_SUFFIX) and name not in expected]
+    if bits:
+        logger.warning("%s: trained with DiffQ; its weights are read as they are, without their numbers of bits", path)
+    renamed = {}
+    for name, tensor in state.items():
+        tower, level, place, rest = (name.split(".", 3) + [""] * 3)[:4]
+        newer = f"{tower}.{level}.3.{rest}"     # models from before there were normalisations in each level
+        older = place == "2" and name not in expected and newer in expected and newer not in state
+        if name not in bits:
+            renamed[newer if older else name] = tensor
+    return renamed

@@ -1,0 +1,32 @@
+"""Model arguments in formats that know no fractions, as the safetensors files of published Demucs write them.
+
+A segment such as 39/5 s must come back exactly, since it is a length in samples: it is stored as
+`{"_type": "fraction", "numerator": 39, "denominator": 5}`.
+"""
+
+import typing as tp
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import PackageError, quoted
+
+
+def encode(value: tp.Any) -> tp.Any:
+    """`value` with every `Fraction` in it as a dictionary."""
+    if isinstance(value, Fraction):
+        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in value.items()}
+    return [encode(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def decode(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
+    """What `encode` was given, tuples as lists. Raises PackageError naming `where` for a fraction that is none."""
+    if isinstance(value, dict) and value.get("_type") == "fraction":
+        parts = value.get("numerator"), value.get("denominator")
+        if not all(type(part) is int for part in parts) or parts[1] == 0:
+            raise PackageError(f"{where}: {quoted(value)} is not a fraction")
+        return Fraction(*parts)
+    if isinstance(value, dict):
+        return {key: decode(item, where) for key, item in value.items()}
+    return [decode(item, where) for item in value] if isinstance(value, list) else value

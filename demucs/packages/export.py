@@ -1,0 +1,67 @@
+"""The best weights of an experiment as a file of its own, without Dora.
+
+`best.th` of a run is a package already (the best weights so far), of ours or of published Demucs; exporting completes its
+card with how far the run has come and puts it under its signature into a folder of models, in a format of choice.
+"""
+
+import dataclasses
+import logging
+import typing as tp
+from pathlib import Path
+
+from .. import schema
+from ..errors import SignatureError
+from ..runs.experiments import experiment_folder
+from ..runs.layout import ARGV, BEST, EXPERIMENTS, HISTORY, RUN_CARD
+from ..runs.provenance import now
+from ..schema import ReleaseCard, RunCard
+from . import package, publish
+
+logger = logging.getLogger(__name__)
+
+PLAIN = "plain"
+FORMATS = {PLAIN: ".th", **publish.KINDS}
+
+
+def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bool] = None,
+           experiments: Path = EXPERIMENTS) -> ReleaseCard:
+    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), with its card beside it.
+
+    Args:
+        kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads.
+        half: weights in 16-bit floats, or not. None: quantised where training quantised them, else in full for "plain"
+            and in half for the others, as published models are.
+
+    Raises:
+        SignatureError: where there is no such experiment, or no epoch of it has finished.
+        PackageError: where its weights are damaged, or the file cannot be written.
+    """
+    folder = experiment_folder(signature, experiments)
+    if not (folder / BEST).exists():
+        raise SignatureError(f"experiment {signature} has no weights to export: no epoch has finished ({folder / BEST} "
+                             f"is not there). Train it first, or wait for its first epoch.")
+    model = package.load(folder / BEST)
+    card = dataclasses.replace(model.card, signature=signature, created=now())
+    if (folder / RUN_CARD).exists():
+        run = schema.load(RunCard, folder / RUN_CARD)
+        card = dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
+    elif (folder / HISTORY).exists():      # of a run of published Demucs
+        card = _from_history(card, folder)
+    if card.epochs_done < card.epochs:
+        logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
+                       card.epochs)
+    path = out / f"{signature}{FORMATS[kind]}"
+    state = getattr(model, "quantised_state", None) if half is None else None
+    if kind == PLAIN:
+        return package.save(model, path, card=card, half=bool(half), quantizer_state=state)
+    return publish.save(model, path, kind=kind, card=card, half=half is not False, quantizer_state=state)
+
+
+def _from_history(card: ReleaseCard, folder: Path) -> ReleaseCard:
+    """`card` with what the history of a run tells: the best weights are of the last epoch that was the best so far."""
+    history = schema.load_history(folder / HISTORY)
+    best = [record.valid for record in history if record.best in record.valid.values()]
+    argv = schema.read_json(folder / ARGV) if (folder / ARGV).exists() else []
+    if not isinstance(argv, list) or not all(isinstance(item, str) for item in argv):
+        raise schema.SchemaError(f"{folder / ARGV}: overrides are a list of texts; write it again by starting the run once")
+    return dataclasses.replace(card, epochs_done=len(history), valid=best[-1] if best else {}, argv=argv)

@@ -1,0 +1,174 @@
+"""What Demucs published, and what a file says that makes a bag of models: data only, read without torch.
+
+`demucs/remote/files.txt` lists the files of single models, `demucs/remote/NAME.yaml` the bags. A bag file beside
+exported models has the same form, so those can be copied there and edited:
+
+    models: ['955717e8', 'f7e0c4bc']     # single models; quotes, since a signature may look like a number
+    weights: [[1, 1, 0, 0], [0, 0, 1, 1]]     # optional: a row per model, a number per source
+    segment: 44                               # optional: seconds
+
+Bag files may come from anywhere, and are checked key by key.
+"""
+
+import dataclasses
+import functools
+import os
+import re
+import typing as tp
+from pathlib import Path
+
+import yaml
+
+from ..errors import PackageError, SignatureError, did_you_mean, quoted
+from ..ranges import SECONDS, WEIGHT
+
+ROOT_URL = "https://dl.fbaipublicfiles.com/demucs/"
+MIRROR = "DEMUCS_MIRROR"                # environment variable: where files.txt begins instead of ROOT_URL
+REMOTE_ROOT = Path(__file__).resolve().parent.parent.parent / "remote"
+BAG_SUFFIX = ".yaml"
+KEYS = ("models", "weights", "segment")
+LARGEST_BAG = 2 ** 20                   # bytes of a bag file
+
+_CHECKSUM = re.compile(r"(?P<signature>.+)-(?P<checksum>[0-9a-f]{8,64})")
+
+
+class ModelLoadingError(SignatureError, PackageError, RuntimeError):
+    """A model that was asked for by name cannot be had: unknown, out of reach, or its file cannot be used.
+
+    The name is that of published Demucs; `SignatureError` and `PackageError` catch it too.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedFile:
+    """A single model on the server: `location` below its root, the class of the model, what it was trained on."""
+    location: str
+    model: str
+    data: str
+
+    @property
+    def filename(self) -> str:
+        return self.location.rsplit("/", 1)[-1]
+
+    @property
+    def signature(self) -> str:
+        return split_checksum(Path(self.filename).stem)[0]
+
+    @property
+    def checksum(self) -> str:
+        """First digits of the sha256 of the file."""
+        return split_checksum(Path(self.filename).stem)[1]
+
+    @property
+    def url(self) -> str:
+        return (os.environ.get(MIRROR) or ROOT_URL).rstrip("/") + "/" + self.location
+
+
+@dataclasses.dataclass(frozen=True)
+class BagDefinition:
+    """What a bag file says, and where it stands, for messages."""
+    models: tp.Tuple[str, ...]
+    weights: tp.Optional[tp.List[tp.List[float]]]
+    segment: tp.Optional[float]
+    where: str
+
+
+def split_checksum(stem: str) -> tp.Tuple[str, str]:
+    """Name and checksum of a file called NAME-CHECKSUM; the checksum is "" for a file called NAME."""
+    match = _CHECKSUM.fullmatch(stem)
+    return (match["signature"], match["checksum"]) if match else (stem, "")
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name a model: never a path, and nothing hidden."""
+    return bool(text) and not text.startswith(".") and not re.search(r"[/\\\x00-\x1f]", text)
+
+
+@functools.lru_cache(maxsize=None)
+def published_files() -> tp.Mapping[str, PublishedFile]:
+    """Signature -> file of every published single model."""
+    lines = (REMOTE_ROOT / "files.txt").read_text().splitlines()
+    files = [PublishedFile(*line.split(None, 2)) for line in lines if line and not line.startswith("#")]
+    return {file.signature: file for file in files}
+
+
+@functools.lru_cache(maxsize=None)
+def published_bags() -> tp.Mapping[str, Path]:
+    """Name -> file of every published bag."""
+    return {path.stem: path for path in sorted(REMOTE_ROOT.glob(f"*{BAG_SUFFIX}"))}
+
+
+@functools.lru_cache(maxsize=None)
+def bag_with(signature: str) -> str:
+    """Name of the published bag in which a published model is: the one with the fewest models."""
+    sizes = {name: len(read_bag(path).models) for name, path in published_bags().items()
+             if signature in read_bag(path).models}
+    return min(sizes, key=lambda name: sizes[name])
+
+
+def read_bag(path: tp.Union[str, Path], *, where: str = "") -> BagDefinition:
+    """What the bag file `path` says; `where` names it in messages (default: the path).
+
+    Raises:
+        ModelLoadingError: naming the file and the key that is wrong. Whether the models exist, and how many sources
+            they have, is not known here.
+    """
+    where = where or str(path)
+    content = _parse(Path(path), where)
+    for key in content:
+        if key not in KEYS:
+            raise ModelLoadingError(f"{where}: unknown key {_short(key)}.{did_you_mean(str(key), KEYS)} A bag has "
+                                    f"{', '.join(KEYS)}")
+    models = content.get("models")
+    if not isinstance(models, list) or not models:
+        raise ModelLoadingError(f"{where}: models must be a list of names, such as ['955717e8'], not {_short(models)}")
+    for model in models:
+        if not isinstance(model, str):
+            raise ModelLoadingError(f"{where}: models has {_short(model)}, which is not text; put the name in quotes")
+        if not is_name(model):
+            raise ModelLoadingError(f"{where}: models has {_short(model)}, which is no name of a model; give names, "
+                                    f"not paths")
+    segment = content.get("segment")
+    if segment is not None and segment not in SECONDS:
+        raise ModelLoadingError(f"{where}: segment must be seconds above 0, not {_short(segment)} ({SECONDS})")
+    return BagDefinition(tuple(models), _weights(content.get("weights"), len(models), where), segment, where)
+
+
+def _parse(path: Path, where: str) -> tp.Dict[tp.Any, tp.Any]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LARGEST_BAG + 1)
+    except OSError as error:
+        raise ModelLoadingError(f"{where}: cannot be read ({error.strerror})") from error
+    if len(text) > LARGEST_BAG:
+        raise ModelLoadingError(f"{where}: is larger than any bag of models ({LARGEST_BAG} bytes)")
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:    # a date that does not exist is a ValueError
+        raise ModelLoadingError(f"{where}: is not YAML ({quoted(error)})") from error
+    if not isinstance(content, dict):
+        raise ModelLoadingError(f"{where}: must say models: [...], but has {_short(content)}")
+    return content
+
+
+def _weights(weights: tp.Any, models: int, where: str) -> tp.Optional[tp.List[tp.List[float]]]:
+    if weights is None:
+        return None
+    if not isinstance(weights, list) or len(weights) != models:
+        raise ModelLoadingError(f"{where}: weights must be a list with one row for each of the {models} models, not "
+                                f"{_short(weights)}")
+    for index, row in enumerate(weights):
+        if not isinstance(row, list) or not row or not all(weight in WEIGHT for weight in row):
+            raise ModelLoadingError(f"{where}: weights[{index}] must be a list of numbers of 0 or more ({WEIGHT}), one per "
+                                    f"source, not {_short(row)}")
+    if not any(weight for row in weights for weight in row):
+        raise ModelLoadingError(f"{where}: weights are all 0; some must be above 0")
+    return [[float(weight) for weight in row] for row in weights]
+
+
+def _short(value: tp.Any) -> str:
+    try:
+        text = ascii(value)
+    except (RecursionError, ValueError):     # YAML can say that a list contains itself
+        return "something endless"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,42 @@
+"""What training leaves behind in `outputs/xps/SIG`, found and collected without Dora."""
+
+import shutil
+import typing as tp
+from pathlib import Path
+
+from .. import schema
+from ..errors import SignatureError, did_you_mean
+from ..files import atomic
+from .layout import EXPERIMENTS, HISTORY, LOG, RESULTS, RUN_CARD
+
+
+def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
+    """Folder of an experiment. Raises SignatureError naming the nearest signature and all others."""
+    if signature in ("", ".", "..") or signature != Path(signature).name:
+        raise SignatureError(f"{signature!r} is not a signature; give the name of a folder in {experiments}")
+    folder = experiments / signature
+    if not folder.is_dir():
+        known = sorted(item.name for item in experiments.iterdir() if item.is_dir()) if experiments.is_dir() else []
+        raise SignatureError(f"no experiment {signature!r} in {experiments}.{did_you_mean(signature, known)} There "
+                             f"are: {', '.join(known) or 'none yet'}.")
+    return folder
+
+
+def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:
+    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE and its log to RESULTS/logs/SIGNATURE; what
+    is not there is left out.
+
+    Returns the files written: none for a model that was not trained here.
+    """
+    copies = []
+    for name in (RUN_CARD, HISTORY):
+        source = experiments / signature / name
+        if source.exists():
+            copies.append(results / "runs" / signature / name)
+            schema.write_json(schema.read_json(source), copies[-1])
+    log = experiments / signature / LOG
+    if log.exists():
+        copies.append(results / "logs" / signature / LOG)
+        with open(log, "rb") as source, atomic(copies[-1]) as copy:
+            shutil.copyfileobj(source, copy)
+    return copies

@@ -1,0 +1,143 @@
+"""The ledger of a run: `ledger.jsonl` in its folder, a line when a session begins and one when it ends.
+
+Slurm forgets a job minutes after its end unless a site keeps accounts, and keeps of a requeued job only the last stay;
+GPU hours are counted from here. Lines are only ever added, each by one write. A line that a crash or a full disk tore
+is passed over, and the next one starts on a line of its own. A session that was killed writes no end: the next session
+adds it from `status.json`, and until then its reader does.
+
+No torch here: the table of runs has to be there at once.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import time
+import typing as tp
+from pathlib import Path
+
+from ..schema import LedgerLine, RunStatus, SchemaError, from_plain, to_plain
+from .layout import LEDGER
+
+PATIENCE = 2.        # seconds that a writer waits for another one; then it writes anyway
+
+
+@dataclasses.dataclass(frozen=True)
+class Stay:
+    """A session as the ledger tells it. `exact` is False where its length is no more than an upper bound; `open` where
+    it has no end yet."""
+    line: LedgerLine
+    seconds: float
+    exact: bool
+    open: bool
+
+    @property
+    def gpu_seconds(self) -> float:
+        return self.seconds * sum(self.line.gpus.values())
+
+
+def append(line: LedgerLine, folder: Path) -> None:
+    """Add a line. Several processes may do so at once.
+
+    Raises:
+        OSError: where the file cannot be written.
+    """
+    text = json.dumps(to_plain(line), allow_nan=False).encode() + b"\n"
+    handle = os.open(folder / LEDGER, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        with _locked(handle):
+            size = os.fstat(handle).st_size
+            if size and os.pread(handle, 1, size - 1) != b"\n":
+                text = b"\n" + text          # after a torn line
+            os.write(handle, text)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _locked(handle: int) -> tp.Iterator[None]:
+    """Appending is one write, which local file systems do not mix; network ones need the lock, if they have it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.02)
+        except OSError:                      # no locks on this file system
+            break
+    yield                                    # closing the file releases it
+
+
+def read(folder: Path) -> tp.Tuple[tp.List[LedgerLine], int]:
+    """The lines of a run, and how many could not be read. None where there is no ledger. Raises OSError."""
+    try:
+        content = (folder / LEDGER).read_bytes()
+    except FileNotFoundError:
+        return [], 0
+    lines, damaged = [], 0
+    for number, text in enumerate(content.splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            lines.append(from_plain(LedgerLine, json.loads(text), where=f"{LEDGER}, line {number}"))
+        except (ValueError, SchemaError):
+            damaged += 1
+    return lines, damaged
+
+
+def moment(text: str) -> datetime.datetime:
+    """The time of a record."""
+    found = datetime.datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
+
+
+def seconds_between(begin: str, end: str) -> float:
+    """Never negative: clocks of two nodes differ, and are set."""
+    return max(0., (moment(end) - moment(begin)).total_seconds())
+
+
+def told_by(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
+    """Whether a status is that of a session."""
+    return status is not None and (status.started, status.host, status.process) == (line.started, line.host,
+                                                                                    line.process)
+
+
+def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None) -> tp.List[Stay]:
+    """The sessions in the order of their beginnings. One without an end has lasted until `status` was last updated, if
+    that is its own, else at most until the next one began."""
+    last: tp.Dict[str, LedgerLine] = {}
+    for line in lines:
+        if line.event == "end" or line.session not in last:
+            last[line.session] = line
+    ordered = sorted(last.values(), key=lambda line: moment(line.started))
+    found = []
+    for line, following in zip(ordered, [*ordered[1:], None]):
+        if line.event == "end" and line.seconds is not None:
+            found.append(Stay(line, line.seconds, exact=True, open=False))
+        elif told_by(status, line):
+            found.append(Stay(line, seconds_between(line.started, status.updated), exact=True, open=True))
+        elif following is not None:
+            found.append(Stay(line, seconds_between(line.started, following.started), exact=False, open=False))
+        else:
+            found.append(Stay(line, 0., exact=False, open=True))
+    return found
+
+
+def killed(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus]) -> tp.List[LedgerLine]:
+    """The ends that are missing, of the session that `status` is about: it was killed after it wrote that."""
+    ended = {line.session for line in lines if line.event == "end"}
+    return [dataclasses.replace(line, event="end", epoch=status.epoch - 1, step=status.step, state="killed",
+                                seconds=seconds_between(line.started, status.updated))
+            for line in lines if line.session not in ended and told_by(status, line)]
+
+
+def gpu_hours(found: tp.Sequence[Stay]) -> tp.Optional[float]:
+    """None where no session had a GPU."""
+    if not any(stay.line.gpus for stay in found):
+        return None
+    return sum(stay.gpu_seconds for stay in found) / 3600

@@ -1,0 +1,296 @@
+"""How the experiments of a folder stand: from what they wrote themselves, and from what Slurm or this machine knows.
+
+A run says itself that it is running, stopped, done or failed (`status.json`), and touches that file while it lives. One
+that was killed says "running" for ever: it is "lost" when its job or process is gone and the file is old. No torch
+here: a table of fifty runs has to be there at once.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import time
+import typing as tp
+from pathlib import Path
+
+from .. import schema
+from ..schema import RunCard, RunStatus, SchemaError
+from . import ledger
+from .jobs import Job, Slurm
+from .layout import ARGV, HISTORY, LOG, RUN_CARD, STATUS
+
+STATES = ("running", "starting", "queued", "lost", "failed", "damaged", "stopped", "done", "new")
+GRACE = 60.            # seconds without a sign of life after which a run whose process is gone is lost
+SILENCE = 600.         # the same where nothing is known about the process
+WORTH_A_NOTE = 1800.   # seconds without progress that a running one is asked about
+LOG_TAIL = 8192        # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRow:
+    """A line of the table. What is not known is None."""
+    signature: str
+    state: str                                  # one of STATES
+    why: str = ""                               # reason of a state that has one
+    epochs_done: tp.Optional[float] = None      # the one at work counts by its steps
+    epochs: tp.Optional[int] = None
+    best_nsdr: tp.Optional[float] = None        # dB, validation set
+    seconds_per_step: tp.Optional[float] = None
+    eta: tp.Optional[float] = None              # seconds until all epochs are done, of a running one
+    sessions: int = 0
+    restarts: int = 0                           # sessions after the first
+    gpu_hours: tp.Optional[float] = None
+    gpu_hours_exact: bool = True                # else a session was killed and nothing tells when: an upper bound
+    age: tp.Optional[float] = None              # seconds since the last sign of life
+    job: tp.Optional[str] = None
+    host: tp.Optional[str] = None
+    argv: tp.Tuple[str, ...] = ()
+    log: str = ""                               # last line
+
+
+def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunRow]:
+    """A row for each folder in `experiments`, and for each waiting job whose experiment has none yet."""
+    slurm = slurm or Slurm()
+    queue = slurm.queue()
+    folders = sorted((item for item in experiments.iterdir() if item.is_dir()), key=lambda item: item.name) \
+        if experiments.is_dir() else []
+    read = [_Folder(folder) for folder in folders]
+    listed = {job.number for job in queue or ()}
+    past = slurm.past([one.status.job for one in read if one.status is not None and one.status.job is not None
+                       and one.status.state == "running" and one.status.job not in listed]) if queue is not None else {}
+    found = [one.row(queue, past) for one in read]
+    known = {row.signature for row in found}
+    for job in sorted(queue or (), key=lambda job: (not job.trains, job.waits)):
+        for signature in sorted(job.signatures - known):
+            known.add(signature)
+            found.append(RunRow(signature, "queued" if job.waits else "starting", str(job), job=job.number))
+    return found
+
+
+def ordered(found: tp.Sequence[RunRow], by: str = "state") -> tp.List[RunRow]:
+    """Sorted by "state" (what needs eyes first), "signature", "updated" (newest first), "best", "epoch" or "gpu-hours"
+    (largest first); what is not known comes last."""
+    newest = (lambda row: (row.age is None, row.age or 0., row.signature))
+    keys: tp.Dict[str, tp.Callable[[RunRow], tp.Any]] = {
+        "state": lambda row: (STATES.index(row.state), *newest(row)), "signature": lambda row: row.signature,
+        "updated": newest, "best": lambda row: _descending(row.best_nsdr),
+        "epoch": lambda row: _descending(row.epochs_done), "gpu-hours": lambda row: _descending(row.gpu_hours)}
+    return sorted(found, key=keys[by])
+
+
+def _descending(value: tp.Optional[float]) -> tp.Tuple[bool, float]:
+    return value is None, -(value or 0.)
+
+
+def _load_status(path: Path) -> RunStatus:
+    """Raises SchemaError where the status is damaged."""
+    status = schema.load(RunStatus, path)
+    for name in ("state", "reason", "job", "host", "started", "updated"):
+        value = getattr(status, name)
+        if not isinstance(value, str) and (name, value) != ("job", None):
+            raise SchemaError(f"{path}: {name} is {value!r} and no text")
+    return status
+
+
+class _Folder:
+    """What lies in a run's folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.damage: tp.List[str] = []
+        self.status: tp.Optional[RunStatus] = self._read(STATUS, _load_status)
+        self.age: tp.Optional[float] = None
+        try:
+            self.age = max(0., time.time() - (folder / STATUS).stat().st_mtime)
+        except OSError:
+            pass
+        self.lines = self._read(ledger.LEDGER, lambda path: ledger.read(path.parent)[0]) or []
+        argv = self._read(ARGV, schema.read_json)
+        self.argv = tuple(map(str, argv)) if isinstance(argv, list) else ()
+
+    def _read(self, name: str, how: tp.Callable[[Path], tp.Any]) -> tp.Any:
+        path = self.folder / name
+        try:
+            return how(path) if path.exists() else None
+        except SchemaError as error:
+            self.damage.append(str(error).replace(str(path), name))
+        except (OSError, ValueError) as error:
+            self.damage.append(f"{name}: {getattr(error, 'strerror', None) or error}")
+        return None
+
+    def row(self, queue: tp.Optional[tp.Sequence[Job]], past: tp.Mapping[str, Job]) -> RunRow:
+        try:
+            return self._row(queue, past)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:     # a field of another type
+            return RunRow(self.folder.name, "damaged", argv=self.argv,
+                          why=f"{STATUS} or {ledger.LEDGER} is not what it should be ({error})")
+
+    def _row(self, queue: tp.Optional[tp.Sequence[Job]], past: tp.Mapping[str, Job]) -> RunRow:
+        status = self.status
+        state, why = self._state(queue, past)
+        values: tp.Dict[str, tp.Any] = {}
+        stays = ledger.stays(self.lines, status)
+        if status is not None:
+            share = status.step / status.steps if status.steps else 0.
+            values = dict(epochs_done=status.epoch - 1 + share, epochs=status.epochs or None,
+                          best_nsdr=None if status.best_nsdr is None else float(status.best_nsdr), job=status.job,
+                          host=status.host)
+            if state == "running" and status.seconds_per_step is not None:
+                pace = float(status.seconds_per_step)
+                values["seconds_per_step"] = pace
+                values["eta"] = max(0., (status.epochs - values["epochs_done"]) * status.steps * pace)
+        elif state != "new":
+            values = self._from_history()
+        sessions = len(stays)
+        if not stays and status is not None:
+            sessions = 1 + status.restarts
+        if self.damage:
+            state, why = "damaged", "; ".join(self.damage)
+        return RunRow(self.folder.name, state, why, sessions=sessions, restarts=max(0, sessions - 1),
+                      gpu_hours=ledger.gpu_hours(stays), gpu_hours_exact=all(stay.exact for stay in stays),
+                      age=self.age, argv=self.argv, log=last_line(self.folder / LOG), **values)
+
+    def _from_history(self) -> tp.Dict[str, tp.Any]:
+        """Of a run without a status: an older one, or one of published Demucs."""
+        card: tp.Optional[RunCard] = self._read(RUN_CARD, lambda path: schema.load(RunCard, path))
+        history = self._read(HISTORY, schema.load_history) or []
+        scores = [record.valid["nsdr"] for record in history if record.valid.get("nsdr") is not None]
+        return dict(epochs_done=float(len(history)), epochs=card.epochs if card else None,
+                    best_nsdr=max(scores, default=None))
+
+    def _state(self, queue: tp.Optional[tp.Sequence[Job]], past: tp.Mapping[str, Job]) -> tp.Tuple[str, str]:
+        status = self.status
+        own = [job for job in queue or () if job.trains and self.folder.name in job.signatures
+               or status is not None and job.number == status.job]
+        waiting = next((job for job in own if job.waits), None)
+        active = next((job for job in own if not job.waits), None)
+        if status is None:
+            if own:
+                return ("starting", str(active)) if active else ("queued", str(waiting))
+            if not (self.folder / HISTORY).exists():
+                return "new", ""
+            card = self._read(RUN_CARD, lambda path: schema.load(RunCard, path))
+            return ("done", "") if card and card.epochs_done >= card.epochs else ("stopped", "has no status.json")
+        if status.state == "running":
+            state, why = self._running(status, active, past, queue is not None)
+            return ("queued", f"{waiting}, {why}") if state == "lost" and waiting else (state, why)
+        if status.state not in ("stopped", "failed", "done"):
+            self.damage.append(f"{STATUS}: unknown state {status.state!r}")
+        if status.state == "done" or not own:
+            return status.state, status.reason
+        why = f"{active or waiting}, {status.state}" + (f": {status.reason}" if status.reason else "") + " before"
+        return ("starting" if active else "queued"), why
+
+    def _running(self, status: RunStatus, active: tp.Optional[Job], past: tp.Mapping[str, Job], asked: bool
+                 ) -> tp.Tuple[str, str]:
+        """Whether a run that says it is running does. A sign of life within the grace decides, then what knows its
+        process or job, then the age of the last sign."""
+        age = self.age or 0.
+        quiet = seconds_since(status.updated)
+        why = f"no progress for {duration(quiet)}" if quiet > WORTH_A_NOTE else ""
+        if age <= GRACE:
+            return "running", why
+        silent = f"no sign of life for {duration(age)}"
+        if active is not None:
+            # Between two sessions of a job, the status is that of the one before.
+            return ("running", silent) if active.number == status.job else ("starting", str(active))
+        ended = past.get(status.job or "")
+        if ended is not None and ended.ended:
+            return "lost", str(ended)
+        if status.host == platform.node():
+            if process_lives(status.process, status.started):
+                return "running", silent
+            return "lost", f"process {status.process} on {status.host} is gone"
+        if asked and status.job is not None:
+            return "lost", f"job {status.job} is not in the queue any more"
+        return ("lost" if age > SILENCE else "running"), silent
+
+
+def process_lives(number: int, started: str) -> bool:
+    """Whether a process of this machine lives that is no younger than a moment: numbers are given anew."""
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        pass
+    except (ProcessLookupError, OverflowError, ValueError):
+        return False
+    try:
+        born = os.stat(f"/proc/{number}").st_ctime
+    except OSError:                # no /proc on this system
+        return True
+    return born <= ledger.moment(started).timestamp() + 5
+
+
+def seconds_since(moment: str) -> float:
+    return max(0., (datetime.datetime.now(datetime.timezone.utc) - ledger.moment(moment)).total_seconds())
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty, "" where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LOG_TAIL))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return one_line(next((line for line in reversed(lines) if any(map(str.isalnum, line))), ""))
+
+
+def one_line(text: str) -> str:
+    """What a terminal can show of a text from elsewhere, in a line."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def duration(seconds: float) -> str:
+    """"12 s", "5 min", "3 h 20 min", "2 d 4 h"."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return f"{int(seconds)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+HEADS = ("SIGNATURE", "STATE", "EPOCHS", "BEST NSDR", "S/STEP", "LEFT", "RESTARTS", "GPU HOURS", "SEEN")
+TO_THE_RIGHT = frozenset(HEADS[2:])
+
+
+def table(found: tp.Sequence[RunRow], width: int) -> str:
+    """Rows as text, no wider than `width`: numbers and the settings, and below them why, or what the log says last."""
+    cells = [list(HEADS)] + [_cells(row) for row in found]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADS))]
+    lines = []
+    for index, line in enumerate(cells):
+        text = "  ".join(cell.rjust(size) if head in TO_THE_RIGHT else cell.ljust(size)
+                         for cell, size, head in zip(line, widths, HEADS))
+        settings = "SETTINGS" if index == 0 else one_line(" ".join(found[index - 1].argv))
+        lines.append(_cut(f"{text}  {settings}".rstrip(), width))
+        if index > 0:
+            row = found[index - 1]
+            below = [one_line(row.why)] if row.why else []
+            if row.log and row.state not in ("done", "new", "queued") and not (row.why and row.why in row.log):
+                below.append(row.log)
+            lines += [_cut(f"    {text}", width) for text in below]
+    return "\n".join(lines)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[:width - 3] + "..."
+
+
+def _cells(row: RunRow) -> tp.List[str]:
+    def number(value: tp.Optional[float], form: str) -> str:
+        return "-" if value is None else format(value, form)
+    done = number(row.epochs_done, ".1f")
+    hours = ("" if row.gpu_hours_exact or row.gpu_hours is None else "<") + number(row.gpu_hours, ".1f")
+    return [row.signature, row.state, f"{done}/{row.epochs}" if row.epochs else done, number(row.best_nsdr, ".3f"),
+            number(row.seconds_per_step, ".3g"), "-" if row.eta is None else duration(row.eta),
+            str(row.restarts) if row.sessions else "-", hours, "-" if row.age is None else duration(row.age)]
+
+
+def as_json(found: tp.Sequence[RunRow]) -> str:
+    return json.dumps([schema.to_plain(row) for row in found], indent=1, allow_nan=False)

@@ -1,0 +1,1 @@
+"""Songs through models: cut into segments, computed, put together again."""

@@ -1,0 +1,96 @@
+"""Several models as one: each source is the weighted mean of what the models say about it.
+
+The attributes and rules are those of published Demucs, so that programs written for it find what they expect.
+"""
+
+import math
+import typing as tp
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+from ..models.htdemucs import HTDemucs
+from ..ranges import SECONDS, WEIGHT, shown
+
+Weights = tp.Sequence[tp.Sequence[float]]
+
+
+class BagOfModels(nn.Module):
+    """`models`, `weights` [models][sources], and `sources`, `samplerate` and `audio_channels`, which all models share.
+
+    Separate with it through `separation.apply.separate` or `demucs.apply.apply_model`; it has no `forward` of its own.
+
+    Args:
+        models: one or more; the same module may be there several times.
+        weights: a row per model with a number >= 0 per source; default: all 1.
+        segment: seconds, instead of each model's own. Set in the models themselves; that of an HTDemucs is only ever
+            shortened, since it knows no longer pieces than it was trained on.
+
+    Raises:
+        ConfigError: where the models do not fit together, or the weights do not fit the models.
+    """
+
+    def __init__(self, models: tp.Sequence[nn.Module], weights: tp.Optional[Weights] = None,
+                 segment: tp.Optional[float] = None):
+        super().__init__()
+        if not models:
+            raise ConfigError("a bag needs at least one model")
+        first = models[0]
+        for index, other in enumerate(models):
+            for name in ("sources", "samplerate", "audio_channels"):
+                if getattr(other, name) != getattr(first, name):
+                    raise ConfigError(f"model {index} of the bag has {name}={getattr(other, name)}, model 0 has "
+                                      f"{getattr(first, name)}; the models of a bag must agree")
+        if segment is not None:
+            SECONDS.check("segment", segment)
+        self.audio_channels = first.audio_channels
+        self.samplerate = first.samplerate
+        self.sources = first.sources
+        self.models = nn.ModuleList(models)
+        self.weights = [[1.] * len(first.sources) for _ in models] if weights is None else weights
+        self.shares()
+        for model in models if segment is not None else ():
+            if not isinstance(model, HTDemucs) or segment <= model.segment:
+                model.segment = segment
+
+    @property
+    def max_allowed_segment(self) -> float:
+        """The longest segment, in seconds, that every model can separate: infinite without an HTDemucs."""
+        return min((longest_segment(model) for model in self.models), default=math.inf)
+
+    def shares(self) -> tp.List[tp.List[float]]:
+        """`weights` brought to sum 1 per source: what part of a source comes from each model, [models][sources].
+
+        Raises:
+            ConfigError: for weights of another shape, that are negative or not finite, or that leave a source out.
+        """
+        models, sources = len(self.models), len(self.sources)
+        if len(self.weights) != models:
+            raise ConfigError(f"weights has {len(self.weights)} rows for {models} models; it needs one per model")
+        for index, row in enumerate(self.weights):
+            if len(row) != sources:
+                raise ConfigError(f"weights[{index}] has {len(row)} numbers for {sources} sources "
+                                  f"({', '.join(self.sources)}); it needs one per source")
+            for weight in row:
+                if weight not in WEIGHT:
+                    raise ConfigError(f"weights[{index}] has {shown(weight)}, which {WEIGHT.demand(weight)}")
+        totals = [math.fsum(row[source] for row in self.weights) for source in range(sources)]
+        for name, total in zip(self.sources, totals):
+            if not total > 0:
+                raise ConfigError(f"weights add up to {total} for {name}; some model must have a weight above 0 for it")
+        return [[weight / total for weight, total in zip(row, totals)] for row in self.weights]
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        """Raises NotImplementedError: a bag is not a network."""
+        raise NotImplementedError("a bag separates through apply_model, which runs its models one after the other")
+
+
+def longest_segment(model: nn.Module) -> float:
+    """Seconds of the longest piece that a model, or every model of a bag, can separate: infinite for most.
+
+    A transformer knows no positions beyond the length it was trained on.
+    """
+    if isinstance(model, BagOfModels):
+        return model.max_allowed_segment
+    return float(model.segment) if isinstance(model, HTDemucs) else math.inf

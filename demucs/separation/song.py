@@ -1,0 +1,117 @@
+"""A whole song through a model: read, made what the model expects, separated, and brought back to its own level."""
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..audio import reading, joined, mp3, streams
+from ..audio.ffmpeg import existing_file, installed
+from ..dsp.convert import convert_audio
+from ..errors import AudioError
+from .apply import separate
+
+logger = logging.getLogger(__name__)
+
+EPSILON = 1e-8    # added to the deviation, so that silence is not divided by zero
+
+
+def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> torch.Tensor:
+    """The audio of a file as [channels, L] at `samplerate` Hz.
+
+    Of more channels than wanted the first ones are taken, with a warning, as published Demucs does; one channel is
+    copied to all. Sample for sample what published Demucs 4.1.0 separates: mp3 with the silence of its encoder (see
+    `audio.mp3`), and what it leaves to ffmpeg as ffmpeg converts it. Of a damaged file what can be decoded is taken, with a
+    warning. A pipe is read to its end.
+
+    Raises:
+        AudioError: where the file is missing, empty or not audio, nothing of it can be decoded, or it has samples that are
+            not finite.
+        ToolError: where only ffmpeg could read it and is not installed.
+    """
+    with _regular(Path(path)) as file:
+        wav, rate = _decode(file, samplerate)
+    reading.require_finite(wav, path, rate)
+    if wav.shape[0] > channels > 1:
+        logger.warning("%s has %d channels: only the first %d are separated", path, wav.shape[0], channels)
+    wav = convert_audio(wav, rate, samplerate, channels)
+    if wav.shape[-1] == 0:
+        raise AudioError(f"{path}: is shorter than one sample at {samplerate} Hz; there is nothing to separate")
+    return wav
+
+
+@contextlib.contextmanager
+def _regular(path: Path) -> tp.Iterator[Path]:
+    """A file that can be read more than once: what a pipe gives is kept, under the same name, until the end of the block."""
+    try:
+        pipe = path.is_fifo()
+    except (OSError, ValueError):       # a name that cannot be: it is refused where it is opened
+        pipe = False
+    if not pipe:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="demucs-") as folder:
+        kept = Path(folder) / path.name
+        try:
+            with open(path, "rb") as source, open(kept, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise AudioError(f"{path}: what this pipe gives cannot be kept in {folder} ({error.strerror})") from error
+        if not kept.stat().st_size:
+            raise AudioError(f"{path}: this pipe gave nothing")
+        try:
+            yield kept
+        except AudioError as error:
+            raise AudioError(str(error).replace(str(kept), str(path))) from error
+
+
+def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
+    """(samples [A, L], rate in Hz): at `samplerate` where ffmpeg converts the rate, else at the rate of the file.
+
+    Without ffmpeg, libsndfile reads ogg, a few samples shorter at the end. Where it fails, ffmpeg is asked.
+    """
+    path = existing_file(path)
+    parts = joined.files_in(path)
+    if parts:
+        try:
+            return joined.join(path, [joined.decode(path, part) for part in parts])
+        except AudioError as error:
+            logger.warning("%s; it holds %d files, of which the later ones may be lost", error, len(parts))
+    form, coding = reading.kind(path)
+    if form is None or coding == "GSM610" and installed():
+        return streams.read_first(path, samplerate=samplerate)
+    if form == "OGG" and installed():
+        return streams.read_first(path, padding=True) if coding == "VORBIS" else \
+            streams.read_first(path, samplerate=samplerate)
+    try:
+        return mp3.read_with_padding(path) if form == "MP3" else reading.read(path, complete=False)
+    except AudioError:
+        if installed():
+            with contextlib.suppress(AudioError):
+                return streams.read_first(path, samplerate=samplerate)
+        raise
+
+
+def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> torch.Tensor:
+    """Estimates [S, A, L] of the sources in a song `mix` [A, L] at the model's rate, at the level of the song.
+
+    The song is normalised by mean and deviation of its mono mixture before, and the estimates are brought back after.
+    `settings` are those of `apply.separate`.
+
+    Raises:
+        AudioError: as `apply.separate`, or where the model's output is not finite.
+    """
+    mono = mix.mean(dim=0)
+    mean = mono.mean()
+    deviation = mono.std(correction=min(1, len(mono) - 1)) + EPSILON     # of one sample: 0, not NaN
+    estimates = separate(model, ((mix - mean) / deviation)[None], **settings)[0]
+    estimates *= deviation
+    estimates += mean
+    if not torch.isfinite(estimates).all():
+        raise AudioError("the output of the model is not finite: its weights or its precision do not suit this song")
+    return estimates
