@@ -24,7 +24,7 @@ from ..ranges import SECONDS, WEIGHT
 
 ROOT_URL = "https://dl.fbaipublicfiles.com/demucs/"
 MIRROR = "DEMUCS_MIRROR"                # environment variable: where files.txt begins instead of ROOT_URL
-REMOTE_ROOT = Path(__file__).resolve().parent.parent.parent / "remote"
+REMOTE_ROOT = Path(__file__).resolve().parent.parent / "remote"
 BAG_SUFFIX = ".yaml"
 KEYS = ("models", "weights", "segment")
 LARGEST_BAG = 2 ** 20                   # bytes of a bag file

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import __version__
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DIFF_BYTES = 1_000_000       # of which a record keeps a difference
 NOT_CODE = ("demucs_results",)       # what runs leave behind
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "museval", "musdb", "julius", "soundfile", "dora-search")
