@@ -161,7 +161,7 @@ class Config:
     def segment(self) -> tp.Union[float, Fraction]:
         """Seconds of audio per piece when separating. What a model with attention over time was trained on is all that it
         knows; others take several times as much, for their context."""
-        if self.model in TIED_TO_TRAINING_LENGTH and self.use_train_segment:
+        if zoo.MODELS[self.model].tied_to_training_length and self.use_train_segment:
             return Fraction(self.training_length, self.dset.samplerate)
         return self.model_segment or 4 * self.dset.segment
 
@@ -210,8 +210,6 @@ RANGES: tp.Dict[str, Allowed] = {
     "slurm.mem_per_gpu": Range(0, 1_000_000, unit="GB"), "slurm.cpus_per_gpu": Range(1, 65_536, whole=True),
 }
 
-TIED_TO_TRAINING_LENGTH = ("htdemucs",)      # they have a setting use_train_segment
-MODEL_SECTIONS = ("demucs", "hdemucs", "torch_hdemucs", "htdemucs")
 FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of the tools around us
 
 
@@ -221,13 +219,13 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
     Raises:
         ConfigError: for unknown, missing or impossible values, naming the key and the nearest valid one.
     """
-    values = {key: value for key, value in plain.items() if key not in MODEL_SECTIONS + FOREIGN_SECTIONS}
+    values = {key: value for key, value in plain.items() if key not in zoo.NAMES + FOREIGN_SECTIONS}
     model = values.get("model")
-    if model not in MODEL_SECTIONS:
-        raise ConfigError(f"model={model!r} is unknown; there are: {', '.join(MODEL_SECTIONS)}."
-                          f"{did_you_mean(str(model), MODEL_SECTIONS)}")
+    if model not in zoo.NAMES:
+        raise ConfigError(f"model={model!r} is unknown; there are: {', '.join(zoo.NAMES)}."
+                          f"{did_you_mean(str(model), zoo.NAMES)}")
     values["model_settings"] = dict(plain[model])
-    if model in TIED_TO_TRAINING_LENGTH:
+    if zoo.MODELS[model].tied_to_training_length:
         values["model_settings"]["use_train_segment"] = values.get("use_train_segment")
     config = _build(Config, values, "")
     check_numbers({**dataclasses.asdict(config), "slurm": plain.get("slurm", {})})
@@ -251,21 +249,22 @@ def check_numbers(values: tp.Mapping[str, tp.Any], where: str = "") -> None:
 
 def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
     """The section of the chosen model, of which the class of the model says the types of what are no numbers."""
-    builder = zoo.BUILDERS[name]
-    hints = tp.get_type_hints(builder.__init__)        # type: ignore[misc]
+    hints = zoo.MODELS[name].hints
     for key, value in values.items():
         if hints.get(key) in (bool, str):
             _convert(hints[key], value, f"{name}.{key}")
-    models.check(builder, values, f"{name}.")
+    models.check(hints, values, f"{name}.")
 
 
 def kinds(key: str) -> tp.Set[tp.Any]:
     """The types that a value may have, by its dotted key: of a list `list`, and type(None) where it may be empty. Nothing
     for a key that is not known here."""
     section, _, name = key.rpartition(".")
-    owner: tp.Any = zoo.BUILDERS[section].__init__ if section in MODEL_SECTIONS else Config     # type: ignore[misc]
+    owner: tp.Any = Config
     hint = None
-    for part in [name] if section in MODEL_SECTIONS else key.split("."):
+    if section in zoo.NAMES:
+        hint, owner = zoo.MODELS[section].hints.get(name), None
+    for part in key.split(".") if owner else ():
         hint = tp.get_type_hints(owner).get(part) if owner is not None else None
         owner = hint if dataclasses.is_dataclass(hint) else None
     if hint is None or owner is not None:

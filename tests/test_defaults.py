@@ -37,7 +37,7 @@ def test_every_group_is_read(group):
 
 def test_model_files_match_the_list(repository):
     files = {path.stem: path for path in (repository / "conf" / "models").glob("*.yaml")}
-    assert set(files) == set(configuration.MODEL_SECTIONS)
+    assert set(files) == set(zoo.NAMES)
     listed = yaml.safe_load((repository / "conf" / "config.yaml").read_text())["defaults"]
     assert {item.split("/")[1] for item in listed if isinstance(item, str) and "/" in item} == set(files)
     for name, path in files.items():
@@ -110,7 +110,7 @@ def numeric_fields(kind, where=""):
 
 def numeric_settings(model):
     """Dotted keys of the section of a model that hold numbers, or lists of numbers, or may do so."""
-    hints = tp.get_type_hints(zoo.BUILDERS[model].__init__)
+    hints = zoo.MODELS[model].hints
     for key, value in PLAIN[model].items():
         kinds = {hints[key], *(inner for one in tp.get_args(hints[key]) for inner in (one, *tp.get_args(one)))}
         if kinds & set(NUMBERS) or isinstance(value, NUMBERS) and not isinstance(value, bool):
@@ -119,13 +119,13 @@ def numeric_settings(model):
 
 FIELDS = list(numeric_fields(configuration.Config))
 SLURM = [f"slurm.{key}" for key, value in PLAIN["slurm"].items() if isinstance(value, NUMBERS)]
-SETTINGS = [key for model in configuration.MODEL_SECTIONS for key in numeric_settings(model)]
+SETTINGS = [key for model in zoo.NAMES for key in numeric_settings(model)]
 
 
 def ends(key):
     """The ranges of a key: several where it is a list of so many numbers."""
     section, _, name = key.rpartition(".")
-    allowed = models.RANGES[name] if section in configuration.MODEL_SECTIONS else configuration.RANGES[key]
+    allowed = models.RANGES[name] if section in zoo.NAMES else configuration.RANGES[key]
     return allowed if isinstance(allowed, tuple) else (allowed,)
 
 
@@ -148,7 +148,7 @@ def in_place(key, place, value):
     is_list = isinstance(before, list)
     values = [*before[:place], value, *before[place + 1:]] if is_list else value
     plain = changed(key, values)
-    if sections and sections[0] in configuration.MODEL_SECTIONS:
+    if sections and sections[0] in zoo.NAMES:
         plain["model"] = sections[0]
     return plain
 

@@ -10,15 +10,16 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from demucs.config import MODEL_SECTIONS, read
+from demucs.config import read
 from demucs.errors import ConfigError
 from demucs.grids import _published as published
+from demucs.models import zoo
 from demucs.train import build_model, main
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
 ALL = [(signature, argv) for group in TABLE.values() for signature, argv in group.items()]
 GRIDS = {name: group for name, group in TABLE.items() if name.startswith("grid_")}
-SECTIONS = ("model", *MODEL_SECTIONS)
+SECTIONS = ("model", *zoo.NAMES)
 TRAIN_SCRIPT = ["epochs=180", "test.every=100", *TABLE["retrained_hdemucs_runs"]["759c9a58"][2:]]
 
 

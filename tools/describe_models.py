@@ -21,24 +21,18 @@ from demucs.repositories import catalogue
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "models"
 SOURCES = ["drums", "bass", "other", "vocals"]
-WHAT = {
-    "demucs": "waveforms alone (Défossez et al. 2019; with residual branches as of 2021)",
-    "hdemucs": "spectrogram and waveform (Défossez 2021)",
-    "htdemucs": "the same with a transformer across both (Rouard et al. 2022)",
-    "torch_hdemucs": "HDemucs as torchaudio has it",
-}
 
 
 def zoo_table() -> tp.List[str]:
     """A row per model of the zoo, with the published configuration of conf/models."""
     rows = ["| model | what it is | settings | parameters | float32 file |", "|---|---|---:|---:|---:|"]
-    for name in zoo.NAMES:
+    for name, entry in zoo.MODELS.items():
         settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         with torch.device("meta"):       # sizes without numbers
             model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100, segment=44,
                               **{key: float(value) if key == "dconv_init" else value for key, value in settings.items()})
         count = sum(parameter.numel() for parameter in model.parameters())
-        rows.append(f"| `{name}` | {WHAT[name]} | {len(settings)} | {count / 1e6:.2f} million | {4 * count / 1e6:.0f} MB |")
+        rows.append(f"| `{name}` | {entry.description} | {len(settings)} | {count / 1e6:.2f} million | {4 * count / 1e6:.0f} MB |")
     return rows
 
 

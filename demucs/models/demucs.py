@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ..layers.dconv import DConv, DConvSpec
 from ..layers.initial import rescale_convolutions
 from ..layers.recurrent import BLSTM
+from .protocol import SeparationModel
 
 EPSILON = 1e-5   # added to the deviation, so that silence stays silence
 
@@ -27,7 +28,7 @@ def _centre(x: torch.Tensor, length: int) -> torch.Tensor:
     return x[..., start:start + length]
 
 
-class Demucs(nn.Module):
+class Demucs(SeparationModel):
     """[B, A, L] -> [B, S, A, L].
 
     Args:
@@ -51,8 +52,6 @@ class Demucs(nn.Module):
     Raises:
         ValueError: for settings that contradict each other; the message names them.
     """
-
-    draws_in_training = False
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, channels: int = 64, growth: float = 2.,
                  depth: int = 6, rewrite: bool = True, lstm_layers: int = 0, kernel_size: int = 8, stride: int = 4,
@@ -113,6 +112,9 @@ class Demucs(nn.Module):
         for _ in range(self.depth):
             length = (length - 1) * self.stride + self.kernel_size
         return math.ceil(length / 2) if self.resample else length
+
+    def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
+        return self.valid_length(length)
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L], for any L >= 1."""

@@ -100,6 +100,20 @@ class HTDemucs(HybridNet):
             context=context, context_enc=context_enc, rescale=rescale)
         self.use_train_segment = use_train_segment
 
+    @property
+    def longest_segment(self) -> float:
+        """A transformer knows no positions beyond the length that it was trained on."""
+        return self.segment
+
+    def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
+        """As in `SeparationModel`. A transformer sees whole segments, of the length that was asked for."""
+        if segment is None:
+            return self.valid_length(length)
+        known = int(segment * self.samplerate)
+        if known < length:
+            raise ValueError(f"{length} samples are more than a segment of {segment:g} s")
+        return known
+
     def valid_length(self, length: int) -> int:
         """Samples that the model wants to see for `length` of them: the training length, where that is what it knows.
 

@@ -39,16 +39,15 @@ RANGES: tp.Dict[str, Allowed] = {
 COUNTS_OR_FLAGS = ("t_norm_in_group", "t_group_norm", "t_norm_out")      # true is one group
 
 
-def check(builder: tp.Callable[..., tp.Any], values: tp.Mapping[str, tp.Any], where: str = "") -> None:
+def check(hints: tp.Mapping[str, tp.Any], values: tp.Mapping[str, tp.Any], where: str = "") -> None:
     """Checks settings of a model; `where` stands before their names in messages.
 
     Args:
-        builder: the class of the model, which says what may be None.
+        hints: types of the settings, which say what may be None.
 
     Raises:
         ConfigError: for a number outside its range, or sources that are none.
     """
-    hints = tp.get_type_hints(builder.__init__)            # type: ignore[misc]
     for key, value in values.items():
         if key == "sources":
             check_sources(where + key, value)

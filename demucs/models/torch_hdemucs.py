@@ -7,9 +7,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..layers.recurrent import LSTM
+from .protocol import SeparationModel
+
+# torchaudio's names for the parts of HDemucs.
+PARTS = {"freq_encoder": "encoder", "freq_decoder": "decoder", "time_encoder": "tencoder", "time_decoder": "tdecoder",
+         "freq_emb": "freq_emb"}
 
 
-class TorchHDemucs(nn.Module):
+class TorchHDemucs(SeparationModel):
     """[B, A, L] -> [B, S, A, L]: `torchaudio.models.HDemucs` with what separation needs to know about it.
 
     Args:
@@ -19,8 +24,6 @@ class TorchHDemucs(nn.Module):
     Raises:
         ValueError: for settings that torchaudio refuses.
     """
-
-    draws_in_training = False
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100, segment: float = 40,
                  channels: int = 48, growth: int = 2, nfft: int = 4096, depth: int = 6, freq_emb: float = 0.2,
@@ -50,6 +53,12 @@ class TorchHDemucs(nn.Module):
                 module.__class__ = LSTM          # with the same parameters
 
         self._shortest = nfft
+
+    @classmethod
+    def published_name(cls, name: str) -> tp.Optional[str]:
+        """Name in `HDemucs`, which computes the same. Its last time level lacks the normalisation that is never used."""
+        _, part, rest = name.split(".", 2)
+        return f"{PARTS[part]}.{rest}"
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]; what is too short for torchaudio is padded."""

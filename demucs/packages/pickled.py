@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from ..errors import PackageError, quoted
+from ..models import zoo
 
 DEPTH, SIZE = 32, 100_000    # of plain values in a file: a configuration has some five levels and 300 values
 DIGITS = 18                  # of a fraction: a segment is a number of samples over a rate
@@ -73,8 +74,7 @@ def _empty(*_: tp.Any) -> tp.Dict[str, tp.Any]:
     return {}
 
 
-MODELS = {"demucs.demucs.Demucs": "demucs", "demucs.hdemucs.HDemucs": "hdemucs", "demucs.wdemucs.WDemucs": "hdemucs",
-          "demucs.htdemucs.HTDemucs": "htdemucs", "demucs.train.TorchHDemucsWrapper": "torch_hdemucs"}
+MODELS = {published: name for name, entry in zoo.MODELS.items() for published in entry.published}
 QUANTIZERS = ("diffq.diffq.DiffQuantizer", "diffq.uniform.UniformQuantizer")
 _PLAIN_TYPES = ("builtins.dict", "builtins.list", "builtins.tuple", "builtins.int", "builtins.float", "builtins.str",
                 "builtins.bool", "builtins.object", "typing.Any", "typing.Union")

@@ -24,11 +24,6 @@ from .encoding import encode
 from .pickled import Reference
 
 KINDS = {"demucs": ".th", "safetensors": ".safetensors"}
-CLASSES = {"demucs": "demucs.demucs.Demucs", "hdemucs": "demucs.hdemucs.HDemucs",
-           "htdemucs": "demucs.htdemucs.HTDemucs"}
-# torchaudio's names for the parts of HDemucs. Its last time level has a normalisation that it never uses.
-TORCHAUDIO = {"freq_encoder": "encoder", "freq_decoder": "decoder", "time_encoder": "tencoder",
-              "time_decoder": "tdecoder", "freq_emb": "freq_emb"}
 
 
 def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind: str = "demucs", half: bool = True,
@@ -58,14 +53,14 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
         state: tp.Dict[str, tp.Any] = weights.stored(twin, half=half)
         card = weights.completed(card, twin, state, "float16" if half else "float32")
     else:
-        if model.zoo_name not in CLASSES:     # its packed weights are in the order of torchaudio's parameters
+        if as_published(model) is not model:     # its packed weights are in the order of its own parameters
             raise PackageError(f"{path}: Demucs 4 has no form for a quantised {model.zoo_name}; export it in half "
                                f"precision, or in plain format")
         twin = requantised(model, quantizer_state)
         card = weights.completed(card, twin, twin.state_dict(), quantised.PRECISION)
         meta = quantizer_state["meta"]
         state = {**quantizer_state, "meta": {**meta, "klass": Reference(meta["klass"])}}
-    content = {"klass": Reference(CLASSES[twin.zoo_name]), "args": (), "kwargs": dict(twin.zoo_kwargs), "state": state,
+    content = {"klass": Reference(zoo.MODELS[twin.zoo_name].published[0]), "args": (), "kwargs": dict(twin.zoo_kwargs), "state": state,
                "card": schema.to_plain(card)}
     if kind == "safetensors":
         data = _safetensors(content)
@@ -76,17 +71,23 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
 
 
 def as_published(model: nn.Module) -> nn.Module:
-    """`model`, or where Demucs 4.1.0 cannot load its class, one that computes the same in a class that it can."""
-    if model.zoo_name in CLASSES:
+    """`model`, or where Demucs 4.1.0 cannot load its class, one that computes the same in a class that it can.
+
+    Raises:
+        PackageError: where there is none.
+    """
+    entry = zoo.MODELS[model.zoo_name]
+    if entry.written_as is None:
+        if not entry.published:
+            raise PackageError(f"published Demucs has no class for a model {model.zoo_name}; export it in plain format")
         return model
     with torch.random.fork_rng(devices=[]):   # fresh weights are drawn, which must not move the caller's generator
-        twin = zoo.build("hdemucs", **model.zoo_kwargs)
+        twin = zoo.build(entry.written_as, **model.zoo_kwargs)
     wanted, state = twin.state_dict(), {}
     for key, value in model.state_dict().items():
-        _, part, rest = key.split(".", 2)
-        key = f"{TORCHAUDIO[part]}.{rest}"
-        if key in wanted:
-            state[key] = value
+        name = model.published_name(key)
+        if name in wanted:
+            state[name] = value
     twin.load_state_dict(state)
     return twin
 

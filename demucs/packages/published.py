@@ -87,7 +87,7 @@ def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp
     args, kwargs = plain(content["args"], path), plain(content["kwargs"], path)
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise PackageError(f"{path}: the arguments of its model are no list and dictionary")
-    known = inspect.signature(zoo.BUILDERS[name]).parameters
+    known = zoo.MODELS[name].settings
     given = dict(zip(known, args))
     if len(args) > len(known) or given.keys() & kwargs.keys():
         raise PackageError(f"{path}: {klass.name} does not take {len(args)} arguments in order and "

@@ -12,6 +12,7 @@ instead of a global one, so a separation can be repeated.
 import concurrent.futures
 import contextlib
 import dataclasses
+import math
 import threading
 import typing as tp
 import weakref
@@ -26,7 +27,7 @@ from ..dsp.chunks import Chunk, OverlapAdd, widened
 from ..dsp.convert import as_float
 from ..dsp.randomness import generator
 from ..errors import AudioError, ConfigError
-from ..models.htdemucs import HTDemucs
+from ..models import protocol
 from . import settings as allowed
 from .bag import BagOfModels, longest_segment
 from .devices import require_kernels
@@ -107,8 +108,8 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
     at a time; one that has no weight for any source is left out.
 
     Args:
-        model: with `sources`, `samplerate` and `segment`, and optionally `valid_length(samples) -> samples`; or a
-            `BagOfModels` of such.
+        model: a `models.protocol.SeparationModel`, or a module with `sources`, `audio_channels`, `samplerate` and
+            `segment`, and optionally `valid_length(samples) -> samples`; or a `BagOfModels` of such.
         mix: at the model's rate and number of channels, normalised as in training.
         shifts: rounds of the shift trick; 0 for none.
         split: cut the song into segments; otherwise the model sees all of it at once.
@@ -153,8 +154,9 @@ def _members(model: nn.Module, length: int, *, shifts: int, seed: int, segment: 
         parts = list(zip(model.models, model.shares()))
     members = []
     for index, (single, shares) in enumerate(parts):
-        if segment is not None and isinstance(single, HTDemucs) and \
-                int(segment * single.samplerate) > int(single.segment * single.samplerate):
+        longest = protocol.longest_segment(single)
+        if segment is not None and longest < math.inf and \
+                int(segment * single.samplerate) > int(longest * single.samplerate):
             raise ConfigError(f"segment={segment}: a transformer cannot separate longer pieces than it was trained on; "
                               f"the maximum for this model is {longest_segment(model):g} seconds")
         if any(shares):
@@ -184,24 +186,17 @@ def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: flo
 def _wanted(model: nn.Module, length: int, segment: tp.Optional[float]) -> int:
     """How many samples a model wants to see to separate `length` of them.
 
-    A transformer sees whole segments, of the length that was asked for.
-
     Raises:
         ConfigError: where it cannot see that many.
     """
-    if isinstance(model, HTDemucs) and segment is not None:
-        wanted = int(segment * model.samplerate)
-        if wanted < length:
-            raise ConfigError(f"segment={segment}: without splitting, {length / model.samplerate:.1f} seconds must fit "
-                              f"in one segment; leave the splitting on")
-        return wanted
-    if not hasattr(model, "valid_length"):
-        return length
     try:
-        return model.valid_length(length)
+        return protocol.input_length(model, length, segment)
     except ValueError as error:
-        raise ConfigError(f"this model cannot separate {length / model.samplerate:.1f} seconds without splitting: "
-                          f"{error}") from error
+        seconds = length / model.samplerate
+        if segment is not None:
+            raise ConfigError(f"segment={segment}: without splitting, {seconds:.1f} seconds must fit in one segment; "
+                              f"leave the splitting on") from error
+        raise ConfigError(f"this model cannot separate {seconds:.1f} seconds without splitting: {error}") from error
 
 
 class _Meter:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
-from ..models.htdemucs import HTDemucs
+from ..models import protocol
 from ..ranges import SECONDS, WEIGHT, shown
 
 Weights = tp.Sequence[tp.Sequence[float]]
@@ -24,8 +24,8 @@ class BagOfModels(nn.Module):
     Args:
         models: one or more; the same module may be there several times.
         weights: a row per model with a number >= 0 per source; default: all 1.
-        segment: seconds, instead of each model's own. Set in the models themselves; that of an HTDemucs is only ever
-            shortened, since it knows no longer pieces than it was trained on.
+        segment: seconds, instead of each model's own. Set in the models themselves; that of a model which knows no
+            longer pieces than it was trained on, as an HTDemucs, is only ever shortened.
 
     Raises:
         ConfigError: where the models do not fit together, or the weights do not fit the models.
@@ -51,13 +51,14 @@ class BagOfModels(nn.Module):
         self.weights = [[1.] * len(first.sources) for _ in models] if weights is None else weights
         self.shares()
         for model in models if segment is not None else ():
-            if not isinstance(model, HTDemucs) or segment <= model.segment:
+            if segment <= protocol.longest_segment(model):
                 model.segment = segment
 
     @property
     def max_allowed_segment(self) -> float:
-        """The longest segment, in seconds, that every model can separate: infinite without an HTDemucs."""
-        return min((longest_segment(model) for model in self.models), default=math.inf)
+        """The longest segment, in seconds, that every model can separate: infinite without a
+        transformer."""
+        return min(map(longest_segment, self.models), default=math.inf)
 
     def shares(self) -> tp.List[tp.List[float]]:
         """`weights` brought to sum 1 per source: what part of a source comes from each model, [models][sources].
@@ -87,10 +88,7 @@ class BagOfModels(nn.Module):
 
 
 def longest_segment(model: nn.Module) -> float:
-    """Seconds of the longest piece that a model, or every model of a bag, can separate: infinite for most.
-
-    A transformer knows no positions beyond the length it was trained on.
-    """
+    """Seconds of the longest piece that a model, or every model of a bag, can separate: infinite for most."""
     if isinstance(model, BagOfModels):
         return model.max_allowed_segment
-    return float(model.segment) if isinstance(model, HTDemucs) else math.inf
+    return float(protocol.longest_segment(model))

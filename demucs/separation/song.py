@@ -14,6 +14,7 @@ from ..audio import reading, joined, mp3, streams
 from ..audio.ffmpeg import existing_file, installed
 from ..dsp.convert import convert_audio
 from ..errors import AudioError
+from ..models.protocol import normalizes_songs
 from .apply import separate
 
 logger = logging.getLogger(__name__)
@@ -100,18 +101,22 @@ def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
 def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> torch.Tensor:
     """Estimates [S, A, L] of the sources in a song `mix` [A, L] at the model's rate, at the level of the song.
 
-    The song is normalised by mean and deviation of its mono mixture before, and the estimates are brought back after.
+    The song is normalised by mean and standard deviation of its mono mixture before, and the estimates are brought back
+    after, unless the model takes songs as they are (`SeparationModel.normalizes_songs`).
     `settings` are those of `apply.separate`.
 
     Raises:
         AudioError: as `apply.separate`, or where the model's output is not finite.
     """
-    mono = mix.mean(dim=0)
-    mean = mono.mean()
-    deviation = mono.std(correction=min(1, len(mono) - 1)) + EPSILON     # of one sample: 0, not NaN
-    estimates = separate(model, ((mix - mean) / deviation)[None], **settings)[0]
-    estimates *= deviation
-    estimates += mean
+    if normalizes_songs(model):
+        mono = mix.mean(dim=0)
+        mean = mono.mean()
+        deviation = mono.std(correction=min(1, len(mono) - 1)) + EPSILON     # of one sample: 0, not NaN
+        estimates = separate(model, ((mix - mean) / deviation)[None], **settings)[0]
+        estimates *= deviation
+        estimates += mean
+    else:
+        estimates = separate(model, mix[None], **settings)[0]
     if not torch.isfinite(estimates).all():
         raise AudioError("the output of the model is not finite: its weights or its precision do not suit this song")
     return estimates

@@ -80,7 +80,7 @@ def test_same_numbers_as_published(model, name, published_chance):
 def test_every_key_is_covered(model):
     """Each key of the configuration stands at a value that is not its default in at least one of twelve cases."""
     defaults = {key: parameter.default for key, parameter in
-                inspect.signature(zoo.BUILDERS[model]).parameters.items()}
+                zoo.MODELS[model].settings.items()}
     unseen = {"samplerate"} | ({"segment"} if model != "htdemucs" else set())       # no effect on numbers
     refused = {"t_auto_sparsity"}
     for key, default in defaults.items():

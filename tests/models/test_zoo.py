@@ -71,7 +71,7 @@ def test_forward_leaves_the_model_as_it_was(name):
 def test_names():
     with pytest.raises(ConfigError, match="Did you mean 'hdemucs'"):
         zoo.build("hdemuc", sources=SOURCES, audio_channels=2, samplerate=44100, segment=10)
-    assert all("sources" in inspect.signature(zoo.BUILDERS[name]).parameters for name in zoo.NAMES)
+    assert all("sources" in zoo.MODELS[name].settings for name in zoo.NAMES)
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)

@@ -15,6 +15,7 @@ from ...layers.bands import BandSplitDecoder, BandSplitEncoder
 from ...layers.blocks import DecoderBlock, EncoderBlock
 from ...layers.embedding import FrequencyEmbedding
 from ...layers.initial import rescale_convolutions
+from ..protocol import SeparationModel
 from .towers import Level, mirrored_outermost
 from .view import ComplexAsChannels, MagnitudeMask, SpectralView
 
@@ -36,7 +37,7 @@ def _normalise(x: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Te
     return (x - mean) / (EPSILON + std), mean, std
 
 
-class HybridNet(nn.Module):
+class HybridNet(SeparationModel):
     """A separator with a frequency branch and, where `levels` have temporal rows, a time branch.
 
     Args:
