@@ -20,6 +20,7 @@ from .separation import settings as separation
 from .separation.precision import TF32
 from .training.losses import KINDS
 from .training.quantisation import QuantSettings
+from .training.schedules import ScheduleSettings
 from .training.svd import SvdSettings
 
 
@@ -41,6 +42,7 @@ class DatasetConfig:
     normalize: bool
     metadata: str
     sources: tp.List[str]
+    targets: tp.Optional[tp.Dict[str, tp.Any]]
     valid_samples: tp.Optional[int]
     backend: tp.Optional[str]
 
@@ -155,6 +157,8 @@ class Config:
     model: str
     svd: SvdSettings
     quant: QuantSettings
+    schedule: ScheduleSettings
+    early_stopping: tp.Optional[int]
     model_settings: tp.Dict[str, tp.Any]
 
     @property
@@ -205,6 +209,8 @@ RANGES: tp.Dict[str, Allowed] = {
     "svd.bs": Range(1, 65_536, whole=True),
     "quant.diffq": WEIGHT, "quant.qat": Range(0, 15, whole=True, unit="bits"), "quant.min_size": MEGABYTES,
     "quant.group_size": Range(1, 65_536, whole=True),
+    "schedule.factor": Range(0, 1, open_least=True, open_most=True), "schedule.patience": COUNT, "schedule.cooldown": COUNT,
+    "schedule.warmup": COUNT, "schedule.min_lr": Range(0, 1e38), "early_stopping": POSITIVE,
     "slurm.time": Range(1, 10_000_000, whole=True, unit="minutes"),
     "slurm.signal_delay_s": Range(0, 86_400, whole=True, unit="seconds"), "slurm.max_num_timeout": COUNT,
     "slurm.mem_per_gpu": Range(0, 1_000_000, unit="GB"), "slurm.cpus_per_gpu": Range(1, 65_536, whole=True),

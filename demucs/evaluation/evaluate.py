@@ -65,8 +65,8 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
                     sums: bool = False, sources: tp.Optional[tp.Sequence[str]] = None,
                     folded: tp.Optional[tp.Mapping[str, str]] = None, seed: int = 0, device: Device = None,
                     files: tp.Optional[Results] = None, save_to: tp.Optional[Path] = None,
-                    keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1, **settings: tp.Any
-                    ) -> tp.List[TrackScores]:
+                    keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1,
+                    stop: tp.Callable[[], bool] = lambda: False, **settings: tp.Any) -> tp.List[TrackScores]:
     """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
 
     Args:
@@ -83,6 +83,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
         files: where results go, and where those of before are looked for.
         save_to: folder for the estimates, as TRACK/SOURCE.mp3.
         keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track.
+        stop: called after each track that was scored; where it answers yes, the scores so far are returned.
         settings: further ones of `apply.separate`: shifts, overlap, split, segment.
 
     Raises:
@@ -149,6 +150,8 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics
             files.add(results[-1], created=now())
         logger.info("Eval | track %d/%d | %s | %s | %.1f s%s", len(results), len(mine), track.name,
                     _means(scores, names), end - begin, clock.left(time.monotonic() - begin))
+        if stop():
+            return results
         del song, read
     if len(faults) == 1:
         raise next(iter(faults.values()))

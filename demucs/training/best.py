@@ -4,6 +4,7 @@ import dataclasses
 import math
 import typing as tp
 
+from ..errors import TrainingError
 from ..schema import EpochRecord, Metrics
 
 
@@ -37,3 +38,28 @@ class Selection:
             if self.better(value, best):
                 best = value
         return best
+
+    def require_finite(self, value: float, candidates: tp.Iterable[str], epoch: int) -> None:
+        """Raises TrainingError where the best of the candidates of an epoch (counted from 0) has no finite value."""
+        if not math.isfinite(value):
+            raise TrainingError(f"after epoch {epoch + 1} the validation {self.metric} is not finite for any of "
+                                f"{', '.join(candidates)}: the model diverged, or a validation track is not finite. Lower "
+                                f"optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
+
+    def best_epoch(self, history: tp.Sequence[EpochRecord]) -> int:
+        """The last epoch whose value was the best so far, counted from 1; 0 where there is none."""
+        return max((number for number, record in enumerate(history, start=1)
+                    if self.value(record.valid) == record.best), default=0)
+
+    def loss(self, metrics: Metrics) -> float:
+        """The value with a sign such that smaller is better."""
+        value = self.value(metrics)
+        return -value if self.metric.startswith("nsdr") else value
+
+    def stagnant(self, history: tp.Sequence[EpochRecord]) -> int:
+        """Epochs since the best one."""
+        best = 0
+        for index, record in enumerate(history):
+            if self.better(self.value(record.valid), self.value(history[best].valid)):
+                best = index
+        return len(history) - 1 - best if history else 0

@@ -11,17 +11,17 @@ from torch.utils.data import DataLoader
 
 from ..data.augment import Augment
 from ..data.sampler import EpochSampler
+from ..data.targets import Targets
 from ..dsp.randomness import generator, seeded_torch
 from ..errors import TrainingError
-from ..metrics.nsdr import nsdr
 from ..schema import Metrics
 from ..separation.apply import separate
 from ..separation.precision import computing_in
 from .distributed import Group
 from .ema import ModelEMA
-from .losses import SUMMED, reconstruction, weighted_mean
+from .objectives import Batch, Objective
 from .optim import gradient_norm
-from .progress import Progress
+from .progress import Progress, describe
 from .quantisation import Quantisation, rounded
 from .svd import SvdSettings, svd_penalty
 
@@ -63,13 +63,6 @@ class Average:
         return {key: total / count for key, total in zip(keys, totals)}
 
 
-def describe(metrics: Metrics) -> str:
-    """The metrics worth a line: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MB."""
-    formats = {"loss": ".4f", "reco": ".4f", "nsdr": ".3f", "ms": ".2f", "grad": ".4f",
-               "penalty": ".2f"}
-    return " | ".join(f"{key.capitalize()} {metrics[key]:{form}}" for key, form in formats.items() if key in metrics)
-
-
 def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
     """Scalars on a device as Python numbers, in one transfer."""
     return dict(zip(metrics, torch.stack(list(metrics.values())).tolist()))
@@ -79,10 +72,10 @@ def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
 class TrainStage:
     """One pass over the training set.
 
-    `loader` yields batches [b, S, A, L] of this rank, drawn by `sampler`. `wrapped` is `model` with gradients averaged
-    over the group. `track_name(index)` says which track an example comes from. `quantisation` is that of the model, if
-    it is trained for one. `at_once` is how many examples go through the model together, where memory is less than the
-    batch needs: a step is the same mathematics, in more time.
+    `loader` yields batches of stems [b, S, A, L] of this rank, drawn by `sampler`; `targets` are the sums of them that the
+    model learns. `wrapped` is `model` with gradients averaged over the group. `track_name(index)` says which track an
+    example comes from. `quantisation` is that of the model, if it is trained for one. `at_once` is how many examples go
+    through the model together, where memory is less than the batch needs: a step is the same mathematics, in more time.
     """
     model: nn.Module
     wrapped: nn.Module
@@ -93,8 +86,8 @@ class TrainStage:
     averages: tp.Sequence[ModelEMA]
     group: Group
     seed: int
-    loss: str
-    weights: tp.Sequence[float]
+    objective: Objective
+    targets: Targets
     svd: SvdSettings
     clip_grad: float
     prints: int
@@ -129,8 +122,8 @@ class TrainStage:
         return average.everywhere(self.group)
 
     def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
-        """One optimiser step on sources [b, S, A, L], whose sum is the mixture and whose first example is number `first`
-        of the global batch. With `at_once` they go through the model in parts, whose gradients add up."""
+        """One optimiser step on stems [b, S, A, L], whose sum is the mixture and whose first example is number `first` of
+        the global batch. With `at_once` they go through the model in parts, whose gradients add up."""
         size = min(self.at_once or len(sources), len(sources))
         parts = sources.split(size)
         total: tp.Dict[str, torch.Tensor] = {}
@@ -153,6 +146,7 @@ class TrainStage:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.model.after_step()
         for average in self.averages:
             average.update()
         return to_numbers(total)
@@ -162,14 +156,10 @@ class TrainStage:
         """What a part of this rank's batch, `share` of it, adds to the loss and to the metrics. What depends on the weights
         alone is added with the part that completes the `whole`."""
         with self._chance(epoch, step, first):
-            estimates = self.wrapped(sources.sum(dim=1))
-        losses, reported = reconstruction(estimates, sources, self.loss)
+            loss, metrics = self.objective.loss(self.wrapped, Batch(sources.sum(dim=1), self.targets(sources)))
         # Gradients are averaged over ranks, so a sum over the batch needs their number to be one over all of it.
-        factor = self.group.world_size if self.loss in SUMMED else share
-        loss = weighted_mean(losses, self.weights) * factor
-        metrics = {"reco": weighted_mean(reported.detach(), self.weights) * share}
-        for name, value in zip(self.model.sources, reported.detach()):
-            metrics[f"reco_{name}"] = value * share
+        loss = loss * (self.group.world_size if self.objective.summed else share)
+        metrics = {key: value * share for key, value in metrics.items()}
         if whole and self.quantisation is not None:
             size = self.quantisation.size()
             metrics["ms"] = size.detach()
@@ -219,7 +209,7 @@ class TrainStage:
 class ValidStage:
     """A pass over the validation set with the model's current weights.
 
-    `loader` yields batches [b, 1 + S, A, L] of this rank: the mixture, then the sources. With `apply`, mixtures are cut
+    `loader` yields batches [b, 1 + S, A, L] of this rank: the mixture, then the stems. With `apply`, mixtures are cut
     in segments as when separating; otherwise they go through the model whole. A model that is trained for quantisation
     is quantised for it, once.
     """
@@ -227,8 +217,8 @@ class ValidStage:
     loader: DataLoader
     group: Group
     seed: int
-    loss: str
-    weights: tp.Sequence[float]
+    objective: Objective
+    targets: Targets
     apply: bool
     split: bool
     max_batches: tp.Optional[int]
@@ -236,11 +226,12 @@ class ValidStage:
     quantisation: tp.Optional[Quantisation] = None
 
     @torch.no_grad()
-    def run(self, epoch: int, name: str, *, between: tp.Callable[[], None] = lambda: None) -> Metrics:
+    def run(self, epoch: int, name: str, *, leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
         """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source; with quantisation also
         "ms", the size of the model in MB, which the loss counts as in training.
 
-        `between` is called equally often on all ranks, after each batch, and may end the pass by raising.
+        `leave` is called equally often on all ranks, after each batch; where it answers yes, on all ranks alike, the pass
+        ends without a result (None).
         """
         was_training = self.model.training
         self.model.eval()
@@ -250,6 +241,7 @@ class ValidStage:
                                                     total=total, prints=self.prints)
         size = None if self.quantisation is None else self.quantisation.size()
         average = Average()
+        left = False
         with rounded(self.quantisation):
             for index, batch in enumerate(progress):
                 if index == total:
@@ -257,27 +249,23 @@ class ValidStage:
                 batch = batch.to(self.group.device, non_blocking=True)
                 average.add(self._score(batch[:, 0], batch[:, 1:], size), len(batch))
                 progress.update(describe(average.here()))
-                between()
+                left = leave()
+                if left:
+                    break
         for _ in range(total, most):             # a rank with less to do still takes part in every agreement
-            between()
+            left = left or leave()
         self.model.train(was_training)
-        return average.everywhere(self.group)
+        return None if left else average.everywhere(self.group)
 
-    def _score(self, mix: torch.Tensor, sources: torch.Tensor, size: tp.Optional[torch.Tensor]) -> Metrics:
-        if self.apply:
-            estimates = separate(self.model, mix, split=self.split, overlap=0, shifts=1, seed=self.seed)
-        else:
-            with computing_in("float32", mix.device):
-                estimates = self.model(mix)
-        losses, reported = reconstruction(estimates, sources, self.loss)
-        losses = losses / len(mix) if self.loss in SUMMED else losses    # whatever the batch, the mean over examples
-        scores = nsdr(sources, estimates).mean(0)
-        metrics = {"loss": weighted_mean(losses, self.weights), "reco": weighted_mean(reported, self.weights),
-                   "nsdr": weighted_mean(scores, self.weights)}
-        if size is not None:
+    def _score(self, mix: torch.Tensor, stems: torch.Tensor, size: tp.Optional[torch.Tensor]) -> Metrics:
+        metrics = self.objective.score(self.model, Batch(mix, self.targets(stems)), self._separate)
+        if size is not None and self.quantisation is not None:
             metrics["ms"] = size
             metrics["loss"] = metrics["loss"] + self.quantisation.weight * size
-        for name, value, score in zip(self.model.sources, reported, scores):
-            metrics[f"reco_{name}"] = value
-            metrics[f"nsdr_{name}"] = score
         return to_numbers(metrics)
+
+    def _separate(self, mix: torch.Tensor) -> torch.Tensor:
+        if self.apply:
+            return separate(self.model, mix, split=self.split, overlap=0, shifts=1, seed=self.seed)
+        with computing_in("float32", mix.device):
+            return self.model(mix)

@@ -22,9 +22,8 @@ Tested = tp.Dict[str, TrackScores]
 class _InMemory:
     """What `TrackFiles` is for an evaluation of its own: `tested` goes into the checkpoint."""
 
-    def __init__(self, tested: Tested, between: tp.Callable[[], None]):
+    def __init__(self, tested: Tested):
         self.tested = tested
-        self.between = between
 
     def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
              ) -> tp.Tuple[tp.Optional[TrackScores], str]:
@@ -32,7 +31,6 @@ class _InMemory:
 
     def add(self, scores: TrackScores, *, created: str) -> None:
         self.tested[scores.name] = scores
-        self.between()
 
 
 @dataclasses.dataclass
@@ -54,11 +52,11 @@ class TestStage:
     quantisation: tp.Optional[Quantisation] = None
 
     def run(self, is_last: bool, *, tested: tp.Optional[Tested] = None,
-            between: tp.Callable[[], None] = lambda: None) -> Metrics:
+            leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
         """Flat aggregates as `schema.EpochRecord` describes them.
 
-        Tracks that are in `tested` are not tested again, and those that are come into it. `between` is called equally
-        often on all ranks, after each track, and may end the pass by raising.
+        Tracks that are in `tested` are not tested again, and those that are come into it. `leave` is called equally often
+        on all ranks, after each track; where it answers yes, on all ranks alike, the pass ends without a result (None).
         """
         tested = {} if tested is None else tested
         metrics = ("nsdr", "bsseval") if self.sdr and is_last else ("nsdr",)
@@ -70,14 +68,21 @@ class TestStage:
         ranks = self.group.world_size
         left = [sum(track.name not in known for track in self.tracks[rank::ranks])
                 for rank, known in enumerate(self.group.gather(set(tested)))]
+        asked: tp.List[bool] = [False]
+
+        def stop() -> bool:
+            asked[0] = asked[0] or leave()
+            return asked[0]
         with rounded(self.quantisation):
             mine = evaluate_tracks(
                 self.model, self.tracks, metrics=metrics, shifts=self.shifts, overlap=self.overlap, split=self.split,
-                seed=self.seed, save_to=self.save_to, files=_InMemory(tested, between), rank=self.group.rank,
-                world_size=ranks)
+                seed=self.seed, save_to=self.save_to, files=_InMemory(tested), rank=self.group.rank, world_size=ranks,
+                stop=stop)
         for _ in range(max(left) - left[self.group.rank]):      # a rank with less to do still takes part in agreements
-            between()
+            stop()
         self.model.train(was_training)
+        if asked[0]:
+            return None
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)
 

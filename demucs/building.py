@@ -1,0 +1,248 @@
+"""The parts of an experiment, built from its configuration."""
+
+import dataclasses
+import functools
+import logging
+import os
+import typing as tp
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from .audio import soundstretch
+from .config import Config
+from .data import build as data
+from .data.augment import Augment
+from .data.faults import together
+from .data.repitch import RepitchDataset
+from .data.sampler import EpochSampler, KeyedDataset
+from .data.segments import count_tracks, describe
+from .data.targets import Targets
+from .errors import ConfigError, PackageError, SignatureError
+from .evaluation.inspection import inspect
+from .evaluation.tracks import Track, musdb_stem_tracks, track_folders
+from .models import zoo
+from .models.protocol import SeparationModel
+from .packages.weights import differences
+from .repositories import repository
+from .runs.layout import NEWEST
+from .runs.status import StatusFile
+from .schema import TestSet
+from .separation.bag import BagOfModels
+from .separation.precision import use_tf32
+from .training.best import Selection
+from .training.curves import Curves, require_tensorboard
+from .training.distributed import Group
+from .training.ema import ModelEMA
+from .training.interruption import GRACE, Loader, Requests, Watchdog, launched_here, warn_of_little_shared_memory
+from .training.objectives import WaveformObjective
+from .training.optim import build_optimizer
+from .training.quantisation import build as build_quantisation
+from .training.records import RunRecorder
+from .training.restoring import start_from
+from .training.saving import Plan
+from .training.schedules import build_schedule
+from .training.solver import Solver
+from .training.stages import TrainStage, ValidStage
+from .training.testing import TestStage
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(config: Config) -> nn.Module:
+    """The model of an experiment with its seeded initial weights, on the CPU."""
+    torch.manual_seed(config.seed)
+    return zoo.build(config.model, sources=config.dset.sources, audio_channels=config.dset.channels,
+                     samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
+
+
+def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
+    """The arguments of `data.build.training_sets`."""
+    d = config.dset
+    return dict(
+        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
+        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
+        samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
+        train_valid=d.train_valid, cache_dir=d.metadata)
+
+
+def build_augment(config: Config, world_size: int) -> Augment:
+    """Augmentation of the batches. Raises ConfigError where a rank's part of them cannot be remixed."""
+    remix, scale = config.augment.remix, config.augment.scale
+    return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
+                   shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
+                   scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
+                   batch_size=config.batch_size, world_size=world_size)
+
+
+def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
+    """Loaders of training and validation batches of this rank, and the training set for the names of its tracks."""
+    d = config.dset
+    if config.augment.repitch.proba:
+        soundstretch.find()   # before an hour is spent on anything else
+    kwargs = dataset_settings(config)
+    train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
+    examples = len(train_set)
+    repitch = config.augment.repitch
+    keyed: Dataset = KeyedDataset(train_set)
+    if repitch.proba:
+        keyed = RepitchDataset(train_set, seed=config.seed, proba=repitch.proba, max_pitch=repitch.max_pitch,
+                               max_tempo=repitch.max_tempo, tempo_std=repitch.tempo_std,
+                               vocals=[i for i, name in enumerate(d.sources) if name == "vocals"],
+                               samplerate=d.samplerate)
+    sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
+                           seed=config.seed, max_batches=1 if config.debug else config.max_batches)
+    workers = config.misc.num_workers
+    example = 4 * len(d.sources) * d.channels * d.segment * d.samplerate      # bytes
+    ready = 2 * workers * config.batch_size / group.world_size                # torch has each of them two batches ahead
+    warn_of_little_shared_memory(ready * example, workers)
+    common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
+    train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
+                          **common)
+    mine = torch.utils.data.Subset(valid_set, range(group.rank, len(valid_set), group.world_size))
+    valid_loader = Loader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
+                          num_workers=min(workers, len(mine)), **common)
+    logger.info("%d training examples, %d for validation", examples, len(valid_set))
+    return train_loader, sampler, valid_loader, train_set
+
+
+def test_setting(config: Config) -> tp.Tuple[str, str]:
+    """(key, value) of the setting that says where the test songs are."""
+    d = config.dset
+    return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
+
+
+def test_tracks(config: Config) -> tp.Sequence[Track]:
+    """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
+    They are looked for before training, so that a missing one costs no training."""
+    d = config.dset
+    key, folder = test_setting(config)
+    if key == "test.nonhq":
+        return musdb_stem_tracks(folder, sources=d.sources)
+    if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
+        return track_folders(folder, sources=d.sources)
+    logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
+    return []
+
+
+def inspected_tracks(config: Config, group: Group) -> tp.Sequence[Track]:
+    """`test_tracks`, each of which was read to its end by the first rank, now or before. Raises FaultyTracks."""
+    def work() -> tp.Sequence[Track]:
+        tracks = test_tracks(config)
+        if group.is_first:
+            inspect(tracks, sources=config.dset.sources, cache_dir=config.dset.metadata)
+        return tracks
+    return group.first_then_all(work)
+
+
+def pretrained_model(config: Config) -> nn.Module:
+    """The model that continue_pretrained names: in pretrained_repo, or without one in ./release_models or published."""
+    found = repository.get_model(config.continue_pretrained or "", config.pretrained_repo)
+    if not isinstance(found, BagOfModels):
+        return found
+    if len(found.models) > 1:
+        raise ConfigError(f"continue_pretrained={config.continue_pretrained} is a bag of {len(found.models)} models; "
+                          f"give the signature of one of them")
+    return found.models[0]
+
+
+def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp.Mapping[str, torch.Tensor],
+                              config: Config) -> None:
+    """Raises PackageError where the weights `state` of `pretrained` do not fit `model`: what differs, and the settings that
+    would be right."""
+    faults = differences(model.state_dict(), state)
+    if not faults:
+        return
+    own, other = model.zoo_kwargs, pretrained.zoo_kwargs
+    prefixes = {"audio_channels": "dset.channels", "sources": "dset.sources", "samplerate": "dset.samplerate"}
+    changed = [f"{prefixes.get(key, f'{config.model}.{key}')}={other[key]!s:.60} instead of {own[key]!s:.60}"
+               for key in own if key in other and own[key] != other[key] and key != "segment"]
+    if model.zoo_name != pretrained.zoo_name:
+        advice = f"it is a {pretrained.zoo_name}: set model={pretrained.zoo_name}"
+    else:
+        advice = f"it was trained with {', '.join(changed[:5]) or 'settings that are not known'}; set the same"
+    raise PackageError(f"continue_pretrained={config.continue_pretrained}: that model has another architecture than "
+                       f"model={config.model} with these settings: of its parameters {faults}; {advice}, or name another "
+                       f"model")
+
+
+def build_averages(config: Config, model: nn.Module, group: Group) -> tp.Dict[str, ModelEMA]:
+    """Exponential moving averages of the weights by name: over batches on the device, over epochs on the CPU."""
+    averages = {}
+    for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
+        for index, decay in enumerate(decays):
+            averages[f"ema_{kind}_{index}"] = ModelEMA(model, decay, device=device)
+    return averages
+
+
+def _of_kind(averages: tp.Mapping[str, ModelEMA], kind: str) -> tp.List[ModelEMA]:
+    return [average for name, average in averages.items() if name.startswith(f"ema_{kind}")]
+
+
+def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
+                 argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
+                 test_set: tp.Optional[TestSet] = None) -> Solver:
+    """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
+    # What can be refused is refused before anything is scanned.
+    if config.misc.tensorboard:
+        require_tensorboard()
+    parent = folder.parent / (config.continue_from or "") / NEWEST
+    if config.continue_from and not config.continue_pretrained and not parent.exists() \
+            and not (folder / NEWEST).exists():
+        raise SignatureError(f"continue_from={config.continue_from}: there is no {parent}; train that experiment first, "
+                             f"or correct the signature")
+    if group.device.type == "cuda":
+        use_tf32(config.misc.tf32)
+    model = build_model(config).to(group.device)
+    optim = config.optim
+    optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
+                                weight_decay=optim.weight_decay)
+    quantisation = build_quantisation(model, config.quant, optimizer, seed=config.seed)
+    augment = build_augment(config, group.world_size)
+    tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
+    train_loader, sampler, valid_loader, train_set = loaders
+    averages = build_averages(config, model, group)
+    targets = Targets(config.dset.sources, config.dset.targets)
+    objective = WaveformObjective(optim.loss, targets.names, config.weights)
+    shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, objective=objective, targets=targets,
+                                        prints=config.misc.num_prints, quantisation=quantisation)
+    train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
+                       augment=augment, averages=_of_kind(averages, "batch"), svd=config.svd, clip_grad=optim.clip_grad,
+                       track_name=functools.partial(describe, train_set), at_once=config.misc.examples_at_once,
+                       **shared)
+    valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
+                       max_batches=config.max_batches, **shared)
+    test = TestStage(model=model, tracks=tracks, group=group, seed=config.seed, shifts=config.test.shifts,
+                     overlap=config.test.overlap, split=config.test.split, sdr=config.test.sdr,
+                     save_to=folder / "wav" if config.test.save else None, quantisation=quantisation)
+    recorder = RunRecorder(model, folder=folder, group=group, signature=signature, name=name, argv=argv,
+                           epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
+                           train_tracks=count_tracks(train_set), valid_tracks=count_tracks(valid_loader.dataset.dataset),
+                           continued_from=config.continue_from, delta=delta, quantisation=quantisation,
+                           tf32=config.misc.tf32, test_set=test_set)
+    plan = Plan(epochs=config.epochs, patience=config.early_stopping, test_every=config.test.every,
+                test_best=config.test.best, save_every=config.save_every, save_minutes=config.checkpoint.minutes,
+                save_steps=config.checkpoint.steps)
+    solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
+                    averages=averages, epoch_averages=_of_kind(averages, "epoch"),
+                    schedule=build_schedule(config.schedule, optimizer, config.epochs),
+                    selection=Selection(config.test.metric), always_newest=config.dset.train_valid, svd=config.svd,
+                    group=group, folder=folder, plan=plan, publish=recorder.publish, settings=dataclasses.asdict(config),
+                    requests=Requests(group, grace=GRACE if launched_here() else None),
+                    watchdog=Watchdog(60 * config.misc.patience),
+                    status=StatusFile(folder, group, signature=signature, epochs=config.epochs, steps=sampler.steps),
+                    curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first))
+    if solver.restore():
+        group.first_then_all(lambda: recorder.resume(solver.history, solver.best_epoch(), solver.best_state))
+    elif config.continue_pretrained:
+        pretrained = group.first_then_all(lambda: pretrained_model(config))    # which may be fetched
+        state = {**(quantisation.bits if quantisation else {}), **pretrained.state_dict()}
+        require_same_architecture(model, pretrained, state, config)
+        model.load_state_dict(state)
+        logger.info("Starting from the weights of %s", config.continue_pretrained)
+    elif config.continue_from:
+        start_from(folder.parent / config.continue_from / NEWEST, model, solver.registry, group,
+                   best=config.continue_best, optimizer=config.continue_opt)
+    return solver

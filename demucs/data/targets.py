@@ -1,0 +1,44 @@
+"""What a model puts out, as sums of the stems that a dataset has."""
+
+import typing as tp
+
+import torch
+
+from ..errors import ConfigError, did_you_mean
+
+REST = "rest"      # of a track: its mixture without the stems that are read
+
+
+class Targets:
+    """Maps stems [..., S, A, L] to targets [..., T, A, L].
+
+    Args:
+        stems: names of the stems, in their order.
+        targets: name of each target -> the stems that add up to it; None: the stems themselves.
+
+    Raises:
+        ConfigError: for a target without stems, or one of a stem that is not there.
+    """
+
+    def __init__(self, stems: tp.Sequence[str], targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None):
+        self.stems = list(stems)
+        self.names = self.stems if targets is None else list(targets)
+        self._parts: tp.Optional[tp.List[tp.List[int]]] = None
+        if targets is None:
+            return
+        self._parts = []
+        for name, parts in targets.items():
+            if not parts:
+                raise ConfigError(f"dset.targets.{name} lists no source; give at least one of {', '.join(self.stems)}")
+            for part in parts:
+                if part not in self.stems:
+                    raise ConfigError(f"dset.targets.{name}: there is no source {part!r} in dset.sources "
+                                      f"({', '.join(self.stems)}).{did_you_mean(part, self.stems)}")
+                if list(parts).count(part) > 1:
+                    raise ConfigError(f"dset.targets.{name} lists {part!r} twice; name each source once")
+            self._parts.append([self.stems.index(part) for part in parts])
+
+    def __call__(self, stems: torch.Tensor) -> torch.Tensor:
+        if self._parts is None:
+            return stems if stems.shape[-3] == len(self.stems) else stems[..., :len(self.stems), :, :]
+        return torch.stack([stems[..., parts, :, :].sum(dim=-3) for parts in self._parts], dim=-3)

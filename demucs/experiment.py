@@ -1,0 +1,200 @@
+"""An experiment of Dora: how its configuration is composed from overrides, and where its folder is.
+
+`ExperimentMain` is Dora's Hydra entry point with errors in one line that name the key or signature at fault.
+"""
+
+import atexit
+import contextlib
+import errno
+import functools
+import json
+import os
+import sys
+import typing as tp
+from pathlib import Path
+
+import hydra
+from dora import get_xp, is_xp
+from dora.conf import update_from_hydra
+from dora.hydra import HydraMain, _compare_config
+from omegaconf import OmegaConf
+
+from . import overrides, scheduling
+from .config import check_numbers, nearest_key
+from .errors import ConfigError
+from .files import atomic
+from .grids import _published as published
+from .ranges import RANK, from_environment
+from .training.distributed import check_launch
+from .training.interruption import LAUNCHER
+
+# As this process was started: where the size of the group is missing, Dora makes it one without a word, before it calls us.
+RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
+
+
+class ExperimentMain(HydraMain):
+    """Dora's Hydra entry point with errors that name the key or signature at fault."""
+
+    def __call__(self) -> tp.Any:
+        try:
+            if "SLURM_PROCID" not in os.environ:       # in a step of Slurm the size follows from the step, a little later
+                check_launch(os.environ if RANK_ALONE is None else {"RANK": RANK_ALONE})
+        except ConfigError as error:
+            raise SystemExit(f"error: {error}") from error
+        return super().__call__()
+
+    def get_xp(self, argv: tp.Sequence[str]) -> tp.Any:
+        if "RANK" not in os.environ:
+            _launch_ranks()
+        for argument in argv:
+            if "=" not in argument:
+                raise SystemExit(f"error: {argument!r} is not an override; write key=value")
+        keys = [argument.split("=", 1)[0].strip() for argument in argv]
+        groups = tuple(argument for key, argument in zip(keys, argv) if key in self._config_groups)
+        with _hydra_errorsin_one_line(groups):
+            valid = self._valid_keys(groups)
+        for key in keys:
+            if key not in valid and not key.startswith(("+", "~")):
+                raise SystemExit(f"error: unknown key {key!r}.{nearest_key(key, valid)} "
+                                 f"All keys and their values are in conf/.")
+            inside = sorted(other for other in valid if other.startswith(f"{key}."))
+            if inside and key not in self._config_groups:
+                raise SystemExit(f"error: {key} is a section: set one of its values, such as {inside[0]}=...")
+        with _hydra_errorsin_one_line(argv):
+            return super().get_xp(argv)
+
+    def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
+        """As Dora's, whose comparison keeps the place of a value that cannot be read, and puts the next ones below it."""
+        _compare_config.__defaults__[0].clear()
+        return super()._get_delta(init, other)
+
+    def init_xp(self, xp: tp.Any) -> tp.Any:
+        """As Dora's, but the arguments are never lost: a process that is killed here, or a full disk, leaves them as they
+        were. All processes of a run come here at once."""
+        path = xp.folder / ".argv.json"
+        try:
+            if not path.exists() or path.read_text() != json.dumps(xp.argv):
+                with atomic(path) as file:
+                    file.write(json.dumps(xp.argv).encode())
+            elif not os.access(xp.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise SystemExit(f"error: cannot write in {xp.folder}: {error.strerror}. A run keeps its files there: make the "
+                             f"folder writable, or free some space, and start again.") from error
+        return xp
+
+    def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
+        """Arguments of an experiment of this folder, else of a published one, else None."""
+        try:
+            return super().get_argv_from_sig(sig)
+        except RuntimeError:
+            return published.experiments().get(sig)
+        except ValueError as error:
+            raise SystemExit(f"error: {self.dora.dir / self.dora.xps / sig / '.argv.json'} is damaged ({error}); "
+                             f"delete it, and start the run by its overrides once, which writes it again.") from error
+
+    def get_argv_from_sig(self, sig: str) -> tp.Sequence[str]:
+        argv = self.find_argv(sig)
+        if argv is None:
+            folder = self.dora.dir / self.dora.xps
+            own = sorted(path.parent.name for path in folder.glob("*/.argv.json"))
+            raise SystemExit(f"error: no experiment {sig!r} in {folder}, and it is no published one."
+                             f"{nearest_key(sig, [*own, *published.experiments()])} There are: "
+                             f"{', '.join(own) or 'none yet'}; the published ones are in {published.TABLE}.")
+        return list(argv)
+
+    def get_slurm_config(self) -> scheduling.SlurmSettings:
+        """Of jobs that Dora submits: section `slurm` of the configuration."""
+        settings = scheduling.SlurmSettings()
+        update_from_hydra(settings, self._base_cfg.slurm)
+        with in_one_line("conf/config.yaml: "):
+            check_numbers(vars(settings), "slurm.")
+        return settings
+
+    def _main(self) -> tp.Any:
+        """As Dora's, with the run folder quoted: it may lie in a folder with spaces or quotes in its name."""
+        arguments = []
+        if is_xp():
+            folder = str(get_xp().folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+            arguments.append(f"hydra.run.dir='{folder}'")
+            if rank_of_process():
+                arguments.append("hydra.output_subdir=null")
+        sys.argv += arguments
+        try:
+            return hydra.main(config_name=self.config_name, config_path=self.config_path, **self.hydra_kwargs)(
+                self.main)()
+        finally:
+            del sys.argv[len(sys.argv) - len(arguments):]
+
+    def _get_base_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
+        """Composing takes a second, and depends on the choice of groups only."""
+        config, delta = self._composed(tuple(a for a in overrides if a.split("=", 1)[0] in self._config_groups))
+        return config, list(delta)
+
+    @functools.lru_cache(maxsize=None)
+    def _composed(self, groups: tp.Tuple[str, ...]) -> tp.Any:
+        return super()._get_base_config(list(groups))
+
+    @functools.lru_cache(maxsize=None)
+    def _valid_keys(self, groups: tp.Tuple[str, ...]) -> tp.FrozenSet[str]:
+        """Dotted names of all keys and groups that can be overridden with these group choices."""
+        config = OmegaConf.to_container(self._composed(groups)[0], resolve=False)
+
+        def flatten(section: tp.Mapping[str, tp.Any], prefix: str) -> tp.Iterator[str]:
+            for key, value in section.items():
+                yield prefix + key
+                if isinstance(value, dict):
+                    yield from flatten(value, f"{prefix}{key}.")
+        return frozenset(self._config_groups) | frozenset(flatten(config, ""))
+
+
+def _launch_ranks() -> None:
+    """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora
+    asks the others to end and leaves them to themselves; this process stays until they have saved and gone."""
+    os.environ[LAUNCHER] = str(os.getpid())
+    if Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora":
+        if {"-d", "--ddp"} & set(sys.argv):
+            atexit.unregister(_stay_for_ranks)
+            atexit.register(_stay_for_ranks)
+
+
+def _stay_for_ranks() -> None:
+    with contextlib.suppress(ChildProcessError, KeyboardInterrupt):
+        while True:
+            os.wait()
+
+
+@contextlib.contextmanager
+def in_one_line(where: str = "") -> tp.Iterator[None]:
+    """A setting that cannot be ends the program, before there is a run whose status could say so."""
+    try:
+        yield
+    except ConfigError as error:
+        raise SystemExit(f"error: {where}{error}") from error
+
+
+def rank_of_process() -> int:
+    """RANK of this process among those of its run; 0 without."""
+    with in_one_line():
+        return from_environment("RANK", 0, RANK)
+
+
+@contextlib.contextmanager
+def _hydra_errorsin_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
+    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read in `argv`; all of them end here."""
+    try:
+        yield
+    except Exception as error:
+        advice = overrides.explanation(argv)
+        if not advice and type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") \
+                and not isinstance(error, (AssertionError, ValueError)):
+            raise
+        if not advice and any("${" in argument for argument in argv):
+            advice = f"{' '.join(str(error).split())}; ${{...}} names another value, or a variable as ${{oc.env:NAME}}: " \
+                     f"a plain ${{ is written \\${{"
+        text = " ".join(str(error).split())
+        if text.startswith("Error merging override"):
+            text += ": conf/ has another kind of value there"
+        elif text.startswith("Config group override must be"):
+            text = f"{' '.join(argv)}: what is chosen is the name of a file in conf/, such as dset=musdb44"
+        raise SystemExit(f"error: {advice or text}") from error

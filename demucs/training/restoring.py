@@ -1,0 +1,121 @@
+"""Where a training begins: its own newest checkpoint, or the weights of another run."""
+
+import logging
+import typing as tp
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import PackageError, TrainingError
+from ..packages import weights
+from .checkpoints import Checkpoints
+from .distributed import Group
+from .state import NOTES, StateRegistry, different_settings, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+Package = tp.Mapping[str, tp.Any]
+
+
+def newest(checkpoints: Checkpoints, group: Group) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
+    """The newest checkpoint that the first rank can read, and its file: all ranks take the same, or fail together.
+
+    Raises:
+        PackageError: on all ranks, where one of them cannot read it.
+    """
+    found: tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]] = None
+    error: tp.Optional[PackageError] = None
+    try:
+        found = checkpoints.read() if group.is_first else None
+    except PackageError as caught:
+        error = caught
+    name, error = group.gather((found and found[1].name, error))[0]
+    if error is None and name is not None and not group.is_first:
+        try:
+            found = read_checkpoint(checkpoints.folder / name), checkpoints.folder / name
+        except PackageError as caught:
+            error = caught
+    error = next((each for each in group.gather(error) if each is not None), None)
+    if error is not None:
+        raise error
+    return found
+
+
+def require_own(package: Package, path: Path, settings: tp.Mapping[str, tp.Any]) -> tp.List[str]:
+    """What of a checkpoint of published Demucs could not be taken over, in words.
+
+    Raises:
+        PackageError: where a checkpoint of ours belongs to an experiment with other `settings`.
+    """
+    different = different_settings({**settings, "epochs": None}, {**package.get("args", {}), "epochs": None})
+    if different and not package[NOTES]:
+        raise PackageError(f"{path}: belongs to another experiment: {'; '.join(different)}. Put that file back where it "
+                           f"came from; to start from its weights, set continue_from to its signature.")
+    return package[NOTES] + different if package[NOTES] else []
+
+
+def require_same(package: Package, path: Path, group: Group) -> None:
+    """All ranks have read the same file. Raises TrainingError where it was replaced in between."""
+    position = package.get("position") or {}
+    places = group.gather((len(package.get("history", ())), position.get("step"),
+                           sorted(position.get("candidates", ())), sorted(position.get("tested", ()))))
+    if any(place != places[0] for place in places):
+        raise TrainingError(f"{path}: the processes read different checkpoints ({places}): it was replaced in between, or "
+                            f"the file system does not show all nodes the same. Start the run again.")
+
+
+def require_same_examples(package: Package, path: Path, *, examples: int, epoch: int, within_epoch: bool) -> None:
+    """Raises TrainingError where epoch number `epoch` would go on with other examples than it began with; between epochs
+    that is a warning."""
+    before = package.get("examples")
+    if before in (None, examples):
+        return
+    if within_epoch:
+        raise TrainingError(f"{path}: epoch {epoch} began with {before} training examples, now there are {examples}: songs "
+                            f"were added, removed or replaced in dset.musdb or dset.wav. Bring back those that were there; "
+                            f"for the new ones start an experiment with continue_from=SIG.")
+    logger.warning("%s: the run had %d training examples so far, from here on it has %d: songs were added, removed or "
+                   "replaced", path, before, examples)
+
+
+def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
+    """Raises ValueError where weights do not have the shapes of those of `model` with the same names."""
+    own = model.state_dict()
+    faults = weights.differences({key: own[key] for key in own if key in state},
+                                 {key: state[key] for key in state if key in own})
+    if faults:
+        raise ValueError(f"of its parameters {faults}")
+
+
+def start_from(checkpoint: Path, model: nn.Module, registry: StateRegistry, group: Group, *, best: bool,
+               optimizer: bool) -> None:
+    """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for.
+
+    Raises:
+        PackageError: where nothing in the checkpoint fits.
+    """
+    package = read_checkpoint(checkpoint)
+    require_same(package, checkpoint, group)
+    state = package.get("best_state" if best else "state")
+    if not isinstance(state, dict):
+        raise PackageError(f"{checkpoint}: holds no {'best' if best else 'last'} weights; no epoch of it has finished")
+    own = model.state_dict()
+    fitting = {key: value for key, value in state.items()
+               if key in own and weights.is_weight(value) and value.shape == own[key].shape}
+    faults = weights.differences(own, state)
+    if optimizer and fitting.keys() != own.keys():
+        raise PackageError(f"{checkpoint}: belongs to a model of another shape, so the state of its optimizer cannot "
+                           f"be taken over: of its parameters {faults}; set continue_opt=false")
+    if not fitting:
+        raise PackageError(f"{checkpoint}: holds none of this model's weights: of its parameters {faults}; it belongs "
+                           f"to another model: set the same model and settings as that experiment")
+    model.load_state_dict(fitting, strict=False)
+    for what, keys in (("keep their initial values", own.keys() - fitting.keys()),
+                       ("of it are left out", state.keys() - fitting.keys())):
+        if keys:
+            logger.warning("%s: %d weights %s: %s", checkpoint, len(keys), what, ", ".join(sorted(keys)[:5]))
+    if faults:
+        logger.warning("%s: of its parameters %s", checkpoint, faults)
+    if optimizer:
+        registry.restore_part("optimizer", package, str(checkpoint))
+    logger.info("Starting from the %s weights of %s", "best" if best else "last", checkpoint)
