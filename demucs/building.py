@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 def build_model(config: Config) -> nn.Module:
     """The model of an experiment with its seeded initial weights, on the CPU."""
     torch.manual_seed(config.seed)
-    return zoo.build(config.model, sources=config.dset.sources, audio_channels=config.dset.channels,
+    return zoo.build(config.model, sources=config.target_names, audio_channels=config.dset.channels,
                      samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
 
 
@@ -205,7 +205,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     train_loader, sampler, valid_loader, train_set = loaders
     averages = build_averages(config, model, group)
     targets = Targets(config.dset.sources, config.dset.targets)
-    objective = WaveformObjective(optim.loss, targets.names, config.weights)
+    objective = WaveformObjective(optim.loss, targets.names, config.target_weights)
     shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, objective=objective, targets=targets,
                                         prints=config.misc.num_prints, quantisation=quantisation)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,

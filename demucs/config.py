@@ -11,6 +11,7 @@ import types
 import typing as tp
 from fractions import Fraction
 
+from .data.targets import Targets
 from .errors import ConfigError, did_you_mean
 from .models import settings as models
 from .models import zoo
@@ -160,6 +161,17 @@ class Config:
     schedule: ScheduleSettings
     early_stopping: tp.Optional[int]
     model_settings: tp.Dict[str, tp.Any]
+
+    @property
+    def target_names(self) -> tp.List[str]:
+        """Names of what the model puts out."""
+        return Targets(self.dset.sources, self.dset.targets).names
+
+    @property
+    def target_weights(self) -> tp.List[float]:
+        """Weights of the targets in the loss; equal ones stay equal whatever the number of targets."""
+        equal = self.dset.targets is not None and len(set(self.weights)) == 1
+        return self.weights[:1] * len(self.target_names) if equal else self.weights
 
     @property
     def segment(self) -> tp.Union[float, Fraction]:
@@ -321,6 +333,8 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
                               f"quotes for Hydra, and all in single ones for the shell: '{key}=[{quoted}]'")
         return [_convert(arguments[0], item, key) for item in value]
     if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key}={shown(value)} is a mapping; write '{key}={{NAME: [SOURCE, ...]}}'")
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:
@@ -348,9 +362,11 @@ def _check(config: Config) -> None:
         raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(KINDS)}")
     if config.misc.tf32 not in list(TF32):
         raise ConfigError(f"misc.tf32={config.misc.tf32!r} is unknown; use one of {', '.join(TF32)}")
-    if len(config.weights) != len(config.dset.sources):
-        raise ConfigError(f"weights={config.weights} has {len(config.weights)} entries for "
-                          f"{len(config.dset.sources)} sources ({', '.join(config.dset.sources)}); give one per source")
+    names = config.target_names
+    if len(config.target_weights) != len(names):
+        what = "sources" if config.dset.targets is None else "targets"
+        raise ConfigError(f"weights={config.weights} has {len(config.weights)} entries for {len(names)} {what} "
+                          f"({', '.join(names)}); give one per {what[:-1]}")
     if sum(config.weights) <= 0:
         raise ConfigError(f"weights={config.weights}: one of them must be positive")
     if config.continue_from and config.continue_pretrained:

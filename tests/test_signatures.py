@@ -14,7 +14,8 @@ from demucs.config import read
 from demucs.errors import ConfigError
 from demucs.grids import _published as published
 from demucs.models import zoo
-from demucs.train import build_model, main
+from demucs.building import build_model
+from demucs.train import main
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
 ALL = [(signature, argv) for group in TABLE.values() for signature, argv in group.items()]

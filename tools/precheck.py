@@ -15,7 +15,7 @@ from demucs.errors import ConfigError, DemucsError, TrainingError
 from demucs.evaluation import test_sets
 from demucs.evaluation.tracks import song_set
 from demucs.schema import TestSet
-from demucs.train import build_augment, build_model, dataset_settings, test_setting, test_tracks
+from demucs.building import build_augment, build_model, dataset_settings, test_setting, test_tracks
 from tools import scoring
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written

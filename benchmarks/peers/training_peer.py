@@ -98,21 +98,24 @@ class Ours:
 
     def __init__(self, settings: dict, svd: dict, segment: float):
         from demucs.separation import apply
+        from demucs.data.targets import Targets
         from demucs.models import zoo
         from demucs.training import stages
         from demucs.training.distributed import Group
         from demucs.training.ema import ModelEMA
+        from demucs.training.objectives import WaveformObjective
         from demucs.training.optim import build_optimizer
         from demucs.training.svd import SvdSettings
         self.model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=segment,
                                **settings)
         self.stages, self.apply = stages, apply
         self.group = Group(0, 1, torch.device("cpu"))
+        self.learnt = {"objective": WaveformObjective("l1", SOURCES, [1., 1., 1., 1.]), "targets": Targets(SOURCES)}
         optimizer = build_optimizer(self.model, kind="adam", lr=LR, momentum=BETAS[0], beta2=BETAS[1], weight_decay=0)
         self.train = stages.TrainStage(
             model=self.model, wrapped=self.model, optimizer=optimizer, loader=None, sampler=None, augment=None,
             averages=[ModelEMA(self.model, decay, device="cpu") for decay in EMA_DECAYS], group=self.group, seed=0,
-            loss="l1", weights=[1., 1., 1., 1.], svd=SvdSettings(**svd), clip_grad=0, prints=0,
+            **self.learnt, svd=SvdSettings(**svd), clip_grad=0, prints=0,
             track_name=str)
 
     def step(self, sources: torch.Tensor, step: int) -> dict:
@@ -126,7 +129,7 @@ class Ours:
 
     def validate(self, tracks: torch.Tensor) -> dict:
         stage = self.stages.ValidStage(
-            model=self.model, loader=[tracks], group=self.group, seed=0, loss="l1", weights=[1., 1., 1., 1.],
+            model=self.model, loader=[tracks], group=self.group, seed=0, **self.learnt,
             apply=True, split=True, max_batches=None, prints=0)
         with mock.patch.object(self.apply, "shift_leads", lambda *_: [RATE // 2 - RATE // 2 // 2]):
             return stage.run(0, "main")

@@ -28,8 +28,8 @@ class Targets:
             return
         self._parts = []
         for name, parts in targets.items():
-            if not parts:
-                raise ConfigError(f"dset.targets.{name} lists no source; give at least one of {', '.join(self.stems)}")
+            if not isinstance(parts, (list, tuple)) or not parts:
+                raise ConfigError(f"dset.targets.{name} must be a list of sources; give at least one of {', '.join(self.stems)}")
             for part in parts:
                 if part not in self.stems:
                     raise ConfigError(f"dset.targets.{name}: there is no source {part!r} in dset.sources "

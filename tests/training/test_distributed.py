@@ -10,6 +10,7 @@ import pytest
 from conftest import REPOSITORY
 from training.conftest import TINY
 
+from demucs import experiment
 from demucs import train as entry
 from demucs.errors import ConfigError
 from demucs.training.distributed import check_launch, join_group
@@ -22,7 +23,8 @@ import torch
 from omegaconf import OmegaConf
 from pathlib import Path
 from demucs.config import read
-from demucs.train import build_solver, main
+from demucs.building import build_solver
+from demucs.train import main
 from demucs.training.distributed import join_group
 torch.set_num_threads(1)
 out, songs, *argv = sys.argv[1:]
@@ -147,7 +149,7 @@ def test_what_another_launcher_left_is_told_before_dora_sees_it(environment, say
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(entry, "RANK_ALONE", None)
+    monkeypatch.setattr(experiment, "RANK_ALONE", None)
     monkeypatch.setattr(sys, "argv", ["train", "misc.show=true"])
     with pytest.raises(SystemExit) as refused:
         entry.main()
@@ -162,7 +164,7 @@ def test_a_rank_that_dora_has_completed(monkeypatch):
     """It makes a group of one of it, where all GPUs were meant."""
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(entry, "RANK_ALONE", "3")
+    monkeypatch.setattr(experiment, "RANK_ALONE", "3")
     monkeypatch.setattr(sys, "argv", ["train", "misc.show=true"])
     with pytest.raises(SystemExit, match="error: RANK=3, but WORLD_SIZE is not set"):
         entry.main()

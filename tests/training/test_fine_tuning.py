@@ -18,7 +18,8 @@ from demucs.errors import ConfigError, PackageError, SignatureError
 from demucs.grids import mmi_ft, repro_ft
 from demucs.packages import package
 from demucs.separation.bag import BagOfModels
-from demucs.train import build_solver, main
+from demucs.building import build_solver
+from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint, write_checkpoint
 

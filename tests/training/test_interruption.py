@@ -19,7 +19,8 @@ from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
 from demucs.errors import PackageError, TrainingError
-from demucs.train import be_deterministic, build_solver
+from demucs.building import build_solver
+from demucs.train import be_deterministic
 from demucs.training import checkpoints
 from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints, snapshot
 from demucs.training.distributed import Group

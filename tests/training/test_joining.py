@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 from training.test_runs import ALONE, settings, solver_in
 
-from demucs import schema, train
+from demucs import building, schema
 from demucs.console import one_line
 from demucs.errors import ConfigError
 from demucs.separation import devices
@@ -194,10 +194,10 @@ def test_a_training_says_where_it_multiplies_in_tf32(songs, tmp_path, monkeypatc
         raise KeyError(where)
     monkeypatch.setattr(train, "use_tf32", use_tf32)
     with pytest.raises(KeyError, match=expected):
-        train.build_solver(config, tmp_path, gpu)
+        building.build_solver(config, tmp_path, gpu)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
     for group, found in ((gpu, expected), (ALONE, "")):
-        recorder = RunRecorder(train.build_model(config), folder=tmp_path, group=group, signature="x", name="x", argv=[],
+        recorder = RunRecorder(building.build_model(config), folder=tmp_path, group=group, signature="x", name="x", argv=[],
                                epochs=1, batch_size=1, seed=1, train_tracks=1, valid_tracks=1, continued_from=None,
                                tf32=config.misc.tf32)
         recorder.publish([], None)

@@ -83,7 +83,7 @@ def test_a_run_whose_folder_is_gone_ends(what, songs, tmp_path):
     folder.mkdir()
     with locked(folder):
         solver = solver_in(folder, settings(songs, *STEPS))
-        go_on = solver._go_on
+        go_on = solver.saving.go_on
 
         def strike(**kwargs):
             if solver.position.step == 2 and folder.exists() and (folder / "status.json").exists():
@@ -92,7 +92,7 @@ def test_a_run_whose_folder_is_gone_ends(what, songs, tmp_path):
                     folder.mkdir()
                     (folder / LOCK).write_text("{}")
             go_on(**kwargs)
-        solver._go_on = strike
+        solver.saving.go_on = strike
         with pytest.raises(TrainingError, match="moved, deleted or cleared"):
             solver.run()
     left = {path.name for path in folder.glob("*")} if folder.exists() else set()

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from demucs.data.targets import Targets
 from demucs.layers.dconv import LayerScale
 from demucs.models import zoo
 from demucs.training import quantisation, stages
 from demucs.training.distributed import Group
 from demucs.training.ema import ModelEMA, swapped
+from demucs.training.objectives import WaveformObjective
 from demucs.training.optim import build_optimizer
 from demucs.training.quantisation import QuantSettings
 from demucs.training.stages import TrainStage, ValidStage
@@ -83,8 +85,8 @@ def test_five_steps_as_published(name, monkeypatch):
     monkeypatch.setattr(quantisation, "seeded_torch", chance)
     monkeypatch.setattr(stages, "seeded_torch", chance)
     per_batch, per_epoch = ModelEMA(model, 0.9, device="cpu"), ModelEMA(model, 0.5, device="cpu")
-    shared = dict(model=model, group=ALONE, seed=0, loss=case["loss"], weights=case["weights"], prints=0,
-                  quantisation=quant)
+    shared = dict(model=model, group=ALONE, seed=0, targets=Targets(model.sources), prints=0, quantisation=quant,
+                  objective=WaveformObjective(case["loss"], model.sources, case["weights"]))
     train = TrainStage(wrapped=model, optimizer=optimizer, loader=None, sampler=None, augment=None,
                        averages=[per_batch], svd=SvdSettings(**{**SVD_DEFAULTS, **case["svd"]}),
                        clip_grad=case["clip_grad"], track_name=str, **shared)

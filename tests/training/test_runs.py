@@ -21,7 +21,8 @@ from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
 from demucs.evaluation import tracks
 from demucs.packages import package
-from demucs.train import build_solver, main
+from demucs.building import build_solver
+from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint
 from tools import precheck

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from demucs.data.targets import Targets
 from demucs.dsp.randomness import seeded_torch
 from demucs.layers.dconv import LayerScale
 from demucs.models import zoo
 from demucs.training import stages
 from demucs.training.distributed import Group
 from demucs.training.ema import ModelEMA
+from demucs.training.objectives import WaveformObjective
 from demucs.training.optim import build_optimizer
 from demucs.training.stages import TrainStage
 from demucs.training.svd import SvdSettings, exact_svd_penalty
@@ -47,8 +49,9 @@ def test_five_steps_as_published(name, monkeypatch):
     gradients = []
     optimizer.register_step_pre_hook(lambda *_: gradients.append(flat([p.grad for p in parameters])))
     stage = TrainStage(model=model, wrapped=model, optimizer=optimizer, loader=None, sampler=None, augment=None,
-                       averages=[per_batch], group=Group(0, 1, torch.device("cpu")), seed=0, loss=case["loss"],
-                       weights=case["weights"], svd=svd, clip_grad=case["clip_grad"], prints=0,
+                       averages=[per_batch], group=Group(0, 1, torch.device("cpu")), seed=0,
+                       objective=WaveformObjective(case["loss"], model.sources, case["weights"]),
+                       targets=Targets(model.sources), svd=svd, clip_grad=case["clip_grad"], prints=0,
                        track_name=str)
 
     @contextlib.contextmanager
