@@ -20,8 +20,7 @@ from .errors import AudioError, DemucsError
 from .repositories import repository
 from .repositories.catalogue import ModelLoadingError
 from .separation import settings as allowed
-from .separation.apply import usable_device
-from .separation.devices import gpu_wanted
+from .separation.devices import gpu_wanted, usable_device
 from .separation.progress import CallbackProgress, reporter, together
 from .separation.song import load_song, separate_song
 

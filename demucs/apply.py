@@ -13,7 +13,8 @@ from .demucs import Demucs
 from .errors import AudioError
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
-from .separation.apply import separate, usable_device
+from .separation.apply import separate
+from .separation.devices import usable_device
 from .separation.bag import BagOfModels
 from .separation.progress import CallbackProgress, reporter, together
 

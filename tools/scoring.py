@@ -25,8 +25,7 @@ from demucs.evaluation.tracks import SongSet, song_set
 from demucs.ranges import COUNT
 from demucs.runs import layout
 from demucs.schema import Evaluation
-from demucs.separation.apply import usable_device
-from demucs.separation.devices import gpu_wanted
+from demucs.separation.devices import gpu_wanted, usable_device
 from demucs.separation.precision import PRECISIONS
 
 TRACKS, RECORD = "tracks", "evaluation"

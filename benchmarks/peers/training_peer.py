@@ -97,7 +97,7 @@ class Ours:
     """Our stages of an epoch, without the experiment and the data around them."""
 
     def __init__(self, settings: dict, svd: dict, segment: float):
-        from demucs.separation import apply
+        from demucs.separation import plan
         from demucs.data.targets import Targets
         from demucs.models import zoo
         from demucs.training import stages
@@ -108,7 +108,7 @@ class Ours:
         from demucs.training.svd import SvdSettings
         self.model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=segment,
                                **settings)
-        self.stages, self.apply = stages, apply
+        self.stages, self.plan = stages, plan
         self.group = Group(0, 1, torch.device("cpu"))
         self.learnt = {"objective": WaveformObjective("l1", SOURCES, [1., 1., 1., 1.]), "targets": Targets(SOURCES)}
         optimizer = build_optimizer(self.model, kind="adam", lr=LR, momentum=BETAS[0], beta2=BETAS[1], weight_decay=0)
@@ -131,7 +131,7 @@ class Ours:
         stage = self.stages.ValidStage(
             model=self.model, loader=[tracks], group=self.group, seed=0, **self.learnt,
             apply=True, split=True, max_batches=None, prints=0)
-        with mock.patch.object(self.apply, "shift_leads", lambda *_: [RATE // 2 - RATE // 2 // 2]):
+        with mock.patch.object(self.plan, "shift_leads", lambda *_: [RATE // 2 - RATE // 2 // 2]):
             return stage.run(0, "main")
 
 

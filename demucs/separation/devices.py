@@ -1,10 +1,14 @@
-"""GPUs: whether to use them, and whether they can be used."""
+"""Devices: whether to use a GPU, whether it can be used, and models that are moved to one while they are at work."""
 
+import contextlib
 import os
 import re
+import threading
 import typing as tp
+import weakref
 
 import torch
+from torch import nn
 
 from ..errors import ConfigError
 
@@ -46,3 +50,82 @@ def require_kernels(device: torch.device) -> None:
 def _runs(arch: tp.Match[str], capability: tp.Tuple[int, int]) -> bool:
     kind, built = arch[1], (int(arch[2]), int(arch[3]))
     return built <= capability and (kind == "compute" or built[0] == capability[0])
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none, or torch no
+    kernels for it."""
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():
+            require_kernels(device)
+        torch.zeros(1, device=device).cpu()        # "meta" has no numbers to give back
+    except ConfigError:
+        raise
+    except Exception as error:                     # each kind of device says in its own way that it is not there
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"device {name!r} cannot be used on this machine ({reason}); use cpu") from error
+    return device
+
+
+class _Use(tp.NamedTuple):
+    """A model at work: how often, where, where it belongs, and the training modes of its modules before."""
+    count: int
+    where: torch.device
+    home: torch.device
+    modes: tp.List[tp.Tuple[nn.Module, bool]]
+
+
+_in_use: "weakref.WeakKeyDictionary[nn.Module, _Use]" = weakref.WeakKeyDictionary()
+_free = threading.Condition()
+
+
+@contextlib.contextmanager
+def at_work(model: nn.Module, device: tp.Union[None, str, torch.device]) -> tp.Iterator[torch.device]:
+    """The model in evaluation mode on `device`; afterwards as it was. Several threads may use one model; those that want it
+    on another device wait for the others."""
+    where = _take(model, device)
+    try:
+        yield where
+    finally:
+        _give_back(model)
+
+
+def _take(model: nn.Module, device: tp.Union[None, str, torch.device]) -> torch.device:
+    with _free:
+        while True:
+            use = _in_use.get(model)
+            home = use.home if use else next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+            where = home if device is None else torch.device(device)
+            if use is None or use.where == where:
+                break
+            _free.wait()
+        if use is None:
+            use = _Use(0, where, home, [(module, module.training) for module in model.modules()])
+            model.eval()
+            try:
+                if where != home:
+                    model.to(where)
+            except BaseException:
+                _restore(model, use)
+                raise
+        _in_use[model] = use._replace(count=use.count + 1)
+        return where
+
+
+def _give_back(model: nn.Module) -> None:
+    with _free:
+        use = _in_use[model]
+        _in_use[model] = use._replace(count=use.count - 1)
+        if use.count > 1:
+            return
+        del _in_use[model]
+        _restore(model, use)
+        _free.notify_all()
+
+
+def _restore(model: nn.Module, use: _Use) -> None:
+    for module, mode in use.modes:
+        module.training = mode
+    if use.where != use.home:
+        model.to(use.home)

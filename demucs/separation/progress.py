@@ -8,7 +8,7 @@ import typing as tp
 import tqdm
 
 from ..console import TolerantStream
-from .apply import ChunkEvent, Progress
+from .plan import ChunkEvent, Progress
 
 
 class LoggedProgress:

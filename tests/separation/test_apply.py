@@ -10,7 +10,7 @@ import torch
 from golden.apply_cases import CASES, ToySeparator, ToyWithValidLength, mixture, sampled
 
 from demucs.errors import AudioError, ConfigError
-from demucs.separation import apply
+from demucs.separation import apply, devices, plan, stream
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "apply.npz"
 
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "apply.npz"
 def test_same_as_published(name, monkeypatch):
     kind, length, offsets, settings = CASES[name]
     # Published Demucs draws where the copy begins within half a second of silence; ours by how much it is delayed.
-    monkeypatch.setattr(apply, "shift_leads", lambda *_: [50 - offset for offset in offsets])
+    monkeypatch.setattr(plan, "shift_leads", lambda *_: [50 - offset for offset in offsets])
     out = apply.separate(kind(), mixture(length), shifts=len(offsets), **settings)
     np.testing.assert_allclose(sampled(out), np.load(GOLDEN)[name], atol=1e-6, rtol=0)
 
@@ -44,7 +44,7 @@ def test_never_more_pieces_alive_than_workers():
             return out
 
     begun = itertools.count()
-    pieces = apply._in_order(lambda piece: (next(begun), piece)[1], range(10), workers=3)
+    pieces = stream._in_order(lambda piece: (next(begun), piece)[1], range(10), workers=3)
     assert next(pieces) == 0
     assert next(begun) <= 4, "only three may run ahead of the one that was handed out"
     assert list(pieces) == list(range(1, 10))
@@ -53,9 +53,9 @@ def test_never_more_pieces_alive_than_workers():
 
 
 def test_shift_trick_is_seeded_and_covers_half_a_second():
-    assert apply.shift_leads(5, 44100, seed=1) == apply.shift_leads(5, 44100, seed=1)
-    assert apply.shift_leads(5, 44100, seed=1) != apply.shift_leads(5, 44100, seed=2)
-    leads = apply.shift_leads(3000, 20, seed=0)
+    assert plan.shift_leads(5, 44100, seed=1) == plan.shift_leads(5, 44100, seed=1)
+    assert plan.shift_leads(5, 44100, seed=1) != plan.shift_leads(5, 44100, seed=2)
+    leads = plan.shift_leads(3000, 20, seed=0)
     assert set(leads) == set(range(11))
     # uniform: each of 11 values 273 times of 3000, standard deviation 15.7; five of them
     assert all(abs(leads.count(value) - 3000 / 11) < 5 * 15.8 for value in range(11))
@@ -65,9 +65,9 @@ def test_averaging_shifts_is_the_mean_of_single_ones(monkeypatch):
     mix, model = mixture(900), ToySeparator()
     singles = []
     for lead in (4, 31):
-        monkeypatch.setattr(apply, "shift_leads", lambda *_: [lead])
+        monkeypatch.setattr(plan, "shift_leads", lambda *_: [lead])
         singles.append(apply.separate(model, mix))
-    monkeypatch.setattr(apply, "shift_leads", lambda *_: [4, 31])
+    monkeypatch.setattr(plan, "shift_leads", lambda *_: [4, 31])
     # float32 rounding of sums of two numbers of size 1
     torch.testing.assert_close(apply.separate(model, mix, shifts=2), (singles[0] + singles[1]) / 2, atol=1e-6, rtol=0)
 
@@ -143,7 +143,7 @@ def test_a_segment_longer_than_the_song_takes_no_memory_of_its_own():
 @pytest.mark.parametrize("name", ["meta", "xla", "nonsense", "cuda:99", "", "cpu:x", "privateuseone", "hpu", "mps:7"])
 def test_devices_that_cannot_be_used(name):
     with pytest.raises(ConfigError, match=f"device '{name}' cannot be used on this machine .*; use cpu") as caught:
-        apply.usable_device(name)
+        devices.usable_device(name)
     assert "\n" not in str(caught.value)
 
 

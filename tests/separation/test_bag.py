@@ -10,7 +10,7 @@ from golden.bag_cases import CASES, FreeTransformer, Softer, ToyTransformer
 
 from demucs.errors import ConfigError
 from demucs.evaluation.collect import evaluation_record
-from demucs.separation import apply
+from demucs.separation import apply, plan
 from demucs.separation.bag import BagOfModels
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "bags.npz"
@@ -22,7 +22,7 @@ def test_same_as_published(name, monkeypatch):
     bag = BagOfModels([kind() for kind in kinds], weights, segment)
     # Published Demucs draws where the copy begins within half a second of silence; ours by how much it is delayed.
     leads = [[50 - offset for offset in own] for own in offsets]
-    monkeypatch.setattr(apply, "shift_leads", lambda shifts, rate, seed, model: leads[model] if shifts else [])
+    monkeypatch.setattr(plan, "shift_leads", lambda shifts, rate, seed, model: leads[model] if shifts else [])
     golden = np.load(GOLDEN)
     segments = [float(model.segment) for model in bag.models] + [bag.max_allowed_segment]
     np.testing.assert_array_equal(segments, golden[f"{name} segments"])
@@ -41,8 +41,8 @@ def test_a_bag_of_one_is_that_model_and_equal_models_change_nothing():
 
 def test_each_model_has_its_own_delays():
     def leads(model):
-        return apply.shift_leads(4, 44100, seed=1, model=model)
-    assert leads(0) == apply.shift_leads(4, 44100, seed=1)
+        return plan.shift_leads(4, 44100, seed=1, model=model)
+    assert leads(0) == plan.shift_leads(4, 44100, seed=1)
     assert len({*leads(0), *leads(1), *leads(2)}) == 12
     mix = mixture(900)
     same_twice = apply.separate(BagOfModels([Softer(), Softer()]), mix, shifts=1)

@@ -3,7 +3,7 @@
 import io
 import logging
 
-from demucs.separation.apply import ChunkEvent
+from demucs.separation.plan import ChunkEvent
 from demucs.separation.progress import reporter
 
 RATE = 100

@@ -14,7 +14,7 @@ from demucs import building, schema
 from demucs.console import one_line
 from demucs.errors import ConfigError
 from demucs.separation import devices
-from demucs.separation.apply import usable_device
+from demucs.separation.devices import usable_device
 from demucs.training.distributed import (Group, Place, _place, exchange, join_group, require_own_devices, warn_of_hidden_peers)
 from demucs.training.records import RunRecorder
 from demucs.training.state import random_states, set_random_states

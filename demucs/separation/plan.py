@@ -1,0 +1,148 @@
+"""What there is to do for a song: which models see which pieces of it, with which weights.
+
+The cuts are those of `dsp.chunks`. Every round of the shift trick is a plan of its own, whose first piece starts before the
+song, and so is every model of a bag.
+"""
+
+import dataclasses
+import math
+import threading
+import typing as tp
+
+from torch import nn
+
+from ..dsp.chunks import Chunk, OverlapAdd
+from ..dsp.randomness import generator
+from ..errors import ConfigError
+from ..models import protocol
+from .bag import BagOfModels, longest_segment
+
+MAX_SHIFT_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkEvent:
+    """A piece was begun or finished.
+
+    `shift` counts the rounds of the shift trick, `offset` is where the piece starts within its round (samples), `done`
+    of `total` samples are separated, over all rounds of all models. `model` counts the `models` of a bag.
+    """
+    state: str                 # "start" or "end"
+    shift: int
+    offset: int
+    done: int
+    total: int
+    samplerate: int
+    model: int = 0
+    models: int = 1
+
+
+Progress = tp.Callable[[ChunkEvent], None]
+
+
+class Member(tp.NamedTuple):
+    """A model, its place in the bag, its part of each source, and a plan per round of the shift trick."""
+    index: int
+    model: nn.Module
+    shares: tp.Sequence[float]
+    plans: tp.Sequence[OverlapAdd]
+
+    def pieces(self) -> tp.List["Piece"]:
+        """All calls of the model, round by round, without those that are silence only."""
+        return [Piece(shift, index, chunk) for shift, plan in enumerate(self.plans)
+                for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]
+
+
+class Piece(tp.NamedTuple):
+    """One call of a model: piece `index` of the plan of one round of the shift trick."""
+    shift: int
+    index: int
+    chunk: Chunk
+
+
+def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.List[int]:
+    """By how many samples each round of the shift trick delays the song, each in [0, samplerate / 2].
+
+    Every model of a bag has its own delays; the first one has those of a model that is alone.
+    """
+    longest = int(MAX_SHIFT_SECONDS * samplerate)
+    place = (model,) if model else ()
+    return [longest - int(generator(seed, "shift-trick", index, *place).integers(longest + 1))
+            for index in range(shifts)]
+
+
+def members_of(model: nn.Module, length: int, *, shifts: int, seed: int, segment: tp.Optional[float],
+             **settings: tp.Any) -> tp.List[Member]:
+    """What there is to do for a song of `length` samples. Raises ConfigError before anything is computed."""
+    parts = [(model, [1.] * len(model.sources))]
+    if isinstance(model, BagOfModels):
+        parts = list(zip(model.models, model.shares()))
+    members = []
+    for index, (single, shares) in enumerate(parts):
+        longest = protocol.longest_segment(single)
+        if segment is not None and longest < math.inf and \
+                int(segment * single.samplerate) > int(longest * single.samplerate):
+            raise ConfigError(f"segment={segment}: a transformer cannot separate longer pieces than it was trained on; "
+                              f"the maximum for this model is {longest_segment(model):g} seconds")
+        if any(shares):
+            leads = shift_leads(shifts, single.samplerate, seed, index) or [0]
+            plans = [_plan(length, lead, model=single, segment=segment, **settings) for lead in leads]
+            members.append(Member(index, single, shares, plans))
+    return members
+
+
+def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: float, transition_power: float,
+          segment: tp.Optional[float]) -> OverlapAdd:
+    if not split:
+        input_length(model, length + lead, segment)
+        return OverlapAdd(length, segment=length + lead, stride=length + lead, lead=lead)
+    seconds = model.segment if segment is None else segment
+    size = int(model.samplerate * seconds)
+    if size < 1:
+        raise ConfigError(f"segment={seconds}: a segment is in seconds and must be longer than one sample")
+    stride = int((1 - overlap) * size)
+    if stride < 1:
+        raise ConfigError(f"overlap={overlap} of a segment of {size} samples leaves no step forward")
+    if stride >= length + lead:      # one piece with the gain 1, however much longer it could be: no memory for the rest
+        size = stride = length + lead
+    return OverlapAdd(length, segment=size, stride=stride, transition_power=transition_power, lead=lead)
+
+
+def input_length(model: nn.Module, length: int, segment: tp.Optional[float]) -> int:
+    """How many samples a model wants to see to separate `length` of them.
+
+    Raises:
+        ConfigError: where it cannot see that many.
+    """
+    try:
+        return protocol.input_length(model, length, segment)
+    except ValueError as error:
+        seconds = length / model.samplerate
+        if segment is not None:
+            raise ConfigError(f"segment={segment}: without splitting, {seconds:.1f} seconds must fit in one segment; "
+                              f"leave the splitting on") from error
+        raise ConfigError(f"this model cannot separate {seconds:.1f} seconds without splitting: {error}") from error
+
+
+class Meter:
+    """Counts what is done over all models, and tells `progress`, from one thread at a time."""
+
+    def __init__(self, progress: tp.Optional[Progress], members: tp.Sequence[Member], *, models: int):
+        self._progress = progress
+        self._models = models
+        self._total = sum(piece.chunk.length for member in members for piece in member.pieces())
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, state: str, member: Member, piece: Piece) -> None:
+        with self._lock:
+            self._done += piece.chunk.length if state == "end" else 0
+            if self._progress is not None:
+                offset = piece.chunk.start - member.plans[piece.shift].chunks[0].start
+                self._progress(ChunkEvent(state, piece.shift, offset, self._done, self._total,
+                                          member.model.samplerate, member.index, self._models))
+
+
+def number_of_models(model: nn.Module) -> int:
+    """1, or those of a bag."""
+    return len(model.models) if isinstance(model, BagOfModels) else 1
