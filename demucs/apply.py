@@ -14,8 +14,8 @@ from .errors import AudioError
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
 from .separation.apply import separate
-from .separation.devices import usable_device
 from .separation.bag import BagOfModels
+from .separation.devices import usable_device
 from .separation.progress import CallbackProgress, reporter, together
 
 logger = logging.getLogger(__name__)

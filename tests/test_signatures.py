@@ -10,11 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from demucs.building import build_model
 from demucs.config import read
 from demucs.errors import ConfigError
 from demucs.grids import _published as published
 from demucs.models import zoo
-from demucs.building import build_model
 from demucs.train import main
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())

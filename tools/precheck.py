@@ -8,6 +8,7 @@ import shutil
 import typing as tp
 from pathlib import Path
 
+from demucs.building import build_augment, build_model, dataset_settings, test_setting, test_tracks
 from demucs.config import Config
 from demucs.data import build as data
 from demucs.data.sampler import EpochSampler
@@ -15,7 +16,6 @@ from demucs.errors import ConfigError, DemucsError, TrainingError
 from demucs.evaluation import test_sets
 from demucs.evaluation.tracks import song_set
 from demucs.schema import TestSet
-from demucs.building import build_augment, build_model, dataset_settings, test_setting, test_tracks
 from tools import scoring
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written

@@ -13,8 +13,8 @@ import typing as tp
 import numpy as np
 import torch
 
-from ..metrics.bsseval import METRICS as MEASURES
 from ..metrics.bsseval import bss_eval, frame_medians
+from ..metrics.bsseval import METRICS as MEASURES
 from ..metrics.energies import energies
 from ..schema import pack_frames
 

@@ -6,11 +6,10 @@ order and seeded initial weights are those of published Demucs, so weights can b
 
 import typing as tp
 
+from .hybrid.branches import HybridSettings, published_branches
 from .hybrid.fusion import Sum
 from .hybrid.mixer import SkipsOnly
-from .hybrid.net import EmbeddingSpec, HybridNet
-from .hybrid.towers import hybrid_levels
-from .hybrid.view import ComplexAsChannels, MagnitudeMask, SpectralView
+from .hybrid.net import HybridNet
 
 
 class HDemucs(HybridNet):
@@ -43,33 +42,16 @@ class HDemucs(HybridNet):
         ValueError: for settings that contradict each other; the message names them.
     """
 
-    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, channels: int = 48,
-                 channels_time: tp.Optional[int] = None, growth: float = 2, nfft: int = 4096, wiener_iters: int = 0,
-                 end_iters: int = 0, wiener_residual: bool = False, cac: bool = True, depth: int = 6,
-                 rewrite: bool = True, hybrid: bool = True, hybrid_old: bool = False,
-                 multi_freqs: tp.Optional[tp.Sequence[float]] = None, multi_freqs_depth: int = 2,
-                 freq_emb: float = 0.2, emb_scale: float = 10, emb_smooth: bool = True, kernel_size: int = 8,
-                 time_stride: int = 2, stride: int = 4, context: int = 1, context_enc: int = 0, norm_starts: int = 4,
-                 norm_groups: int = 4, dconv_mode: int = 1, dconv_depth: int = 2, dconv_comp: float = 4,
-                 dconv_attn: int = 4, dconv_lstm: int = 4, dconv_init: float = 1e-4, rescale: float = 0.1,
-                 samplerate: int = 44100, segment: float = 40):
-        if hybrid_old and not hybrid:
+    Settings = HybridSettings
+
+    def __init__(self, sources: tp.Sequence[str], *args: tp.Any, **kwargs: tp.Any):
+        s = self.Settings(*args, **kwargs)
+        if s.hybrid_old and not s.hybrid:
             raise ValueError("hybrid_old=True needs hybrid=True")
-        if hybrid and wiener_iters != end_iters:
-            raise ValueError(f"a hybrid model needs wiener_iters and end_iters equal, got {wiener_iters} and "
-                             f"{end_iters}")
-        view = SpectralView(nfft, aligned=hybrid, legacy_padding=hybrid_old)
-        representation = ComplexAsChannels() if cac else MagnitudeMask(wiener_iters, end_iters, wiener_residual)
-        levels = hybrid_levels(
-            bins=view.bins, hop=view.hop, channels=channels, channels_time=channels_time, growth=growth, depth=depth,
-            audio_channels=audio_channels, spectral_channels=audio_channels * representation.channels_per_signal,
-            hybrid=hybrid, rewrite=rewrite, kernel_size=kernel_size, stride=stride, time_stride=time_stride,
-            norm_starts=norm_starts, norm_groups=norm_groups, multi_freqs=multi_freqs or (),
-            multi_freqs_depth=multi_freqs_depth, dconv_mode=dconv_mode, dconv_depth=dconv_depth,
-            dconv_comp=dconv_comp, dconv_attn=dconv_attn, dconv_lstm=dconv_lstm, dconv_init=dconv_init)
+        if s.hybrid and s.wiener_iters != s.end_iters:
+            raise ValueError(f"a hybrid model needs wiener_iters and end_iters equal, got {s.wiener_iters} and "
+                             f"{s.end_iters}")
         super().__init__(
-            sources, audio_channels=audio_channels, samplerate=samplerate, segment=segment, view=view,
-            representation=representation, levels=levels, make_mixer=lambda channels: SkipsOnly(),
-            fusion=Sum(),
-            embedding=EmbeddingSpec(freq_emb, emb_scale, emb_smooth) if freq_emb else None,
-            context=context, context_enc=context_enc, rescale=rescale)
+            sources, audio_channels=s.audio_channels, samplerate=s.samplerate, segment=s.segment,
+            branches=published_branches(s), mixers={"bottom": lambda channels: SkipsOnly()}, fusion=Sum(),
+            context=s.context, context_enc=s.context_enc, rescale=s.rescale)

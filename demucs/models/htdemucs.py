@@ -5,6 +5,7 @@ end with. All keys of the published configuration are here, with the published d
 shapes, order and seeded initial weights are those of published Demucs.
 """
 
+import dataclasses
 import functools
 import typing as tp
 
@@ -12,13 +13,104 @@ import torch
 from torch.nn import functional as F
 
 from ..layers.transformer import MaskSpec, TransformerSpec
+from .hybrid.branches import NEVER, HybridSettings, published_branches
 from .hybrid.fusion import Sum
 from .hybrid.mixer import cross_domain
-from .hybrid.net import EmbeddingSpec, HybridNet
-from .hybrid.towers import hybrid_levels
-from .hybrid.view import ComplexAsChannels, MagnitudeMask, SpectralView
+from .hybrid.net import HybridNet
 
-NEVER = 10 ** 6      # the first level with attention or an LSTM: none
+
+@dataclasses.dataclass(frozen=True)
+class TransformerSettings:
+    """The published hyper-parameters of HTDemucs, in their published order; `HTDemucs` says what they mean."""
+    audio_channels: int = 2
+    channels: int = 48
+    channels_time: tp.Optional[int] = None
+    growth: float = 2
+    nfft: int = 4096
+    wiener_iters: int = 0
+    end_iters: int = 0
+    wiener_residual: bool = False
+    cac: bool = True
+    depth: int = 4
+    rewrite: bool = True
+    multi_freqs: tp.Optional[tp.Sequence[float]] = None
+    multi_freqs_depth: int = 3
+    freq_emb: float = 0.2
+    emb_scale: float = 10
+    emb_smooth: bool = True
+    kernel_size: int = 8
+    time_stride: int = 2
+    stride: int = 4
+    context: int = 1
+    context_enc: int = 0
+    norm_starts: int = 4
+    norm_groups: int = 4
+    dconv_mode: int = 1
+    dconv_depth: int = 2
+    dconv_comp: float = 8
+    dconv_init: float = 1e-3
+    bottom_channels: int = 0
+    t_layers: int = 5
+    t_emb: str = "sin"
+    t_hidden_scale: float = 4.0
+    t_heads: int = 8
+    t_dropout: float = 0.0
+    t_max_positions: int = 10000
+    t_norm_in: bool = True
+    t_norm_in_group: int = False
+    t_group_norm: int = False
+    t_norm_first: bool = True
+    t_norm_out: int = True
+    t_max_period: float = 10000.0
+    t_weight_decay: float = 0.0
+    t_lr: tp.Optional[float] = None
+    t_layer_scale: bool = True
+    t_gelu: bool = True
+    t_weight_pos_embed: float = 1.0
+    t_sin_random_shift: int = 0
+    t_cape_mean_normalize: bool = True
+    t_cape_augment: bool = True
+    t_cape_glob_loc_scale: tp.Sequence[float] = (5000.0, 1.0, 1.4)
+    t_sparse_self_attn: bool = False
+    t_sparse_cross_attn: bool = False
+    t_mask_type: str = "diag"
+    t_mask_random_seed: int = 42
+    t_sparse_attn_window: int = 500
+    t_global_window: int = 100
+    t_sparsity: float = 0.95
+    t_auto_sparsity: bool = False
+    t_cross_first: bool = False
+    rescale: float = 0.1
+    samplerate: int = 44100
+    segment: float = 10
+    use_train_segment: bool = True
+
+    def towers(self) -> HybridSettings:
+        """The part that it has in common with HDemucs; what only that has is off."""
+        own = {field.name for field in dataclasses.fields(self)}
+        common = {field.name: getattr(self, field.name) for field in dataclasses.fields(HybridSettings) if field.name in own}
+        return HybridSettings(**common, dconv_attn=NEVER, dconv_lstm=NEVER)
+
+    def transformer(self) -> TransformerSpec:
+        """The transformer, whose number of channels follows from the towers.
+
+        Raises:
+            ValueError: for a sparse pattern that does not exist.
+        """
+        mask = MaskSpec(kinds=tuple(self.t_mask_type.split("_")), window=self.t_sparse_attn_window,
+                        global_window=self.t_global_window, sparsity=self.t_sparsity, seed=self.t_mask_random_seed)
+        mask.check()
+        global_shift, local_shift, scale = self.t_cape_glob_loc_scale
+        return TransformerSpec(
+            channels=0, heads=self.t_heads, hidden_scale=self.t_hidden_scale, layers=self.t_layers,
+            cross_first=self.t_cross_first, dropout=self.t_dropout, norm_in=self.t_norm_in,
+            norm_in_group=int(self.t_norm_in_group), group_norm=int(self.t_group_norm), norm_first=self.t_norm_first,
+            norm_out=int(self.t_norm_out), layer_scale=self.t_layer_scale, gelu=self.t_gelu, positions=self.t_emb,
+            weight_positions=self.t_weight_pos_embed, max_positions=self.t_max_positions, max_period=self.t_max_period,
+            random_shift=self.t_sin_random_shift, cape_centred=self.t_cape_mean_normalize,
+            cape_augment=self.t_cape_augment, cape_bounds=(global_shift, local_shift, scale),
+            weight_decay=self.t_weight_decay, lr=self.t_lr, sparse_self=mask if self.t_sparse_self_attn else None,
+            sparse_cross=mask if self.t_sparse_cross_attn else None)
 
 
 class HTDemucs(HybridNet):
@@ -40,65 +132,29 @@ class HTDemucs(HybridNet):
         ValueError: for settings that contradict each other; the message names them.
     """
 
-    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, channels: int = 48,
-                 channels_time: tp.Optional[int] = None, growth: float = 2, nfft: int = 4096, wiener_iters: int = 0,
-                 end_iters: int = 0, wiener_residual: bool = False, cac: bool = True, depth: int = 4,
-                 rewrite: bool = True, multi_freqs: tp.Optional[tp.Sequence[float]] = None, multi_freqs_depth: int = 3,
-                 freq_emb: float = 0.2, emb_scale: float = 10, emb_smooth: bool = True, kernel_size: int = 8,
-                 time_stride: int = 2, stride: int = 4, context: int = 1, context_enc: int = 0, norm_starts: int = 4,
-                 norm_groups: int = 4, dconv_mode: int = 1, dconv_depth: int = 2, dconv_comp: float = 8,
-                 dconv_init: float = 1e-3, bottom_channels: int = 0, t_layers: int = 5, t_emb: str = "sin",
-                 t_hidden_scale: float = 4.0, t_heads: int = 8, t_dropout: float = 0.0, t_max_positions: int = 10000,
-                 t_norm_in: bool = True, t_norm_in_group: int = False, t_group_norm: int = False,
-                 t_norm_first: bool = True, t_norm_out: int = True, t_max_period: float = 10000.0,
-                 t_weight_decay: float = 0.0, t_lr: tp.Optional[float] = None, t_layer_scale: bool = True,
-                 t_gelu: bool = True, t_weight_pos_embed: float = 1.0, t_sin_random_shift: int = 0,
-                 t_cape_mean_normalize: bool = True, t_cape_augment: bool = True,
-                 t_cape_glob_loc_scale: tp.Sequence[float] = (5000.0, 1.0, 1.4), t_sparse_self_attn: bool = False,
-                 t_sparse_cross_attn: bool = False, t_mask_type: str = "diag", t_mask_random_seed: int = 42,
-                 t_sparse_attn_window: int = 500, t_global_window: int = 100, t_sparsity: float = 0.95,
-                 t_auto_sparsity: bool = False, t_cross_first: bool = False, rescale: float = 0.1,
-                 samplerate: int = 44100, segment: float = 10, use_train_segment: bool = True):
-        if wiener_iters != end_iters:
-            raise ValueError(f"wiener_iters and end_iters must be equal, got {wiener_iters} and {end_iters}")
-        if t_auto_sparsity and (t_sparse_self_attn or t_sparse_cross_attn):
+    Settings = TransformerSettings
+
+    def __init__(self, sources: tp.Sequence[str], *args: tp.Any, **kwargs: tp.Any):
+        s = self.Settings(*args, **kwargs)
+        if s.wiener_iters != s.end_iters:
+            raise ValueError(f"wiener_iters and end_iters must be equal, got {s.wiener_iters} and {s.end_iters}")
+        if s.t_auto_sparsity and (s.t_sparse_self_attn or s.t_sparse_cross_attn):
             raise ValueError("t_auto_sparsity=true needs kernels that were never released; set it to false, and choose a "
                              "fixed pattern with t_mask_type")
-        mask = MaskSpec(kinds=tuple(t_mask_type.split("_")), window=t_sparse_attn_window,
-                        global_window=t_global_window, sparsity=t_sparsity, seed=t_mask_random_seed)
-        mask.check()
-        global_shift, local_shift, scale = t_cape_glob_loc_scale
-        transformer = TransformerSpec(
-            channels=0, heads=t_heads, hidden_scale=t_hidden_scale, layers=t_layers, cross_first=t_cross_first,
-            dropout=t_dropout, norm_in=t_norm_in, norm_in_group=int(t_norm_in_group), group_norm=int(t_group_norm),
-            norm_first=t_norm_first, norm_out=int(t_norm_out), layer_scale=t_layer_scale, gelu=t_gelu, positions=t_emb,
-            weight_positions=t_weight_pos_embed, max_positions=t_max_positions, max_period=t_max_period,
-            random_shift=t_sin_random_shift, cape_centred=t_cape_mean_normalize, cape_augment=t_cape_augment,
-            cape_bounds=(global_shift, local_shift, scale), weight_decay=t_weight_decay, lr=t_lr,
-            sparse_self=mask if t_sparse_self_attn else None, sparse_cross=mask if t_sparse_cross_attn else None)
-        view = SpectralView(nfft)
-        representation = ComplexAsChannels() if cac else MagnitudeMask(wiener_iters, end_iters, wiener_residual)
-        levels = hybrid_levels(
-            bins=view.bins, hop=view.hop, channels=channels, channels_time=channels_time, growth=growth, depth=depth,
-            audio_channels=audio_channels, spectral_channels=audio_channels * representation.channels_per_signal,
-            hybrid=True, rewrite=rewrite, kernel_size=kernel_size, stride=stride, time_stride=time_stride,
-            norm_starts=norm_starts, norm_groups=norm_groups, multi_freqs=multi_freqs or (),
-            multi_freqs_depth=multi_freqs_depth, dconv_mode=dconv_mode, dconv_depth=dconv_depth,
-            dconv_comp=dconv_comp, dconv_attn=NEVER, dconv_lstm=NEVER, dconv_init=dconv_init)
-        bottom = levels[-1]
-        if t_layers and bottom.temporal is None:
-            raise ValueError(f"depth={depth} is too deep: the transformer needs both branches at the bottom, and they "
+        transformer = s.transformer()
+        branches = published_branches(s.towers())
+        spectral, temporal = (branch.rows[-1].layer for branch in branches)
+        if s.t_layers and len(branches[1].rows) < s.depth:
+            raise ValueError(f"depth={s.depth} is too deep: the transformer needs both branches at the bottom, and they "
                              f"have met above it; use a smaller depth")
-        if t_layers and bottom.temporal.inner != bottom.spectral.inner:
-            raise ValueError(f"the branches end with {bottom.spectral.inner} and {bottom.temporal.inner} channels, which "
-                             f"the transformer cannot mix; leave channels_time empty (now {channels_time})")
+        if s.t_layers and temporal.inner != spectral.inner:
+            raise ValueError(f"the branches end with {spectral.inner} and {temporal.inner} channels, which the transformer "
+                             f"cannot mix; leave channels_time empty (now {s.channels_time})")
         super().__init__(
-            sources, audio_channels=audio_channels, samplerate=samplerate, segment=segment, view=view,
-            representation=representation, levels=levels, fusion=Sum(),
-            make_mixer=functools.partial(cross_domain, bottom=bottom_channels, spec=transformer),
-            embedding=EmbeddingSpec(freq_emb, emb_scale, emb_smooth) if freq_emb else None,
-            context=context, context_enc=context_enc, rescale=rescale)
-        self.use_train_segment = use_train_segment
+            sources, audio_channels=s.audio_channels, samplerate=s.samplerate, segment=s.segment, branches=branches,
+            mixers={"bottom": functools.partial(cross_domain, bottom=s.bottom_channels, spec=transformer)}, fusion=Sum(),
+            context=s.context, context_enc=s.context_enc, rescale=s.rescale)
+        self.use_train_segment = s.use_train_segment
 
     @property
     def longest_segment(self) -> float:

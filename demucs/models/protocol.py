@@ -4,6 +4,7 @@ Every model of the zoo is a `SeparationModel`. Separation also takes modules of 
 users write their own), so what they may lack is asked through the functions below, which know the defaults.
 """
 
+import inspect
 import math
 import typing as tp
 
@@ -22,12 +23,27 @@ class SeparationModel(nn.Module):
         draws_in_training: whether the forward pass draws random numbers in training.
     """
 
+    Settings: tp.ClassVar[tp.Optional[type]] = None     # a frozen dataclass of all arguments but the sources
     sources: tp.List[str]
     audio_channels: int
     samplerate: int
     segment: float
     normalizes_songs: bool = True
     draws_in_training: bool = False
+
+    def __init_subclass__(cls, **kwargs: tp.Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.Settings is not None and "__init__" in vars(cls):      # what `inspect.signature` says of `cls(...)`
+            fields = inspect.signature(cls.Settings).parameters.values()
+            first = inspect.Parameter("sources", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=tp.Sequence[str])
+            cls.__signature__ = inspect.Signature([first, *fields])           # type: ignore[attr-defined]
+
+    @classmethod
+    def argument_types(cls) -> tp.Dict[str, tp.Any]:
+        """The types of the arguments of the class by name."""
+        if cls.Settings is None:
+            return tp.get_type_hints(cls.__init__)
+        return {"sources": tp.Sequence[str], **tp.get_type_hints(cls.Settings)}
 
     @property
     def longest_segment(self) -> float:

@@ -41,7 +41,7 @@ class Entry:
     @property
     def hints(self) -> tp.Dict[str, tp.Any]:
         """The types of the arguments of its class."""
-        return tp.get_type_hints(self.build.__init__)      # type: ignore[misc]
+        return self.build.argument_types()
 
     @property
     def tied_to_training_length(self) -> bool:

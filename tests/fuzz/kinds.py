@@ -21,10 +21,10 @@ import torch
 from demucs import schema
 from demucs.audio import reading
 from demucs.data import index
-from demucs.separation import song
-from demucs.repositories import repository as models
 from demucs.packages import package, pickled, weights
+from demucs.repositories import repository as models
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
+from demucs.separation import song
 from fuzz import mutations, seeds, texts
 from tools import requeue
 

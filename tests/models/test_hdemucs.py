@@ -36,7 +36,7 @@ def test_branches_are_summed():
         model(mix)
     (estimates, total), = seen
     assert len(estimates) == 2
-    assert torch.equal(total, estimates[0] + estimates[1])
+    assert torch.equal(total, estimates["time"] + estimates["frequency"])
 
 
 @pytest.mark.parametrize("length", [1, 2, 255, 1023, 1024, 1025, 44100])

@@ -109,8 +109,8 @@ def test_what_a_run_writes(tmp_path):
     """A process that dies, one that is stopped, one that ends."""
     code = """
 import os, sys, pathlib, torch
-from demucs.training.distributed import Group
 from demucs.runs.status import StatusFile
+from demucs.training.distributed import Group
 file = StatusFile(pathlib.Path(sys.argv[1]), Group(0, 1, torch.device("cpu")), signature="x", epochs=9, steps=10)
 first = int(sys.argv[2])
 file.begin(first, 0)

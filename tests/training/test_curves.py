@@ -65,7 +65,7 @@ def test_a_run_in_pieces_draws_the_same_curves(straight, tmp_path):
         solver.curves.every = 1
         sessions += 1
         if moment % 2:       # killed: goes on, draws, and is gone without a checkpoint of it
-            solver._save = lambda **kwargs: None
+            solver.saving.save = lambda **kwargs: None
         stop_at(solver, moment)
         try:
             solver.run()

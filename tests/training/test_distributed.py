@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 from pathlib import Path
-from demucs.config import read
 from demucs.building import build_solver
+from demucs.config import read
 from demucs.train import main
 from demucs.training.distributed import join_group
 torch.set_num_threads(1)
@@ -34,21 +34,21 @@ folder.mkdir(exist_ok=True, parents=True)
 group = join_group()
 if os.environ.get("CANNOT_READ") == os.environ["RANK"]:
     from demucs.errors import PackageError
-    from demucs.training import checkpoints, solver as solvers
-    read_checkpoint = solvers.read_checkpoint
+    from demucs.training import checkpoints, restoring
+    read_checkpoint = restoring.read_checkpoint
     def fail(path):
         if path.name == checkpoints.NEWEST:
             raise PackageError(f"{path}: Input/output error")
         return read_checkpoint(path)
-    checkpoints.read_checkpoint = solvers.read_checkpoint = fail
+    checkpoints.read_checkpoint = restoring.read_checkpoint = fail
 solver = build_solver(config, folder, group, signature="x")
 if "STOP_AT_A_SAVE" in os.environ:
-    save = solver._save
+    save = solver.saving.save
     def save_and_stop(**kwargs):
         save(**kwargs)
-        solver._finish()
+        solver.saving.finish()
         sys.exit(0)
-    solver._save = save_and_stop
+    solver.saving.save = save_and_stop
 solver.run()
 flat = torch.cat([p.detach().flatten() for p in solver.model.parameters()]).numpy()
 np.save(folder / f"rank{group.rank}.npy", flat)

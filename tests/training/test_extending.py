@@ -11,10 +11,10 @@ from training.conftest import TINY
 from training.test_runs import ALONE, weights
 
 from demucs import schema
+from demucs.building import build_solver
 from demucs.config import read
 from demucs.errors import ConfigError, SignatureError
 from demucs.runs.lock import LockedError, locked
-from demucs.building import build_solver
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
 from tools import extend

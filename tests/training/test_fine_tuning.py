@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from training.conftest import TINY, write_track
 
 from demucs import schema
+from demucs.building import build_solver
 from demucs.config import read
 from demucs.console import one_line
 from demucs.errors import ConfigError, PackageError, SignatureError
 from demucs.grids import mmi_ft, repro_ft
 from demucs.packages import package
 from demucs.separation.bag import BagOfModels
-from demucs.building import build_solver
 from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint, write_checkpoint

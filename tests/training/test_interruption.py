@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import random
@@ -18,8 +19,8 @@ from training.conftest import TINY
 from training.test_runs import settings, solver_in, weights
 
 from demucs import schema
-from demucs.errors import PackageError, TrainingError
 from demucs.building import build_solver
+from demucs.errors import PackageError, TrainingError
 from demucs.train import be_deterministic
 from demucs.training import checkpoints
 from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints, snapshot
@@ -146,12 +147,12 @@ def test_a_test_is_saved_by_time(straight, tmp_path):
     config, expected, _ = straight
     solver = solver_in(tmp_path / "x", config)
     seen = []
-    save = solver._save
-    solver._save = lambda **kwargs: seen.append(list(solver.position.tested)) or save(**kwargs)
+    save = solver.saving.save
+    solver.saving.save = lambda **kwargs: seen.append(list(solver.position.tested)) or save(**kwargs)
     run = solver.test.run
 
     def late(*args, **kwargs):
-        solver.save_seconds = 0. if kwargs["tested"] else 1e-9
+        solver.saving.plan = dataclasses.replace(solver.plan, save_minutes=0. if kwargs["tested"] else 1e-9)
         return run(*args, **kwargs)
     solver.test.run = late
     solver.run()
@@ -173,8 +174,8 @@ def test_a_checkpoint_on_request_does_not_stop(straight, tmp_path):
     config, expected, _ = straight
     solver = solver_in(tmp_path / "x", config)
     saves = []
-    save = solver._save
-    solver._save = lambda **kwargs: saves.append(solver.position.step) or save(**kwargs)
+    save = solver.saving.save
+    solver.saving.save = lambda **kwargs: saves.append(solver.position.step) or save(**kwargs)
     track_name = solver.train.track_name
 
     def ask(index):
@@ -293,8 +294,8 @@ def test_checkpoints_by_steps_and_by_time(straight, tmp_path):
     for override, least in ((["checkpoint.steps=2"], 2 + 2), (["checkpoint.minutes=1e-9"], 6 + 2)):
         solver = solver_in(tmp_path / override[0], settings(straight_songs(config), *STEPS, *override))
         saves = []
-        save = solver._save
-        solver._save = lambda save=save, **kwargs: saves.append(1) or save(**kwargs)
+        save = solver.saving.save
+        solver.saving.save = lambda save=save, **kwargs: saves.append(1) or save(**kwargs)
         solver.run()
         assert len(saves) >= least
 

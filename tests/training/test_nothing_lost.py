@@ -20,6 +20,7 @@ from demucs.training import checkpoints
 from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints
 from demucs.training.distributed import Group
 from demucs.training.interruption import Stopped
+from demucs.training.restoring import start_from
 from demucs.training.state import NewerFormatError, write_checkpoint
 from training.conftest import write_track
 
@@ -200,10 +201,12 @@ def test_ranks_that_begin_from_different_weights_say_so(songs, tmp_path):
     solver.group = Ranks(0, 2, torch.device("cpu"))
     Ranks.answer = (1, 2, [], [])
     with pytest.raises(TrainingError, match="the processes read different checkpoints"):
-        solver.start_from(tmp_path / "x" / NEWEST, best=False, optimizer=False)
+        start_from(tmp_path / "x" / NEWEST, solver.model, solver.registry, solver.group, best=False,
+                   optimizer=False)
     Ranks.answer = (2, 0, [], [])
     with contextlib.suppress(AttributeError):
-        solver.start_from(tmp_path / "x" / NEWEST, best=False, optimizer=False)
+        start_from(tmp_path / "x" / NEWEST, solver.model, solver.registry, solver.group, best=False,
+                   optimizer=False)
     assert torch.equal(weights(solver), weights(solver_in(tmp_path / "x", config)))
 
 

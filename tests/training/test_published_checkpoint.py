@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from training.conftest import write_track
 
 from demucs import schema
+from demucs.building import build_solver
 from demucs.config import read
 from demucs.data.musdb import VALIDATION_TRACKS
 from demucs.errors import PackageError
-from demucs.building import build_solver
 from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import StateRegistry, read_checkpoint, write_checkpoint

@@ -93,13 +93,13 @@ def test_interrupted_runs_end_with_the_same_weights(overrides, songs, tmp_path):
     class Stop(Exception):
         pass
     stopped = solver_in(tmp_path / "stopped", config)
-    save = stopped._save
+    save = stopped.saving.save
 
     def save_then_stop(**kwargs):
         save(**kwargs)
-        stopped.checkpoints.wait()
+        stopped.saving.checkpoints.wait()
         raise Stop
-    stopped._save = save_then_stop
+    stopped.saving.save = save_then_stop
     with pytest.raises(Stop):
         stopped.run()
     torch.randn(1000)       # somebody else moves the global generator

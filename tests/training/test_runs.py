@@ -16,12 +16,12 @@ from omegaconf import OmegaConf
 from training.conftest import TINY, write_track
 
 from demucs import schema, train
+from demucs.building import build_solver
 from demucs.config import read
 from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
 from demucs.evaluation import tracks
 from demucs.packages import package
-from demucs.building import build_solver
 from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint
@@ -75,13 +75,13 @@ def test_interrupted_runs_end_with_the_same_weights(songs, tmp_path):
     for stop in (1, 2):
         solver = solver_in(tmp_path / "stopped", config)
         assert len(solver.history) == stop - 1
-        save = solver._save
+        save = solver.saving.save
 
         def save_then_stop(save=save, solver=solver, **kwargs):
             save(**kwargs)
-            solver.checkpoints.wait()
+            solver.saving.checkpoints.wait()
             raise Stop
-        solver._save = save_then_stop
+        solver.saving.save = save_then_stop
         with pytest.raises(Stop):
             solver.run()
     resumed = solver_in(tmp_path / "stopped", config)

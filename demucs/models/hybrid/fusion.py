@@ -6,11 +6,25 @@ import torch
 from torch import nn
 
 
-class Sum(nn.Module):
-    """K estimates [B, S, A, L] -> their sum: each branch explains what the others leave over."""
+class Fusion(nn.Module):
+    """Estimates [B, S, A, L] by name of branch -> [B, S, A, L].
 
-    def forward(self, estimates: tp.Sequence[torch.Tensor]) -> torch.Tensor:
-        total = estimates[0]
-        for estimate in estimates[1:]:
-            total = total + estimate
-        return total
+    With `at_unit_level` it sees them before the level of the mixture is restored: divided by its standard deviation, by which
+    the result is multiplied again. Then silence stays silence, and the result follows the level of the input, whatever
+    the fusion adds.
+    """
+
+    at_unit_level = False
+
+    def forward(self, estimates: tp.Mapping[str, torch.Tensor]) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class Sum(Fusion):
+    """The sum: each branch explains what the others leave over."""
+
+    def forward(self, estimates: tp.Mapping[str, torch.Tensor]) -> torch.Tensor:
+        first, *rest = estimates.values()
+        for estimate in rest:
+            first = first + estimate
+        return first

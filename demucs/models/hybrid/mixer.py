@@ -1,4 +1,4 @@
-"""What happens at the bottom of a hybrid model, between the way down and the way up.
+"""What happens between the blocks of a hybrid model, at the bottom or elsewhere: states of branches in, states out.
 
 A mixer's parts become children of the net itself, under the mixer's names for them: that is how published weights are
 named. So a net builds its mixer last, from a factory.
@@ -12,7 +12,7 @@ from torch import nn
 
 from ...layers.transformer import CrossTransformer, TransformerSpec
 
-Pair = tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]
+States = tp.Tuple[torch.Tensor, ...]
 
 
 class SkipsOnly(nn.Module):
@@ -20,8 +20,8 @@ class SkipsOnly(nn.Module):
 
     draws_in_training = False
 
-    def forward(self, spectral: torch.Tensor, temporal: tp.Optional[torch.Tensor]) -> Pair:
-        return torch.zeros_like(spectral), None if temporal is None else torch.zeros_like(temporal)
+    def forward(self, *states: torch.Tensor) -> States:
+        return tuple(map(torch.zeros_like, states))
 
 
 class PassedOn(nn.Module):
@@ -37,8 +37,8 @@ class PassedOn(nn.Module):
         for name, module in unused.items():
             self.add_module(name, module.requires_grad_(False))
 
-    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> Pair:
-        return spectral, temporal
+    def forward(self, *states: torch.Tensor) -> States:
+        return states
 
 
 class CrossDomain(nn.Module):
@@ -55,7 +55,7 @@ class CrossDomain(nn.Module):
     def draws_in_training(self) -> bool:
         return self.crosstransformer.draws_in_training
 
-    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> Pair:
+    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> States:
         if not self.resized:
             return self.crosstransformer(spectral, temporal)
         bins = spectral.shape[2]

@@ -1,11 +1,10 @@
-"""The assembler of hybrid models: view -> encoders -> mixer -> decoders -> view back -> fusion.
+"""The assembler of hybrid models: views -> encoders -> mixers -> decoders -> views back -> fusion.
 
-Modules are built in the published order (frequency encoder, time encoder, frequency decoder, time decoder, level by
-level) while their names and the order of parameters are those of published Demucs (all of `encoder`, then `decoder`,
-`tencoder`, `tdecoder`, `freq_emb`, the mixer's parts): seeded initial weights depend on the first, optimiser states on the second.
+Modules are built in the published order (the encoders of all branches, then their decoders, level by level) while their names
+and the order of parameters are those of published Demucs (all of `encoder`, then `decoder`, `tencoder`, `tdecoder`,
+`freq_emb`, the parts of the mixers): seeded initial weights depend on the first, optimiser states on the second.
 """
 
-import dataclasses
 import typing as tp
 
 import torch
@@ -16,138 +15,203 @@ from ...layers.blocks import DecoderBlock, EncoderBlock
 from ...layers.embedding import FrequencyEmbedding
 from ...layers.initial import rescale_convolutions
 from ..protocol import SeparationModel
-from .towers import Level, mirrored_outermost
-from .view import ComplexAsChannels, MagnitudeMask, SpectralView
+from .branches import Branch
+from .fusion import Fusion
 
 EPSILON = 1e-5   # added to standard deviations, so that silence stays silence
+BOTTOM = "bottom"
+
+States = tp.Dict[str, torch.Tensor]
+MakeMixer = tp.Callable[[int], nn.Module]
 
 
-@dataclasses.dataclass(frozen=True)
-class EmbeddingSpec:
-    """Frequency embedding after the first level; see `FrequencyEmbedding`."""
-    weight: float
-    scale: float
-    smooth: bool
+class Level(tp.NamedTuple):
+    """Mean and standard deviation per example, to be restored."""
+    mean: torch.Tensor
+    std: torch.Tensor
 
 
-def _normalise(x: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """`x` [B, ...] with zero mean and unit deviation per example, and both for the way back."""
+def _normalise(x: torch.Tensor) -> tp.Tuple[torch.Tensor, Level]:
+    """`x` [B, ...] with zero mean and unit standard deviation per example, and both for the way back."""
     dims = tuple(range(1, x.dim()))
     mean, std = x.mean(dims, keepdim=True), x.std(dims, keepdim=True)
-    return (x - mean) / (EPSILON + std), mean, std
+    return (x - mean) / (EPSILON + std), Level(mean, std)
+
+
+class Seen(tp.NamedTuple):
+    """What a branch sees of a mixture: its input [B, C, F, T] or [B, C, L], the spectrogram behind it, and the level."""
+    input: torch.Tensor
+    spectrogram: tp.Optional[torch.Tensor]
+    level: tp.Optional[Level]
 
 
 class HybridNet(SeparationModel):
-    """A separator with a frequency branch and, where `levels` have temporal rows, a time branch.
+    """A separator whose branches are U-nets beside one another.
 
     Args:
         sources: names of the sources, in the order of the output.
         audio_channels, samplerate: of the waveforms, in Hz.
         segment: seconds of audio that separation cuts songs into.
-        view, representation, levels, fusion, embedding: the parts; see the modules of this package.
-        make_mixer: builds the mixer for a number of channels at the bottom; its parts are named like children of this.
+        branches: in the order in which their modules are built. One that joins another comes after it.
+        mixers: what happens between the blocks, by site: "bottom" between the way down and the way up, "encoder.K" after the
+            encoders of level K, "decoder.K" before its decoders. A mixer is built by a function of the number of channels that
+            the first branch has there, and called with the states of all branches that are not joined there. The same function
+            at two sites makes one module for both. Its parts are named like children of the net.
+        fusion: makes one estimate of those of the branches.
         context, context_enc: half widths of the 1x1 convolutions in decoder and encoder.
-        rescale: reference deviation of the initial weights of both towers; 0 leaves torch's.
+        rescale: reference standard deviation of the initial weights of all branches; 0 leaves torch's.
+
+    Raises:
+        ValueError: for a mixer at a site that is not there.
     """
 
     def __init__(self, sources: tp.Sequence[str], *, audio_channels: int, samplerate: int, segment: float,
-                 view: SpectralView, representation: tp.Union[ComplexAsChannels, MagnitudeMask],
-                 levels: tp.Sequence[Level], make_mixer: tp.Callable[[int], nn.Module], fusion: nn.Module,
-                 embedding: tp.Optional[EmbeddingSpec], context: int, context_enc: int, rescale: float):
+                 branches: tp.Sequence[Branch], mixers: tp.Mapping[str, MakeMixer], fusion: Fusion, context: int,
+                 context_enc: int, rescale: float):
         super().__init__()
         self.sources = list(sources)
         self.audio_channels = audio_channels
         self.samplerate = samplerate
         self.segment = segment
-        self.view = view
-        self.representation = representation
+        self.branches = tuple(branches)
+        self.depth = max(len(branch.rows) for branch in branches)
 
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        self.has_time_branch = levels[0].temporal is not None
-        if self.has_time_branch:
-            self.tencoder, self.tdecoder = nn.ModuleList(), nn.ModuleList()
-        self.freq_emb: tp.Optional[FrequencyEmbedding] = None
-        for index, level in enumerate(levels):
-            self._add_level(level, outermost=index == 0, context=context, context_enc=context_enc)
-            if index == 0 and embedding is not None:
-                self.freq_emb = FrequencyEmbedding(level.bins_below, level.spectral.inner, weight=embedding.weight,
-                                                   scale=embedding.scale, smooth=embedding.smooth)
+        for branch in branches:
+            self.add_module(branch.encoder, nn.ModuleList())
+            self.add_module(branch.decoder, nn.ModuleList())
+        for index in range(self.depth):
+            self._add_level(index, context=context, context_enc=context_enc)
         if rescale:
             rescale_convolutions(self, rescale)
-        mixer = make_mixer(levels[-1].spectral.inner)
-        self._mixer = (mixer,)           # in a tuple torch does not see it: only its parts are registered, under our name
-        for name, part in mixer.named_children():
-            self.add_module(name, part)
+        self._mixers = self._build_mixers(mixers)
         self.fusion = fusion
 
+    def _add_level(self, index: int, *, context: int, context_enc: int) -> None:
+        here = [branch for branch in self.branches if index < len(branch.rows)]
+        encoders = [EncoderBlock(branch.rows[index].layer, context=context_enc, dconv=branch.rows[index].dconv_down)
+                    for branch in here]
+        for branch, encoder in zip(here, encoders):
+            split = bool(encoder.spec.bands)
+            getattr(self, branch.encoder).append(BandSplitEncoder(encoder) if split else encoder)
+        for branch in here:
+            row = branch.rows[index] if index else branch.rows[index].mirrored(len(self.sources))
+            split = bool(row.layer.bands)
+            decoder = DecoderBlock(row.layer, context=context, dconv=row.dconv_up, last=index == 0,
+                                   context_over_frequency=not split)
+            getattr(self, branch.decoder).insert(0, BandSplitDecoder(decoder) if split else decoder)
+        for branch in here if index == 0 else ():
+            if branch.embedding is not None:
+                row = branch.rows[0]
+                self.add_module(branch.embedding.name, FrequencyEmbedding(
+                    row.bins_below, row.layer.inner, weight=branch.embedding.weight, scale=branch.embedding.scale,
+                    smooth=branch.embedding.smooth))
+
+    def _build_mixers(self, mixers: tp.Mapping[str, MakeMixer]) -> tp.Dict[str, tp.Tuple[nn.Module]]:
+        """The mixers by site, each in a tuple, in which torch does not see it: only its parts are registered, under our
+        name."""
+        sites = [f"{side}.{index}" for side in ("encoder", "decoder") for index in range(self.depth)]
+        built: tp.Dict[MakeMixer, nn.Module] = {}
+        found = {}
+        for site, make in mixers.items():
+            if site != BOTTOM and site not in sites:
+                raise ValueError(f"there is no place {site!r} for a mixer in {self.depth} levels; there are: {BOTTOM}, "
+                                 f"{', '.join(sites)}")
+            index = self.depth - 1 if site == BOTTOM else int(site.partition(".")[2])
+            if make not in built:
+                built[make] = make(self.branches[0].rows[index].layer.inner)
+                for name, part in built[make].named_children():
+                    self.add_module(name, part)
+            found[site] = (built[make],)
+        return found
+
     @property
-    def draws_in_training(self) -> bool:
+    def draws_in_training(self) -> bool:         # type: ignore[override]
         """Whether the forward pass draws random numbers in training."""
-        return self._mixer[0].draws_in_training
-
-    def _add_level(self, level: Level, *, outermost: bool, context: int, context_enc: int) -> None:
-        split = bool(level.spectral.bands)
-        encoder: nn.Module = EncoderBlock(level.spectral, context=context_enc, dconv=level.dconv_down)
-        if level.temporal:
-            self.tencoder.append(EncoderBlock(level.temporal, context=context_enc, dconv=level.dconv_down))
-        self.encoder.append(BandSplitEncoder(encoder) if split else encoder)
-
-        if outermost:
-            level = mirrored_outermost(level, sources=len(self.sources))
-        decoder: nn.Module = DecoderBlock(level.spectral, context=context, dconv=level.dconv_up, last=outermost,
-                                          context_over_frequency=not split)
-        self.decoder.insert(0, BandSplitDecoder(decoder) if split else decoder)
-        if level.temporal:
-            self.tdecoder.insert(0, DecoderBlock(level.temporal, context=context, dconv=level.dconv_up,
-                                                 last=outermost))
+        return any(mixer.draws_in_training for mixer, in self._mixers.values())
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L], for any L >= 1."""
+        seen = self.analyse(mix)
+        outputs = self.core(*(each.input for each in seen))
+        return self.synthesise(outputs, seen, mix)
+
+    def analyse(self, mix: torch.Tensor) -> tp.List[Seen]:
+        """What each branch sees of a mixture [B, A, L]."""
+        seen = []
+        for branch in self.branches:
+            z = None if branch.view is None else branch.view.analyse(mix)
+            x = mix if z is None else branch.representation.encode(z)
+            normalised = _normalise(x) if branch.normalize else (x, None)
+            seen.append(Seen(normalised[0], z, normalised[1]))
+        return seen
+
+    def synthesise(self, outputs: tp.Sequence[torch.Tensor], seen: tp.Sequence[Seen], mix: torch.Tensor) -> torch.Tensor:
+        """Estimates [B, S, A, L] from what `core` makes of the inputs in `seen`."""
         length = mix.shape[-1]
-        z = self.view.analyse(mix)
-        spectral, mean, std = _normalise(self.representation.encode(z))
-        temporal = mean_time = std_time = None
-        if self.has_time_branch:
-            temporal, mean_time, std_time = _normalise(mix)
+        estimates: States = {}
+        for branch, output, (_, z, level) in zip(self.branches, outputs, seen):
+            shape = (length,) if z is None else z.shape[-2:]
+            features = output.view(len(mix), len(self.sources), -1, *shape)
+            if level is not None:
+                features = features * level.std[:, None] + level.mean[:, None]
+            if z is not None:
+                features = branch.view.synthesise(branch.representation.decode(features, z, self.training), length)
+            estimates[branch.name] = features
+        if not self.fusion.at_unit_level:
+            return self.fusion(estimates)
+        std = mix.std((1, 2), keepdim=True)[:, None]
+        return self.fusion({name: estimate / (EPSILON + std) for name, estimate in estimates.items()}) * std
 
-        spectral, temporal = self._through_towers(spectral, temporal)
+    def core(self, *inputs: torch.Tensor) -> tp.Tuple[torch.Tensor, ...]:
+        """The network on real tensors alone: the inputs of all branches, [B, C, F, T] or [B, C, L], to their outputs of the
+        same size with S times the channels."""
+        states: States = {branch.name: x for branch, x in zip(self.branches, inputs)}
+        skips: tp.Dict[str, tp.List[torch.Tensor]] = {name: [] for name in states}
+        lengths: tp.Dict[str, tp.List[int]] = {name: [] for name in states}      # of the last axis, before each level
+        for index in range(self.depth):
+            self._down(index, states, skips, lengths)
+            self._mix(f"encoder.{index}", states)
+        self._mix(BOTTOM, states)
+        for index in reversed(range(self.depth)):
+            self._mix(f"decoder.{index}", states)
+            self._up(index, states, skips, lengths)
+        return tuple(states[branch.name] for branch in self.branches)
 
-        features = spectral.view(len(mix), len(self.sources), -1, *z.shape[-2:]) * std[:, None] + mean[:, None]
-        estimates = [self.view.synthesise(self.representation.decode(features, z, self.training), length)]
-        if temporal is not None:
-            waves = temporal.view(len(mix), len(self.sources), -1, length)
-            estimates.insert(0, waves * std_time[:, None] + mean_time[:, None])
-        return self.fusion(estimates)
+    def _down(self, index: int, states: States, skips: tp.Dict[str, tp.List[torch.Tensor]],
+              lengths: tp.Dict[str, tp.List[int]]) -> None:
+        joining: States = {}
+        for branch in reversed(self.branches):           # those that join before those that they join
+            if index >= len(branch.rows):
+                continue
+            lengths[branch.name].append(states[branch.name].shape[-1])
+            encode = getattr(self, branch.encoder)[index]
+            if branch.rows[index].layer.merge:
+                joining[tp.cast(str, branch.joins)] = states[branch.name] = encode(states[branch.name])
+                if index + 1 < self.depth:               # at the bottom the mixer sees it, too
+                    del states[branch.name]
+                continue
+            x = encode(states[branch.name], joining.get(branch.name))
+            if index == 0 and branch.embedding is not None:
+                x = getattr(self, branch.embedding.name)(x)
+            states[branch.name] = x
+            skips[branch.name].append(x)
 
-    def _through_towers(self, spectral: torch.Tensor, temporal: tp.Optional[torch.Tensor]
-                        ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
-        skips, lengths = [], []                  # of the frequency branch: outputs, and time steps before each level
-        time_skips, time_lengths = [], []        # of the time branch; the level of the meeting leaves no skip
-        for index, encode in enumerate(self.encoder):
-            inject = None
-            if temporal is not None and index < len(self.tencoder):
-                time_lengths.append(temporal.shape[-1])
-                temporal = self.tencoder[index](temporal)
-                if self.tencoder[index].spec.merge:
-                    inject = temporal
-                else:
-                    time_skips.append(temporal)
-            lengths.append(spectral.shape[-1])
-            spectral = encode(spectral, inject)
-            if index == 0 and self.freq_emb is not None:
-                spectral = self.freq_emb(spectral)
-            skips.append(spectral)
+    def _up(self, index: int, states: States, skips: tp.Dict[str, tp.List[torch.Tensor]],
+            lengths: tp.Dict[str, tp.List[int]]) -> None:
+        parting: tp.Dict[str, tp.Optional[torch.Tensor]] = {}
+        for branch in self.branches:
+            if index >= len(branch.rows):
+                continue
+            decode = getattr(self, branch.decoder)[len(branch.rows) - 1 - index]
+            length = lengths[branch.name].pop()
+            if branch.rows[index].layer.merge:           # it starts from what enters the other's transposed convolution
+                before = tp.cast(torch.Tensor, parting[tp.cast(str, branch.joins)])
+                states[branch.name], _ = decode(before[:, :, 0], None, length)
+            else:
+                states[branch.name], parting[branch.name] = decode(states[branch.name], skips[branch.name].pop(), length)
 
-        spectral, temporal = self._mixer[0](spectral, temporal)
-
-        # The time decoders stand beside the last frequency decoders, as the time encoders beside the first ones.
-        first_shared = len(self.decoder) - len(self.tdecoder) if temporal is not None else len(self.decoder)
-        for index, decode in enumerate(self.decoder):
-            spectral, before = decode(spectral, skips.pop(), lengths.pop())
-            if index >= first_shared:
-                time_decode = self.tdecoder[index - first_shared]
-                if time_decode.spec.merge:
-                    temporal, _ = time_decode(before[:, :, 0], None, time_lengths.pop())
-                else:
-                    temporal, _ = time_decode(temporal, time_skips.pop(), time_lengths.pop())
-        return spectral, temporal
+    def _mix(self, site: str, states: States) -> None:
+        if site in self._mixers:
+            names = [branch.name for branch in self.branches if branch.name in states]
+            mixer, = self._mixers[site]
+            states.update(zip(names, mixer(*(states[name] for name in names))))

@@ -1,0 +1,215 @@
+"""The branches of a hybrid model: what each sees of a waveform, the rows that it is stacked from, and where it joins another.
+"""
+
+import dataclasses
+import typing as tp
+
+from ...layers.blocks import LayerSpec
+from ...layers.dconv import DConvSpec
+from .view import ComplexAsChannels, MagnitudeMask, SpectralView
+
+NEVER = 999     # level of what a published model does not have
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One level of a branch: its blocks on the way down and up, and their residual branches.
+
+    `bins_below` are the frequencies left under this level, in a branch with a spectrogram.
+    """
+    layer: LayerSpec
+    bins_below: int = 0
+    dconv_down: tp.Optional[DConvSpec] = None
+    dconv_up: tp.Optional[DConvSpec] = None
+
+    def mirrored(self, sources: int) -> "Row":
+        """The outermost row as its decoder sees it: one set of output channels per source."""
+        return dataclasses.replace(self, layer=dataclasses.replace(self.layer, outer=self.layer.outer * sources))
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingSpec:
+    """Frequency embedding after the first level, as the module `name`; see `FrequencyEmbedding`."""
+    weight: float
+    scale: float
+    smooth: bool
+    name: str = "freq_emb"
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """One U of a hybrid model.
+
+    Attributes:
+        name: for messages, mixers and fusion.
+        encoder, decoder: names of its modules in the model.
+        rows: its levels, from the signal down.
+        view: its spectrogram; None: it sees the waveform.
+        representation: how complex numbers become channels, where there is a view.
+        embedding: of frequencies; None: without.
+        joins: the branch that its last row, which must be one with `merge`, joins on the way down and parts from on the way up.
+        normalize: whether its input is brought to mean 0 and standard deviation 1, and its output back.
+    """
+    name: str
+    encoder: str
+    decoder: str
+    rows: tp.Sequence[Row]
+    view: tp.Optional[SpectralView] = None
+    representation: tp.Union[None, ComplexAsChannels, MagnitudeMask] = None
+    embedding: tp.Optional[EmbeddingSpec] = None
+    joins: tp.Optional[str] = None
+    normalize: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridSettings:
+    """The published hyper-parameters of HDemucs, in their published order; `HDemucs` says what they mean."""
+    audio_channels: int = 2
+    channels: int = 48
+    channels_time: tp.Optional[int] = None
+    growth: float = 2
+    nfft: int = 4096
+    wiener_iters: int = 0
+    end_iters: int = 0
+    wiener_residual: bool = False
+    cac: bool = True
+    depth: int = 6
+    rewrite: bool = True
+    hybrid: bool = True
+    hybrid_old: bool = False
+    multi_freqs: tp.Optional[tp.Sequence[float]] = None
+    multi_freqs_depth: int = 2
+    freq_emb: float = 0.2
+    emb_scale: float = 10
+    emb_smooth: bool = True
+    kernel_size: int = 8
+    time_stride: int = 2
+    stride: int = 4
+    context: int = 1
+    context_enc: int = 0
+    norm_starts: int = 4
+    norm_groups: int = 4
+    dconv_mode: int = 1
+    dconv_depth: int = 2
+    dconv_comp: float = 4
+    dconv_attn: int = 4
+    dconv_lstm: int = 4
+    dconv_init: float = 1e-4
+    rescale: float = 0.1
+    samplerate: int = 44100
+    segment: float = 40
+
+
+def published_branches(s: HybridSettings) -> tp.List[Branch]:
+    """The frequency branch of a published hybrid model, and its time branch unless `s.hybrid` is off.
+
+    Raises:
+        ValueError: where the branches would meet at different rates, or `multi_freqs` would split a normalised level
+            or one without padding.
+    """
+    view = SpectralView(s.nfft, aligned=s.hybrid, legacy_padding=s.hybrid_old)
+    representation = ComplexAsChannels() if s.cac else MagnitudeMask(s.wiener_iters, s.end_iters, s.wiener_residual)
+    spectral, temporal = published_rows(s, bins=view.bins, hop=view.hop,
+                                        spectral_channels=s.audio_channels * representation.channels_per_signal)
+    embedding = EmbeddingSpec(s.freq_emb, s.emb_scale, s.emb_smooth) if s.freq_emb else None
+    branches = [Branch("frequency", "encoder", "decoder", spectral, view, representation, embedding)]
+    if s.hybrid:
+        joins = "frequency" if temporal[-1].layer.merge else None
+        branches.append(Branch("time", "tencoder", "tdecoder", temporal, joins=joins))
+    return branches
+
+
+def published_rows(s: HybridSettings, *, bins: int, hop: int, spectral_channels: int
+                   ) -> tp.Tuple[tp.List[Row], tp.List[Row]]:
+    """(rows of the frequency branch, rows of the time branch). The second list is shorter where the branches meet.
+
+    The frequency branch halves its axis by `stride` per level until one frequency is left; from there on its levels run over
+    time. The time branch runs beside it with the same strides and meets it at the level where one frequency is left, if by
+    then its steps are as far apart as the spectrogram's frames.
+
+    Args:
+        bins, hop: of the spectrogram.
+        spectral_channels: input channels of the frequency branch.
+
+    Raises:
+        ValueError: as `published_branches`.
+    """
+    spectral: tp.List[Row] = []
+    temporal: tp.List[Row] = []
+    outer, outer_time = spectral_channels, s.audio_channels
+    inner, inner_time = s.channels, s.channels_time or s.channels
+    steps = 1                                    # samples per step of the time branch
+    for index in range(s.depth):
+        over_frequency = bins > 1
+        meeting = over_frequency and bins <= s.kernel_size
+        groups = s.norm_groups if index >= s.norm_starts else 0
+        bands = tuple(s.multi_freqs or ()) if over_frequency and index < s.multi_freqs_depth else ()
+        if bands and (groups or meeting):
+            raise ValueError(f"multi_freqs cannot split level {index}, which is "
+                             f"{'normalised' if groups else 'where the branches meet'}; lower multi_freqs_depth "
+                             f"(now {s.multi_freqs_depth})")
+        if groups and (inner % groups or inner_time % groups):
+            raise ValueError(f"level {index} has {inner} and {inner_time} channels, which norm_groups={groups} does not "
+                             f"divide; choose another, or a higher norm_starts (now {s.norm_starts})")
+        if meeting:
+            # The branches are added, so they need the same width.
+            inner = inner_time = max(inner, inner_time)
+            kernel, stride, padding = bins, s.stride, 0
+        elif over_frequency:
+            kernel, stride, padding = s.kernel_size, s.stride, s.kernel_size // 4
+        else:
+            kernel, stride, padding = 2 * s.time_stride, s.time_stride, s.time_stride * 2 // 4
+        common: tp.Dict[str, tp.Any] = {"norm_groups": groups, "rewrite": s.rewrite}
+        branch = DConvSpec(depth=s.dconv_depth, compress=s.dconv_comp, init=s.dconv_init,
+                           attention=index >= s.dconv_attn, lstm=index >= s.dconv_lstm)
+        down, up = (branch if s.dconv_mode & side else None for side in (1, 2))
+        layer = LayerSpec(outer, inner, kernel, stride, "frequency" if over_frequency else "time", padding, bands=bands,
+                          **common)
+        bins = 1 if bins <= s.kernel_size else bins // s.stride
+        spectral.append(Row(layer, bins, down, up))
+        if s.hybrid and over_frequency:
+            layer = LayerSpec(outer_time, inner_time, s.kernel_size, s.stride, "time", s.kernel_size // 4, merge=meeting,
+                              **common)
+            temporal.append(Row(layer, 0, down, up))
+            steps *= s.stride
+            if meeting and steps != hop:
+                raise ValueError(
+                    f"the two branches do not meet: {index + 1} strides of {s.stride} make steps of {steps} samples in "
+                    f"the time branch, while the spectrogram's frames are {hop} apart; with stride {s.stride} and "
+                    f"kernel_size {s.kernel_size} choose another nfft (now {4 * hop}), for instance 4096 or 1024")
+        outer, outer_time = inner, inner_time
+        inner, inner_time = int(s.growth * inner), int(s.growth * inner_time)
+    return spectral, temporal
+
+
+def scheduled_rows(*, axis: str, outer: int, channels: tp.Sequence[int], kernels: tp.Sequence[int],
+                   strides: tp.Sequence[int], paddings: tp.Sequence[int], bins: int = 0, norm_starts: int = NEVER,
+                   norm_groups: int = 4, rewrite: bool = True, down: tp.Optional[DConvSpec] = None,
+                   up: tp.Optional[DConvSpec] = None) -> tp.List[Row]:
+    """Rows with a number of channels, kernel, stride and padding for each level.
+
+    Args:
+        axis: "time" or "frequency", along which all of them convolve.
+        outer: channels of the input.
+        bins: frequencies of the input, for `axis` "frequency".
+        norm_starts, norm_groups: first level with group normalisation, and its number of groups.
+        down, up: residual branches of all levels.
+
+    Raises:
+        ValueError: where the schedules have different lengths, or no frequency is left.
+    """
+    lengths = {len(channels), len(kernels), len(strides), len(paddings)}
+    if len(lengths) > 1:
+        raise ValueError(f"channels, kernels, strides and paddings need one number per level, got {len(channels)}, "
+                         f"{len(kernels)}, {len(strides)} and {len(paddings)}")
+    rows = []
+    for index, (inner, kernel, stride, padding) in enumerate(zip(channels, kernels, strides, paddings)):
+        if axis == "frequency":
+            bins = (bins + 2 * padding - kernel) // stride + 1
+            if bins < 1:
+                raise ValueError(f"level {index} with kernel {kernel}, stride {stride} and padding {padding} leaves no "
+                                 f"frequency; use fewer levels or smaller kernels")
+        layer = LayerSpec(outer, inner, kernel, stride, axis, padding, norm_groups if index >= norm_starts else 0, rewrite)
+        rows.append(Row(layer, bins, down, up))
+        outer = inner
+    return rows
