@@ -9,10 +9,10 @@ import dataclasses
 import textwrap
 import typing as tp
 
-import baselines
-import common
-from readers import Run, find_run
-from scores import PUBLISHED, Row, measured, one_table, subject, undefined
+import command_line
+from records import baselines
+from records.readers import Run, find_run
+from records.scores import PUBLISHED, Row, measured, one_table, subject, undefined
 
 from demucs.errors import SignatureError
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, NSDR_MEAN, Family, aggregate
@@ -74,7 +74,7 @@ def _row(baseline: baselines.Baseline) -> Row:
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
+    parser = command_line.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
     parser.add_argument("--family", choices=sorted(EVERY_FAMILY), default=NSDR_MEAN.key,
                         help="how scores are aggregated (default: %(default)s)")
     parser.add_argument("--published", action="store_true", help="with published numbers")
@@ -101,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main, prints=True)
+    command_line.run(main, prints=True)

@@ -31,7 +31,7 @@ from tools import requeue
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "graphing_scripts"))
 
-import readers  # noqa: E402
+from records import readers  # noqa: E402
 
 Chance = np.random.Generator
 Mutate = tp.Callable[[bytes, bytes, Chance], bytes]

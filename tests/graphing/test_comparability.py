@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import baselines
 import pytest
-import readers
-import scores
-from comparability import NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, statement
+from records import baselines, readers, scores
+from records.comparability import NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, statement
 from score_table import score_table
 
 from demucs.metrics.aggregates import (FAMILIES, NSDR_MEAN, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,

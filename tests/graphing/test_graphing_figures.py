@@ -4,18 +4,14 @@ import dataclasses
 import re
 from pathlib import Path
 
-import bars
-import baselines
-import curves
 import numpy as np
 import plot_results
 import plot_scores
 import pytest
-import readers
-import scores
-import style
-import tracks
-from chains import Chain, Part, find_chains
+from figures import bars, curves, style, tracks
+from records import baselines, readers, scores
+from records.chains import Chain, Part, find_chains
+from records.tracks import per_track
 from score_table import score_table
 
 from demucs.errors import DemucsError
@@ -45,7 +41,7 @@ def training(chain):
 
 
 def score_bars(runs, family):
-    return draw(bars.score_bars, bars.groups_of(runs, family, TABLE), runs[0].sources, "title", style.LIGHT)
+    return draw(bars.score_bars, scores.groups_of(runs, family, TABLE), runs[0].sources, "title", style.LIGHT)
 
 
 def texts(figure):
@@ -292,7 +288,7 @@ def test_each_track_is_a_point_of_the_paired_scatter(results):
         for track in reversed(first.tracks)])
     second.tracks[-1].scores["bass"]["SDR"] = None
     figure = draw(tracks.paired_scatter, first, second, compare(first, second, SDR_MEDIAN_OF_MEDIANS), style.LIGHT)
-    assert figure.get_supxlabel().startswith(tracks.per_track("SDR"))
+    assert figure.get_supxlabel().startswith(per_track("SDR"))
     for axes, source in zip(figure.axes, first.sources):
         points = axes.collections[0].get_offsets()
         assert len(points) == (49 if source == "bass" else 50)

@@ -8,8 +8,6 @@ facts that records and the table of published numbers hold.
 import typing as tp
 from dataclasses import dataclass
 
-import common  # noqa: F401  (makes the repository importable)
-
 from demucs.metrics.aggregates import EVERY_FAMILY
 
 UNSTATED = "unstated"            # family of a number whose publication does not say how it was aggregated

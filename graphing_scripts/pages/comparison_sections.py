@@ -3,18 +3,20 @@
 import dataclasses
 import typing as tp
 
-from bars import ablation_bars
-from chains import Chain
-from curves import comparison_curves
-from forest import forest_plot
-from page import Cell, escape, number, paragraph, picture, table, true_minus
-from readers import Run
-from tracks import paired_scatter, per_track
+from figures.bars import ablation_bars
+from figures.curves import comparison_curves
+from figures.forest import forest_plot
+from figures.tracks import paired_scatter
+from records.chains import Chain
+from records.readers import Run
+from records.tracks import per_track
 
 from demucs.errors import DatasetError
 from demucs.metrics.aggregates import ALL, FAMILIES, Family, track_values
 from demucs.metrics.statistics import Comparison, Difference, compare, describe
 from demucs.schema import Evaluation, TrackScores
+
+from .elements import Cell, escape, number, paragraph, picture, table, true_minus
 
 
 def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]], tp.List[str]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from PIL import Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from PIL import Image
 
 from demucs.files import beside, write_text
 from demucs.metrics.aggregates import ALL

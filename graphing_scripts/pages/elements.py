@@ -10,8 +10,9 @@ import re
 import typing as tp
 from pathlib import Path
 
-from excerpts import LOWEST, REFERENCE, Clip, Excerpt, height_of
-from style import DARK, LIGHT, Theme, svg, themed
+from figures.style import DARK, LIGHT, Theme, svg, themed
+
+from .excerpts import LOWEST, REFERENCE, Clip, Excerpt, height_of
 
 HERE = Path(__file__).resolve().parent
 FREQUENCIES = {100.: "100 Hz", 1000.: "1 kHz", 10000.: "10 kHz"}

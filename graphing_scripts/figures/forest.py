@@ -6,11 +6,10 @@ band shows how far the aggregates of runs lie apart that differ in their seed al
 
 import typing as tp
 
-import common  # noqa: F401  (makes the repository importable)
-from style import Theme, heading, new_figure, source_color
-
 from demucs.metrics.aggregates import ALL, one_family
 from demucs.metrics.statistics import UNCLEAR, Comparison, Difference, SeedSpread
+
+from .style import Theme, heading, new_figure, source_color
 
 COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("", 3.2))   # heading, and place in inches
 PLOT, TABLE = 4.6, 5.2         # widths in inches

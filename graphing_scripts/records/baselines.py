@@ -10,14 +10,14 @@ import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
 
-import common
-from comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, family_in_words, models_in_words,
-                           songs)
-
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family
 from demucs.schema import Evaluation, SchemaError
 
-TABLE = common.REPOSITORY / "demucs_results" / "published_baselines.csv"
+from . import REPOSITORY
+from .comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, family_in_words, models_in_words,
+                           songs)
+
+TABLE = REPOSITORY / "demucs_results" / "published_baselines.csv"
 TEST_SET = "MUSDB18-HQ test"
 TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50

@@ -3,21 +3,25 @@
 import typing as tp
 from pathlib import Path
 
-import baselines
-from bars import choose, groups_of, of_published_sources, score_bars, scored_on, subject_of
-from chains import Chain
-from comparability import family_in_words, statement
-from curves import best_note, tested_curves, training_curves
-from excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
-from page import Cell, escape, folded, number, paragraph, picture, players, table, true_minus
-from readers import Run
-from scores import PUBLISHED, RUN, Row, measured, undefined
-from tracks import doubtful, metrics_of, per_track, track_spread
+from figures.bars import score_bars
+from figures.correlations import AMONG, correlations
+from figures.curves import best_note, tested_curves, training_curves
+from figures.tracks import track_spread
+from records import baselines
+from records.chains import Chain
+from records.comparability import family_in_words, statement
+from records.readers import Run
+from records.scores import (PUBLISHED, RUN, Row, choose, groups_of, measured, of_published_sources, scored_on, subject_of,
+                            undefined)
+from records.tracks import doubtful, metrics_of, per_track
 
 from demucs import schema
 from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate,
                                        aggregate_tracks, track_values)
 from demucs.schema import Evaluation, QualityStudy
+
+from .elements import Cell, escape, folded, number, paragraph, picture, players, table, true_minus
+from .excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
 
 MEANINGS = {
     "nsdr_mean": "nSDR compares a whole track with the truth in one ratio; the mean over tracks is what the Music "
@@ -229,7 +233,6 @@ def quality(study_file: Path) -> str:
     SchemaError where the file is no study."""
     if not study_file.exists():
         return ""
-    from plot_heuristics import AMONG, correlations    # not needed where there is none
     study = schema.load(QualityStudy, study_file)
     measures = list(study.measures)
     told = f"Measured on {study.dataset}, {len(study.tracks)} songs"
