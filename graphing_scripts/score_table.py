@@ -12,7 +12,7 @@ import typing as tp
 import command_line
 from records import baselines
 from records.readers import Run, find_run
-from records.scores import PUBLISHED, Row, measured, one_table, subject, undefined
+from records.scores import PUBLISHED, Row, measured, one_table, published_row, subject, undefined
 
 from demucs.errors import SignatureError
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, NSDR_MEAN, Family, aggregate
@@ -32,9 +32,9 @@ def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selec
     groups = [("", rows)]
     if selection:
         apart = [item.row for item in selection.apart if item.row.family == family.key]
-        groups += [("published, comparable:", [*map(_row, selection.beside)]),
-                   ("published, comparable, other models:", [*map(_row, selection.others)]),
-                   ("published, not comparable (other data, other test set):", [*map(_row, apart)])]
+        groups += [("published, comparable:", [*map(published_row, selection.beside)]),
+                   ("published, comparable, other models:", [*map(published_row, selection.others)]),
+                   ("published, not comparable (other data, other test set):", [*map(published_row, apart)])]
     shown = one_table([row for _, group in groups for row in group])
     notes = list(dict.fromkeys(row.footnote for row in shown if row.footnote))
     columns = [*run.sources, ALL]
@@ -66,11 +66,6 @@ def _number(row: Row, column: str) -> str:
     if value is None:
         return "-" if row.kind == PUBLISHED else "undefined"
     return format(round(value, 2) + 0., ".2f")   # not "-0.00"
-
-
-def _row(baseline: baselines.Baseline) -> Row:
-    return Row(label=baseline.label, kind=PUBLISHED, values=baseline.values, origin=baseline.source,
-               family=EVERY_FAMILY[baseline.family], footnote=baseline.footnote)
 
 
 def main() -> None:
