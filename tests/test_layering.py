@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, "notes": 0, "ranges": 0, "schema": 0,
+          "tables": 0,
           "dsp": 1, "runs": 1,
           "audio": 2, "layers": 2, "metrics": 2,
           "data": 3, "models": 3,
@@ -19,7 +20,7 @@ TOP = 7
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
 GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
-                "demucs.files", "demucs.notes", "demucs.runs.layout", "demucs.metrics.aggregates",
+                "demucs.files", "demucs.notes", "demucs.tables", "demucs.runs.layout", "demucs.metrics.aggregates",
                 "demucs.metrics.statistics", "demucs.metrics.museval_json"}
 GRAPHING_ROOMS = {"records": 0, "figures": 1, "pages": 2}     # the scripts themselves are above
 WITHOUT_TORCH = ("runs",)        # and the ground floor
@@ -109,8 +110,8 @@ def module(path):
 
 
 def in_circles(paths, *, within=""):
-    """Modules that need each other, of `paths` by their dotted names; what only a type checker imports counts not. Imports
-    may leave out `within`."""
+    """Modules that need each other, of `paths` by their dotted names; what only a type checker imports counts not.
+    Imports may leave out `within`."""
     left = {}
     for name, path in paths.items():
         names = {other for found in imports(path, checked=False) for other in (found, within + found)}

@@ -11,8 +11,9 @@ import typing as tp
 from records.scores import PUBLISHED, REFERENCE, RUN, Group, Row
 
 from demucs.metrics.aggregates import ALL
+from demucs.tables import typeset
 
-from .style import Theme, heading, new_figure, signed, source_color
+from .style import Theme, heading, new_figure, source_color
 
 if tp.TYPE_CHECKING:
     from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
@@ -89,7 +90,7 @@ def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength
             PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
     axes.barh(place, value, height=0.62, linewidth=0.9, **look)
     # the number of a bar to the left stands right of zero, for left of the bar are the names
-    _beside(axes, max(value, 0.), place, signed(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
+    _beside(axes, max(value, 0.), place, typeset(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
 
 
 def _beside(axes: tp.Any, value: float, place: float, words: str, **look: tp.Any) -> None:
@@ -127,7 +128,7 @@ def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str
             axes.barh(-place, found.value, height=0.55, color=color, alpha=0.95 if clear else 0.35)
             axes.plot([found.interval.low, found.interval.high], [-place, -place], color=theme.text, linewidth=1.3)
             ends += [found.interval.low, found.interval.high]
-            _beside(axes, max(found.interval.high, 0.), -place, signed(found.value, plus=True), fontsize=9,
+            _beside(axes, max(found.interval.high, 0.), -place, typeset(found.value, plus=True), fontsize=9,
                     fontweight="bold" if clear else "normal")
         axes.axvline(0, color=theme.muted, linewidth=1)
         axes.tick_params(axis="y", length=0, labelleft=column == 0)

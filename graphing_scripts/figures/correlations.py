@@ -1,4 +1,4 @@
-"""How far measures of quality without references agree with true scores: rank correlations, and the points behind them."""
+"""How far measures of quality without references agree with true scores: correlations, and the points behind them."""
 
 import typing as tp
 

@@ -76,11 +76,6 @@ def themed(theme: Theme) -> tp.Iterator[None]:
         yield
 
 
-def signed(value: float, plus: bool = False) -> str:
-    """Two decimals with a true minus sign, and none before zero."""
-    return f"{round(value, 2) + 0.:{'+' if plus else ''}.2f}".replace("-", "\N{MINUS SIGN}")
-
-
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches, which lays itself out."""
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -11,8 +11,9 @@ from records.tracks import doubtful, per_track
 
 from demucs.metrics.aggregates import Family, track_values
 from demucs.schema import Evaluation
+from demucs.tables import typeset
 
-from .style import Theme, heading, new_figure, signed, source_color
+from .style import Theme, heading, new_figure, source_color
 
 if tp.TYPE_CHECKING:
     from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
@@ -101,7 +102,7 @@ def paired_scatter(first: Evaluation, second: Evaluation, comparison: Comparison
         found = comparison.differences.get(source)
         if found is not None:
             tied = f", {found.tied} tied" if found.tied else ""
-            won = f"{found.won} won, {found.lost} lost{tied}\n{family.across} {signed(found.value, plus=True)} dB"
+            won = f"{found.won} won, {found.lost} lost{tied}\n{family.across} {typeset(found.value, plus=True)} dB"
             axes.annotate(won, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=8.5, color=theme.text)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         for side in (axes.xaxis, axes.yaxis):

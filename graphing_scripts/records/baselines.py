@@ -147,8 +147,8 @@ def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
         return (f"No published number of {KIND} models is comparable with this one: none was trained on "
                 f"{subject.training_data}, scored on {songs(subject)} and aggregated as "
                 f"{family_in_words(subject.family)}.")
-    return (f"The published rows are {KIND} models trained on {subject.training_data}, scored on the same {TEST_TRACKS} songs "
-            f"({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
+    return (f"The published rows are {KIND} models trained on {subject.training_data}, scored on the same "
+            f"{TEST_TRACKS} songs ({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
             f"{_unlike(subject, beside)}; they show which number is higher, not whether other songs or another seed "
             f"would turn that round.")
 
