@@ -20,8 +20,8 @@ TOP = 7
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
 GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
-                "demucs.files", "demucs.notes", "demucs.tables", "demucs.runs.layout", "demucs.metrics.aggregates",
-                "demucs.metrics.statistics", "demucs.metrics.museval_json"}
+                "demucs.files", "demucs.notes", "demucs.tables", "demucs.runs.layout", "demucs.audio.samples",
+                "demucs.metrics.aggregates", "demucs.metrics.statistics", "demucs.metrics.museval_json"}
 GRAPHING_ROOMS = {"records": 0, "figures": 1, "pages": 2}     # the scripts themselves are above
 WITHOUT_TORCH = ("runs",)        # and the ground floor
 
@@ -83,6 +83,13 @@ def test_graphing_scripts_stay_light():
             if name.startswith("demucs."):
                 assert any(name == allowed or name.startswith(allowed + ".") or allowed.startswith(name + ".")
                            for allowed in GRAPHING_MAY), (path.name, name)
+
+
+def test_what_graphing_may_import_brings_no_torch():
+    """Not even by the package that it lies in."""
+    code = f"import sys; {'; '.join(f'import {name}' for name in sorted(GRAPHING_MAY))}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_graphing_imports_go_down():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -390,6 +391,22 @@ def test_score_table_as_text(results):
     assert rows["hdemucs 1a2b3c4d"] == [f"{values[source]:.2f}" for source in [*run.sources, "all"]]
     assert rows["silence"] == ["0.00"] * 5 and float(rows["mixture as estimate"][-1]) < -3
     assert lines[9] == "Of 6 tracks some have no defined score and do not count: 1 for vocals."
+
+
+def test_score_table_letter_for_letter(results):
+    run = readers.find_run("759c9a58", results)
+    for track in run.evaluation.tracks:
+        track.scores.update(drums={"nsdr": -1.25}, bass={"nsdr": -0.001}, other={"nsdr": 3.}, vocals={"nsdr": None})
+    run.printed = [readers.Printed("log", {f"nsdr{of}": 6. for of in ("", "_drums", "_bass", "_other", "_vocals")}, 218)]
+    assert score_table(run, NSDR_MEAN) == textwrap.dedent("""\
+        nSDR (dB): whole track, mean over tracks, mean over sources at the right
+        MUSDB18-HQ test, 50 tracks
+
+                                            drums      bass     other    vocals      mean
+        ---------------------------------------------------------------------------------
+        hdemucs 759c9a58                    -1.25      0.00      3.00 undefined undefined
+        759c9a58 as printed, 218 epochs      6.00      6.00      6.00      6.00      6.00
+        Of 50 tracks some have no defined score and do not count: 50 for vocals.""")
 
 
 def test_score_table_without_an_evaluation(results):
