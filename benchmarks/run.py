@@ -22,6 +22,7 @@ from benchmarks.environments import REPOSITORY, python, variables
 from demucs.errors import DemucsError
 from demucs.files import atomic
 from demucs.runs.provenance import commit, now, versions
+from demucs.tables import markdown, number
 
 HERE = Path(__file__).resolve().parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
@@ -94,14 +95,9 @@ def complete(printed: str) -> tp.Dict[str, tp.List[Result]]:
 
 def table(results: tp.Iterable[Result]) -> str:
     """A Markdown table, one line per result."""
-    lines = ["| | ours | peer | unit | ratio | largest difference |",
-             "| --- | ---: | ---: | --- | ---: | ---: |"]
-    for result in results:
-        name = result.name.replace("|", "\\|")
-        error = "" if result.error is None else f"{result.error:.1e}"
-        lines.append(f"| {name} | {result.ours:#.4g} | {result.peer:#.4g} | {result.unit} | {result.ratio:.2f} "
-                     f"| {error} |")
-    return "\n".join(lines)
+    return markdown(["", "ours", "peer", "unit", "ratio", "largest difference"],
+                    [[result.name, f"{result.ours:#.4g}", f"{result.peer:#.4g}", result.unit, number(result.ratio),
+                      "" if result.error is None else f"{result.error:.1e}"] for result in results], "lrrlrr")
 
 
 def machine() -> tp.Dict[str, str]:

@@ -7,10 +7,10 @@ worse only where the interval excludes zero. --seeds takes runs that differ from
 import argparse
 import typing as tp
 
-import common
-from forest import forest_plot
-from readers import find_run
-from style import LIGHT, save, themed
+import command_line
+from figures.forest import forest_plot
+from figures.style import LIGHT, save, themed
+from records.readers import find_run
 
 from demucs.arguments import number
 from demucs.errors import ConfigError, SignatureError
@@ -41,7 +41,8 @@ def _family(evaluations: tp.Sequence[Evaluation]) -> Family:
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/plot_comparison.py 4c3a4313 162f67a7 --family nsdr_mean")
+    parser = command_line.parser(__doc__, "python graphing_scripts/plot_comparison.py 4c3a4313 162f67a7 --family "
+                                          "nsdr_mean")
     paired = sorted(key for key, family in EVERY_FAMILY.items() if not family.pooled)
     parser.add_argument("--family", choices=paired, help="how scores are aggregated (default: the first of nsdr_mean, "
                         "sdr_median_of_medians that all runs have)")
@@ -80,4 +81,4 @@ def told(comparison: Comparison, spread: tp.Mapping[str, SeedSpread]) -> tp.Iter
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

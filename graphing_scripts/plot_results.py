@@ -6,10 +6,10 @@ others left is read, too: a history.json of Demucs, a solver's log, printed resu
 
 import typing as tp
 
-import common
-from chains import Chain, find_chains
-from curves import comparison_curves, tested_curves, training_curves
-from style import LIGHT, save, themed
+import command_line
+from figures.curves import comparison_curves, tested_curves, training_curves
+from figures.style import LIGHT, save, themed
+from records.chains import Chain, find_chains
 
 from demucs.errors import SignatureError
 
@@ -24,8 +24,8 @@ def figures_of(chain: Chain) -> tp.Dict[str, tp.Any]:
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/plot_results.py 162f67a7")
-    common.add_chain_options(parser)
+    parser = command_line.parser(__doc__, "python graphing_scripts/plot_results.py 162f67a7")
+    command_line.add_chain_options(parser)
     arguments = parser.parse_args()
     chains = find_chains(arguments.runs, arguments.results, experiments=arguments.experiments,
                          continued=arguments.continued)
@@ -36,12 +36,12 @@ def main() -> None:
                 raise SignatureError(f"{chain.name} has no history.json: there are no curves to draw")
             for name, figure in figures.items():
                 print(*save(figure, arguments.results / "figures" / chain.name, name), sep="\n")
-            common.print_notes(note for part in chain.parts for note in part.run.notes)
+            command_line.print_notes(note for part in chain.parts for note in part.run.notes)
         together = comparison_curves(chains, LIGHT)
         if together is not None:
-            folder = arguments.results / "figures" / common.together(chain.name for chain in chains)
+            folder = arguments.results / "figures" / command_line.together(chain.name for chain in chains)
             print(*save(together, folder, "validation_curves"), sep="\n")
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -7,12 +7,14 @@ first. One figure per metric family, with the family named on its axis: numbers 
 import itertools
 import typing as tp
 
-import baselines
-import common
-from bars import ablation_bars, groups_of, score_bars
-from readers import Run, find_runs, on_all_sets
-from style import LIGHT, save, themed
-from tracks import metrics_of, paired_scatter, track_spread
+import command_line
+from figures.bars import ablation_bars, score_bars
+from figures.style import LIGHT, save, themed
+from figures.tracks import paired_scatter, track_spread
+from records import baselines
+from records.readers import Run, find_runs, on_all_sets
+from records.scores import groups_of
+from records.tracks import metrics_of
 
 from demucs.errors import DatasetError, SignatureError
 from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, Family
@@ -28,7 +30,7 @@ def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[basel
              for family in families}
     wanted = {family.metric for family in families}
     for number, each in enumerate(run.on_each_set):
-        behind = f"_on_{common.file_name(each.evaluation.dataset)}" if number and each.evaluation else ""
+        behind = f"_on_{command_line.file_name(each.evaluation.dataset)}" if number and each.evaluation else ""
         drawn.update({f"tracks_{metric.lower()}{behind}": track_spread(each, metric, LIGHT)
                       for metric in metrics_of(each.evaluation) if metric in wanted})
     return {name: figure for name, figure in drawn.items() if figure is not None}
@@ -59,10 +61,11 @@ def figures_together(runs: tp.Sequence[Run], families: tp.Iterable[Family],
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/plot_scores.py 162f67a7 --family sdr_median_of_medians")
+    parser = command_line.parser(__doc__, "python graphing_scripts/plot_scores.py 162f67a7 --family "
+                                          "sdr_median_of_medians")
     parser.add_argument("--family", choices=sorted(EVERY_FAMILY), help="draw this family only (default: those of "
                         "papers, of Demucs's logs and of the MDX challenge)")
-    common.add_origin_options(parser)
+    command_line.add_origin_options(parser)
     arguments = parser.parse_args()
     families = [EVERY_FAMILY[arguments.family]] if arguments.family else list(FAMILIES.values())
     table = baselines.load()
@@ -72,15 +75,15 @@ def main() -> None:
     with themed(LIGHT):
         figures, limits = (figures_of(runs[0], families, table), []) if len(runs) == 1 else \
             figures_together(runs, families, table)
-        together = common.together(run.name for run in runs)
+        together = command_line.together(run.name for run in runs)
         if not figures:
             raise SignatureError(f"{together}: no scores to draw"
                                  + (f" in the family {arguments.family}" if arguments.family else "")
                                  + "; evaluate first (slurm_scripts/evaluate_slurm.sh)")
         for name, figure in figures.items():
             print(*save(figure, arguments.results / "figures" / together, name), sep="\n")
-    common.print_notes(itertools.chain(*(run.notes for run in runs), limits))
+    command_line.print_notes(itertools.chain(*(run.notes for run in runs), limits))
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -8,15 +8,15 @@ from records and example separations.
 import typing as tp
 from pathlib import Path
 
-import baselines
-import common
-from bars import scored_on
-from cards import evaluation_card, made_by
-from chains import Chain, find_chains
-from page import contents, escape, folded, notes, page, paragraph, section
-from readers import on_all_sets
-from sections import (family_scores, first_families, gaps, listening, other_families, other_measures, quality, songs,
-                      sums_of_sources, summary, training)
+import command_line
+from pages.cards import evaluation_card, made_by
+from pages.elements import contents, escape, folded, notes, page, paragraph, section
+from pages.run_sections import (family_scores, first_families, gaps, listening, other_families, other_measures,
+                                quality, songs, sums_of_sources, summary, training)
+from records import baselines
+from records.chains import Chain, find_chains
+from records.readers import on_all_sets
+from records.scores import scored_on
 
 from demucs.arguments import number
 from demucs.files import write_text
@@ -57,7 +57,7 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
 def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, seconds: float = 10.,
                tracks: int = 3) -> str:
     """The page that holds the runs at the ends of `chains` against the first of them."""
-    import compared   # statistics take as long to import as a figure to draw
+    from pages import comparison_sections as compared   # statistics take as long to import as a figure to draw
     runs, rows = [chain.last for chain in chains], baselines.load()
     first = first_families(runs)
     others = [family for family in FURTHER if family not in first]
@@ -85,9 +85,9 @@ def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, s
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/report.py 162f67a7")
-    common.add_chain_options(parser)
-    common.add_origin_options(parser)
+    parser = command_line.parser(__doc__, "python graphing_scripts/report.py 162f67a7")
+    command_line.add_chain_options(parser)
+    command_line.add_origin_options(parser)
     parser.add_argument("--seconds", type=number("--seconds", SECONDS), default=10.,
                         help="length of the example excerpts (default: 10)")
     parser.add_argument("--tracks", type=number("--tracks", COUNT), default=3,
@@ -106,12 +106,12 @@ def main() -> None:
         text = report(chains[0], folders[chains[0].name], study=study, **options)
     else:
         text = comparison(chains, folders, **options)
-    name = common.together(chain.name for chain in chains)
+    name = command_line.together(chain.name for chain in chains)
     for path in (arguments.results / "figures" / name / "report.html", arguments.results / "report.html"):
         write_text(path, text)
         print(path)
-    common.print_notes(note for chain in chains for part in chain.parts for note in part.run.notes)
+    command_line.print_notes(note for chain in chains for part in chain.parts for note in part.run.notes)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

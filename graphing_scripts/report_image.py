@@ -8,17 +8,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import common
-from browser import Browser
-from chains import find_chains
+import command_line
 from PIL import Image, PngImagePlugin
-from readers import RECORDS
+from pages.browser import Browser
+from records.chains import find_chains
+from records.readers import RECORDS
 from report import report
 
 from demucs.errors import SignatureError, ToolError
 from demucs.files import beside, write_text
 
-PICTURE = common.REPOSITORY / "docs" / "images" / "report.png"
+PICTURE = command_line.REPOSITORY / "docs" / "images" / "report.png"
 WIDTH, HEIGHT = 1100, 1750
 LABEL = "demucs-record"      # of the text in the PNG
 
@@ -32,7 +32,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/report_image.py 4c3a4313")
+    parser = command_line.parser(__doc__, "python graphing_scripts/report_image.py 4c3a4313")
     parser.add_argument("--out", type=Path, default=PICTURE, help="default: docs/images/report.png")
     arguments = parser.parse_args()
     chain, *others = find_chains(arguments.runs, arguments.results)
@@ -59,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

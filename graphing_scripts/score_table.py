@@ -9,13 +9,14 @@ import dataclasses
 import textwrap
 import typing as tp
 
-import baselines
-import common
-from readers import Run, find_run
-from scores import PUBLISHED, Row, measured, one_table, subject, undefined
+import command_line
+from records import baselines
+from records.readers import Run, find_run
+from records.scores import PUBLISHED, measured, one_table, published_row, subject, undefined
 
 from demucs.errors import SignatureError
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, NSDR_MEAN, Family, aggregate
+from demucs.tables import aligned, number
 
 WIDEST = 72     # characters of a label
 
@@ -32,49 +33,36 @@ def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selec
     groups = [("", rows)]
     if selection:
         apart = [item.row for item in selection.apart if item.row.family == family.key]
-        groups += [("published, comparable:", [*map(_row, selection.beside)]),
-                   ("published, comparable, other models:", [*map(_row, selection.others)]),
-                   ("published, not comparable (other data, other test set):", [*map(_row, apart)])]
+        groups += [("published, comparable:", [*map(published_row, selection.beside)]),
+                   ("published, comparable, other models:", [*map(published_row, selection.others)]),
+                   ("published, not comparable (other data, other test set):", [*map(published_row, apart)])]
     shown = one_table([row for _, group in groups for row in group])
     notes = list(dict.fromkeys(row.footnote for row in shown if row.footnote))
     columns = [*run.sources, ALL]
     labels = {id(row): textwrap.shorten(row.label, WIDEST, placeholder=" ...")
               + (f" [{notes.index(row.footnote) + 1}]" if row.footnote else "") for row in shown}
-    first = max(map(len, labels.values()))
-    widths = [max(10, len(column) + 2) for column in columns]
+    lines: tp.List[tp.Sequence[str]] = []
+    for heading, group in groups:
+        lines += [[heading]] if heading and group else []
+        for row in group:
+            missing = "-" if row.kind == PUBLISHED else "undefined"
+            lines.append([labels[id(row)], *(number(row.values.get(name), missing=missing) for name in columns)])
+    head, *table = aligned(["", *("mean" if name == ALL else name for name in columns)], lines, least=(0, 10), gap=1)
     scored = "as its test printed"
     if run.evaluation is not None:
         scored = f"{run.evaluation.dataset}, {len(run.evaluation.tracks)} tracks"
-    lines = [f"{family.label}, mean over sources at the right", scored, "",
-             " " * first + "".join(f"{'mean' if name == ALL else name:>{width}}"
-                                   for name, width in zip(columns, widths)), "-" * (first + sum(widths))]
-    for heading, group in groups:
-        lines += [heading] if heading and group else []
-        lines += [f"{labels[id(row)]:<{first}}" + "".join(
-            f"{_number(row, name):>{width}}" for name, width in zip(columns, widths)) for row in group]
-    if selection:
-        lines += ["", selection.sentence]
-        if selection.excluded:
-            lines.append(f"Left out: {len(selection.excluded)} published rows of models trained on the test set.")
-    lines += [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
-    told = [undefined(aggregate(run.evaluation, family))] if run.evaluation else []
-    return "\n".join([*lines, *filter(None, told), *(f"note: {note}" for note in run.notes)])
-
-
-def _number(row: Row, column: str) -> str:
-    value = row.values.get(column)
-    if value is None:
-        return "-" if row.kind == PUBLISHED else "undefined"
-    return format(round(value, 2) + 0., ".2f")   # not "-0.00"
-
-
-def _row(baseline: baselines.Baseline) -> Row:
-    return Row(label=baseline.label, kind=PUBLISHED, values=baseline.values, origin=baseline.source,
-               family=EVERY_FAMILY[baseline.family], footnote=baseline.footnote)
+    told = ["", selection.sentence] if selection else []
+    if selection and selection.excluded:
+        told.append(f"Left out: {len(selection.excluded)} published rows of models trained on the test set.")
+    told += [f"[{place}] {note}" for place, note in enumerate(notes, start=1)]
+    told += filter(None, [undefined(aggregate(run.evaluation, family))] if run.evaluation else [])
+    told += [f"note: {note}" for note in run.notes]
+    return "\n".join([f"{family.label}, mean over sources at the right", scored, "", head, "-" * len(head), *table,
+                      *told])
 
 
 def main() -> None:
-    parser = common.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
+    parser = command_line.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
     parser.add_argument("--family", choices=sorted(EVERY_FAMILY), default=NSDR_MEAN.key,
                         help="how scores are aggregated (default: %(default)s)")
     parser.add_argument("--published", action="store_true", help="with published numbers")
@@ -101,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main, prints=True)
+    command_line.run(main, prints=True)

@@ -140,7 +140,7 @@ def test_every_tool_has_the_guard(name):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_graphing_script_has_the_guard(name):
-    assert "common.run(main" in (ROOT / "graphing_scripts" / name).read_text()
+    assert "command_line.run(main" in (ROOT / "graphing_scripts" / name).read_text()
 
 
 def test_a_list_that_cannot_be_written_is_an_error(tmp_path):

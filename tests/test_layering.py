@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, "notes": 0, "ranges": 0, "schema": 0,
+          "tables": 0,
           "dsp": 1, "runs": 1,
           "audio": 2, "layers": 2, "metrics": 2,
           "data": 3, "models": 3,
@@ -19,8 +20,9 @@ TOP = 7
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
 GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
-                "demucs.files", "demucs.notes", "demucs.runs.layout", "demucs.metrics.aggregates",
-                "demucs.metrics.statistics", "demucs.metrics.museval_json"}
+                "demucs.files", "demucs.notes", "demucs.tables", "demucs.runs.layout", "demucs.audio.samples",
+                "demucs.metrics.aggregates", "demucs.metrics.statistics", "demucs.metrics.museval_json"}
+GRAPHING_ROOMS = {"records": 0, "figures": 1, "pages": 2}     # the scripts themselves are above
 WITHOUT_TORCH = ("runs",)        # and the ground floor
 
 
@@ -75,12 +77,33 @@ def test_imports_go_down(path):
 
 
 def test_graphing_scripts_stay_light():
-    for path in sorted((ROOT / "graphing_scripts").glob("*.py")):
+    for path in sorted((ROOT / "graphing_scripts").rglob("*.py")):
         for name in imports(path):
             assert name.split(".")[0] not in {"torch", "torchaudio", *TOP_ONLY}, (path.name, name)
             if name.startswith("demucs."):
                 assert any(name == allowed or name.startswith(allowed + ".") or allowed.startswith(name + ".")
                            for allowed in GRAPHING_MAY), (path.name, name)
+
+
+def test_what_graphing_may_import_brings_no_torch():
+    """Not even by the package that it lies in."""
+    code = f"import sys; {'; '.join(f'import {name}' for name in sorted(GRAPHING_MAY))}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_graphing_imports_go_down():
+    """Records know nothing of how they are shown, figures nothing of pages, and none of them a script."""
+    folder = ROOT / "graphing_scripts"
+    scripts = {path.stem for path in folder.glob("*.py")}
+    assert {path.parent.name for path in folder.glob("*/*.py")} == set(GRAPHING_ROOMS)
+    for path in sorted(folder.glob("*/*.py")):
+        own = GRAPHING_ROOMS[path.parent.name]
+        for name in imports(path):
+            top = name.removeprefix("graphing_scripts.").split(".")[0]
+            assert top not in scripts, (path.name, name)
+            assert GRAPHING_ROOMS.get(top, 0) <= own, (path.name, name)
+    assert not in_circles({module(path): path for path in folder.rglob("*.py")}, within="graphing_scripts.")
 
 
 def test_the_table_names_what_exists():
@@ -93,21 +116,26 @@ def module(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_no_circle():
-    """Of no two files each needs the other, whatever packages they are in; what only a type checker imports counts not."""
-    paths = {module(path): path for path in MODULES}
+def in_circles(paths, *, within=""):
+    """Modules that need each other, of `paths` by their dotted names; what only a type checker imports counts not.
+    Imports may leave out `within`."""
     left = {}
     for name, path in paths.items():
-        found = {other for other in imports(path, checked=False) if other in paths and other != name}
+        names = {other for found in imports(path, checked=False) for other in (found, within + found)}
+        found = {other for other in names if other in paths and other != name}
         # A package whose module is meant is only on the way.
         left[name] = {other for other in found if not any(more.startswith(f"{other}.") for more in found)}
     while True:
         free = [name for name, others in left.items() if not any(other in left for other in others)]
         if not free:
-            break
+            return sorted(left)
         for name in free:
             del left[name]
-    assert not left, f"these need each other: {sorted(left)}"
+
+
+def test_no_circle():
+    """Of no two files each needs the other, whatever packages they are in."""
+    assert not (left := in_circles({module(path): path for path in MODULES})), f"these need each other: {left}"
 
 
 def test_what_has_to_be_there_at_once_knows_no_torch():

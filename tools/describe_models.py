@@ -18,28 +18,30 @@ from demucs.errors import DemucsError
 from demucs.files import write_text
 from demucs.models import zoo
 from demucs.repositories import catalogue
+from demucs.tables import markdown
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "models"
 SOURCES = ["drums", "bass", "other", "vocals"]
 
 
-def zoo_table() -> tp.List[str]:
+def zoo_table() -> str:
     """A row per model of the zoo, with the published configuration of conf/models."""
-    rows = ["| model | what it is | settings | parameters | float32 file |", "|---|---|---:|---:|---:|"]
+    rows = []
     for name, entry in zoo.MODELS.items():
         settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         with torch.device("meta"):       # sizes without numbers
             model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100, segment=44,
                               **{key: float(value) if key == "dconv_init" else value for key, value in settings.items()})
         count = sum(parameter.numel() for parameter in model.parameters())
-        rows.append(f"| `{name}` | {entry.description} | {len(settings)} | {count / 1e6:.2f} million | {4 * count / 1e6:.0f} MB |")
-    return rows
+        rows.append([f"`{name}`", entry.description, str(len(settings)), f"{count / 1e6:.2f} million",
+                     f"{4 * count / 1e6:.0f} MB"])
+    return markdown(["model", "what it is", "settings", "parameters", "float32 file"], rows, "llrrr")
 
 
-def bag_table() -> tp.List[str]:
+def bag_table() -> str:
     """A row per published bag."""
     files = catalogue.published_files()
-    rows = ["| name | models | what each source comes from | trained on |", "|---|---|---|---|"]
+    rows = []
     for name, path in catalogue.published_bags().items():
         bag = catalogue.read_bag(path)
         kinds = " ".join(f"{files[signature].model} `{signature}`" for signature in bag.models)
@@ -49,17 +51,17 @@ def bag_table() -> tp.List[str]:
         if len(bag.models) == 1:
             shares = "the one model"
         data = "; ".join(dict.fromkeys(files[signature].data.split(";")[0] for signature in bag.models))
-        rows.append(f"| `{name}` | {kinds} | {shares} | {data} |")
-    return rows
+        rows.append([f"`{name}`", kinds, shares, data])
+    return markdown(["name", "models", "what each source comes from", "trained on"], rows)
 
 
-TABLES: tp.Dict[str, tp.Callable[[], tp.List[str]]] = {"zoo": zoo_table, "bags": bag_table}
+TABLES: tp.Dict[str, tp.Callable[[], str]] = {"zoo": zoo_table, "bags": bag_table}
 
 
 def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
     return re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
-                  lambda match: match[1] + "\n".join(TABLES[match[2]]()) + "\n" + match[3], page, flags=re.DOTALL)
+                  lambda match: match[1] + TABLES[match[2]]() + "\n" + match[3], page, flags=re.DOTALL)
 
 
 @command()

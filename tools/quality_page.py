@@ -9,10 +9,10 @@ import numpy as np
 from demucs.errors import ConfigError
 from demucs.files import write_text
 from demucs.schema import QualityStudy, RankCorrelation, unpack_frames
+from demucs.tables import MINUS, markdown, typeset
 
 PAGE = Path("docs") / "quality.md"
 BEGIN, END = "<!-- written by tools.study_quality: begin -->\n", "<!-- written by tools.study_quality: end -->\n"
-MINUS = "\N{MINUS SIGN}"
 WIDTH = 120
 QUESTIONS = {
     ("model", "tracks"): "Which songs came out well? The trained model and its spoilt copies, correlation over songs",
@@ -48,18 +48,18 @@ def tables(study: QualityStudy) -> str:
 
 def _qualities(study: QualityStudy) -> str:
     rows = [[column.kind, column.separator.replace(" -", f" {MINUS}"),
-             *(_number(float(np.mean(unpack_frames(column.nsdr[source]))), 1) for source in study.sources)]
+             *(typeset(float(np.mean(unpack_frames(column.nsdr[source]))), 1) for source in study.sources)]
             for column in study.columns]
-    return _table(["kind", "separator", *(f"{source}, nSDR (dB)" for source in study.sources)], rows)
+    return markdown(["kind", "separator", *(f"{source}, nSDR (dB)" for source in study.sources)], rows)
 
 
 def _correlations(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
     keys = list(dict.fromkeys(item.measure for item in found))
     cells = {(item.measure, item.source): _cell(item, _side(item, study)) for item in found}
     sources = list(dict.fromkeys(item.source for item in found))
-    return _table(["measure", "expected", *("mean" if source == "all" else source for source in sources)],
-                  [[f"`{key}`: {study.measures[key]}", "+" if study.expected[key] > 0 else MINUS,
-                    *(cells[key, source] for source in sources)] for key in keys])
+    return markdown(["measure", "expected", *("mean" if source == "all" else source for source in sources)],
+                    [[f"`{key}`: {study.measures[key]}", "+" if study.expected[key] > 0 else MINUS,
+                      *(cells[key, source] for source in sources)] for key in keys])
 
 
 def _in_words(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
@@ -89,13 +89,4 @@ def _side(item: RankCorrelation, study: QualityStudy) -> int:
 
 def _cell(item: RankCorrelation, side: int) -> str:
     mark = {0: "", 1: "**", -1: "*"}[side]
-    return f"{mark}{_number(item.rho)} [{_number(item.low)}, {_number(item.high)}]{mark}"
-
-
-def _number(value: float, decimals: int = 2) -> str:
-    return f"{round(value, decimals) + 0.:.{decimals}f}".replace("-", MINUS)
-
-
-def _table(head: tp.Sequence[str], rows: tp.Sequence[tp.Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{mark}{typeset(item.rho)} [{typeset(item.low)}, {typeset(item.high)}]{mark}"

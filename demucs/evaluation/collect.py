@@ -13,6 +13,7 @@ from ..packages import package
 from ..runs.provenance import commit, now, versions
 from ..schema import SEPARATED, Evaluation, TrackScores
 from ..separation.bag import BagOfModels
+from ..tables import aligned, number
 from .scoring import INSTRUMENTAL
 from .separated import SeparatedFolder
 
@@ -113,12 +114,9 @@ def _table(evaluations: tp.Sequence[Evaluation], family: Family) -> str:
     behind = [INSTRUMENTAL] if any(family.metric in track.scores.get(INSTRUMENTAL, {})
                                    for track in evaluations[0].tracks) and INSTRUMENTAL not in sources else []
     columns = [*zip(sources, sources), ("mean", ALL), *zip(behind, behind)]
-    width = max(len(evaluation.name) for evaluation in evaluations)
-    lines = [f"{family.label}; {evaluations[0].dataset}, {len(evaluations[0].tracks)} tracks",
-             " " * width + "".join(f"{column:>{max(10, len(column) + 2)}}" for column, _ in columns)]
+    rows = []
     for evaluation in evaluations:
         values = {**aggregate_tracks(evaluation.tracks, behind, family).values, **aggregate(evaluation, family).values}
-        lines.append(f"{evaluation.name:<{width}}" + "".join(
-            f"{'-' if values[key] is None else format(round(values[key], 2) + 0., '.2f'):>{max(10, len(column) + 2)}}"
-            for column, key in columns))
-    return "\n".join(lines)
+        rows.append([evaluation.name, *(number(values[key]) for _, key in columns)])
+    return "\n".join([f"{family.label}; {evaluations[0].dataset}, {len(evaluations[0].tracks)} tracks",
+                      *aligned(["", *(name for name, _ in columns)], rows, least=(0, 10))])

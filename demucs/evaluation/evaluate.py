@@ -27,6 +27,7 @@ from ..runs.provenance import now
 from ..schema import TrackScores
 from ..separation.precision import computing_in
 from ..separation.song import separate_song
+from ..tables import number
 from .scoring import METRICS, Scores, score
 from .separated import SeparatedFolder
 from .tracks import Song, Track, fingerprint
@@ -252,7 +253,8 @@ def _means(scores: Scores, sources: tp.Sequence[str]) -> str:
         values = [scores.scores[source].get(metric) for source in sources]
         defined = [value for value in values if value is not None]
         if any(metric in row for row in scores.scores.values()):
-            words.append(f"{metric} {np.mean(defined):.2f}" if defined else f"{metric} undefined")
+            mean = float(np.mean(defined)) if defined else None
+            words.append(f"{metric} {number(mean, missing='undefined')}")
     return " | ".join(words) + (" | ill-conditioned" if scores.ill_conditioned else "")
 
 

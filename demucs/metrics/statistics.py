@@ -23,6 +23,7 @@ from scipy import stats
 
 from ..errors import DatasetError
 from ..schema import Evaluation, TrackScores
+from ..tables import interval_text, number, p_text
 from .aggregates import ALL, Family, FamilyError, aggregate
 from .bootstrap import ACROSS, LEVEL, METHODS, RESAMPLES, Interval, bootstrap_interval, interval_of
 
@@ -159,10 +160,11 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *,
             notes.append(f"{_spoken(source)}: {len(shared) - len(paired)} of {len(shared)} tracks have no score in one "
                          f"of the two and do not count.")
         found = _difference(source, family, paired, scores, len(shared), options)
-        if not found.interval.low - TIE <= found.of_aggregates <= found.interval.high + TIE:
-            notes.append(f"{_spoken(source)}: subtracting the two {family.across}s gives {found.of_aggregates:+.2f} "
-                         f"dB, which the paired differences do not bear out ({found.value:+.2f} dB, "
-                         f"{found.interval.low:+.2f} to {found.interval.high:+.2f}).")
+        low, high = found.interval.low, found.interval.high
+        if not low - TIE <= found.of_aggregates <= high + TIE:
+            notes.append(f"{_spoken(source)}: subtracting the two {family.across}s gives "
+                         f"{number(found.of_aggregates, plus=True)} dB, which the paired differences do not bear out "
+                         f"({number(found.value, plus=True)} dB, {interval_text(low, high)}).")
         differences[source] = found
     if not differences:
         raise DatasetError(f"{first.name} and {second.name} have no source that {FEWEST} tracks score in both as "
@@ -271,14 +273,10 @@ def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict
 def describe(difference: Difference) -> str:
     """The difference in one line: value, interval, family, tracks, test, verdict."""
     interval, family = difference.interval, difference.family
-    return (f"{_spoken(difference.source)}: {difference.value:+.2f} dB ({interval.level:.0%} interval "
-            f"{interval.low:+.2f} to {interval.high:+.2f}, {family.name}, {family.across} over "
+    return (f"{_spoken(difference.source)}: {number(difference.value, plus=True)} dB ({interval.level:.0%} interval "
+            f"{interval_text(interval.low, interval.high)}, {family.name}, {family.across} over "
             f"{len(difference.values)} paired tracks), better on {difference.won}, worse on {difference.lost}, tied on "
-            f"{difference.tied}, signed-rank p {_p(difference.p_value)}: {difference.verdict}")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+            f"{difference.tied}, signed-rank p {p_text(difference.p_value, '= ')}: {difference.verdict}")
 
 
 def beside_seeds(difference: Difference, spread: SeedSpread) -> str:

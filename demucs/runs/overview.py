@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import schema
 from ..schema import RunCard, RunStatus, SchemaError
+from ..tables import aligned, duration, number
 from . import ledger
 from .jobs import Job, Slurm
 from .layout import ARGV, HISTORY, LOG, RUN_CARD, STATUS
@@ -243,39 +244,20 @@ def one_line(text: str) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
-def duration(seconds: float) -> str:
-    """"12 s", "5 min", "3 h 20 min", "2 d 4 h"."""
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return f"{int(seconds)} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-
-
-HEADS = ("SIGNATURE", "STATE", "EPOCHS", "BEST NSDR", "S/STEP", "LEFT", "RESTARTS", "GPU HOURS", "SEEN")
-TO_THE_RIGHT = frozenset(HEADS[2:])
+HEADS = ("SIGNATURE", "STATE", "EPOCHS", "BEST NSDR", "S/STEP", "LEFT", "RESTARTS", "GPU HOURS", "SEEN", "SETTINGS")
+TO_THE_LEFT = (0, 1, len(HEADS) - 1)
 
 
 def table(found: tp.Sequence[RunRow], width: int) -> str:
     """Rows as text, no wider than `width`: numbers and the settings, and below them why, or what the log says last."""
-    cells = [list(HEADS)] + [_cells(row) for row in found]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADS))]
-    lines = []
-    for index, line in enumerate(cells):
-        text = "  ".join(cell.rjust(size) if head in TO_THE_RIGHT else cell.ljust(size)
-                         for cell, size, head in zip(line, widths, HEADS))
-        settings = "SETTINGS" if index == 0 else one_line(" ".join(found[index - 1].argv))
-        lines.append(_cut(f"{text}  {settings}".rstrip(), width))
-        if index > 0:
-            row = found[index - 1]
-            below = [one_line(row.why)] if row.why else []
-            if row.log and row.state not in ("done", "new", "queued") and not (row.why and row.why in row.log):
-                below.append(row.log)
-            lines += [_cut(f"    {text}", width) for text in below]
-    return "\n".join(lines)
+    head, *texts = aligned(HEADS, [_cells(row) for row in found], left=TO_THE_LEFT)
+    lines = [head]
+    for row, text in zip(found, texts):
+        lines.append(text)
+        lines += [f"    {one_line(row.why)}"] if row.why else []
+        if row.log and row.state not in ("done", "new", "queued") and not (row.why and row.why in row.log):
+            lines.append(f"    {row.log}")
+    return "\n".join(_cut(text, width) for text in lines)
 
 
 def _cut(text: str, width: int) -> str:
@@ -283,13 +265,11 @@ def _cut(text: str, width: int) -> str:
 
 
 def _cells(row: RunRow) -> tp.List[str]:
-    def number(value: tp.Optional[float], form: str) -> str:
-        return "-" if value is None else format(value, form)
-    done = number(row.epochs_done, ".1f")
-    hours = ("" if row.gpu_hours_exact or row.gpu_hours is None else "<") + number(row.gpu_hours, ".1f")
-    return [row.signature, row.state, f"{done}/{row.epochs}" if row.epochs else done, number(row.best_nsdr, ".3f"),
-            number(row.seconds_per_step, ".3g"), "-" if row.eta is None else duration(row.eta),
-            str(row.restarts) if row.sessions else "-", hours, "-" if row.age is None else duration(row.age)]
+    done = number(row.epochs_done, 1)
+    hours = ("" if row.gpu_hours_exact or row.gpu_hours is None else "<") + number(row.gpu_hours, 1)
+    return [row.signature, row.state, f"{done}/{row.epochs}" if row.epochs else done, number(row.best_nsdr, 3),
+            "-" if row.seconds_per_step is None else f"{row.seconds_per_step:.3g}", duration(row.eta),
+            str(row.restarts) if row.sessions else "-", hours, duration(row.age), one_line(" ".join(row.argv))]
 
 
 def as_json(found: tp.Sequence[RunRow]) -> str:

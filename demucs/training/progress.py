@@ -7,18 +7,10 @@ from pathlib import Path
 
 from ..schema import EpochRecord, Metrics
 
+from ..tables import duration
+
 Item = tp.TypeVar("Item")
 TEST_KEYS = ("nsdr", "sdr")      # of the summary
-
-
-def duration(seconds: float) -> str:
-    """"47 s", "12 min 05 s" or "3 h 20 min"."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
 class Progress(tp.Generic[Item]):
@@ -49,7 +41,7 @@ class Progress(tp.Generic[Item]):
     def _log(self, done: int, elapsed: float) -> None:
         speed = (done - self.first) / elapsed
         rate = f"{speed:.2f} it/s" if speed >= 1 else f"{1 / speed:.2f} s/it"
-        left = duration((self.total - done) / speed)
+        left = duration(round((self.total - done) / speed), fine=True)
         self.logger.info("%s", " | ".join(filter(None, [
             self.name, f"{done}/{self.total}", rate, f"{left} left", self.metrics])))
 

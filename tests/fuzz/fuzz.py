@@ -30,6 +30,7 @@ if __name__ == "__main__":
 import torch   # noqa: E402
 
 from demucs.runs.provenance import commit   # noqa: E402
+from demucs.tables import markdown   # noqa: E402
 from fuzz import inputs   # noqa: E402
 from fuzz.kinds import KINDS   # noqa: E402
 
@@ -142,13 +143,13 @@ def run(tasks: tp.Sequence[Task], made: tp.Any, seed: int, scratch: Path, proces
 def table(lines: tp.Sequence[tp.Dict[str, tp.Any]]) -> str:
     """Counts by kind in Markdown."""
     counts = collections.Counter((line["kind"], line["what"]) for line in lines)
-    rows = ["| kind of file | inputs | right results | errors in one line | defects |", "|---|---:|---:|---:|---:|"]
+    rows = []
     for name in KINDS:
         found = {what: counts[name, what] for what in (inputs.RESULT, inputs.ERROR, inputs.DEFECT, HANG, CRASH)}
         if sum(found.values()):
             bad = found[inputs.DEFECT] + found[HANG] + found[CRASH]
-            rows.append(f"| {name} | {sum(found.values())} | {found[inputs.RESULT]} | {found[inputs.ERROR]} | {bad} |")
-    return "\n".join(rows)
+            rows.append([name, *map(str, (sum(found.values()), found[inputs.RESULT], found[inputs.ERROR], bad))])
+    return markdown(["kind of file", "inputs", "right results", "errors in one line", "defects"], rows, "lrrrr")
 
 
 def write_figures(text: str, page: Path) -> None:

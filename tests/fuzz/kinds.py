@@ -31,7 +31,7 @@ from tools import requeue
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "graphing_scripts"))
 
-import readers  # noqa: E402
+from records import readers  # noqa: E402
 
 Chance = np.random.Generator
 Mutate = tp.Callable[[bytes, bytes, Chance], bytes]
@@ -198,7 +198,7 @@ def models_folder() -> Path:
 
 # ---------------------------------------------------------------------------------------------------------------- records
 
-def record_of(kind: tp.Any) -> Use:
+def loading(kind: tp.Any) -> Use:
     """The record by itself, and as the graphing scripts read a file and a folder."""
     def use(path: Path, number: int) -> None:
         if number % 3 == 0:
@@ -283,9 +283,9 @@ KINDS: tp.Dict[str, Kind] = {
     "published": Kind(0.06, "x.th", ("published",), mutate_archive, use_package),
     "safetensors": Kind(0.07, "x.safetensors", ("safetensors",), mutate_safetensors, use_package),
     "bag": Kind(0.05, "x.yaml", ("bag",), texts.scribble, use_bag),
-    "history": Kind(0.03, "history.json", ("history",), texts.mutate_json, record_of(list)),
-    "evaluation": Kind(0.03, "evaluation.json", ("evaluation",), texts.mutate_json, record_of(Evaluation)),
-    "run_card": Kind(0.02, "run_card.json", ("run_card",), texts.mutate_json, record_of(RunCard)),
+    "history": Kind(0.03, "history.json", ("history",), texts.mutate_json, loading(list)),
+    "evaluation": Kind(0.03, "evaluation.json", ("evaluation",), texts.mutate_json, loading(Evaluation)),
+    "run_card": Kind(0.02, "run_card.json", ("run_card",), texts.mutate_json, loading(RunCard)),
     "card": Kind(0.01, "x.json", ("card",), texts.mutate_json, use_card),
     "museval": Kind(0.01, "song.json", ("museval",), texts.mutate_json, use_museval),
     "status": Kind(0.01, "status.json", ("status",), texts.mutate_json, use_requeue),

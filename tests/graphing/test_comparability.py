@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import baselines
 import pytest
-import readers
-import scores
-from comparability import NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, statement
+from records import baselines, readers, scores
+from records.comparability import NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, statement
 from score_table import score_table
 
 from demucs.metrics.aggregates import (FAMILIES, NSDR_MEAN, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
@@ -16,6 +14,10 @@ TABLE = baselines.load()
 BAG = next(row for row in TABLE if row.values["all"] == 7.68)
 STUDENT = Subject(name="HDemucs, 218 epochs", value=6.30, family="sdr_mean_of_medians", models="single",
                   training_data="MUSDB18-HQ train", test_set="MUSDB18-HQ test", tracks=50)
+
+
+def sentence(run, family=SDR_MEDIAN_OF_MEDIANS):
+    return scores.choose(run, family, TABLE).sentence
 
 
 @pytest.mark.parametrize("value", [6.09, 6.30, 6.48])   # 127, 218 and 390 epochs
@@ -45,12 +47,13 @@ def test_the_bag_never_stands_beside_the_students_mean():
 def test_its_logs_say_so_by_themselves(reference):
     """From the printed result as the project left it, and the table."""
     run = readers.find_run(str(reference / "runs" / "test_44f697b5_218_epochs.out"), reference)
-    told = scores.gap_note(run, SDR_MEAN_OF_MEDIANS, BAG)
+    told = statement(scores.subject(run, SDR_MEAN_OF_MEDIANS), BAG.subject,
+                     in_their_family=scores.subject(run, SDR_MEDIAN_OF_MEDIANS).value)
     assert "has 6.30 dB" in told and "one model stands against a bag of 4" in told
     assert "+0.37 of the +1.38 dB are the aggregation" in told
     table = score_table(run, SDR_MEAN_OF_MEDIANS)
     assert table.startswith("SDR (dB): median over 1 s frames, mean over tracks") and " 6.30" in table
-    assert "no number here can be compared" in scores.comparison_note(run, SDR_MEAN_OF_MEDIANS)   # it names no test set
+    assert "no number here can be compared" in sentence(run, SDR_MEAN_OF_MEDIANS)   # it names no test set
 
 
 def test_like_for_like_is_said_and_what_it_still_does_not_show():
@@ -97,23 +100,23 @@ def known_run(shared_results):
 
 
 def test_the_note_of_a_comparable_run_says_how_many_rows_are_bags(known_run):
-    told = scores.comparison_note(known_run())
+    told = sentence(known_run())
     assert "trained on MUSDB18-HQ train, scored on the same 50 songs" in told
     assert "this result is of one model and of the 5 rows 2 are of a bag of 4" in told
-    bag = scores.comparison_note(known_run(model="bag of hdemucs, hdemucs, demucs, demucs"))
+    bag = sentence(known_run(model="bag of hdemucs, hdemucs, demucs, demucs"))
     assert "this result is of a bag of 4 and of the 5 rows 3 are of one model" in bag
-    assert "bag" not in scores.comparison_note(known_run(), SDR_MEAN_OF_MEDIANS)
+    assert "bag" not in sentence(known_run(), SDR_MEAN_OF_MEDIANS)
 
 
 def test_the_note_of_other_songs_data_or_families_says_that(known_run):
-    fewer = scores.comparison_note(known_run(tracks=49))
+    fewer = sentence(known_run(tracks=49))
     assert "this result on MUSDB18-HQ test (49 tracks), so no number here" in fewer
-    more = scores.comparison_note(known_run(train_tracks=886))
+    more = sentence(known_run(train_tracks=886))
     assert "none was trained on 886 songs" in more
     known = known_run()
     known.card = None
-    assert "trained on is not recorded" in scores.comparison_note(known)
-    assert "No published number of Demucs models" in scores.comparison_note(known_run(), FAMILIES["nsdr_median"])
+    assert "trained on is not recorded" in sentence(known)
+    assert "No published number of Demucs models" in sentence(known_run(), FAMILIES["nsdr_median"])
 
 
 @pytest.mark.parametrize("changes, expected", [

@@ -4,13 +4,12 @@ import os
 import subprocess
 import sys
 
-import forest
 import plot_comparison
 import pytest
-import readers
-import style
 from conftest import REPOSITORY
-from style import LIGHT
+from figures import forest, style
+from figures.style import LIGHT
+from records import readers
 
 from demucs import schema
 from demucs.metrics.aggregates import NSDR_MEAN, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, FamilyError

@@ -8,10 +8,8 @@ import json
 import shutil
 from pathlib import Path
 
-import chains
-import others
 import pytest
-import readers
+from records import chains, readers, third_party
 
 from demucs import schema
 from demucs.errors import DemucsError
@@ -40,9 +38,9 @@ def test_a_log_with_colours_is_the_history_to_its_decimals(results):
             assert mine.valid[key] == pytest.approx(theirs.valid[key], abs=tolerance)
         for key, tolerance in (("loss", 5.1e-5), ("grad", 5.1e-5), ("penalty", 5.1e-5), ("ms", 5.1e-3)):
             assert mine.train[key] == pytest.approx(theirs.train[key], abs=tolerance)
-        assert others.agree(mine, theirs)
+        assert third_party.agree(mine, theirs)
     assert logged.history[3].test == {"sdr": 2.125, "nsdr": 2.25, "sdr_bass": 2., "nsdr_bass": 2.1}
-    assert not others.agree(logged.history[0], history[1])
+    assert not third_party.agree(logged.history[0], history[1])
 
 
 def test_our_own_logs_are_read_too(tmp_path):
@@ -61,7 +59,7 @@ def test_what_is_logged_again_replaces_what_follows_it():
     """The first run of the sample died in epoch 3; what it logged of that epoch must not survive."""
     text = LOG.read_text()
     assert "Loss=0.9999" in text and "Replaying" in text and "Train Summary | Epoch 5" in text
-    first, records = others.read_log(text, "log")
+    first, records = third_party.read_log(text, "log")
     assert first == 1 and [record.train["loss"] < 0.3 for record in records] == [True] * 4
 
 
@@ -72,18 +70,18 @@ def test_what_is_logged_again_replaces_what_follows_it():
     ("Valid Summary | Epoch 1 | Loss=one | Best=1", "epoch 1: not the summary of an epoch")])
 def test_a_log_that_tells_too_little_is_refused(text, named):
     with pytest.raises(DemucsError, match=named):
-        others.read_log(text, "some.log")
+        third_party.read_log(text, "some.log")
 
 
 def test_a_printed_result_becomes_aggregates_with_their_families():
-    numbers = others.read_printed(sample("test_4e5f*").read_text(), "x")
+    numbers = third_party.read_printed(sample("test_4e5f*").read_text(), "x")
     assert "sar_bass" not in numbers    # it was nan
     assert logged_aggregate(numbers, NSDR_MEAN, ["drums", "bass", "other", "vocals"]).values == {
         "drums": 3.25, "bass": 3., "other": 3.5, "vocals": 3.75, "all": 3.375}
     assert logged_aggregate(numbers, SDR_MEAN_OF_MEDIANS, ["drums"]).values["drums"] == 2.75
     for text in ("", "nothing here", "{'a': 1}", "{1: 2}", "{'nsdr': print(3)}"):
         with pytest.raises(DemucsError, match="neither the log of a solver nor a printed result"):
-            others.read_printed(text, "x")
+            third_party.read_printed(text, "x")
 
 
 def test_a_printed_result_may_be_json(tmp_path):
@@ -221,7 +219,7 @@ def test_its_log_is_its_history(reference):
     """All 127 epochs to the log's decimals, colour codes and all."""
     text = (reference / "runs" / "train_summary_epochs_1_to_127.log").read_text()
     assert "\x1b[1m" in text
-    first, logged = others.read_log(text, "log")
+    first, logged = third_party.read_log(text, "log")
     history = schema.load_history(reference / "runs" / "history_759c9a58_epochs_1_to_127.json")
     assert first == 1 and len(logged) == 127
     for mine, theirs in zip(logged, history):

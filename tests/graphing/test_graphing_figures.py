@@ -2,20 +2,17 @@
 
 import dataclasses
 import re
+import textwrap
 from pathlib import Path
 
-import bars
-import baselines
-import curves
 import numpy as np
 import plot_results
 import plot_scores
 import pytest
-import readers
-import scores
-import style
-import tracks
-from chains import Chain, Part, find_chains
+from figures import bars, curves, style, tracks
+from records import baselines, readers, scores
+from records.chains import Chain, Part, find_chains
+from records.tracks import per_track
 from score_table import score_table
 
 from demucs.errors import DemucsError
@@ -45,7 +42,7 @@ def training(chain):
 
 
 def score_bars(runs, family):
-    return draw(bars.score_bars, bars.groups_of(runs, family, TABLE), runs[0].sources, "title", style.LIGHT)
+    return draw(bars.score_bars, scores.groups_of(runs, family, TABLE), runs[0].sources, "title", style.LIGHT)
 
 
 def texts(figure):
@@ -235,8 +232,8 @@ def test_a_synthetic_run_is_not_put_beside_published_numbers_as_if_comparable(re
     assert "published, MUSDB18-HQ test" in texts(score_bars([real], NSDR_MEAN))
     real.evaluation.tracks.pop()
     assert apart in texts(score_bars([real], NSDR_MEAN))
-    assert "no number here can be compared" in scores.comparison_note(toy)
-    assert "synthetic (seed 7) test (6 tracks)" in scores.comparison_note(toy)
+    assert "no number here can be compared" in scores.choose(toy, SDR_MEDIAN_OF_MEDIANS, TABLE).sentence
+    assert "synthetic (seed 7) test (6 tracks)" in scores.choose(toy, SDR_MEDIAN_OF_MEDIANS, TABLE).sentence
 
 
 def test_printed_results_are_rows_the_latest_first(sampled):
@@ -292,7 +289,7 @@ def test_each_track_is_a_point_of_the_paired_scatter(results):
         for track in reversed(first.tracks)])
     second.tracks[-1].scores["bass"]["SDR"] = None
     figure = draw(tracks.paired_scatter, first, second, compare(first, second, SDR_MEDIAN_OF_MEDIANS), style.LIGHT)
-    assert figure.get_supxlabel().startswith(tracks.per_track("SDR"))
+    assert figure.get_supxlabel().startswith(per_track("SDR"))
     for axes, source in zip(figure.axes, first.sources):
         points = axes.collections[0].get_offsets()
         assert len(points) == (49 if source == "bass" else 50)
@@ -394,6 +391,22 @@ def test_score_table_as_text(results):
     assert rows["hdemucs 1a2b3c4d"] == [f"{values[source]:.2f}" for source in [*run.sources, "all"]]
     assert rows["silence"] == ["0.00"] * 5 and float(rows["mixture as estimate"][-1]) < -3
     assert lines[9] == "Of 6 tracks some have no defined score and do not count: 1 for vocals."
+
+
+def test_score_table_letter_for_letter(results):
+    run = readers.find_run("759c9a58", results)
+    for track in run.evaluation.tracks:
+        track.scores.update(drums={"nsdr": -1.25}, bass={"nsdr": -0.001}, other={"nsdr": 3.}, vocals={"nsdr": None})
+    run.printed = [readers.Printed("log", {f"nsdr{of}": 6. for of in ("", "_drums", "_bass", "_other", "_vocals")}, 218)]
+    assert score_table(run, NSDR_MEAN) == textwrap.dedent("""\
+        nSDR (dB): whole track, mean over tracks, mean over sources at the right
+        MUSDB18-HQ test, 50 tracks
+
+                                            drums      bass     other    vocals      mean
+        ---------------------------------------------------------------------------------
+        hdemucs 759c9a58                    -1.25      0.00      3.00 undefined undefined
+        759c9a58 as printed, 218 epochs      6.00      6.00      6.00      6.00      6.00
+        Of 50 tracks some have no defined score and do not count: 50 for vocals.""")
 
 
 def test_score_table_without_an_evaluation(results):

@@ -6,8 +6,8 @@ import os
 import re
 
 import pytest
-import readers
 from conftest import REPOSITORY
+from records import readers
 
 from demucs import schema
 from demucs.errors import DemucsError

@@ -11,21 +11,20 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import compared
 import numpy as np
 import plot_scores
 import pytest
-import readers
 import score_table
-import sections
 import soundfile
-from cards import run_card
-from chains import Chain, Part, find_chains
-from conftest import REPOSITORY
-from excerpts import LOWEST, HIGHEST, excerpt, height_of, shared_tracks, track_folders
 from PIL import Image
+from conftest import REPOSITORY
+from pages import comparison_sections, run_sections
+from pages.cards import run_card
+from pages.excerpts import LOWEST, HIGHEST, excerpt, height_of, shared_tracks, track_folders
+from pages.run_sections import listening, songs, sums_of_sources
+from records import readers
+from records.chains import Chain, Part, find_chains
 from report import comparison, report
-from sections import listening, songs, sums_of_sources
 
 from demucs import schema
 from demucs.errors import DemucsError
@@ -78,7 +77,7 @@ def page_of(name, results):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pictures are named but not drawn: drawing takes most of the time, and is tested where a page is looked at."""
-    for module in (sections, compared):
+    for module in (run_sections, comparison_sections):
         monkeypatch.setattr(module, "picture", lambda draw, alt: f'<img alt="{html.escape(alt)}" src="data:">')
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import plot_heuristics
 import pytest
-import style
+from figures import correlations, style
+from records import studies
 
 from demucs import schema
 from demucs.errors import ConfigError, SignatureError
@@ -60,7 +60,7 @@ def draw(function, *arguments):
 @pytest.mark.parametrize("among", ["model", "all"])
 def test_points_are_correlations_on_the_side_that_was_expected(study, among):
     keys = [key for key in MEASURES if among == "model" or key != "agreement"]
-    figure = draw(plot_heuristics.correlations, study, among, list(MEASURES))
+    figure = draw(correlations.correlations, study, among, list(MEASURES))
     found = {(item.measure, item.over, item.source): item for item in study.correlations if item.among == among}
     order = sorted(keys, key=lambda key: sum(found[key, over, "all"].rho for over in ("tracks", "separators"))
                    * EXPECTED[key])
@@ -84,7 +84,7 @@ def test_points_are_correlations_on_the_side_that_was_expected(study, among):
 
 
 def test_scatter_has_a_point_per_song_and_separator(study):
-    figure = draw(plot_heuristics.scatter, study, list(MEASURES))
+    figure = draw(correlations.scatter, study, list(MEASURES))
     grid = np.array(figure.axes).reshape(3, 4)
     for row, key in zip(grid, MEASURES):
         assert MEASURES[key] in [axes.get_xlabel() for axes in row]
@@ -101,13 +101,13 @@ def test_undefined_values_are_left_out(study):
               for source, column in study.columns[0].values.items()}
     first = dataclasses.replace(study.columns[0], values=values)
     holes = dataclasses.replace(study, columns=[first, *study.columns[1:]])
-    figure = draw(plot_heuristics.scatter, holes, ["hnr"])
+    figure = draw(correlations.scatter, holes, ["hnr"])
     xs = np.concatenate([line.get_xdata() for line in figure.axes[0].lines])
     assert np.isnan(xs).sum() == 1 and len(xs) == 42
 
 
 def test_without_correlations_there_is_no_picture_of_them(study):
-    assert draw(plot_heuristics.correlations, study, "all", ["agreement"]) is None
+    assert draw(correlations.correlations, study, "all", ["agreement"]) is None
 
 
 def test_studies_are_found_by_name_folder_and_file_and_the_newest_without(study, tmp_path):
@@ -117,15 +117,15 @@ def test_studies_are_found_by_name_folder_and_file_and_the_newest_without(study,
         os.utime(path, (1e9 - age, 1e9 - age))
     for argument, name in ((None, "new"), ("old", "old"), (str(tmp_path / "quality" / "old"), "old"),
                            (str(tmp_path / "quality" / "old" / "study.json"), "old")):
-        found, folder = plot_heuristics.find_study(argument, tmp_path)
+        found, folder = studies.find_study(argument, tmp_path)
         assert found.name == name and folder == tmp_path / "quality" / name
     with pytest.raises(SignatureError, match="there are: old, new"):
-        plot_heuristics.find_study("other", tmp_path)
+        studies.find_study("other", tmp_path)
     (tmp_path / "quality" / "old" / "study.json").write_text("{}")
     with pytest.raises(SchemaError, match="study.json"):
-        plot_heuristics.find_study("old", tmp_path)
+        studies.find_study("old", tmp_path)
     with pytest.raises(ConfigError, match="there are: leakage, hnr, agreement"):
-        plot_heuristics.measures_of(study, ["loudness"])
+        studies.measures_of(study, ["loudness"])
 
 
 @pytest.fixture

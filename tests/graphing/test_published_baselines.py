@@ -3,9 +3,9 @@
 import csv
 import re
 
-import baselines
 import pytest
-from comparability import Subject
+from records import baselines
+from records.comparability import Subject
 
 from demucs.errors import DemucsError
 from demucs.metrics.aggregates import FAMILIES, NSDR_MEAN, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS

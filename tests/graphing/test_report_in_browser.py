@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import report_image
 import soundfile
-from browser import Browser
-from chains import find_chains
-from conftest import REPOSITORY, require_program
 from PIL import Image
+from conftest import REPOSITORY, require_program
+from pages.browser import Browser
+from records.chains import find_chains
 from report import comparison, report
 
 from demucs import schema

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import style
+from figures import style
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 

@@ -36,6 +36,7 @@ from training.conftest import write_track   # noqa: E402
 
 from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
 from demucs.runs.provenance import commit   # noqa: E402
+from demucs.tables import markdown   # noqa: E402
 from demucs.training.state import read_checkpoint   # noqa: E402
 
 STEPS = 3             # of an epoch
@@ -374,15 +375,15 @@ class Chaos:
         """Lines of Markdown for docs/cluster.md."""
         blows = self.blows()
         counts = collections.Counter(blow["kind"] for blow in blows)
-        lines = ["| blow | times | all ranks gone after (s): median, most | steps again after (s): median, most |",
-                 "|---|---|---|---|"]
+        rows = []
         backs = {first["number"]: second["back"] for first, second in zip(blows, blows[1:])}
         for kind in sorted(counts):
             gone = [blow["gone"] for blow in blows if blow["kind"] == kind]
             back = [backs[blow["number"]] for blow in blows if blow["kind"] == kind and blow["number"] in backs]
-            lines.append(f"| {NAMES[kind]} | {counts[kind]} | {statistics.median(gone):.1f}, {max(gone):.1f} | "
-                         + (f"{statistics.median(back):.1f}, {max(back):.1f} |" if back else "- |"))
-        return "\n".join(lines)
+            rows.append([NAMES[kind], str(counts[kind]), *(f"{statistics.median(seconds):.1f}, {max(seconds):.1f}"
+                                                           if seconds else "-" for seconds in (gone, back))])
+        head = ["blow", "times", "all ranks gone after (s): median, most", "steps again after (s): median, most"]
+        return markdown(head, rows)
 
 
 NAMES = {"rank": "kill -9 of a rank", "all": "kill -9 of all ranks", "usr2": "SIGUSR2 through scancel",

@@ -36,7 +36,7 @@ def call(monkeypatch, repository, tmp_path, capsys):
             if folder == "tools":
                 status = module.main()
             else:
-                status = importlib.import_module("common").run(module.main)
+                status = importlib.import_module("command_line").run(module.main)
         except SystemExit as end:
             status = end.code
         return status, capsys.readouterr().err.splitlines()

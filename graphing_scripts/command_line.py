@@ -1,7 +1,7 @@
 """What every script here shares: where the repository is, how arguments look, and how errors reach the reader.
 
 The scripts are run as `python graphing_scripts/NAME.py` from any folder, without installing anything; importing this
-module first makes `demucs.schema` and the metrics that need no torch importable. None of them imports torch.
+module first makes the parts of `demucs` importable that need no torch. None of them imports torch.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import sys
 import typing as tp
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from records import REPOSITORY
+
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 

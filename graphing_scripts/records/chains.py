@@ -10,11 +10,11 @@ import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
 
-import others
-from readers import Run, continued_from, find_runs
-
 from demucs.errors import SignatureError
 from demucs.schema import EpochRecord, Metrics, SchemaError
+
+from . import third_party
+from .readers import Run, continued_from, find_runs
 
 ALWAYS_NEWEST = ("true", "1", "yes", "on")
 
@@ -197,7 +197,7 @@ def _told_before(chain: Chain, chains: tp.Sequence[Chain]) -> bool:
     for other in chains:
         records = {epoch: part.record(epoch) for part in other.parts for epoch in part.epochs if not part.run.logged}
         mine = dict(zip(chain.parts[0].epochs, run.history))
-        if set(mine) <= set(records) and all(others.agree(mine[epoch], records[epoch]) for epoch in mine):
+        if set(mine) <= set(records) and all(third_party.agree(mine[epoch], records[epoch]) for epoch in mine):
             other.last.notes.append(f"The log {run.name} says the same of {len(mine)} epochs and is left out.")
             return True
     return False

@@ -3,11 +3,12 @@
 import shlex
 import typing as tp
 
-from chains import Chain
-from page import escape, facts, folded, paragraph, table
-from readers import Run
+from records.chains import Chain
+from records.readers import Run
 
 from demucs.schema import RunCard, Session
+
+from .elements import escape, facts, folded, paragraph, table
 
 
 def made_by(chain: Chain) -> str:

@@ -6,14 +6,15 @@ A line is interrupted where one run continues another, for that starts anew from
 import math
 import typing as tp
 
-from chains import Chain, newest_is_best
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from style import Theme, heading, key, new_figure, run_look, source_color
+from records.chains import Chain, newest_is_best
 
 from demucs.metrics.aggregates import ALL, FAMILIES, NSDR_MEAN, Family, logged_aggregate
 from demucs.schema import EpochRecord
+
+from .style import Theme, heading, key, new_figure, run_look, source_color
 
 FEW = 20              # points of a line: fewer are marked one by one
 STEEP = 30.           # largest over middle value from which on a logarithmic axis shows more

@@ -10,8 +10,11 @@ import re
 import typing as tp
 from pathlib import Path
 
-from excerpts import LOWEST, REFERENCE, Clip, Excerpt, height_of
-from style import DARK, LIGHT, Theme, svg, themed
+from figures.style import DARK, LIGHT, Theme, svg, themed
+
+from demucs.tables import typeset
+
+from .excerpts import LOWEST, REFERENCE, Clip, Excerpt, height_of
 
 HERE = Path(__file__).resolve().parent
 FREQUENCIES = {100.: "100 Hz", 1000.: "1 kHz", 10000.: "10 kHz"}
@@ -19,18 +22,6 @@ NARROWEST = 44.      # rem that a picture takes at least, so that its text can b
 escape = html.escape
 
 Cell = tp.Union[str, float, None]
-
-
-def number(value: tp.Optional[float], digits: int = 2, *, plus: bool = False) -> str:
-    """A number with a true minus sign, and none before zero; a dash where there is no number."""
-    if value is None:
-        return "\u2013"
-    return f"{round(value, digits) + 0.:{'+' if plus else ''}.{digits}f}".replace("-", "\u2212")
-
-
-def true_minus(text: str) -> str:
-    """`text` with minus signs before its numbers instead of hyphens."""
-    return re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
 
 
 def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, caption: str, sortable: bool = False,
@@ -65,7 +56,7 @@ def _cell(value: Cell, plus: bool) -> str:
     if isinstance(value, str):
         return f'<td class="text">{escape(value)}</td>'
     exact = "" if value is None else f' data-value="{value:.6f}"'
-    return f"<td{exact}>{number(value, plus=plus)}</td>"
+    return f"<td{exact}>{typeset(value, plus=plus)}</td>"
 
 
 def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:

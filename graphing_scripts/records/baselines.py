@@ -10,18 +10,19 @@ import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
 
-import common
-from comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, family_in_words, models_in_words,
+from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family
+from demucs.schema import SchemaError
+
+from . import REPOSITORY
+from .comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, family_in_words, models_in_words,
                            songs)
 
-from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family
-from demucs.schema import Evaluation, SchemaError
-
-TABLE = common.REPOSITORY / "demucs_results" / "published_baselines.csv"
+TABLE = REPOSITORY / "demucs_results" / "published_baselines.csv"
 TEST_SET = "MUSDB18-HQ test"
 TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50
 REGIME = "MUSDB18-HQ train"
+KIND = "Demucs"      # in the names of models whose rows stand beside a result
 SOURCES = ("drums", "bass", "other", "vocals")
 
 
@@ -98,7 +99,7 @@ def _baseline(row: tp.Dict[str, str]) -> Baseline:
                                                     "test_set", "source", "footnote")})
 
 
-def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = "Demucs",
+def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = KIND,
            regime: str = REGIME, test_set: str = TEST_SET) -> tp.List[Baseline]:
     """Rows of `family` with every source, of models whose name contains `containing`, trained on `regime` and scored
     on `test_set`; the best first."""
@@ -108,9 +109,9 @@ def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = "De
     return sorted(chosen, key=lambda row: -(row.values[ALL] or 0.))
 
 
-def choose(rows: tp.Iterable[Baseline], subject: Subject, *, containing: str = "Demucs") -> Selection:
+def choose(rows: tp.Iterable[Baseline], subject: Subject) -> Selection:
     """Sort `rows` for `subject`. Beside it stand rows that differ from it in the model alone, or in how many models
-    they average, which the sentence then counts. Its kind of model are those whose name contains `containing`."""
+    they average, which the sentence then counts. Its kind of model are those whose name contains `KIND`."""
     comparable, apart, excluded = [], [], []
     for row in rows:
         reasons = [reason for kind, reason in differences(subject, row.subject) if kind != "models"]
@@ -123,12 +124,12 @@ def choose(rows: tp.Iterable[Baseline], subject: Subject, *, containing: str = "
         else:
             comparable.append(row)
     comparable.sort(key=lambda row: -(row.values[ALL] or 0.))
-    beside = tuple(row for row in comparable if containing.lower() in row.model.lower())
+    beside = tuple(row for row in comparable if KIND.lower() in row.model.lower())
     return Selection(subject=subject, beside=beside, others=tuple(row for row in comparable if row not in beside),
-                     apart=tuple(apart), excluded=tuple(excluded), sentence=_sentence(subject, beside, containing))
+                     apart=tuple(apart), excluded=tuple(excluded), sentence=_sentence(subject, beside))
 
 
-def _sentence(subject: Subject, beside: tp.Sequence[Baseline], containing: str) -> str:
+def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
     """What standing beside these rows means for `subject`."""
     basis = f"{TEST_TRACKS} songs ({TEST_SET})"
     if subject.test_set == NOT_STATED:
@@ -142,13 +143,12 @@ def _sentence(subject: Subject, beside: tp.Sequence[Baseline], containing: str) 
         return (f"What this result's model was trained on is not recorded, so no published number is of its kind for "
                 f"certain: rows of models trained on {REGIME} and scored on the {same}{basis} are shown for "
                 f"orientation.")
-    kind = f"{containing} models" if containing else "models"
     if not beside:
-        return (f"No published number of {kind} is comparable with this one: none was trained on "
+        return (f"No published number of {KIND} models is comparable with this one: none was trained on "
                 f"{subject.training_data}, scored on {songs(subject)} and aggregated as "
                 f"{family_in_words(subject.family)}.")
-    return (f"The published rows are {kind} trained on {subject.training_data}, scored on the same {TEST_TRACKS} songs "
-            f"({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
+    return (f"The published rows are {KIND} models trained on {subject.training_data}, scored on the same "
+            f"{TEST_TRACKS} songs ({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
             f"{_unlike(subject, beside)}; they show which number is higher, not whether other songs or another seed "
             f"would turn that round.")
 
@@ -161,9 +161,3 @@ def _unlike(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
     kinds = ", ".join(f"{unlike.count(kind)} {'is' if unlike.count(kind) == 1 else 'are'} of {models_in_words(kind)}"
                       for kind in dict.fromkeys(unlike))
     return f", but this result is of {models_in_words(subject.models)} and of the {len(beside)} rows {kinds}"
-
-
-def comparable(evaluation: Evaluation) -> bool:
-    """Whether published numbers were measured on what this evaluation was measured on."""
-    return (evaluation.dataset == TEST_SET and len(evaluation.tracks) == TEST_TRACKS
-            and set(evaluation.sources) == set(SOURCES))

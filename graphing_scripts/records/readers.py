@@ -24,9 +24,6 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import common
-import others
-
 from demucs import schema
 from demucs.errors import SignatureError
 from demucs.metrics import museval_json
@@ -34,9 +31,11 @@ from demucs.runs import layout
 from demucs.runs.layout import EVALUATION, HISTORY, RUN_CARD
 from demucs.schema import EpochRecord, Evaluation, Metrics, RunCard, SchemaError
 
+from . import REPOSITORY, third_party
+
 REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
-EXPERIMENTS = common.REPOSITORY / layout.EXPERIMENTS
+EXPERIMENTS = REPOSITORY / layout.EXPERIMENTS
 MUSDB = ("drums", "bass", "other", "vocals")
 RECORDS = (RUN_CARD, HISTORY, EVALUATION)
 _SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
@@ -253,10 +252,10 @@ def read_file(path: Path) -> Run:
     name = path.resolve().parent.name if generic else path.name.split(".json")[0] if ".json" in path.name else path.stem
     plain = _plain(path)
     if isinstance(plain, str):
-        if others.is_log(plain):
-            first, history = others.read_log(plain, str(path))
+        if third_party.is_log(plain):
+            first, history = third_party.read_log(plain, str(path))
             return Run(name=name, history=history, first_epoch=first, logged=True)
-        return _printed(name, path, others.read_printed(plain, str(path)))
+        return _printed(name, path, third_party.read_printed(plain, str(path)))
     if isinstance(plain, list):
         history = schema.load_history(path)
         if not history:
@@ -264,7 +263,7 @@ def read_file(path: Path) -> Run:
         return Run(name=name, history=history)
     kinds = set(plain) if isinstance(plain, dict) else set()
     if "evaluation_metadata" in kinds:
-        return Run(name=name, evaluation=others.read_instrumental(plain, name, str(path)))
+        return Run(name=name, evaluation=third_party.read_instrumental(plain, name, str(path)))
     if "targets" in kinds:
         track = museval_json.read_track(path)
         return Run(name=name, evaluation=Evaluation(
@@ -275,7 +274,7 @@ def read_file(path: Path) -> Run:
     if "sessions" in kinds:
         return Run(name=name, card=schema.from_plain(RunCard, plain, where=str(path)))
     if "nsdr" in kinds or "sdr" in kinds:
-        return _printed(name, path, others.read_printed(json.dumps(plain), str(path)))
+        return _printed(name, path, third_party.read_printed(json.dumps(plain), str(path)))
     raise SchemaError(f"{path}: neither a run card, nor a history, an evaluation, a log or a printed result")
 
 

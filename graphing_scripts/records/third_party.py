@@ -14,7 +14,6 @@ import math
 import re
 import typing as tp
 
-import common  # noqa: F401  (makes the repository importable)
 import numpy as np
 
 from demucs.metrics import museval_json

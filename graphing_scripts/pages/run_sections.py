@@ -3,21 +3,26 @@
 import typing as tp
 from pathlib import Path
 
-import baselines
-from bars import choose, groups_of, of_published_sources, score_bars, scored_on, subject_of
-from chains import Chain
-from comparability import family_in_words, statement
-from curves import best_note, tested_curves, training_curves
-from excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
-from page import Cell, escape, folded, number, paragraph, picture, players, table, true_minus
-from readers import Run
-from scores import PUBLISHED, RUN, Row, measured, undefined
-from tracks import doubtful, metrics_of, per_track, track_spread
+from figures.bars import score_bars
+from figures.correlations import AMONG, correlations
+from figures.curves import best_note, tested_curves, training_curves
+from figures.tracks import track_spread
+from records import baselines
+from records.chains import Chain
+from records.comparability import family_in_words, statement
+from records.readers import Run
+from records.scores import (PUBLISHED, RUN, Row, choose, groups_of, measured, of_published_sources, scored_on,
+                            subject_of, undefined)
+from records.tracks import doubtful, metrics_of, per_track
 
 from demucs import schema
 from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS, Family, aggregate,
                                        aggregate_tracks, track_values)
 from demucs.schema import Evaluation, QualityStudy
+from demucs.tables import DASH, true_minus, typeset
+
+from .elements import Cell, escape, folded, paragraph, picture, players, table
+from .excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
 
 MEANINGS = {
     "nsdr_mean": "nSDR compares a whole track with the truth in one ratio; the mean over tracks is what the Music "
@@ -47,13 +52,14 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
         rows = {family.key: measured(run, family) for family in families}
         where = "Its test printed" if run.evaluation is None else \
             f"On {run.evaluation.dataset} ({len(run.evaluation.tracks)} tracks)"
-        numbers = [f"{number(rows[family.key][0].values[ALL])} dB {family_in_words(family.key)}" for family in families]
+        numbers = [f"{typeset(rows[family.key][0].values[ALL])} dB {family_in_words(family.key)}"
+                   for family in families]
         of = "the mean over sources" if len(run.sources) > 1 else f"of {run.sources[0]}"
         told.append(f"{where}: {' and '.join(numbers)}, {of}.")
         told += filter(None, (_on_a_further_set(each, families) for each in run.on_each_set[1:]))
         others = [row for row in rows[families[0].key] if row.kind not in (RUN, PUBLISHED)]
         if others:
-            compared = ", ".join(f"{row.label} {number(row.values[ALL])} dB" for row in others)
+            compared = ", ".join(f"{row.label} {typeset(row.values[ALL])} dB" for row in others)
             told.append(f"Separators that learn nothing or next to nothing, in {families[0].name}: {compared}.")
     elif run.history:
         told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name}).")
@@ -62,7 +68,7 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
 
 
 def _on_a_further_set(run: Run, families: tp.Sequence[Family]) -> str:
-    numbers = [f"{number(rows[0].values[ALL])} dB {family_in_words(family.key)}" for family in families
+    numbers = [f"{typeset(rows[0].values[ALL])} dB {family_in_words(family.key)}" for family in families
                if (rows := measured(run, family))]
     return f"On {scored_on(run)}: {' and '.join(numbers)}." if numbers else ""
 
@@ -100,7 +106,7 @@ def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[base
     lines = [line for group in groups for line in ([group.heading], *map(cells, group.rows))]
     kinds = [kind for group in groups for kind in ("group", *(row.kind for row in group.rows))]
     told = "; ".join(f"{row.label}: " + ", ".join(
-        f"{'mean' if name == ALL else name} {number(row.values.get(name))}" for name in columns)
+        f"{'mean' if name == ALL else name} {typeset(row.values.get(name))}" for name in columns)
         for group in groups for row in group.rows if row.kind == RUN)
     names = list(dict.fromkeys(run.name for run in scored))
     title = f"Scores of {names[0]}" if len(names) == 1 else f"Scores of {len(names)} runs"
@@ -184,7 +190,7 @@ def training(chain: Chain) -> str:
     lines: tp.List[tp.List[Cell]] = []
     for part in (part for part in chain.parts if part.run.history):
         record = part.record(part.best) if part.best else None
-        lines.append([part.run.name, f"{part.first} to {part.last}", str(part.best or "\u2013"),
+        lines.append([part.run.name, f"{part.first} to {part.last}", str(part.best or DASH),
                       record.chosen if record else "of the run before", f"{record.valid['loss']:.4f}"
                       if record and "loss" in record.valid else "", record.valid.get("nsdr") if record else None])
     return (picture(lambda theme: training_curves(chain, theme),
@@ -229,7 +235,6 @@ def quality(study_file: Path) -> str:
     SchemaError where the file is no study."""
     if not study_file.exists():
         return ""
-    from plot_heuristics import AMONG, correlations    # not needed where there is none
     study = schema.load(QualityStudy, study_file)
     measures = list(study.measures)
     told = f"Measured on {study.dataset}, {len(study.tracks)} songs"

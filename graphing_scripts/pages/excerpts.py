@@ -7,7 +7,6 @@ from all runs that separated it.
 
 import base64
 import io
-import os
 import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from demucs.audio.samples import read_samples
 from demucs.errors import AudioError
-from demucs.notes import without_library_notes
 
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg")
 MIXTURE, REFERENCE = "mixture", "reference"
@@ -96,12 +95,7 @@ def _read_all(folder: Path) -> Sounds:
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() not in SUFFIXES:
             continue
-        try:
-            with without_library_notes():
-                sound, rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
-        except (RuntimeError, OSError) as error:
-            reason = getattr(error, "error_string", str(error)).rstrip(".")
-            raise AudioError(f"{path}: cannot be read as audio ({reason}); separate the track again") from error
+        sound, rate = read_samples(path, dtype="float32")
         if len(sound) == 0:
             raise AudioError(f"{path}: holds no sound; separate the track again")
         sounds[path.stem] = (sound, rate)

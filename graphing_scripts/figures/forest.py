@@ -6,11 +6,11 @@ band shows how far the aggregates of runs lie apart that differ in their seed al
 
 import typing as tp
 
-import common  # noqa: F401  (makes the repository importable)
-from style import Theme, heading, new_figure, source_color
-
 from demucs.metrics.aggregates import ALL, one_family
 from demucs.metrics.statistics import UNCLEAR, Comparison, Difference, SeedSpread
+from demucs.tables import typeset
+
+from .style import Theme, heading, new_figure, source_color
 
 COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("", 3.2))   # heading, and place in inches
 PLOT, TABLE = 4.6, 5.2         # widths in inches
@@ -111,11 +111,11 @@ def _mark(axes: tp.Any, place: float, difference: Difference, color: str, theme:
 
 def _words(table: tp.Any, place: float, difference: Difference, seeds: tp.Optional[SeedSpread], theme: Theme) -> None:
     interval = difference.interval
-    numbers = f"{difference.value:+.2f}   [{interval.low:+.2f}, {interval.high:+.2f}]".replace("-", "\N{MINUS SIGN}")
+    value, low, high = (typeset(each, plus=True) for each in (difference.value, interval.low, interval.high))
     told = difference.verdict
     if told != UNCLEAR and seeds is not None and abs(difference.of_aggregates) <= seeds.range:
         told += ", within seeds"
-    words = (numbers, f"{difference.won}, {difference.lost}, {difference.tied}", told)
+    words = (f"{value}   [{low}, {high}]", f"{difference.won}, {difference.lost}, {difference.tied}", told)
     for text, (_, column) in zip(words, COLUMNS):
         table.text(column, place, text, va="center", fontsize=9.5,
                    color=theme.muted if text == UNCLEAR else theme.text)

@@ -1,94 +1,25 @@
 """Bars per source: runs beside reference separators and published numbers, and what variants change.
 
-A figure holds one metric family, which its axis names. Tables of the report are made from the same groups of rows.
+A figure holds one metric family, which its axis names.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import textwrap
 import typing as tp
-from dataclasses import dataclass
 
-import baselines
-from comparability import Subject
-from readers import Run
-from scores import PUBLISHED, REFERENCE, RUN, Row, measured, one_table, published, subject
-from style import Theme, heading, new_figure, signed, source_color
+from records.scores import PUBLISHED, REFERENCE, RUN, Group, Row
 
-from demucs.metrics.aggregates import ALL, Family
+from demucs.metrics.aggregates import ALL
+from demucs.tables import typeset
+
+from .style import Theme, heading, new_figure, source_color
 
 if tp.TYPE_CHECKING:
     from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
 
 LABEL = 46         # characters in a line of a row's name
 FADED = (1., 0.62, 0.42, 0.28)   # opacity of the first, second, ... run beside one another
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows under a heading. `comparable` is False for numbers that stand there for orientation only."""
-    heading: str
-    rows: tp.Sequence[Row]
-    comparable: bool = True
-
-
-def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselines.Baseline]) -> tp.List[Group]:
-    """The rows of `runs` in one family, then published ones. Empty where no run has scores in it. Raises FamilyError
-    where rows of two families would come together."""
-    groups: tp.List[Group] = []
-    for run in runs:
-        rows = measured(run, family)
-        if not rows:
-            continue
-        scored = scored_on(run)
-        if groups and groups[-1].heading == scored:
-            groups[-1] = Group(scored, [*groups[-1].rows, *(row for row in rows if row not in groups[-1].rows)])
-        else:
-            groups.append(Group(scored, rows))
-    groups = [Group(group.heading, sorted(group.rows, key=lambda row: row.kind != RUN)) for group in groups]
-    if groups:
-        first = next(run for run in runs if measured(run, family))
-        beside = choose(first, family, table).beside if of_published_sources(first) else ()
-        rows = [published_row(row, family) for row in beside] or published(first, family, table)
-        told = f"published, {beside[0].test_set}" if beside else \
-            f"published, {baselines.TEST_SET}: for orientation, not comparable"
-        groups += [Group(told, rows, comparable=bool(beside))] if rows else []
-    one_table([row for group in groups for row in group.rows], where="a figure")
-    return groups
-
-
-def subject_of(run: Run, family: Family) -> Subject:
-    """What the run's result is, completed by what its reader said about it. Raises FamilyError where it has none."""
-    found = subject(run, family)
-    if run.trained_on:
-        found = dataclasses.replace(found, training_data=run.trained_on)
-    if run.scored_on and run.evaluation is None:
-        found = dataclasses.replace(found, test_set=run.scored_on, tracks=baselines.TEST_TRACKS)
-    return found
-
-
-def of_published_sources(run: Run) -> bool:
-    """Whether a run separates what published numbers are about."""
-    return set(run.sources) == set(baselines.SOURCES)
-
-
-def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> baselines.Selection:
-    """Published numbers sorted for a run's result. Raises FamilyError where it has none in the family."""
-    return baselines.choose(table, subject_of(run, family))
-
-
-def published_row(row: baselines.Baseline, family: Family) -> Row:
-    return Row(label=row.label, kind=PUBLISHED, values=row.values, family=family, origin=row.source,
-               footnote=row.footnote)
-
-
-def scored_on(run: Run) -> str:
-    """The test set of a run's scores."""
-    if run.evaluation is None:
-        return "as printed by tests" + (f", {run.scored_on}" if run.scored_on else "")
-    done, expected = len(run.evaluation.tracks), len(run.evaluation.expected)
-    return f"{run.evaluation.dataset}, {done} {'of ' + str(expected) + ' ' if done < expected else ''}tracks"
 
 
 def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str, theme: Theme) -> tp.Any:
@@ -159,7 +90,7 @@ def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength
             PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
     axes.barh(place, value, height=0.62, linewidth=0.9, **look)
     # the number of a bar to the left stands right of zero, for left of the bar are the names
-    _beside(axes, max(value, 0.), place, signed(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
+    _beside(axes, max(value, 0.), place, typeset(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
 
 
 def _beside(axes: tp.Any, value: float, place: float, words: str, **look: tp.Any) -> None:
@@ -197,7 +128,7 @@ def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str
             axes.barh(-place, found.value, height=0.55, color=color, alpha=0.95 if clear else 0.35)
             axes.plot([found.interval.low, found.interval.high], [-place, -place], color=theme.text, linewidth=1.3)
             ends += [found.interval.low, found.interval.high]
-            _beside(axes, max(found.interval.high, 0.), -place, signed(found.value, plus=True), fontsize=9,
+            _beside(axes, max(found.interval.high, 0.), -place, typeset(found.value, plus=True), fontsize=9,
                     fontweight="bold" if clear else "normal")
         axes.axvline(0, color=theme.muted, linewidth=1)
         axes.tick_params(axis="y", length=0, labelleft=column == 0)

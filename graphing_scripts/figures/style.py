@@ -13,10 +13,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from PIL import Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from PIL import Image
 
 from demucs.files import beside, write_text
 from demucs.metrics.aggregates import ALL
@@ -74,11 +74,6 @@ def themed(theme: Theme) -> tp.Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
-
-
-def signed(value: float, plus: bool = False) -> str:
-    """Two decimals with a true minus sign, and none before zero."""
-    return f"{round(value, 2) + 0.:{'+' if plus else ''}.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -6,34 +6,20 @@ import typing as tp
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
-from readers import Run
-from style import Theme, heading, new_figure, signed, source_color
+from records.readers import Run
+from records.tracks import doubtful, per_track
 
-from demucs.metrics.aggregates import FRAMEWISE, WHOLE_TRACK, Family, track_family, track_values
+from demucs.metrics.aggregates import Family, track_values
 from demucs.schema import Evaluation
+from demucs.tables import typeset
+
+from .style import Theme, heading, new_figure, source_color
 
 if tp.TYPE_CHECKING:
     from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
 
 ENOUGH = 5          # points from which on a box says something
 MANY = 20           # points from which on the shape of a violin does
-
-
-def per_track(metric: str) -> str:
-    """What the number of one track is, for an axis: the label of the metric's families, up to the tracks."""
-    return track_family(metric, "mean").label.rsplit(", ", 1)[0] + (" of the track" if metric in FRAMEWISE else "")
-
-
-def metrics_of(evaluation: tp.Optional[Evaluation]) -> tp.List[str]:
-    """The metrics that tracks have, those of whole tracks first."""
-    tracks = evaluation.tracks if evaluation is not None else []
-    known = {metric for track in tracks for scores in track.scores.values() for metric in scores}
-    return [metric for metric in (*WHOLE_TRACK, *FRAMEWISE) if metric in known]
-
-
-def doubtful(evaluation: Evaluation, metric: str) -> tp.Set[str]:
-    """Names of tracks whose score depends on rounding errors."""
-    return {track.name for track in evaluation.tracks if track.ill_conditioned and metric in ("ISR", "SIR", "SAR")}
 
 
 def track_spread(run: Run, metric: str, theme: Theme) -> tp.Any:
@@ -116,7 +102,7 @@ def paired_scatter(first: Evaluation, second: Evaluation, comparison: Comparison
         found = comparison.differences.get(source)
         if found is not None:
             tied = f", {found.tied} tied" if found.tied else ""
-            won = f"{found.won} won, {found.lost} lost{tied}\n{family.across} {signed(found.value, plus=True)} dB"
+            won = f"{found.won} won, {found.lost} lost{tied}\n{family.across} {typeset(found.value, plus=True)} dB"
             axes.annotate(won, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=8.5, color=theme.text)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         for side in (axes.xaxis, axes.yaxis):

@@ -14,8 +14,6 @@ import time
 import typing as tp
 from pathlib import Path
 
-import common  # noqa: F401  (makes the repository importable)
-
 from demucs.errors import ToolError
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--mute-audio",

@@ -4,17 +4,18 @@ Text table, bar charts and the report all take them from here, so that they cann
 family only: every row carries its own, and `one_table` refuses rows of two.
 """
 
+import dataclasses
 import re
 import typing as tp
 from dataclasses import dataclass
 
-import baselines
-from comparability import NOT_RECORDED, NOT_STATED, SINGLE, Subject, statement
-from readers import REFERENCE_LABELS, Run
-
-from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, FAMILIES, SDR_MEDIAN_OF_MEDIANS, Aggregate, Family,
-                                       FamilyError, aggregate, logged_aggregate, one_family)
+from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, Aggregate, Family, FamilyError, aggregate, logged_aggregate,
+                                       one_family)
 from demucs.schema import RunCard
+
+from . import baselines
+from .comparability import NOT_RECORDED, NOT_STATED, SINGLE, Subject
+from .readers import REFERENCE_LABELS, Run
 
 RUN, REFERENCE, PUBLISHED = "run", "reference", "published"
 MUSDB_TRAIN_TRACKS = (86, 100)   # without and with the 14 songs for validation
@@ -59,13 +60,12 @@ def measured(run: Run, family: Family) -> tp.List[Row]:
 
 def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) -> tp.List[Row]:
     """Published rows of the family, and of the run's training data where that is known to be another than MUSDB18-HQ,
-    where the run has the four sources that they are about. `comparison_note` says what they are worth."""
-    if set(run.sources) != set(baselines.SOURCES):
+    where the run has the four sources that they are about. The sentence of `choose` says what they are worth."""
+    if not of_published_sources(run):
         return []
     known = training_data(run)
     regime = baselines.REGIME if known == NOT_RECORDED or not _on_musdb(run) else known
-    return [Row(label=row.label, kind=PUBLISHED, family=family, values=row.values, origin=row.source,
-                footnote=row.footnote) for row in baselines.select(table, family, regime=regime)]
+    return [published_row(row) for row in baselines.select(table, family, regime=regime)]
 
 
 def subject(run: Run, family: Family) -> Subject:
@@ -112,21 +112,69 @@ def undefined(result: Aggregate) -> str:
     return f"Of {result.tracks} tracks some have no defined score and do not count: {listed}."
 
 
-def comparison_note(run: Run, family: tp.Optional[Family] = None) -> str:
-    """What the published numbers do and do not say about this run in `family`, in one sentence; without a family, in
-    the one that most papers print, or the first that the run has."""
-    if family is None:
-        family = next(item for item in (SDR_MEDIAN_OF_MEDIANS, *FAMILIES.values()) if measured(run, item))
-    return baselines.choose(baselines.load(), subject(run, family)).sentence
+@dataclass(frozen=True)
+class Group:
+    """Rows under a heading."""
+    heading: str
+    rows: tp.Sequence[Row]
 
 
-def gap_note(run: Run, family: Family, row: baselines.Baseline) -> str:
-    """What the gap between the run's overall number in `family` and that of a published row shows, in one sentence, and
-    how much of it is aggregation, where the two are of different families and the run has scores in both."""
-    own = subject(run, family)
-    theirs = EVERY_FAMILY.get(row.family)
-    same = measured(run, theirs) if theirs is not None else []
-    return statement(own, row.subject, in_their_family=same[0].values[ALL] if same else None)
+def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselines.Baseline]) -> tp.List[Group]:
+    """The rows of `runs` in one family, then published ones. Empty where no run has scores in it. Raises FamilyError
+    where rows of two families would come together."""
+    groups: tp.List[Group] = []
+    for run in runs:
+        rows = measured(run, family)
+        if not rows:
+            continue
+        scored = scored_on(run)
+        if groups and groups[-1].heading == scored:
+            groups[-1] = Group(scored, [*groups[-1].rows, *(row for row in rows if row not in groups[-1].rows)])
+        else:
+            groups.append(Group(scored, rows))
+    groups = [Group(group.heading, sorted(group.rows, key=lambda row: row.kind != RUN)) for group in groups]
+    if groups:
+        first = next(run for run in runs if measured(run, family))
+        beside = choose(first, family, table).beside if of_published_sources(first) else ()
+        rows = [published_row(row) for row in beside] or published(first, family, table)
+        told = f"published, {beside[0].test_set}" if beside else \
+            f"published, {baselines.TEST_SET}: for orientation, not comparable"
+        groups += [Group(told, rows)] if rows else []
+    one_table([row for group in groups for row in group.rows], where="a figure")
+    return groups
+
+
+def subject_of(run: Run, family: Family) -> Subject:
+    """What the run's result is, completed by what its reader said about it. Raises FamilyError where it has none."""
+    found = subject(run, family)
+    if run.trained_on:
+        found = dataclasses.replace(found, training_data=run.trained_on)
+    if run.scored_on and run.evaluation is None:
+        found = dataclasses.replace(found, test_set=run.scored_on, tracks=baselines.TEST_TRACKS)
+    return found
+
+
+def of_published_sources(run: Run) -> bool:
+    """Whether a run separates what published numbers are about."""
+    return set(run.sources) == set(baselines.SOURCES)
+
+
+def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> baselines.Selection:
+    """Published numbers sorted for a run's result. Raises FamilyError where it has none in the family."""
+    return baselines.choose(table, subject_of(run, family))
+
+
+def published_row(row: baselines.Baseline) -> Row:
+    return Row(label=row.label, kind=PUBLISHED, values=row.values, family=EVERY_FAMILY[row.family], origin=row.source,
+               footnote=row.footnote)
+
+
+def scored_on(run: Run) -> str:
+    """The test set of a run's scores."""
+    if run.evaluation is None:
+        return "as printed by tests" + (f", {run.scored_on}" if run.scored_on else "")
+    done, expected = len(run.evaluation.tracks), len(run.evaluation.expected)
+    return f"{run.evaluation.dataset}, {done} {'of ' + str(expected) + ' ' if done < expected else ''}tracks"
 
 
 def _defined(row: Row) -> bool:

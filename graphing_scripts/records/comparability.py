@@ -8,9 +8,8 @@ facts that records and the table of published numbers hold.
 import typing as tp
 from dataclasses import dataclass
 
-import common  # noqa: F401  (makes the repository importable)
-
 from demucs.metrics.aggregates import EVERY_FAMILY
+from demucs.tables import number
 
 UNSTATED = "unstated"            # family of a number whose publication does not say how it was aggregated
 NOT_STATED = "not stated"        # single or bag, test set
@@ -72,17 +71,19 @@ def statement(mine: Subject, theirs: Subject, *, in_their_family: tp.Optional[fl
     if mine.value is None or theirs.value is None:
         raise ValueError(f"no number to compare: {mine if mine.value is None else theirs}")
     gap = theirs.value - mine.value
-    numbers = f"{mine.name} has {mine.value:.2f} dB and {theirs.name} {theirs.value:.2f} dB"
+    numbers = f"{mine.name} has {number(mine.value)} dB and {theirs.name} {number(theirs.value)} dB"
     reasons = [reason for _, reason in differences(mine, theirs)]
     if not reasons:
-        return (f"{numbers}, {gap:+.2f} dB, like for like: {family_in_words(mine.family)}, "
+        return (f"{numbers}, {number(gap, plus=True)} dB, like for like: {family_in_words(mine.family)}, "
                 f"{models_in_words(mine.models)} trained on {mine.training_data}, scored on {songs(mine)}; but two "
                 f"averages do not tell whether other songs or another seed would turn that round.")
     known = ""
     if in_their_family is not None and mine.family != theirs.family:
-        known = (f"; in the family of the second the first has {in_their_family:.2f} dB, so that "
-                 f"{in_their_family - mine.value:+.2f} of the {gap:+.2f} dB are the aggregation")
-    return f"{numbers}, but the {abs(gap):.2f} dB between them are not the models' alone: {'; '.join(reasons)}{known}."
+        aggregation = number(in_their_family - mine.value, plus=True)
+        known = (f"; in the family of the second the first has {number(in_their_family)} dB, so that {aggregation} of "
+                 f"the {number(gap, plus=True)} dB are the aggregation")
+    return (f"{numbers}, but the {number(abs(gap))} dB between them are not the models' alone: {'; '.join(reasons)}"
+            f"{known}.")
 
 
 def family_in_words(family: str) -> str:

@@ -3,18 +3,21 @@
 import dataclasses
 import typing as tp
 
-from bars import ablation_bars
-from chains import Chain
-from curves import comparison_curves
-from forest import forest_plot
-from page import Cell, escape, number, paragraph, picture, table, true_minus
-from readers import Run
-from tracks import paired_scatter, per_track
+from figures.bars import ablation_bars
+from figures.curves import comparison_curves
+from figures.forest import forest_plot
+from figures.tracks import paired_scatter
+from records.chains import Chain
+from records.readers import Run
+from records.tracks import per_track
 
 from demucs.errors import DatasetError
 from demucs.metrics.aggregates import ALL, FAMILIES, Family, track_values
 from demucs.metrics.statistics import Comparison, Difference, compare, describe
 from demucs.schema import Evaluation, TrackScores
+from demucs.tables import DASH, interval_text, p_text, true_minus, typeset
+
+from .elements import Cell, escape, paragraph, picture, table
 
 
 def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]], tp.List[str]]:
@@ -84,10 +87,10 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
         rows.append([f"{found.first} minus {found.second}, {found.tracks} tracks"])
         for source, difference in found.differences.items():
             interval = difference.interval
-            rows.append(["mean over sources" if source == ALL else source, f"{number(difference.value, plus=True)}",
-                         f"{number(interval.low, plus=True)} to {number(interval.high, plus=True)}",
+            rows.append(["mean over sources" if source == ALL else source, typeset(difference.value, plus=True),
+                         true_minus(interval_text(interval.low, interval.high)),
                          f"{difference.won}, {difference.lost}, {difference.tied}",
-                         "< 0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}", difference.verdict])
+                         p_text(difference.p_value), difference.verdict])
     level = next(iter(comparisons[0].differences.values())).interval.level
     told = "; ".join(describe(whole) for found in comparisons if (whole := overall(found)) is not None)
     limits = [f"{found.first} minus {found.second}: {true_minus(note)}" for found in comparisons for note in found.notes
@@ -163,7 +166,7 @@ def settings_that_differ(runs: tp.Sequence[Run]) -> str:
     settings = [{item.lstrip("+").partition("=")[0]: item.partition("=")[2] for item in run.argv} for run in known]
     keys = [key for key in dict.fromkeys(key for several in settings for key in several)
             if len({several.get(key) for several in settings}) > 1]
-    rows = [[key, *(several.get(key, "\u2013") for several in settings)] for key in keys]
+    rows = [[key, *(several.get(key, DASH) for several in settings)] for key in keys]
     if not rows:
         return paragraph("The runs were made with the same settings.")
     return table(["setting", *(run.name for run in known)], rows,

@@ -1,0 +1,22 @@
+"""Whole sound files as arrays, without torch: for what draws or compares separations. Songs are read by `reading`."""
+
+import os
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..errors import AudioError
+from ..notes import without_library_notes
+
+
+def read_samples(path: tp.Union[str, Path], dtype: str = "float64") -> tp.Tuple[np.ndarray, int]:
+    """(samples [L, A], sample rate in Hz) of a separated stem, as libsndfile reads it; integer formats are scaled to
+    [-1, 1). Raises AudioError where libsndfile cannot."""
+    try:
+        with without_library_notes():
+            return soundfile.read(os.fsencode(path), dtype=dtype, always_2d=True)
+    except (RuntimeError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise AudioError(f"{path}: cannot be read as audio ({reason}); separate the track again") from error

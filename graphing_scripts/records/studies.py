@@ -1,0 +1,37 @@
+"""Studies of quality without references: finding one, and choosing its measures."""
+
+import typing as tp
+from pathlib import Path
+
+from demucs import schema
+from demucs.errors import ConfigError, SignatureError
+from demucs.schema import QualityStudy
+
+RECORD = "study.json"
+
+
+def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStudy, Path]:
+    """The study that `argument` names, a file, a folder, a name in RESULTS/quality, or the newest one; and its folder.
+
+    Raises:
+        SignatureError: where there is none.
+        SchemaError: where its file is not the record of a study.
+    """
+    there = sorted((results / "quality").glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+    places = [there[-1]] if argument is None and there else []
+    if argument is not None:
+        places = [Path(argument), Path(argument) / RECORD, results / "quality" / argument / RECORD]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise SignatureError(f"no study {argument or ''} in {results / 'quality'}; there are: "
+                             f"{', '.join(path.parent.name for path in there) or 'none'}. tools/study_quality.py makes "
+                             f"one")
+    return schema.load(QualityStudy, found), found.parent
+
+
+def measures_of(study: QualityStudy, chosen: tp.Optional[tp.Sequence[str]]) -> tp.List[str]:
+    """`chosen` measures, or all of the study. Raises ConfigError for one that it does not have."""
+    for measure in chosen or []:
+        if measure not in study.measures:
+            raise ConfigError(f"{measure!r} was not studied; there are: {', '.join(study.measures)}")
+    return list(chosen or study.measures)
