@@ -17,6 +17,9 @@ from .positions import POSITIONS, CapeTime, LearntTime, SinusoidalTime, sinusoid
 from .sparsity import attention_mask, check_kinds
 
 
+KERNELS = ("softmax", "linear")
+
+
 @dataclasses.dataclass(frozen=True)
 class MaskSpec:
     """Which sparse pattern a layer uses; see `sparsity.attention_mask`."""
@@ -56,6 +59,10 @@ class TransformerSpec:
         random_shift: of "sin", steps; `cape_*` of "cape": see `positions`.
         weight_decay, lr: of the optimiser for these parameters; `lr` None for the common one.
         sparse_self, sparse_cross: masks of the two kinds of layer; None for dense attention.
+        kernel: "softmax", or "linear" for attention whose cost grows with the number of tokens, not with its square.
+
+    Raises:
+        ValueError: for a kernel that is unknown, or a linear one with a mask.
     """
     channels: int
     heads: int = 8
@@ -82,6 +89,13 @@ class TransformerSpec:
     lr: tp.Optional[float] = None
     sparse_self: tp.Optional[MaskSpec] = None
     sparse_cross: tp.Optional[MaskSpec] = None
+    kernel: str = "softmax"
+
+    def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel={self.kernel!r} is unknown; use one of {', '.join(KERNELS)}")
+        if self.kernel == "linear" and (self.sparse_self or self.sparse_cross):
+            raise ValueError("attention with a linear kernel has no sparse pattern: leave one of them out")
 
 
 class TokenScale(nn.Module):
@@ -151,13 +165,39 @@ class MaskedAttention(nn.Module):
         return F.dropout(self.proj(attended), dropout)
 
 
+class LinearAttention(nn.Module):
+    """Attention with the kernel phi(q) phi(k), phi(x) = ELU(x) + 1 (Katharopoulos et al. 2020, arXiv:2006.16236), without
+    scaling. Keys and values are summed up once for all queries."""
+
+    EPSILON = 1e-6       # added to the sum of the weights
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(channels, channels)
+        self.k = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, N, C] ask tokens [B, M, C]."""
+        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for layer, x in ((self.q, query), (self.k, memory), (self.v, memory)))
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        weights = q @ k.sum(dim=2)[..., None]                         # [B, heads, N, 1]
+        attended = q @ (k.transpose(2, 3) @ v) / (weights + self.EPSILON)
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+
 class _Layer(nn.Module):
     """What layers within a branch and across branches share: everything but whom the attention asks."""
 
     def __init__(self, spec: TransformerSpec, attention: str, mask: tp.Optional[MaskSpec], norms: int):
         super().__init__()
         channels, hidden = spec.channels, int(spec.channels * spec.hidden_scale)
-        self.add_module(attention, DenseAttention(channels, spec.heads, dropout=spec.dropout, batch_first=True))
+        dense = spec.kernel == "softmax"
+        self.add_module(attention, DenseAttention(channels, spec.heads, dropout=spec.dropout, batch_first=True) if dense
+                        else LinearAttention(channels, spec.heads))
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
         if mask is not None:                     # drawn last, in the place of the dense one

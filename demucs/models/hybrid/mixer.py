@@ -65,6 +65,33 @@ class CrossDomain(nn.Module):
         return narrow, self.channel_downsampler_t(wide_t)
 
 
+class Gated(nn.Module):
+    """A mixer behind a learnt gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar that starts at 0.
+
+    Args:
+        mixer: T.
+        names: of the scalars, one per branch that it is called with.
+    """
+
+    def __init__(self, mixer: nn.Module, names: tp.Sequence[str]):
+        super().__init__()
+        self._mixer = (mixer,)                   # its parts stand here under their own names
+        for name, part in mixer.named_children():
+            self.add_module(name, part)
+        self.gates = tuple(names)
+        for name in names:
+            self.register_parameter(name, nn.Parameter(torch.zeros(())))
+
+    @property
+    def draws_in_training(self) -> bool:
+        return self._mixer[0].draws_in_training
+
+    def forward(self, *states: torch.Tensor) -> States:
+        gates = (torch.sigmoid(getattr(self, name)) for name in self.gates)
+        return tuple(gate * mixed + (1 - gate) * state
+                     for gate, mixed, state in zip(gates, self._mixer[0](*states), states, strict=True))
+
+
 def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec) -> nn.Module:
     """The mixer of an HTDemucs whose towers end with `channels`; `spec.channels` does not matter.
 

@@ -121,6 +121,8 @@ class HybridNet(SeparationModel):
                 built[make] = make(self.branches[0].rows[index].layer.inner)
                 for name, part in built[make].named_children():
                     self.add_module(name, part)
+                for name, parameter in built[make].named_parameters(recurse=False):
+                    self.register_parameter(name, parameter)
             found[site] = (built[make],)
         return found
 
@@ -128,6 +130,11 @@ class HybridNet(SeparationModel):
     def draws_in_training(self) -> bool:         # type: ignore[override]
         """Whether the forward pass draws random numbers in training."""
         return any(mixer.draws_in_training for mixer, in self._mixers.values())
+
+    def after_step(self) -> None:
+        for part in self.modules():
+            if part is not self and hasattr(part, "after_step"):
+                part.after_step()
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L], for any L >= 1."""

@@ -16,7 +16,7 @@ from ...dsp.wiener import wiener
 
 @dataclasses.dataclass(frozen=True)
 class SpectralView:
-    """A short-time Fourier transform with hop n_fft / 4 and without the Nyquist bin, so F = n_fft / 2 is even.
+    """A short-time Fourier transform without the Nyquist bin, so that F = n_fft / 2 is even.
 
     Args:
         n_fft: window length in samples.
@@ -24,23 +24,39 @@ class SpectralView:
             multiply to the hop then has as many steps. Otherwise T = 1 + L // hop, the frames of a centred transform.
         legacy_padding: for `aligned`, pad with zeros instead of mirroring, and skip the compensating shift in the
             synthesis: the padding mistake of the first published hybrid models (`hybrid_old`), kept for their weights.
+        overlap: windows that cover a sample, n_fft / hop: 4 in published models, 2 and 8 in their variants.
+
+    Raises:
+        ValueError: for an overlap that is not an even divisor of `n_fft`.
     """
     n_fft: int
     aligned: bool = True
     legacy_padding: bool = False
+    overlap: int = 4
+
+    def __post_init__(self) -> None:
+        if self.overlap < 2 or self.overlap % 2 or self.n_fft % self.overlap:
+            raise ValueError(f"a window of {self.n_fft} samples cannot overlap {self.overlap} times; use an even number "
+                             f"that divides it, such as 4")
 
     @property
     def hop(self) -> int:
-        return self.n_fft // 4
+        return self.n_fft // self.overlap
 
     @property
     def bins(self) -> int:
         return self.n_fft // 2
 
     @property
+    def _dropped(self) -> int:
+        """Frames before the first one that is kept."""
+        return self.overlap // 2
+
+    @property
     def _margin(self) -> int:
-        """Samples before the signal: with the two frames dropped at each end, frame t is centred (t + 1/2) hops in."""
-        return self.hop // 2 * 3
+        """Samples before the signal: with the frames that are dropped, frame t is centred (t + 1/2) hops in; with an overlap
+        of 2 it is centred t hops in."""
+        return self._dropped * self.hop - (self.hop // 2 if self.overlap > 2 else 0)
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """Complex spectrogram [..., F, T] of a waveform [..., L]."""
@@ -51,14 +67,15 @@ class SpectralView:
         frames = math.ceil(x.shape[-1] / self.hop)
         right = self._margin + frames * self.hop - x.shape[-1]
         x = F.pad(x, (self._margin, right)) if self.legacy_padding else pad_reflect(x, self._margin, right)
-        return stft(x, n_fft=self.n_fft, hop=self.hop)[..., :-1, 2:2 + frames]
+        return stft(x, n_fft=self.n_fft, hop=self.hop)[..., :-1, self._dropped:self._dropped + frames]
 
     def synthesise(self, z: torch.Tensor, length: int) -> torch.Tensor:
         """Waveform [..., length] of a complex spectrogram [..., F, T]."""
         z = F.pad(z, (0, 0, 0, 1))
         if not self.aligned:
             return istft(z, hop=self.hop, length=length)
-        z = F.pad(z, (2, 2))
+        after = 2 * self._margin // self.hop + 1 - self._dropped
+        z = F.pad(z, (self._dropped, after))
         covered = self.hop * math.ceil(length / self.hop)
         if self.legacy_padding:
             return istft(z, hop=self.hop, length=covered)[..., :length]
