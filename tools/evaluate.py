@@ -14,10 +14,10 @@ from demucs import schema
 from demucs.arguments import Parser
 from demucs.console import command
 from demucs.errors import ConfigError
+from demucs.evaluation import records
 from demucs.evaluation.separated import SeparatedFolder
 from demucs.models.settings import check_sources
 from demucs.schema import SEPARATED, Evaluation
-from tools import scoring
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, help="with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
     parser.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
     parser.add_argument("--sources", help="which ones, with commas between them (default: those of the first track)")
-    scoring.add_flags(parser)
+    records.add_flags(parser)
     return parser
 
 
@@ -35,21 +35,21 @@ def run(args: argparse.Namespace) -> None:
     name = args.name or args.folder.resolve().name
     folder = args.results / "runs" / name
     if args.collect:
-        return scoring.report(scoring.collect_records(folder), folder)
+        return records.report(records.collect_records(folder), folder)
     sources = args.sources.split(",") if args.sources else None
     if sources:
         check_sources("--sources", sources)
     separator = SeparatedFolder(args.folder, sources=sources)
-    there = folder / f"{scoring.RECORD}.json"
+    there = folder / f"{records.RECORD}.json"
     if there.exists() and schema.load(Evaluation, there).model != SEPARATED:
         raise ConfigError(f"{there} is the evaluation of a model; choose another name with --name")
-    songs = scoring.songs_of(args, separator.sources, scoring.place_of(args, args.folder.resolve().name))
-    record = scoring.record_of(folder, songs)
-    evaluation = scoring.evaluate(
+    songs = records.songs_of(args, separator.sources, records.place_of(args, args.folder.resolve().name))
+    record = records.record_of(folder, songs)
+    evaluation = records.evaluate(
         separator, songs, name=name, folder=folder, args=args, settings={"files": separator.formats},
-        metrics=scoring.WHOLE if args.no_sdr else scoring.ALL, record=record,
-        examples=scoring.examples_of(args, name, record))
-    scoring.report([evaluation], folder)
+        metrics=records.WHOLE if args.no_sdr else records.ALL, record=record,
+        examples=records.examples_of(args, name, record))
+    records.report([evaluation], folder)
 
 
 @command()

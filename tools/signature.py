@@ -69,7 +69,7 @@ def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: b
     config = read(tp.cast(tp.Dict[str, tp.Any], OmegaConf.to_container(xp.cfg, resolve=True)))
     if ranks is None:
         return str(xp.sig)
-    from tools import precheck
+    from demucs import precheck
 
     return f"{xp.sig}\n{precheck.check(config, ranks=ranks, folder=xp.folder)}"
 

@@ -17,12 +17,11 @@ import torch
 from demucs import pretrained, schema
 from demucs.arguments import Parser, number
 from demucs.console import command
-from demucs.evaluation import quality_study, tracks
+from demucs.evaluation import quality_page, quality_study, tracks
 from demucs.runs.layout import RESULTS
 from demucs.schema import QualityStudy
 from demucs.separation.outputs import folder_name
 from demucs.separation.settings import RANGES
-from tools import quality_page
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -21,16 +21,15 @@ from demucs import pretrained
 from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.errors import ConfigError
-from demucs.evaluation import collect, tracks
+from demucs.evaluation import collect, records, tracks
 from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
+from demucs.evaluation_settings import KEYS, apply_overrides
 from demucs.runs import layout
 from demucs.runs.experiments import collect_run
 from demucs.separation.bag import BagOfModels
 from demucs.separation.outputs import folder_name
 from demucs.separation.precision import PRECISIONS
 from demucs.separation.settings import RANGES
-from tools import scoring
-from tools.overrides import KEYS, apply_overrides
 
 
 NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders of wav files: leave --nonhq out"
@@ -42,7 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
-    scoring.add_flags(parser)
+    records.add_flags(parser)
     add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
         help="rounds of the shift trick (default: %(default)s)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
@@ -83,27 +82,27 @@ def run(args: argparse.Namespace) -> None:
     name = folder_name(args.sig or args.name)
     folder = args.results / "runs" / name
     if args.collect:
-        return scoring.report(scoring.collect_records(folder), folder)
+        return records.report(records.collect_records(folder), folder)
     model = pretrained.get_model_from_args(args)
-    place = scoring.place_of(args, name, model)
+    place = records.place_of(args, name, model)
     if place.compressed and args.reference_separators:
         raise ConfigError(NO_COMPRESSED_TRAINING)
-    songs = scoring.songs_of(args, model.sources, place)
-    record = scoring.record_of(folder, songs)
-    settings = {key: getattr(args, key) for key in scoring.SEPARATION}
+    songs = records.songs_of(args, model.sources, place)
+    record = records.record_of(folder, songs)
+    settings = {key: getattr(args, key) for key in records.SEPARATION}
     references = reference_separators(model, songs.sources, place.folder) if args.reference_separators else {}
-    if (args.shard or scoring.shard_of(os.environ)).index == 0:
+    if (args.shard or records.shard_of(os.environ)).index == 0:
         collect_run(name, experiments=args.experiments, results=args.results)
-    whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
-    evaluations = [scoring.evaluate(
+    whole, some = (records.WHOLE, records.WHOLE) if args.no_sdr else (records.ALL, (*records.WHOLE, "sdr"))
+    evaluations = [records.evaluate(
         model, songs, name=name, folder=folder, args=args, metrics=whole, precision=args.precision,
         settings={**collect.precision(model), **settings}, save_to=args.save, record=record,
-        examples=scoring.examples_of(args, name, record))]
+        examples=records.examples_of(args, name, record))]
     for other, separator in references.items():
-        evaluations.append(scoring.evaluate(
+        evaluations.append(records.evaluate(
             separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{record}_{other}",
             settings={**collect.precision(separator), **settings}))
-    scoring.report(evaluations, folder)
+    records.report(evaluations, folder)
 
 
 @command()

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from demucs.arguments import Parser, number
+from demucs import evaluation_settings
 from demucs.errors import ConfigError
 from demucs.ranges import Range, from_environment
-from tools import overrides
 
 # Options with the smallest set of other arguments.
 TOOLS = {"test_pretrained": ([], ["--shifts", "--overlap", "--segment", "--seed", "--workers", "--examples"]),
@@ -73,7 +73,7 @@ def test_every_option_with_a_number_is_tested(repository):
 ])
 def test_numbers_by_their_keys(override, words):
     with pytest.raises(ConfigError, match=words):
-        overrides.apply_overrides(argparse.Namespace(), [override])
+        evaluation_settings.apply_overrides(argparse.Namespace(), [override])
 
 
 @pytest.mark.parametrize("tool", ["evaluate", "score_quality"])

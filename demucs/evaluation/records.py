@@ -15,19 +15,19 @@ from pathlib import Path
 
 import torch
 
-from demucs import schema
-from demucs.arguments import number
-from demucs.errors import ConfigError
-from demucs.evaluation import collect, test_sets
-from demucs.evaluation.evaluate import Separator, evaluate_tracks
-from demucs.evaluation.track_files import ResultsError, TrackFiles
-from demucs.evaluation.tracks import SongSet, song_set
-from demucs.ranges import COUNT
-from demucs.runs import layout
-from demucs.schema import Evaluation
-from demucs.separation.apply import usable_device
-from demucs.separation.devices import gpu_wanted
-from demucs.separation.precision import PRECISIONS
+from .. import schema
+from ..arguments import number
+from ..errors import ConfigError
+from ..ranges import COUNT
+from ..runs import layout
+from ..schema import Evaluation
+from ..separation.apply import usable_device
+from ..separation.devices import gpu_wanted
+from ..separation.precision import PRECISIONS
+from . import collect, test_sets
+from .evaluate import Separator, evaluate_tracks
+from .track_files import ResultsError, TrackFiles
+from .tracks import SongSet, song_set
 
 TRACKS, RECORD = "tracks", "evaluation"
 SHARED = "DEMUCS_SHARED_SCORING"                                   # "job" or "here", set by slurm_scripts/evaluate_slurm.sh
