@@ -12,7 +12,7 @@ from .config import Config
 from .data import build as data
 from .data.sampler import EpochSampler
 from .errors import ConfigError, DemucsError, TrainingError
-from .evaluation import records, test_sets
+from .evaluation import test_sets
 from .evaluation.tracks import song_set
 from .schema import TestSet
 from .train import build_augment, build_model, dataset_settings, test_setting, test_tracks
@@ -62,7 +62,7 @@ def require_examples(config: Config) -> None:
 def require_test_songs(config: Config) -> Path:
     """The folder of the songs that an evaluation of the model will take. Raises DatasetError where songs to test on are
     missing or faulty, in training or in that evaluation."""
-    place = test_sets.place(TestSet(*test_setting(config)), records.default_musdb(), "this training")
+    place = test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training")
     if not test_tracks(config):
         song_set(place.folder, sources=config.dset.sources, compressed=place.compressed)
     return place.folder.absolute()

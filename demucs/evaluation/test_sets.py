@@ -86,6 +86,11 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
     return TestSet("dset.musdb", text("dset.musdb") or MUSDB)
 
 
+def default_musdb() -> Path:
+    """Where MUSDB18-HQ is on this machine."""
+    return Path(os.environ.get("DEMUCS_MUSDB") or "datasets/musdbhq")
+
+
 def resolved(setting: str, environment: tp.Mapping[str, str] = os.environ) -> Path:
     """The folder that a setting means here: "${oc.env:NAME,FOLDER}" is what the variable NAME says, or else FOLDER."""
     return Path(_VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", setting))

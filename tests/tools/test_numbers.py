@@ -63,7 +63,7 @@ def test_every_option_with_a_number_is_tested(repository):
                 table = TOOLS if folder == "tools" else SCRIPTS
                 found = text.count("type=number(")
                 known = len(table.get(path.stem, ([], []))[1]) - ("--examples" in table.get(path.stem, ([], []))[1])
-                assert found == (1 if path.stem == "scoring" else known), path
+                assert found == (1 if path.stem == "evaluate" else known), path
 
 
 @pytest.mark.parametrize("override, words", [

@@ -14,7 +14,7 @@ import torch
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.evaluation import records
+from demucs.evaluation import records, shards
 from demucs.models import zoo
 from demucs.packages import package
 from demucs.schema import Evaluation
@@ -240,7 +240,7 @@ def test_collecting_nothing(workplace, monkeypatch, capsys):
 
 def test_where_a_process_stands():
     def place(shared="job", **environment):
-        return records.shard_of({"DEMUCS_SHARED_SCORING": shared, **{key: str(value) for key, value in environment.items()}})
+        return shards.shard_of({"DEMUCS_SHARED_SCORING": shared, **{key: str(value) for key, value in environment.items()}})
 
     def array(task, first, last, count, **more):
         return place(SLURM_ARRAY_TASK_ID=task, SLURM_ARRAY_TASK_MIN=first, SLURM_ARRAY_TASK_MAX=last,
@@ -254,7 +254,7 @@ def test_where_a_process_stands():
         with pytest.raises(ConfigError, match=f"not evenly spaced.*--array=0-{count - 1}"):
             array(task, first, last, count)
     assert array(3, 0, 7, 8, shared="here", RANK=1, WORLD_SIZE=2) == (1, 2) and array(3, 0, 7, 8, shared="") == (0, 1)
-    assert records.device_of("cpu", {"LOCAL_RANK": "3"}) == torch.device("cpu")
+    assert shards.device_of("cpu", {"LOCAL_RANK": "3"}) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("text", ["8/8", "1", "-1/2", "a/b", "1/2/3", "0/0"])
