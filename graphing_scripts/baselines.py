@@ -15,14 +15,13 @@ from comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differen
                            songs)
 
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family
-from demucs.schema import Evaluation, SchemaError
+from demucs.schema import SOURCES, Evaluation, SchemaError
 
 TABLE = common.REPOSITORY / "demucs_results" / "published_baselines.csv"
 TEST_SET = "MUSDB18-HQ test"
 TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50
 REGIME = "MUSDB18-HQ train"
-SOURCES = ("drums", "bass", "other", "vocals")
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,11 @@ from demucs.errors import SignatureError
 from demucs.metrics import museval_json
 from demucs.runs import layout
 from demucs.runs.layout import EVALUATION, HISTORY, RUN_CARD
-from demucs.schema import EpochRecord, Evaluation, Metrics, RunCard, SchemaError
+from demucs.schema import SOURCES, EpochRecord, Evaluation, Metrics, RunCard, SchemaError
 
 REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
 EXPERIMENTS = common.REPOSITORY / layout.EXPERIMENTS
-MUSDB = ("drums", "bass", "other", "vocals")
 RECORDS = (RUN_CARD, HISTORY, EVALUATION)
 _SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
 _EPOCHS = re.compile(r"(\d+)_epoch")
@@ -136,7 +135,7 @@ def on_all_sets(runs: tp.Sequence[Run]) -> tp.List[Run]:
 
 def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
     """Sources from a record of others in the order of MUSDB18's, which such records have lost; further ones behind."""
-    return sorted(sources, key=lambda source: MUSDB.index(source) if source in MUSDB else len(MUSDB))
+    return sorted(sources, key=lambda source: SOURCES.index(source) if source in SOURCES else len(SOURCES))
 
 
 def continued_from(argv: tp.Iterable[str]) -> tp.Optional[str]:

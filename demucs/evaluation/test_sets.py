@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import schema
 from ..errors import DatasetError
 from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
-from ..schema import RunCard, TestSet
+from ..schema import SOURCES, RunCard, TestSet
 from ..separation.bag import BagOfModels
 
 MUSDB = "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"      # where conf/config.yaml has it
@@ -81,7 +81,7 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
     if text("dset") not in ("", "musdb44"):
         return None
     wav = text("dset.wav")
-    if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > 4):
+    if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > len(SOURCES)):
         return TestSet("dset.wav", wav)
     return TestSet("dset.musdb", text("dset.musdb") or MUSDB)
 
