@@ -18,9 +18,9 @@ from demucs import schema
 from demucs.arguments import Parser
 from demucs.errors import ConfigError, SignatureError
 from demucs.metrics.aggregates import ALL
+from demucs.runs.layout import STUDY
 from demucs.schema import QualityStudy, unpack_frames
 
-RECORD = "study.json"
 AMONG = {"model": "a model and its spoilt copies", ALL: "all separators"}
 OVER = {"tracks": "Which songs came out well?\n(over songs, mean over separators)",
         "separators": "Which separator is better?\n(over separators, mean over songs)"}
@@ -36,10 +36,10 @@ def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStu
         SignatureError: where there is none.
         SchemaError: where its file is not the record of a study.
     """
-    there = sorted((results / "quality").glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+    there = sorted((results / "quality").glob(f"*/{STUDY}"), key=lambda path: path.stat().st_mtime)
     places = [there[-1]] if argument is None and there else []
     if argument is not None:
-        places = [Path(argument), Path(argument) / RECORD, results / "quality" / argument / RECORD]
+        places = [Path(argument), Path(argument) / STUDY, results / "quality" / argument / STUDY]
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise SignatureError(f"no study {argument or ''} in {results / 'quality'}; there are: "

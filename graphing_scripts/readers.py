@@ -31,7 +31,7 @@ from demucs import schema
 from demucs.errors import SignatureError
 from demucs.metrics import museval_json
 from demucs.runs import layout
-from demucs.runs.layout import EVALUATION, HISTORY, RUN_CARD
+from demucs.runs.layout import ARGV, EVALUATION, HISTORY, OTHER_EVALUATIONS, RUN_CARD
 from demucs.schema import SOURCES, EpochRecord, Evaluation, Metrics, RunCard, SchemaError
 
 REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
@@ -218,16 +218,16 @@ def read_records(folder: Path) -> Run:
     found = Run(name=folder.resolve().name)
     if (folder / RUN_CARD).exists():
         found.card = _load(RunCard, folder / RUN_CARD)
-    elif (folder / ".argv.json").exists():    # Dora's, which the experiments of others have, too
-        plain = schema.read_json(folder / ".argv.json")
+    elif (folder / ARGV).exists():    # Dora's, which the experiments of others have, too
+        plain = schema.read_json(folder / ARGV)
         if not isinstance(plain, list):
-            raise SchemaError(f"{folder / '.argv.json'}: overrides are a list, found {type(plain).__name__}")
+            raise SchemaError(f"{folder / ARGV}: overrides are a list, found {type(plain).__name__}")
         found.arguments = [str(item) for item in plain]
     if (folder / HISTORY).exists():
         found.history = schema.load_history(folder / HISTORY)
     if (folder / EVALUATION).exists():
         found.evaluation = _load(Evaluation, folder / EVALUATION)
-        _add_others(found, sorted(folder.glob("evaluation_*.json")))
+        _add_others(found, sorted(folder.glob(OTHER_EVALUATIONS)))
     return found
 
 

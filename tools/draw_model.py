@@ -21,8 +21,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.out.suffix.lower() not in SUFFIXES:
         parser.error(f"{args.out}: give a name that ends in {' or '.join(SUFFIXES)}")
-    draw(zoo.build(args.model, sources=SOURCES, audio_channels=2, samplerate=44100,
-                   segment=10), args.out)
+    draw(zoo.build(args.model, sources=SOURCES, audio_channels=2, samplerate=44100, segment=10), args.out)
     return 0
 
 

@@ -18,7 +18,7 @@ from demucs import pretrained, schema
 from demucs.arguments import Parser, number
 from demucs.console import command
 from demucs.evaluation import quality_page, quality_study, tracks
-from demucs.runs.layout import RESULTS
+from demucs.runs.layout import RESULTS, STUDY
 from demucs.schema import QualityStudy
 from demucs.separation.outputs import folder_name
 from demucs.separation.settings import RANGES
@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Raises DemucsError where model, songs or the page are not usable."""
     name = folder_name(args.sig or args.name)
-    out = args.results / "quality" / name / "study.json"
+    out = args.results / "quality" / name / STUDY
     if not args.tables:
         model = pretrained.get_model_from_args(args)
         songs = tracks.track_folders(args.musdb, sources=model.sources)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import schema
 from ..errors import DatasetError
+from ..runs.experiments import names_experiment
 from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
 from ..schema import SOURCES, RunCard, TestSet
 from ..separation.bag import BagOfModels
@@ -48,7 +49,7 @@ def _of_model(model: tp.Any, experiments_folder: Path, results: Path) -> tp.Opti
 
 def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:
     """That of an experiment, else the copy that an evaluation has made of it."""
-    if not signature or signature != Path(signature).name:
+    if not names_experiment(signature):
         return None
     experiments_folder, results = folders
     for folder in (experiments_folder / signature, results / "runs" / signature):

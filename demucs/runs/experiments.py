@@ -14,9 +14,14 @@ from .layout import ARGV, EXPERIMENTS, HISTORY, LOG, RESULTS, RUN_CARD
 _SIGNATURE = re.compile(r"[0-9a-f]{8}")      # as Dora makes them
 
 
+def names_experiment(text: str) -> bool:
+    """Whether `text` can be the name of an experiment's folder, and leads nowhere else."""
+    return text not in ("", ".", "..") and text == Path(text).name
+
+
 def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
     """Folder of an experiment. Raises SignatureError naming the nearest signature and all others."""
-    if signature in ("", ".", "..") or signature != Path(signature).name:
+    if not names_experiment(signature):
         raise SignatureError(f"{signature!r} is not a signature; give the name of a folder in {experiments}")
     folder = experiments / signature
     if not folder.is_dir():
