@@ -8,7 +8,7 @@ import torch
 from demucs import schema
 from demucs.errors import AudioError, ConfigError, DatasetError
 from demucs.evaluation import quality
-from demucs.evaluation.quality import mixture_file, read_song, score_folder, separated_folders
+from demucs.evaluation.quality import mixture_file, read_song, score_folder
 from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate
 from demucs.metrics.quality.measures import MEASURES, measure_song
 from demucs.schema import QualityScores
