@@ -14,7 +14,7 @@ import torch
 
 from demucs import schema
 from demucs.errors import ConfigError
-from demucs.evaluation import records, shards
+from demucs.evaluation import records, shards, test_sets
 from demucs.models import zoo
 from demucs.packages import package
 from demucs.schema import Evaluation
@@ -408,3 +408,12 @@ def test_an_evaluation_that_was_made_meanwhile_is_not_replaced(workplace, monkey
     assert run(monkeypatch, tool, *QUICK, "--musdb", "more") == 1
     assert "has the scores on data test by now; evaluate on more test again" in capsys.readouterr().err
     assert evaluation().dataset == "data test"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "cafe0001/..", "../xps/cafe0001"])
+def test_what_leads_out_of_the_experiments_names_none(workplace, name):
+    own_data("cafe0001", "data")
+    shutil.copy("outputs/xps/cafe0001/run_card.json", "outputs")
+    shutil.copy("outputs/xps/cafe0001/run_card.json", "outputs/xps")
+    assert test_sets.belonging_to("cafe0001") == schema.TestSet("dset.wav", "data")
+    assert test_sets.belonging_to(name) is None
