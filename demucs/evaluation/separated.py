@@ -49,10 +49,9 @@ class SeparatedFolder:
         AudioError: where the first file cannot be read.
     """
 
-    def __init__(self, folder: tp.Union[str, Path], *, sources: tp.Optional[tp.Sequence[str]] = None,
-                 split: str = "test"):
+    def __init__(self, folder: tp.Union[str, Path], *, sources: tp.Optional[tp.Sequence[str]] = None):
         folder = Path(folder)
-        self.folder = folder / split if (folder / split).is_dir() else folder
+        self.folder = folder / "test" if (folder / "test").is_dir() else folder
         if not self.folder.is_dir():
             raise DatasetError(f"{self.folder}: no such folder; give one with TRACK/SOURCE.wav")
         files = estimate_files(separated_folders(self.folder, "track")[0])

@@ -92,9 +92,9 @@ def default_musdb() -> Path:
     return Path(os.environ.get("DEMUCS_MUSDB") or "datasets/musdbhq")
 
 
-def resolved(setting: str, environment: tp.Mapping[str, str] = os.environ) -> Path:
+def resolved(setting: str) -> Path:
     """The folder that a setting means here: "${oc.env:NAME,FOLDER}" is what the variable NAME says, or else FOLDER."""
-    return Path(_VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", setting))
+    return Path(_VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[2] or "", setting))
 
 
 def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:

@@ -68,12 +68,6 @@ def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[st
     return {"single": singles, "bag": bags}
 
 
-def list_models(repo: tp.Union[str, Path]) -> tp.Dict[str, Path]:
-    """Name -> file of every model and bag in the folder `repo`. Raises SignatureError where it is no folder."""
-    folder = Folder(repo)
-    return {**folder.bags, **folder.models()}
-
-
 def published_path(signature: str, *, bag: str = "") -> Path:
     """The file of a published single model, fetched where it is not there yet.
 
