@@ -7,12 +7,11 @@ scores. Sources may be sums of the test set's, such as no_vocals. Models are sco
 
 import argparse
 import dataclasses
-import logging
 import sys
 from pathlib import Path
 
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.evaluation import records
 from demucs.evaluation.request import Request, score_files
 from demucs.evaluation.shards import shard
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
 @command()
 def main() -> int:
     args = get_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     run(args)
     return 0
 

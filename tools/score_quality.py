@@ -7,14 +7,13 @@ docs/quality.md.
 """
 
 import argparse
-import logging
 import sys
 import typing as tp
 from pathlib import Path
 
 from demucs import pretrained, schema
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.evaluation.quality import score_folder
 from demucs.evaluation.quality_table import summary, table
 from demucs.metrics.quality.measures import MEASURES
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 @command()
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     args = get_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     run(args)
     return 0
 

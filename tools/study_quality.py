@@ -8,7 +8,6 @@ docs/quality.md. With --tables, only the tables, from the record that is there. 
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 
 from demucs import pretrained, schema
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.evaluation import quality_page, quality_study, tracks
 from demucs.runs.layout import RESULTS, STUDY
 from demucs.schema import QualityStudy
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 @command()
 def main() -> int:
     args = get_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     torch.set_num_threads(1)
     run(args)
     return 0

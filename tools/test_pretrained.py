@@ -9,13 +9,12 @@ Settings may also be given by their keys in the configuration of training, as `t
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
 from demucs import pretrained
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.errors import ConfigError
 from demucs.evaluation import records
 from demucs.evaluation.request import NO_COMPRESSED_TRAINING, score_model
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
 @command()
 def main() -> int:
     args = get_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     run(args)
     return 0
 
