@@ -1,4 +1,5 @@
-"""The signature of an experiment, which is the name of its folder, before anything runs. No torch for one that is known."""
+"""The signature of an experiment, which is the name of its folder, before anything runs. One that is known needs no
+torch."""
 
 import typing as tp
 

@@ -1,4 +1,4 @@
-"""Records of test sets that are scored in shards: none replaces another, and the last shard puts its record together."""
+"""Records of test sets that are scored in shards: none replaces another, and the last shard puts one together."""
 
 import logging
 import os

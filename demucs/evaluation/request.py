@@ -31,8 +31,8 @@ NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders
 class Request:
     """What is scored where, under the names of the flags of the command lines.
 
-    Without `musdb` (a folder as `track_folders` takes it) and `nonhq` (compressed MUSDB18), the test songs are those that
-    belong to the model. `shard`: None for what the environment says.
+    Without `musdb` (a folder as `track_folders` takes it) and `nonhq` (compressed MUSDB18), the test songs are those
+    that belong to the model. `shard`: None for what the environment says.
     """
     name: str
     musdb: tp.Optional[Path] = None
@@ -57,8 +57,8 @@ class Request:
         return self.shard or shard_of(os.environ)
 
     def place(self, name: str, model: tp.Any = None) -> test_sets.Place:
-        """Where the test songs are: by default those of the run `name`, or of `model`. Raises DatasetError where these are
-        not on this machine."""
+        """Where the test songs are: by default those of the run `name`, or of `model`. Raises DatasetError where these
+        are not on this machine."""
         if self.nonhq is not None:
             return test_sets.Place(self.nonhq, True)
         if self.musdb is not None:
@@ -75,8 +75,8 @@ class Request:
         return self.results / "examples" / (self.name + record.removeprefix(RECORD))
 
 
-def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str, tp.Any], precision: str = PRECISIONS[0],
-                save_to: tp.Optional[Path] = None, references: bool = False) -> None:
+def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str, tp.Any],
+                precision: str = PRECISIONS[0], save_to: tp.Optional[Path] = None, references: bool = False) -> None:
     """Score a model or a bag, keep what belongs to its run beside the record, and print the scores.
 
     Args:

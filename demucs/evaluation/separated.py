@@ -20,7 +20,7 @@ def estimate_files(folder: Path) -> tp.Dict[str, Path]:
 
 
 def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
-    """Folders in ROOT that hold estimates, sorted. Raises DatasetError where there is none, which calls each a `kind`."""
+    """Folders in ROOT that hold estimates, sorted. Raises DatasetError where there is none, which calls one a `kind`."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and estimate_files(path)) if root.is_dir() else []
     if not folders:
         raise DatasetError(f"{root}: contains no separated {kind}; it should hold TRACK/SOURCE.wav")
@@ -28,8 +28,8 @@ def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
 
 
 def without_delay(wav: torch.Tensor, path: Path, length: int) -> torch.Tensor:
-    """The song of `length` samples in what an mp3 was decoded to, where that is longer by as much as LAME may add; anything
-    else as it is."""
+    """The song of `length` samples in what an mp3 was decoded to, where that is longer by as much as LAME may add;
+    anything else as it is."""
     if path.suffix.lower() == ".mp3" and LAME_DELAY <= wav.shape[-1] - length <= LAME_DELAY + LAME_PADDING:
         return wav[..., LAME_DELAY:LAME_DELAY + length]
     return wav

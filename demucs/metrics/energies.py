@@ -10,8 +10,8 @@ errors are subtracted first, that of an exact copy is exactly zero.
             where |a r - e|^2 = |e|^2 - <r, e>^2 / |r|^2 = |d|^2 - <r, d>^2 / |r|^2
     SDR     10 log10( |r|^2 / |d|^2 ) of a frame                     see `bsseval`
 
-SI-SDR scales the reference to fit the estimate best, all channels by one factor, and makes nothing zero-mean (J. Le Roux,
-S. Wisdom, H. Erdogan, J. Hershey, "SDR: half-baked or well done?", ICASSP 2019, arXiv:1811.02508, equation 2).
+SI-SDR scales the reference to fit the estimate best, all channels by one factor, and makes nothing zero-mean (J. Le
+Roux, S. Wisdom, H. Erdogan, J. Hershey, "SDR: half-baked or well done?", ICASSP 2019, arXiv:1811.02508, equation 2).
 """
 
 import dataclasses
