@@ -20,7 +20,7 @@ def estimate_files(folder: Path) -> tp.Dict[str, Path]:
 
 
 def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
-    """Folders in ROOT that hold estimates, sorted. Raises DatasetError where there is none, which calls one a `kind`."""
+    """Folders in ROOT that hold estimates, sorted. Raises DatasetError where none does, which calls one a `kind`."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and estimate_files(path)) if root.is_dir() else []
     if not folders:
         raise DatasetError(f"{root}: contains no separated {kind}; it should hold TRACK/SOURCE.wav")
