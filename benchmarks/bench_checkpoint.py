@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from benchmarks.bench_training import MODEL, SCRIPT, SVD
 from benchmarks.environments import SIDES, Peer, in_turns
+from demucs.runs.layout import NEWEST
 
 ALLOWED = 5.      # % of the time of training
 STEP = {"step": 0, "batch": 1, "seconds": 2.}
@@ -66,7 +67,7 @@ def main() -> None:
         for _ in range(args.steps):
             plain.append(peers["ours"].ask(do="train", **STEP)["seconds"])
             beside.append(peers["ours"].ask(do="train beside", folder=str(folder / "ours"), **STEP)["seconds"])
-        size = (folder / "ours" / "checkpoint.th").stat().st_size / 2 ** 20
+        size = (folder / "ours" / NEWEST).stat().st_size / 2 ** 20
     # Not the best: memory that the round before has left is at hand, which that of a training seldom is.
     usual = {side: {key: statistics.median(values) for key, values in measured.items()} for side, measured in seconds.items()}
     interval = yaml.safe_load((REPOSITORY / "conf" / "config.yaml").read_text())["checkpoint"]["minutes"] * 60

@@ -29,8 +29,8 @@ from demucs.data.index import scan
 from demucs.data.repitch import RepitchDataset
 from demucs.data.sampler import EpochSampler, KeyedDataset
 from demucs.data.segments import SegmentDataset
+from demucs.schema import SOURCES
 
-SOURCES = ["drums", "bass", "other", "vocals"]
 RATE, SECONDS, WORKERS, ROUNDS = 44100, 30, 2, 2
 
 

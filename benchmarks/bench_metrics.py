@@ -29,10 +29,10 @@ from benchmarks.environments import python, variables
 from benchmarks.peers.metrics_peer import METRICS, RATE, signals
 from demucs.evaluation.scoring import score
 from demucs.models import zoo
+from demucs.schema import SOURCES
 from demucs.separation.song import separate_song
 
 PEER = REPOSITORY / "benchmarks" / "peers" / "metrics_peer.py"
-SOURCES = ["drums", "bass", "other", "vocals"]
 SEGMENTS = {"hdemucs": 44., "htdemucs": 7.8}      # seconds, as published
 MEMORY = 2000.                                    # MB
 

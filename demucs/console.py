@@ -159,6 +159,11 @@ def tolerant_logs() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def log_messages() -> None:
+    """What is logged while a command line works goes to stderr, without level and time."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
 def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int]]:
     """A decorator for the `main` of a command line, which then returns an exit status and raises SystemExit only where
     `main` does.

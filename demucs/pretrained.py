@@ -7,6 +7,7 @@ import argparse
 import typing as tp
 from pathlib import Path
 
+from . import schema
 from .errors import SignatureError
 from .repositories.catalogue import REMOTE_ROOT, ROOT_URL, ModelLoadingError
 from .separation import defaults
@@ -15,7 +16,7 @@ if tp.TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_MODEL = defaults.MODEL
-SOURCES = ["drums", "bass", "other", "vocals"]
+SOURCES = list(schema.SOURCES)
 
 __all__ = ["DEFAULT_MODEL", "REMOTE_ROOT", "ROOT_URL", "SOURCES", "ModelLoadingError", "add_model_flags",
            "demucs_unittest", "get_model", "get_model_from_args", "get_model_from_sig"]

@@ -26,10 +26,11 @@ from .files import atomic
 
 Metrics = tp.Dict[str, float]
 
+SOURCES = ("drums", "bass", "other", "vocals")      # of MUSDB18, in the order of the models that separate them
+
 RUN_CARD_VERSION = 3
 EVALUATION_VERSION = 3
 RELEASE_VERSION = 1
-HISTORY_VERSION = 1
 QUALITY_VERSION = 1
 STATUS_VERSION = 1
 LEDGER_VERSION = 1

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import __version__, pretrained
 from .arguments import Parser, number
 from .audio.encoding import bit_rate, check_mp3
-from .console import OutputLost, command, debugging, one_line
+from .console import OutputLost, command, debugging, log_messages, one_line
 from .errors import ConfigError, exhausted_memory
 from .separation import defaults
 from .separation.settings import RANGES
@@ -204,7 +204,7 @@ def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:
 @command()
 def _main(opts: tp.Optional[tp.Sequence[str]]) -> int:
     args = get_parser().parse_args(opts)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     if args.verbose:
         logging.getLogger("demucs").setLevel(logging.DEBUG)
     return 0 if run(args) else 1

@@ -23,6 +23,7 @@ from demucs.files import write_text
 from demucs.metrics.aggregates import (FAMILIES, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, SDR_POOLED_MEAN,
                                        SDR_POOLED_MEDIAN)
 from demucs.ranges import COUNT, Range
+from demucs.runs.layout import STUDY
 
 FOOTER = "<footer>Drawn by graphing_scripts/report.py from records and example separations.</footer>"
 SECONDS = Range(1, 600, unit="seconds")      # sounds are in the page itself
@@ -102,7 +103,7 @@ def main() -> None:
     folders = {chain.name: arguments.results / "examples" / chain.name for chain in chains}
     options = {"seconds": arguments.seconds, "tracks": arguments.tracks}
     if len(chains) == 1:
-        study = arguments.results / "quality" / chains[0].name / "study.json"
+        study = arguments.results / "quality" / chains[0].name / STUDY
         text = report(chains[0], folders[chains[0].name], study=study, **options)
     else:
         text = comparison(chains, folders, **options)

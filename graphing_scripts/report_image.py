@@ -17,6 +17,7 @@ from report import report
 
 from demucs.errors import SignatureError, ToolError
 from demucs.files import beside, write_text
+from demucs.runs.layout import STUDY
 
 PICTURE = command_line.REPOSITORY / "docs" / "images" / "report.png"
 WIDTH, HEIGHT = 1100, 1750
@@ -45,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, Browser(program) as browser:
         page, shot = Path(place) / "report.html", Path(place) / "report.png"
         text = report(chain, arguments.results / "examples" / chain.name,
-                      study=arguments.results / "quality" / chain.name / "study.json")
+                      study=arguments.results / "quality" / chain.name / STUDY)
         write_text(page, text)
         browser.look(width=WIDTH)
         browser.open(page)

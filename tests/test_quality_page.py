@@ -6,9 +6,10 @@ import shlex
 import pytest
 
 from demucs import schema
+from demucs.evaluation import quality_page
 from demucs.metrics.quality.measures import MEASURES
 from demucs.schema import QualityStudy
-from tools import make_synthetic, quality_page, score_quality, study_quality
+from tools import make_synthetic, score_quality, study_quality
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 

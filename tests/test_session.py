@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from tools.compare_separations import songs
+from demucs.audio.comparison import songs
 
 PAGE = (REPOSITORY / "docs" / "training.md").read_text()
 SESSION = PAGE[PAGE.index("## A whole session"):].split("\n## ")[0]

@@ -5,12 +5,11 @@ hub.
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
 from demucs.arguments import Parser
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.errors import DemucsError
 from demucs.packages.export import FORMATS, PLAIN, export
 from demucs.repositories.repository import DEFAULT_FOLDER
@@ -31,7 +30,7 @@ def main() -> int:
                            "of the plain format. Without either, what was trained with quantisation stays quantised")
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where they lie (default: %(default)s)")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     failed = False
     for signature in args.signatures:
         try:

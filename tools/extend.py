@@ -20,23 +20,22 @@ from demucs.console import command
 from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
 from demucs.packages.pickled import damaged_part
-from demucs.runs.layout import BEST, HISTORY, NEWEST, PREVIOUS, RUN_CARD
+from demucs.runs.layout import BEST, EXTENDED, HISTORY, NEWEST, PREVIOUS, RUN_CARD
 from demucs.runs.lock import locked
 from demucs.train import main as experiments
 from tools.requeue import position, position_in
 
-LINK = "extended.json"
 LINK_VERSION = 1
 
 
 def link(folder: Path) -> tp.Dict[str, tp.Any]:
     """What extended.json in `folder` says. Raises SchemaError where it is none."""
-    if not (folder / LINK).exists():
+    if not (folder / EXTENDED).exists():
         return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
-    found = schema.read_json(folder / LINK)
+    found = schema.read_json(folder / EXTENDED)
     if not isinstance(found, dict) or found.get("version") != LINK_VERSION or not isinstance(found.get("extended_to"), list) \
             or "extended_from" not in found:
-        raise schema.SchemaError(f"{folder / LINK}: not a link of version {LINK_VERSION} between two trainings")
+        raise schema.SchemaError(f"{folder / EXTENDED}: not a link of version {LINK_VERSION} between two trainings")
     return found
 
 
@@ -91,7 +90,7 @@ def _copy(old: tp.Any, new: tp.Any) -> None:
     if new.sig not in links[old.sig]["extended_to"]:
         links[old.sig]["extended_to"].append(new.sig)
     for xp in (new, old):
-        schema.write_json(links[xp.sig], xp.folder / LINK)
+        schema.write_json(links[xp.sig], xp.folder / EXTENDED)
     experiments.init_xp(new)
     if (old.folder / RUN_CARD).exists():
         card = schema.load(schema.RunCard, old.folder / RUN_CARD)

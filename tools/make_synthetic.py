@@ -1,12 +1,11 @@
 """Make a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test 6`."""
 
 import argparse
-import logging
 import sys
 import typing as tp
 
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.data.synthetic.dataset import LONGEST, PROCESSES, SHORTEST, generate
 from demucs.ranges import SEED, Range
 
@@ -27,7 +26,7 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
                         help="training songs named like MUSDB's validation split (default: a sixth, at least 1, at most 14)")
     parser.add_argument("--processes", type=number("--processes", PROCESSES), default=None, help="default: one per core")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     generate(args.out, train=args.train, test=args.test, seconds=args.seconds, seed=args.seed, valid=args.valid,
              processes=args.processes)
     return 0

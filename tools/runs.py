@@ -16,8 +16,8 @@ from demucs.arguments import Parser
 from demucs.console import command
 from demucs.ranges import SECONDS, shown
 from demucs.runs import overview
+from demucs.runs.layout import EXPERIMENTS
 
-OUTPUTS = Path("outputs")
 WIDTH = 150          # where the output is no terminal
 CLEAR = "\033[H\033[2J"
 SORTINGS = ("state", "signature", "updated", "best", "epoch", "gpu-hours")
@@ -31,7 +31,7 @@ def chosen(found: tp.Sequence[overview.RunRow], args: argparse.Namespace) -> tp.
 
 
 def show(args: argparse.Namespace, slurm: overview.Slurm) -> None:
-    folder = args.outputs / "xps"
+    folder = args.outputs / EXPERIMENTS.name
     found = overview.rows(folder, slurm=slurm)
     selected = chosen(found, args)
     notes = [*slurm.notes] if folder.is_dir() else [*slurm.notes, f"there is no folder {folder} here"]
@@ -78,7 +78,7 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser.add_argument("--all", action="store_true", help="also those that never ran")
     parser.add_argument("--watch", type=pause, metavar="SECONDS", help="again and again, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="a list of objects, with all digits")
-    parser.add_argument("--outputs", type=Path, default=OUTPUTS, help="Dora's folder (default: %(default)s)")
+    parser.add_argument("--outputs", type=Path, default=EXPERIMENTS.parent, help="Dora's folder (default: %(default)s)")
     args = parser.parse_args(argv)
     slurm = overview.Slurm()
     try:

@@ -7,25 +7,20 @@ docs/quality.md.
 """
 
 import argparse
-import logging
 import sys
 import typing as tp
 from pathlib import Path
 
-import numpy as np
-
-from demucs import pretrained, schema, tables
+from demucs import pretrained, schema
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.evaluation.quality import score_folder
+from demucs.evaluation.quality_table import summary, table
 from demucs.metrics.quality.measures import MEASURES
-from demucs.metrics.quality.ranking import ranking
 from demucs.models.settings import check_sources
-from demucs.schema import QualityScores
 from demucs.separation.settings import RANGES
 
 PREFERRED = ("decisiveness", "leakage")      # the first that could be taken
-WIDTHS = (40, 7, 10)                         # characters of a song's name, its place, and a number
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -48,31 +43,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def table(scores: QualityScores, by: tp.Sequence[str]) -> str:
-    """Songs down, the best first, with their mean place from 0 to 1; measures `by` of each source across."""
-    tracks = {track.name: track for track in scores.tracks}
-    rows = []
-    for place in ranking(scores, by):
-        values = [tracks[place.name].values[source].get(key) for key in by for source in scores.sources]
-        rows.append([place.name[:WIDTHS[0]], tables.number(place.value),
-                     *(tables.number(value, 1) for value in values)])
-    above, share = "", sum(max(WIDTHS[-1], len(source) + 2) for source in scores.sources)
-    for index, key in enumerate(by):
-        above = f"{above.ljust(sum(WIDTHS[:2]) + index * share)}  {key}"
-    return "\n".join([above, *tables.aligned(["song", "place", *scores.sources * len(by)], rows, least=WIDTHS)])
-
-
-def summary(scores: QualityScores) -> str:
-    """Mean over songs of every measure, sources across."""
-    rows = []
-    for key, label in scores.measures.items():
-        columns = [[track.values[source].get(key) for track in scores.tracks] for source in scores.sources]
-        found = [[value for value in column if value is not None] for column in columns]
-        means = [float(np.mean(column)) if column else None for column in found]
-        rows.append([label[:WIDTHS[0]], "", *(tables.number(mean, 1) for mean in means)])
-    return "\n".join(tables.aligned(["mean over songs", "", *scores.sources], rows, least=WIDTHS))
-
-
 def run(args: argparse.Namespace) -> None:
     """Raises DemucsError where the songs or the model are not usable."""
     model = pretrained.get_model_from_args(args) if args.name or args.sig else None
@@ -92,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 @command()
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     args = get_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     run(args)
     return 0
 

@@ -8,7 +8,6 @@ docs/quality.md. With --tables, only the tables, from the record that is there. 
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -16,13 +15,12 @@ import torch
 
 from demucs import pretrained, schema
 from demucs.arguments import Parser, number
-from demucs.console import command
-from demucs.evaluation import quality_study, tracks
-from demucs.runs.layout import RESULTS
+from demucs.console import command, log_messages
+from demucs.evaluation import quality_page, quality_study, tracks
+from demucs.runs.layout import RESULTS, STUDY
 from demucs.schema import QualityStudy
 from demucs.separation.outputs import folder_name
 from demucs.separation.settings import RANGES
-from tools import quality_page
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -45,7 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Raises DemucsError where model, songs or the page are not usable."""
     name = folder_name(args.sig or args.name)
-    out = args.results / "quality" / name / "study.json"
+    out = args.results / "quality" / name / STUDY
     if not args.tables:
         model = pretrained.get_model_from_args(args)
         songs = tracks.track_folders(args.musdb, sources=model.sources)
@@ -59,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 @command()
 def main() -> int:
     args = get_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     torch.set_num_threads(1)
     run(args)
     return 0

@@ -9,31 +9,23 @@ Settings may also be given by their keys in the configuration of training, as `t
 """
 
 import argparse
-import logging
-import os
 import sys
-import typing as tp
 from pathlib import Path
-
-from torch import nn
 
 from demucs import pretrained
 from demucs.arguments import Parser, number
-from demucs.console import command
+from demucs.console import command, log_messages
 from demucs.errors import ConfigError
-from demucs.evaluation import collect, tracks
-from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
-from demucs.runs import layout
-from demucs.runs.experiments import collect_run
-from demucs.separation.bag import BagOfModels
+from demucs.evaluation import records
+from demucs.evaluation.request import NO_COMPRESSED_TRAINING, score_model
+from demucs.evaluation_settings import KEYS, apply_overrides
+from demucs.runs.layout import EXPERIMENTS
 from demucs.separation.outputs import folder_name
 from demucs.separation.precision import PRECISIONS
 from demucs.separation.settings import RANGES
-from tools import scoring
-from tools.overrides import KEYS, apply_overrides
+from tools.evaluate import add_flags, request_of
 
-
-NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders of wav files: leave --nonhq out"
+SEPARATION = ("shifts", "overlap", "split", "segment", "seed")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -42,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
-    scoring.add_flags(parser)
+    add_flags(parser)
     add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
         help="rounds of the shift trick (default: %(default)s)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
@@ -57,20 +49,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
     add("--reference-separators", action="store_true",
         help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")
-    add("--experiments", type=Path, default=layout.EXPERIMENTS, help="where runs lie (default: %(default)s)")
+    add("--experiments", type=Path, default=EXPERIMENTS, help="where runs lie (default: %(default)s)")
     return parser
-
-
-def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path
-                         ) -> tp.Dict[str, nn.Module]:
-    """What a model is compared with, by the name that its record gets."""
-    first = model.models[0] if isinstance(model, BagOfModels) else model
-    sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
-                                       segment=float(first.segment))
-    train = [musdb / "train" / track.name
-             for track in tracks.track_folders(musdb, sources=sources, split="train")]
-    return {"silence": Silence(sources, **sound), "mixture": MixtureAsEstimate(sources, **sound),
-            "average_filter": AverageSpectrumFilter.fit(train, sources, **sound)}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -80,36 +60,17 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"workers={args.workers}: the number of processes must be 0 or more")
     if args.nonhq and args.reference_separators:
         raise ConfigError(NO_COMPRESSED_TRAINING)
-    name = folder_name(args.sig or args.name)
-    folder = args.results / "runs" / name
+    request = request_of(args, folder_name(args.sig or args.name))
     if args.collect:
-        return scoring.report(scoring.collect_records(folder), folder)
-    model = pretrained.get_model_from_args(args)
-    place = scoring.place_of(args, name, model)
-    if place.compressed and args.reference_separators:
-        raise ConfigError(NO_COMPRESSED_TRAINING)
-    songs = scoring.songs_of(args, model.sources, place)
-    record = scoring.record_of(folder, songs)
-    settings = {key: getattr(args, key) for key in scoring.SEPARATION}
-    references = reference_separators(model, songs.sources, place.folder) if args.reference_separators else {}
-    if (args.shard or scoring.shard_of(os.environ)).index == 0:
-        collect_run(name, experiments=args.experiments, results=args.results)
-    whole, some = (scoring.WHOLE, scoring.WHOLE) if args.no_sdr else (scoring.ALL, (*scoring.WHOLE, "sdr"))
-    evaluations = [scoring.evaluate(
-        model, songs, name=name, folder=folder, args=args, metrics=whole, precision=args.precision,
-        settings={**collect.precision(model), **settings}, save_to=args.save, record=record,
-        examples=scoring.examples_of(args, name, record))]
-    for other, separator in references.items():
-        evaluations.append(scoring.evaluate(
-            separator, songs, name=other, folder=folder, args=args, metrics=some, record=f"{record}_{other}",
-            settings={**collect.precision(separator), **settings}))
-    scoring.report(evaluations, folder)
+        return records.finish(request.folder)
+    score_model(request, pretrained.get_model_from_args(args), settings={key: getattr(args, key) for key in SEPARATION},
+                precision=args.precision, save_to=args.save, references=args.reference_separators)
 
 
 @command()
 def main() -> int:
     args = get_parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_messages()
     run(args)
     return 0
 

@@ -12,13 +12,14 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from ..errors import ConfigError, DatasetError
+from ..schema import SOURCES
 from .faults import together
 from .index import MIXTURE, TrackIndex, scan
 from .musdb import VALIDATION_TRACKS
 from .segments import SegmentDataset
 
 Sets = tp.Tuple[Dataset, Dataset]
-MAX_MUSDB_SOURCES = 4     # with more sources than MUSDB has, only the custom datasets can be used
+MAX_MUSDB_SOURCES = len(SOURCES)   # with more sources than MUSDB has, only the custom datasets can be used
 SUBSET_SEED = 42          # fixed, so that the validation subset is the same for every experiment seed
 
 

@@ -4,7 +4,9 @@ The split is that of the `musdb` package (configs/mus.yaml, https://github.com/s
 that training does not need the package.
 """
 
-SOURCES = ("drums", "bass", "other", "vocals")
+from ..schema import SOURCES
+
+__all__ = ["SOURCES", "VALIDATION_TRACKS"]
 
 VALIDATION_TRACKS = (
     "Actions - One Minute Smile",

@@ -4,8 +4,6 @@ Hann window, hop of a quarter window, centred frames, and 1/sqrt(n_fft) normalis
 the level of a spectrogram does not depend on the window length.
 """
 
-import typing as tp
-
 import torch
 from torch.nn import functional as F
 
@@ -19,32 +17,23 @@ def stft(x: torch.Tensor, *, n_fft: int, hop: int) -> torch.Tensor:
     return z.view(*x.shape[:-1], *z.shape[-2:])
 
 
-def istft(z: torch.Tensor, *, hop: int, length: int, n_fft: tp.Optional[int] = None, edge: int = 0) -> torch.Tensor:
-    """Signals [..., length] of complex spectrograms [..., F, T]: the inverse of `stft` by overlap-add.
-
-    Zeros take the place of what `z` lacks: its highest frequencies, where `n_fft` asks for more, and `edge` frames
-    before the first and after the last.
-    """
-    n_fft = n_fft or 2 * (z.shape[-2] - 1)
+def istft(z: torch.Tensor, *, hop: int, length: int) -> torch.Tensor:
+    """Signals [..., length] of complex spectrograms [..., F, T]: the inverse of `stft` by overlap-add."""
+    n_fft = 2 * (z.shape[-2] - 1)
     window = torch.hann_window(n_fft).to(z.real)
     if not eager_on_cpu(z):
-        z = F.pad(z, (edge, edge, 0, n_fft // 2 + 1 - z.shape[-2]))
         x = torch.istft(z.reshape(-1, *z.shape[-2:]), n_fft, hop, window=window, win_length=n_fft, normalized=True,
                         length=length, center=True)
         return x.view(*z.shape[:-2], length)
     # One signal after the other takes a fraction of the memory, and a third of the time: torch copies more.
-    frames = z.shape[-1] + 2 * edge
-    weight = _overlap_add(window.square().expand(frames, n_fft), hop)
-    signals = [_inverse(each, frames, edge, n_fft, hop, window).div_(weight)[n_fft // 2:][:length]
-               for each in z.reshape(-1, *z.shape[-2:])]
+    weight = _overlap_add(window.square().expand(z.shape[-1], n_fft), hop)
+    signals = [_inverse(each, hop, window).div_(weight)[n_fft // 2:][:length] for each in z.reshape(-1, *z.shape[-2:])]
     return torch.stack([F.pad(x, (0, length - len(x))) for x in signals]).view(*z.shape[:-2], length)
 
 
-def _inverse(z: torch.Tensor, frames: int, edge: int, n_fft: int, hop: int, window: torch.Tensor) -> torch.Tensor:
-    """[F, T] -> [(T + 2 edge - 1) * hop + n_fft], with the window applied twice."""
-    spectra = z.new_zeros(frames, n_fft // 2 + 1)
-    spectra[edge:frames - edge, :len(z)] = z.t()
-    return _overlap_add(torch.fft.irfft(spectra, n=n_fft, norm="ortho").mul_(window), hop)
+def _inverse(z: torch.Tensor, hop: int, window: torch.Tensor) -> torch.Tensor:
+    """[F, T] -> [(T - 1) * hop + n_fft], with the window applied twice."""
+    return _overlap_add(torch.fft.irfft(z.t().contiguous(), n=len(window), norm="ortho").mul_(window), hop)
 
 
 def _overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:

@@ -8,10 +8,10 @@ power spectrum v and a spatial covariance R per bin, and its estimate is v R (su
 import torch
 
 REGULARISATION = 1e-10   # power of the white noise assumed in every bin
+WINDOW = 300             # frames filtered together: statistics are taken over them
 
 
-def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, residual: bool = False,
-           window: int = 300) -> torch.Tensor:
+def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, residual: bool = False) -> torch.Tensor:
     """Complex source spectrograms [B, S, A, F, T] from magnitude estimates and the mixture.
 
     Args:
@@ -19,7 +19,6 @@ def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, resi
         mix: complex mixture [B, A, F, T].
         iterations: EM rounds; with 0 the magnitudes and the mixture's phase are the answer.
         residual: let a further source take what the others leave over. It takes part in the filtering and is dropped.
-        window: frames filtered together, since statistics are taken over them.
 
     Unlike Open-Unmix's implementation, a bin where the mixture is exactly zero stays zero.
     """
@@ -29,7 +28,7 @@ def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, resi
         return estimates
     if residual:
         estimates = torch.cat([estimates, mix[:, None] - estimates.sum(1, keepdim=True)], dim=1)
-    parts = [_filter(y, x, iterations) for y, x in zip(estimates.split(window, dim=-1), mix.split(window, dim=-1))]
+    parts = [_filter(y, x, iterations) for y, x in zip(estimates.split(WINDOW, dim=-1), mix.split(WINDOW, dim=-1))]
     out = torch.cat(parts, dim=-1)
     return out[:, :-1] if residual else out
 

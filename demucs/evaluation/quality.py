@@ -15,7 +15,7 @@ from ..packages import package
 from ..runs.provenance import commit, now, versions
 from ..schema import QualityScores, QualityTrack
 from . import passes
-from .separated import LAME_DELAY, LAME_PADDING
+from .separated import estimate_files, separated_folders, without_delay
 from .tracks import MIXTURE, SUFFIXES, stem_files
 
 logger = logging.getLogger(__name__)
@@ -26,20 +26,6 @@ class SeparatedSong(tp.NamedTuple):
     estimates: torch.Tensor
     mixture: tp.Optional[torch.Tensor]
     samplerate: int
-
-
-def separated_folders(root: tp.Union[str, Path]) -> tp.List[Path]:
-    """The folders in ROOT that hold separated songs, sorted.
-
-    Raises:
-        DatasetError: where there is none.
-    """
-    root = Path(root)
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and set(stem_files(path)) - {MIXTURE}) \
-        if root.is_dir() else []
-    if not folders:
-        raise DatasetError(f"{root}: contains no separated song; it should hold TRACK/SOURCE.wav")
-    return folders
 
 
 def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optional[Path]:
@@ -70,10 +56,7 @@ def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path
     for path in files:
         wav, rate = reading.read(path)
         reading.require_finite(wav, path, rate)
-        encoded = path.suffix.lower() == ".mp3" and wavs and wav.shape[-1] - wavs[0].shape[-1]
-        if encoded and LAME_DELAY <= encoded <= LAME_DELAY + LAME_PADDING:
-            wav = wav[..., LAME_DELAY:LAME_DELAY + wavs[0].shape[-1]]
-        wavs.append(wav)
+        wavs.append(without_delay(wav, path, wavs[0].shape[-1]) if wavs else wav)
         rates.append(rate)
     if len({(rate, *wav.shape) for rate, wav in zip(rates, wavs)}) > 1:
         found = ", ".join(f"{path.name} {tuple(wav.shape)} at {rate} Hz" for path, wav, rate in zip(files, wavs, rates))
@@ -116,9 +99,10 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
         DatasetError, AudioError: where the songs are not usable.
         ConfigError: where a model's sources are not those of the separations, or `settings` are impossible.
     """
+    root = Path(root)
     folders = separated_folders(root)
     if sources is None:
-        sources = model.sources if model else sorted(set(stem_files(folders[0])) - {MIXTURE})
+        sources = model.sources if model else list(estimate_files(folders[0]))
     if model is not None and list(sources) != list(model.sources):
         raise ConfigError(f"the model separates {', '.join(model.sources)}, so it cannot repeat {', '.join(sources)}; "
                           f"leave either the sources or the model out")
@@ -140,7 +124,7 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
                     "" if song.mixture is not None else " | no mixture found")
     taken = {key for track in tracks for values in track.values.values() for key in values}
     return QualityScores(
-        name=Path(root).resolve().name, sources=list(sources), tracks=tracks, commit=commit(), versions=versions(),
+        name=root.resolve().name, sources=list(sources), tracks=tracks, commit=commit(), versions=versions(),
         created=now(), measures={key: measure.label for key, measure in MEASURES.items() if key in taken},
         settings={**{key: str(value) if key == "device" else value for key, value in settings.items()},
                   "model_hash": package.model_hash(model) if model is not None and model.state_dict() else ""})

@@ -15,6 +15,8 @@ from torch import nn
 from ..audio import reading
 from ..dsp.spectral import istft, stft
 from ..errors import DatasetError
+from ..separation.bag import BagOfModels
+from .tracks import track_folders
 
 
 class _Separator(nn.Module):
@@ -91,3 +93,17 @@ class AverageSpectrumFilter(_Separator):
         mixture = power[-1].clamp(min=torch.finfo(power.dtype).tiny)     # a bin silent in all songs gets the gain 0
         gains = (power[:-1] / mixture).clamp(max=1).float()
         return cls(sources, gains, audio_channels=audio_channels, samplerate=samplerate, segment=segment)
+
+
+def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path) -> tp.Dict[str, nn.Module]:
+    """What `model` is compared with on the data in `musdb`, by the name that its record gets.
+
+    Raises:
+        DatasetError, AudioError: as `AverageSpectrumFilter.fit`, for the training songs.
+    """
+    first = model.models[0] if isinstance(model, BagOfModels) else model
+    sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
+                                       segment=float(first.segment))
+    train = [musdb / "train" / track.name for track in track_folders(musdb, sources=sources, split="train")]
+    return {"silence": Silence(sources, **sound), "mixture": MixtureAsEstimate(sources, **sound),
+            "average_filter": AverageSpectrumFilter.fit(train, sources, **sound)}

@@ -50,14 +50,15 @@ def score(references: torch.Tensor, estimates: torch.Tensor, sources: tp.Sequenc
             for name, value in zip(parts, values().tolist()):
                 result.scores[name][metric] = value if math.isfinite(value) else None
     if measures:
-        measured = bss_eval(references, estimates, samplerate, measures=measures)
+        measured = bss_eval(references, estimates, samplerate, measures=measures, found=found[:len(sources)])
         _add(result, sources, measured.frames)
         if "bsseval" in metrics:
             result.condition, result.ill_conditioned = measured.condition, measured.ill_conditioned
     for place, name in enumerate(parts):
         if name == INSTRUMENTAL and name not in sources and "bsseval" in metrics:
             summed = [sum(wavs[part] for part in parts[name])[None] for wavs in (references, estimates)]
-            _add(result, [name], bss_eval(*summed, samplerate, measures=WITHOUT_INTERFERENCE).frames)
+            _add(result, [name], bss_eval(*summed, samplerate, measures=WITHOUT_INTERFERENCE,
+                                          found=found[place:place + 1]).frames)
         elif name not in sources and measures:
             _add(result, [name], {"SDR": found.sdr()[place:place + 1].cpu().numpy()})
     return result

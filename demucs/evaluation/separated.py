@@ -14,6 +14,27 @@ LAME_PADDING = 3 * 1152      # and at most so many more at its end
 NAMED = 5                    # tracks in a message
 
 
+def estimate_files(folder: Path) -> tp.Dict[str, Path]:
+    """Source -> file of its estimate in the folder of a track, in the order of names."""
+    return {name: path for name, path in sorted(stem_files(folder).items()) if name != MIXTURE}
+
+
+def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
+    """Folders in ROOT that hold estimates, sorted. Raises DatasetError where none does, which calls one a `kind`."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and estimate_files(path)) if root.is_dir() else []
+    if not folders:
+        raise DatasetError(f"{root}: contains no separated {kind}; it should hold TRACK/SOURCE.wav")
+    return folders
+
+
+def without_delay(wav: torch.Tensor, path: Path, length: int) -> torch.Tensor:
+    """The song of `length` samples in what an mp3 was decoded to, where that is longer by as much as LAME may add;
+    anything else as it is."""
+    if path.suffix.lower() == ".mp3" and LAME_DELAY <= wav.shape[-1] - length <= LAME_DELAY + LAME_PADDING:
+        return wav[..., LAME_DELAY:LAME_DELAY + length]
+    return wav
+
+
 class SeparatedFolder:
     """A folder with a folder per track, and in each a file per source: wav, flac or mp3, at the rate of the references.
 
@@ -28,28 +49,20 @@ class SeparatedFolder:
         AudioError: where the first file cannot be read.
     """
 
-    def __init__(self, folder: tp.Union[str, Path], *, sources: tp.Optional[tp.Sequence[str]] = None,
-                 split: str = "test"):
+    def __init__(self, folder: tp.Union[str, Path], *, sources: tp.Optional[tp.Sequence[str]] = None):
         folder = Path(folder)
-        self.folder = folder / split if (folder / split).is_dir() else folder
+        self.folder = folder / "test" if (folder / "test").is_dir() else folder
         if not self.folder.is_dir():
             raise DatasetError(f"{self.folder}: no such folder; give one with TRACK/SOURCE.wav")
-        first = next((path for path in sorted(self.folder.iterdir()) if path.is_dir() and self._stems(path)), None)
-        if first is None:
-            raise DatasetError(f"{self.folder}: contains no separated track; it should hold TRACK/SOURCE.wav")
-        files = self._stems(first)
+        files = estimate_files(separated_folders(self.folder, "track")[0])
         self.sources = list(sources or files)
         info = reading.probe(next(iter(files.values())))
         self.samplerate, self.audio_channels = info.samplerate, info.channels
 
-    @staticmethod
-    def _stems(folder: Path) -> tp.Dict[str, Path]:
-        return {name: path for name, path in sorted(stem_files(folder).items()) if name != MIXTURE}
-
     def require(self, tracks: tp.Iterable[Track]) -> None:
         """Raises DatasetError where a source of a track is missing."""
         missing = [f"{self.folder / track.name / source}.wav" for track in tracks for source in self.sources
-                   if source not in (self._stems(self.folder / track.name)
+                   if source not in (estimate_files(self.folder / track.name)
                                      if (self.folder / track.name).is_dir() else {})]
         if missing:
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
@@ -59,13 +72,13 @@ class SeparatedFolder:
     @property
     def formats(self) -> str:
         """Kinds of files that there are, such as "flac, wav"."""
-        suffixes = {path.suffix.lower()[1:] for folder in self.folder.iterdir() if folder.is_dir()
-                    for name, path in self._stems(folder).items() if name in self.sources}
+        suffixes = {path.suffix.lower()[1:] for folder in separated_folders(self.folder)
+                    for name, path in estimate_files(folder).items() if name in self.sources}
         return ", ".join(sorted(suffixes))
 
     def files(self, track: Track) -> tp.Tuple[Path, ...]:
         """The files of a track's estimates, in the order of `sources`."""
-        stems = self._stems(self.folder / track.name)
+        stems = estimate_files(self.folder / track.name)
         return tuple(stems[source] for source in self.sources)
 
     def separate(self, track: Track) -> tp.Tuple[Song, torch.Tensor]:
@@ -81,8 +94,7 @@ class SeparatedFolder:
         for path in self.files(track):
             wav, rate = reading.read(path)
             reading.require_finite(wav, path, rate)
-            if path.suffix.lower() == ".mp3" and LAME_DELAY <= wav.shape[-1] - length <= LAME_DELAY + LAME_PADDING:
-                wav = wav[..., LAME_DELAY:LAME_DELAY + length]
+            wav = without_delay(wav, path, length)
             if (rate, *wav.shape) != (song.samplerate, channels, length):
                 raise DatasetError(
                     f"{path}: has {wav.shape[0]} channels, {wav.shape[-1]} samples at {rate} Hz; the references have "

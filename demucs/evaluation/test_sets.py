@@ -7,8 +7,9 @@ from pathlib import Path
 
 from .. import schema
 from ..errors import DatasetError
+from ..runs.experiments import names_experiment
 from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
-from ..schema import RunCard, TestSet
+from ..schema import SOURCES, RunCard, TestSet
 from ..separation.bag import BagOfModels
 
 MUSDB = "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"      # where conf/config.yaml has it
@@ -48,7 +49,7 @@ def _of_model(model: tp.Any, experiments_folder: Path, results: Path) -> tp.Opti
 
 def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:
     """That of an experiment, else the copy that an evaluation has made of it."""
-    if not signature or signature != Path(signature).name:
+    if not names_experiment(signature):
         return None
     experiments_folder, results = folders
     for folder in (experiments_folder / signature, results / "runs" / signature):
@@ -81,14 +82,19 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
     if text("dset") not in ("", "musdb44"):
         return None
     wav = text("dset.wav")
-    if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > 4):
+    if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > len(SOURCES)):
         return TestSet("dset.wav", wav)
     return TestSet("dset.musdb", text("dset.musdb") or MUSDB)
 
 
-def resolved(setting: str, environment: tp.Mapping[str, str] = os.environ) -> Path:
+def default_musdb() -> Path:
+    """Where MUSDB18-HQ is on this machine."""
+    return Path(os.environ.get("DEMUCS_MUSDB") or "datasets/musdbhq")
+
+
+def resolved(setting: str) -> Path:
     """The folder that a setting means here: "${oc.env:NAME,FOLDER}" is what the variable NAME says, or else FOLDER."""
-    return Path(_VARIABLE.sub(lambda match: environment.get(match[1]) or match[2] or "", setting))
+    return Path(_VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[2] or "", setting))
 
 
 def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:

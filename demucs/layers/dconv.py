@@ -8,6 +8,8 @@ from torch import nn
 from .attention import LocalAttention
 from .recurrent import BLSTM
 
+KERNEL = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class DConvSpec:
@@ -37,7 +39,7 @@ class DConv(nn.Module):
     The optional LSTM and attention sit in the compressed space, between the two convolutions.
     """
 
-    def __init__(self, channels: int, spec: DConvSpec, *, kernel: int = 3):
+    def __init__(self, channels: int, spec: DConvSpec):
         super().__init__()
         self.spec = spec
         hidden = int(channels / spec.compress)
@@ -46,7 +48,7 @@ class DConv(nn.Module):
         self.layers = nn.ModuleList()
         for index in range(abs(spec.depth)):
             dilation = 2 ** index if spec.depth > 0 else 1
-            compress = nn.Conv1d(channels, hidden, kernel, dilation=dilation, padding=dilation * (kernel // 2))
+            compress = nn.Conv1d(channels, hidden, KERNEL, dilation=dilation, padding=dilation * (KERNEL // 2))
             expand = nn.Conv1d(hidden, 2 * channels, 1)
             # Drawing order of initial weights is the published one: both convolutions, attention, LSTM.
             attention = [LocalAttention(hidden)] if spec.attention else []

@@ -11,6 +11,8 @@ import typing as tp
 import torch
 from torch import nn
 
+SCALE, BOOST = 0.2, 3.        # of learnt codes, as published
+
 
 def sinusoids(positions: torch.Tensor, channels: int, period: float) -> torch.Tensor:
     """Codes [..., channels] of `positions` [...]: cosines, then sines, with periods from 2 pi to 2 pi * `period`."""
@@ -89,21 +91,20 @@ class CapeTime(nn.Module):
 
 
 class LearntTime(nn.Module):
-    """[1, T, C] learnt codes of up to `steps` steps. The stored table is smaller by `boost` than what is added, which
+    """[1, T, C] learnt codes of up to `steps` steps. The stored table is smaller by `BOOST` than what is added, which
     multiplies its learning rate under Adam."""
 
-    def __init__(self, channels: int, *, steps: int, scale: float = 0.2, boost: float = 3.):
+    def __init__(self, channels: int, *, steps: int):
         super().__init__()
         self.embedding = nn.Embedding(steps, channels)
-        self.embedding.weight.data *= scale / boost
-        self.boost = boost
+        self.embedding.weight.data *= SCALE / BOOST
 
     def forward(self, batch: int, steps: int, device: torch.device) -> torch.Tensor:
         known = self.embedding.num_embeddings
         if steps > known:
             raise ValueError(f"t_emb=scaled knows {known} steps (t_max_positions), the input has {steps}; separate in "
                              f"shorter segments")
-        return self.embedding.weight[None, :steps] * self.boost
+        return self.embedding.weight[None, :steps] * BOOST
 
 
 POSITIONS: tp.Tuple[str, ...] = ("sin", "cape", "scaled")

@@ -28,11 +28,11 @@ import numpy as np
 import torch
 
 from ..errors import AudioError
+from .energies import Energies, decibels, energies
 from .projections import frame_energies, least_squares_filters
 
 METRICS = ("SDR", "ISR", "SIR", "SAR")
 ILL_CONDITIONED = 2e-12          # below it, ISR and SIR move by about 1e-3 dB and more when all signals are scaled
-CHUNK = 2 ** 17                  # samples whose float64 copies exist at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class BssEval:
 
 
 def bss_eval(references: torch.Tensor, estimates: torch.Tensor, samplerate: int, *,
-             measures: tp.Sequence[str] = METRICS) -> BssEval:
+             measures: tp.Sequence[str] = METRICS, found: tp.Optional[Energies] = None) -> BssEval:
     """BSSEval v4 of every source in every frame.
 
     Args:
@@ -61,6 +61,7 @@ def bss_eval(references: torch.Tensor, estimates: torch.Tensor, samplerate: int,
         estimates: their estimates, the same shape and order.
         samplerate: Hz; the window and the hop are this many samples.
         measures: of `METRICS`; SDR alone needs no filters and costs next to nothing.
+        found: energies of the sources, where they are known already.
 
     Raises:
         AudioError: the shapes differ, are not three-dimensional, or hold no sample, or a sample is not finite.
@@ -70,76 +71,24 @@ def bss_eval(references: torch.Tensor, estimates: torch.Tensor, samplerate: int,
                          f"{tuple(references.shape)}, estimates {tuple(estimates.shape)}")
     if references.numel() == 0:
         raise AudioError(f"BSSEval of no samples is undefined: the shape is {tuple(references.shape)}")
-    length = references.shape[-1]
-    frame = min(samplerate, length)
-    frames = length // frame
-    signal, error, silent, whole = _plain_energies(references, estimates, frame)
+    if found is None:
+        found = energies(references, estimates, [[index] for index in range(len(references))], samplerate=samplerate)
+    signal, error, silent = (values[:found.whole] for values in (found.reference, found.error, found.silent))
     if not torch.isfinite(signal + error).all():
         raise AudioError("BSSEval of samples that are not finite is undefined: check the references and the estimates")
-    if whole:
-        return BssEval({name: np.full((len(references), frames), np.nan) for name in measures}, None)
-    values = {"SDR": _decibels(signal, error)}
+    if found.silent.all(0).any():           # a signal is silent all through
+        return BssEval({name: np.full(signal.t().shape, np.nan) for name in measures}, None)
+    values = {"SDR": decibels(signal, error)}
     condition = None
     if set(measures) != {"SDR"}:
         filters = least_squares_filters(references, estimates)
-        energies = frame_energies(references, estimates, filters, frame=frame)
+        parts = frame_energies(references, estimates, filters, frame=min(samplerate, references.shape[-1]))
         condition = filters.condition
-        values.update(ISR=_decibels(signal, energies.own_error), SIR=_decibels(energies.own, energies.interference),
-                      SAR=_decibels(energies.explained, energies.artifacts))
+        values.update(ISR=decibels(signal, parts.own_error), SIR=decibels(parts.own, parts.interference),
+                      SAR=decibels(parts.explained, parts.artifacts))
     for value in values.values():
-        value[silent] = torch.nan
+        value[silent.flatten(1).any(1)] = torch.nan
     return BssEval({name: values[name].t().cpu().numpy() for name in measures}, condition)
-
-
-def _plain_energies(references: torch.Tensor, estimates: torch.Tensor, frame: int
-                    ) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]:
-    """Energies [frames, S] of references and of errors in whole frames, which frames have a silent signal [frames], and
-    whether a signal is silent all through."""
-    at_once = max(1, CHUNK // frame)
-    sources, channels, length = references.shape
-    count = length // frame
-    # Results have their place before the loop: small ones that stay between large ones that go would leave memory in pieces.
-    signal, error = torch.empty(2, count, sources, dtype=torch.float64, device=references.device)
-    sound = torch.empty(count, 2, sources, dtype=torch.bool, device=references.device)
-    buffers = torch.empty(2, sources, channels, at_once, frame, dtype=torch.float64, device=references.device)
-    for begin in range(0, count, at_once):
-        some = slice(begin, min(count, begin + at_once))
-        framed = buffers[..., :some.stop - begin, :]
-        for buffer, wav in zip(framed, (references, estimates)):
-            buffer.copy_(wav[..., begin * frame:some.stop * frame].unflatten(-1, (-1, frame)))
-        for index, wav in enumerate(framed):
-            sound[some, index] = (wav.sum(1) != 0).any(-1).t()
-        signal[some] = torch.linalg.vecdot(framed[0], framed[0]).sum(1).t()
-        difference = framed[1].sub_(framed[0])
-        error[some] = torch.linalg.vecdot(difference, difference).sum(1).t()
-    ends = torch.stack([wav[..., count * frame:].double().sum(1).ne(0).any(-1) for wav in (references, estimates)])
-    whole = not bool((sound.any(0) | ends).all())
-    return signal, error, ~sound.flatten(1).all(1), whole
-
-
-def _decibels(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """10 log10 of a ratio of energies; inf where there is no error, as museval has it."""
-    return torch.where(error == 0, torch.inf, 10 * torch.log10(signal / error))
-
-
-def si_sdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
-    """Scale-invariant SDR of every source over the whole track, in dB: [..., S, A, L] twice -> [..., S].
-
-    The reference is scaled to fit the estimate best, all channels by one factor, and the rest is the error; nothing is
-    made zero-mean (J. Le Roux, S. Wisdom, H. Erdogan, J. Hershey, "SDR: half-baked or well done?", ICASSP 2019,
-    arXiv:1811.02508, equation 2). NaN for a silent reference, -inf for an estimate that has nothing of it.
-
-    Raises:
-        AudioError: the shapes differ, or hold no sample.
-    """
-    if references.shape != estimates.shape or references.dim() < 3 or references.shape[-1] * references.shape[-2] == 0:
-        raise AudioError(f"SI-SDR compares signals of one shape [..., sources, channels, samples]: references are "
-                         f"{tuple(references.shape)}, estimates {tuple(estimates.shape)}")
-    dims = (-2, -1)
-    own = references.square().sum(dims)
-    scale = (references * estimates).sum(dims) / own
-    error = (scale[..., None, None] * references - estimates).square().sum(dims)
-    return 10 * torch.log10(scale.square() * own / error)
 
 
 def frame_medians(frames: tp.Mapping[str, np.ndarray]) -> tp.List[tp.Dict[str, tp.Optional[float]]]:

@@ -5,10 +5,13 @@ these are sums of those of its parts. So one pass over a track suffices for its 
 small matrix of inner products per frame. It computes in float64 without a copy of the track in float64, and since
 errors are subtracted first, that of an exact copy is exactly zero.
 
-    nSDR    10 log10( (|r|^2 + delta) / (|d|^2 + delta) )                                    see `nsdr`
-    SI-SDR  10 log10( |a r|^2 / |a r - e|^2 ),  a = <r, e> / |r|^2                           see `bsseval.si_sdr`
+    nSDR    10 log10( (|r|^2 + delta) / (|d|^2 + delta) )            see `nsdr`
+    SI-SDR  10 log10( |a r|^2 / |a r - e|^2 ),  a = <r, e> / |r|^2
             where |a r - e|^2 = |e|^2 - <r, e>^2 / |r|^2 = |d|^2 - <r, d>^2 / |r|^2
-    SDR     10 log10( |r|^2 / |d|^2 ) of a frame, as BSSEval of a single reference has it    see `bsseval`
+    SDR     10 log10( |r|^2 / |d|^2 ) of a frame                     see `bsseval`
+
+SI-SDR scales the reference to fit the estimate best, all channels by one factor, and makes nothing zero-mean (J. Le
+Roux, S. Wisdom, H. Erdogan, J. Hershey, "SDR: half-baked or well done?", ICASSP 2019, arXiv:1811.02508, equation 2).
 """
 
 import dataclasses
@@ -17,14 +20,15 @@ import typing as tp
 import torch
 
 from ..errors import AudioError
-from .nsdr import DELTA
+from .nsdr import normalized
 
 
 @dataclasses.dataclass(frozen=True)
 class Energies:
     """Of K sums in T frames, the last of which may be shorter than `frame` samples: [T, K] each, float64.
 
-    `silent` is where the channels of the reference, or those of the estimate, add up to zero at every sample.
+    `silent` [T, 2, K] is where the channels of the reference, and where those of the estimate, add up to zero at every
+    sample.
     """
     reference: torch.Tensor          # <r, r>
     estimate: torch.Tensor           # <e, e>
@@ -34,9 +38,14 @@ class Energies:
     silent: torch.Tensor
     whole: int                       # frames of full length, or the only one
 
+    def __getitem__(self, sums: slice) -> "Energies":
+        """The same of some of the sums."""
+        return Energies(*(energy[..., sums] for energy in (
+            self.reference, self.estimate, self.error, self.fitting, self.missing, self.silent)), self.whole)
+
     def nsdr(self) -> torch.Tensor:
         """[K], of the whole track."""
-        return 10 * torch.log10((self.reference.sum(0) + DELTA) / (self.error.sum(0) + DELTA))
+        return normalized(self.reference.sum(0), self.error.sum(0))
 
     def si_sdr(self) -> torch.Tensor:
         """[K], of the whole track: NaN where reference or estimate is silent, -inf for an estimate that has nothing of
@@ -49,9 +58,13 @@ class Energies:
 
     def sdr(self) -> torch.Tensor:
         """[K, whole frames]: NaN where a frame is silent, inf where there is no error."""
-        own, error = self.reference[:self.whole], self.error[:self.whole]
-        ratio = torch.where(error == 0, torch.inf, 10 * torch.log10(own / error))
-        return ratio.masked_fill(self.silent[:self.whole], torch.nan).t()
+        ratio = decibels(self.reference[:self.whole], self.error[:self.whole])
+        return ratio.masked_fill(self.silent[:self.whole].any(1), torch.nan).t()
+
+
+def decibels(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """10 log10 of a ratio of energies; inf where there is no error, as museval has it."""
+    return torch.where(error == 0, torch.inf, 10 * torch.log10(signal / error))
 
 
 def energies(references: torch.Tensor, estimates: torch.Tensor, parts: tp.Sequence[tp.Sequence[int]], *,
@@ -79,7 +92,7 @@ def energies(references: torch.Tensor, estimates: torch.Tensor, parts: tp.Sequen
     products, silent = [], []
     for begin in range(0, length, frame):
         reference, estimate = (wav[..., begin:begin + frame].double() for wav in (references, estimates))
-        silent.append(~torch.stack([(weights @ wav.sum(1)).ne(0).any(-1) for wav in (reference, estimate)]).all(0))
+        silent.append(torch.stack([(weights @ wav.sum(1)).eq(0).all(-1) for wav in (reference, estimate)]))
         every = torch.cat([reference, estimate, reference - estimate]).flatten(1)
         products.append(every @ every.t())
     stacked = torch.stack(products).unflatten(1, (3, count)).unflatten(-1, (3, count))      # [T, 3, S, 3, S]

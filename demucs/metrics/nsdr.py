@@ -40,4 +40,9 @@ def nsdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
         raise AudioError(f"nSDR of no samples is undefined: the shape is {tuple(references.shape)}")
     signal = references.square().sum(dim=(-2, -1))
     error = (references - estimates).square().sum(dim=(-2, -1))
+    return normalized(signal, error)
+
+
+def normalized(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """nSDR of the energies of a signal and of its error, in dB."""
     return 10 * torch.log10((signal + DELTA) / (error + DELTA))

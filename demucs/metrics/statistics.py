@@ -119,14 +119,12 @@ def verdict(difference: Difference) -> str:
     return BETTER if difference.interval.low > 0 else WORSE
 
 
-def compare(first: Evaluation, second: Evaluation, family: Family, *,
-            sources: tp.Optional[tp.Sequence[str]] = None, level: float = LEVEL, method: str = METHODS[0],
+def compare(first: Evaluation, second: Evaluation, family: Family, *, level: float = LEVEL, method: str = METHODS[0],
             resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """`first` minus `second`, source by source and over all sources, on the tracks that both have, by name.
+    """`first` minus `second`, source by source and over all sources, on the tracks and sources that both have, by name.
 
     Args:
         family: of one value per track; a pooled family has none.
-        sources: by default those of `first` that `second` has, too.
         level, method, resamples, seed: of the intervals, as in `bootstrap_interval`.
 
     Raises:
@@ -143,7 +141,7 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *,
         raise DatasetError(f"{first.name} ({first.dataset}, {len(ours)} tracks) and {second.name} ({second.dataset}, "
                            f"{len(theirs)} tracks) share {len(shared)} tracks by name; a comparison needs {FEWEST}: "
                            f"evaluate both on the same test set")
-    wanted = list(sources) if sources is not None else [name for name in first.sources if name in second.sources]
+    wanted = [name for name in first.sources if name in second.sources]
     if not wanted:
         raise DatasetError(f"{first.name} ({', '.join(first.sources)}) and {second.name} "
                            f"({', '.join(second.sources)}) share no source")

@@ -7,7 +7,6 @@ they become parts of paths, bag files key by key, and model files are read as al
 """
 
 import contextlib
-import logging
 import re
 import sys
 import typing as tp
@@ -16,8 +15,6 @@ from pathlib import Path
 from . import catalogue
 from .catalogue import BagDefinition, ModelLoadingError
 from .download import Unreachable, answer_of
-
-logger = logging.getLogger(__name__)
 
 PREFIX = "hf://"
 NAMESPACE = "adefossez"        # of the author of Demucs

@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import ConfigError, PackageError, SignatureError, did_you_mean, quoted
 from ..models import zoo
 from ..packages import package
+from ..schema import SOURCES
 from ..separation.bag import BagOfModels
 from . import catalogue, download, hub
 from .catalogue import BagDefinition, ModelLoadingError
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_FOLDER = Path("release_models")     # where exporting puts models, relative to the repository
 SUFFIXES = (".th", ".safetensors")
 UNITTEST = "demucs_unittest"                # a tiny model with random weights, for tests of other programs
-SOURCES = ("drums", "bass", "other", "vocals")
 
 Place = tp.Union[str, Path]
 
@@ -66,12 +66,6 @@ def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[st
         singles = {**singles, **own.models()}
         bags = {**bags, **own.bags}
     return {"single": singles, "bag": bags}
-
-
-def list_models(repo: tp.Union[str, Path]) -> tp.Dict[str, Path]:
-    """Name -> file of every model and bag in the folder `repo`. Raises SignatureError where it is no folder."""
-    folder = Folder(repo)
-    return {**folder.bags, **folder.models()}
 
 
 def published_path(signature: str, *, bag: str = "") -> Path:

@@ -1,5 +1,7 @@
 """What training leaves behind in `outputs/xps/SIG`, found and collected without Dora."""
 
+import json
+import re
 import shutil
 import typing as tp
 from pathlib import Path
@@ -7,12 +9,19 @@ from pathlib import Path
 from .. import schema
 from ..errors import SignatureError, did_you_mean
 from ..files import atomic
-from .layout import EXPERIMENTS, HISTORY, LOG, RESULTS, RUN_CARD
+from .layout import ARGV, EXPERIMENTS, HISTORY, LOG, RESULTS, RUN_CARD
+
+_SIGNATURE = re.compile(r"[0-9a-f]{8}")      # as Dora makes them
+
+
+def names_experiment(text: str) -> bool:
+    """Whether `text` can be the name of an experiment's folder, and leads nowhere else."""
+    return text not in ("", ".", "..") and text == Path(text).name
 
 
 def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
     """Folder of an experiment. Raises SignatureError naming the nearest signature and all others."""
-    if signature in ("", ".", "..") or signature != Path(signature).name:
+    if not names_experiment(signature):
         raise SignatureError(f"{signature!r} is not a signature; give the name of a folder in {experiments}")
     folder = experiments / signature
     if not folder.is_dir():
@@ -20,6 +29,28 @@ def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
         raise SignatureError(f"no experiment {signature!r} in {experiments}.{did_you_mean(signature, known)} There "
                              f"are: {', '.join(known) or 'none yet'}.")
     return folder
+
+
+def _simplified(argv: tp.Sequence[str]) -> tp.List[str]:
+    """Overrides as Dora keeps them in .argv.json: of those with the same key only the last."""
+    last: tp.Dict[str, str] = {}
+    for argument in reversed(argv):
+        last.setdefault(argument.split("=", 1)[0].strip(), argument)
+    return list(reversed(last.values()))
+
+
+def started_with(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.Optional[str]:
+    """The experiment that was started with these overrides before, if there is just one. The configuration that they
+    override may have changed since."""
+    wanted = _simplified(argv)
+    found = []
+    for path in experiments.glob(f"*/{ARGV}"):
+        try:
+            if _SIGNATURE.fullmatch(path.parent.name) and json.loads(path.read_text()) == wanted:
+                found.append(path.parent.name)
+        except (OSError, ValueError):
+            continue
+    return found[0] if len(found) == 1 else None
 
 
 def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:

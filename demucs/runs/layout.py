@@ -16,4 +16,7 @@ LEDGER = "ledger.jsonl"                    # begin and end of each session
 ATTEMPTS = "attempts.json"                 # account of the starts of its job
 LOCK = "lock"                              # who trains it
 LOG = "train.log"
+EXTENDED = "extended.json"                 # which run it extends, and which ones extend it
 EVALUATION = "evaluation.json"             # in RESULTS/runs/SIGNATURE
+OTHER_EVALUATIONS = "evaluation_*.json"    # beside it: on further test sets, and of reference separators
+STUDY = "study.json"                       # of measures without references, in RESULTS/quality/SIGNATURE

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family
-from demucs.schema import SchemaError
+from demucs.schema import SOURCES, SchemaError
 
 from . import REPOSITORY
 from .comparability import (NOT_RECORDED, NOT_STATED, UNSTATED, Subject, differences, family_in_words, models_in_words,
@@ -23,7 +23,6 @@ TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50
 REGIME = "MUSDB18-HQ train"
 KIND = "Demucs"      # in the names of models whose rows stand beside a result
-SOURCES = ("drums", "bass", "other", "vocals")
 
 
 @dataclass(frozen=True)

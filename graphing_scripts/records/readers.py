@@ -28,15 +28,14 @@ from demucs import schema
 from demucs.errors import SignatureError
 from demucs.metrics import museval_json
 from demucs.runs import layout
-from demucs.runs.layout import EVALUATION, HISTORY, RUN_CARD
-from demucs.schema import EpochRecord, Evaluation, Metrics, RunCard, SchemaError
+from demucs.runs.layout import ARGV, EVALUATION, HISTORY, OTHER_EVALUATIONS, RUN_CARD
+from demucs.schema import SOURCES, EpochRecord, Evaluation, Metrics, RunCard, SchemaError
 
 from . import REPOSITORY, third_party
 
 REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
 EXPERIMENTS = REPOSITORY / layout.EXPERIMENTS
-MUSDB = ("drums", "bass", "other", "vocals")
 RECORDS = (RUN_CARD, HISTORY, EVALUATION)
 _SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
 _EPOCHS = re.compile(r"(\d+)_epoch")
@@ -135,7 +134,7 @@ def on_all_sets(runs: tp.Sequence[Run]) -> tp.List[Run]:
 
 def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
     """Sources from a record of others in the order of MUSDB18's, which such records have lost; further ones behind."""
-    return sorted(sources, key=lambda source: MUSDB.index(source) if source in MUSDB else len(MUSDB))
+    return sorted(sources, key=lambda source: SOURCES.index(source) if source in SOURCES else len(SOURCES))
 
 
 def continued_from(argv: tp.Iterable[str]) -> tp.Optional[str]:
@@ -218,16 +217,16 @@ def read_records(folder: Path) -> Run:
     found = Run(name=folder.resolve().name)
     if (folder / RUN_CARD).exists():
         found.card = _load(RunCard, folder / RUN_CARD)
-    elif (folder / ".argv.json").exists():    # Dora's, which the experiments of others have, too
-        plain = schema.read_json(folder / ".argv.json")
+    elif (folder / ARGV).exists():    # Dora's, which the experiments of others have, too
+        plain = schema.read_json(folder / ARGV)
         if not isinstance(plain, list):
-            raise SchemaError(f"{folder / '.argv.json'}: overrides are a list, found {type(plain).__name__}")
+            raise SchemaError(f"{folder / ARGV}: overrides are a list, found {type(plain).__name__}")
         found.arguments = [str(item) for item in plain]
     if (folder / HISTORY).exists():
         found.history = schema.load_history(folder / HISTORY)
     if (folder / EVALUATION).exists():
         found.evaluation = _load(Evaluation, folder / EVALUATION)
-        _add_others(found, sorted(folder.glob("evaluation_*.json")))
+        _add_others(found, sorted(folder.glob(OTHER_EVALUATIONS)))
     return found
 
 

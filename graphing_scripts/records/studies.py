@@ -5,9 +5,8 @@ from pathlib import Path
 
 from demucs import schema
 from demucs.errors import ConfigError, SignatureError
+from demucs.runs.layout import STUDY
 from demucs.schema import QualityStudy
-
-RECORD = "study.json"
 
 
 def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStudy, Path]:
@@ -17,10 +16,10 @@ def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStu
         SignatureError: where there is none.
         SchemaError: where its file is not the record of a study.
     """
-    there = sorted((results / "quality").glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+    there = sorted((results / "quality").glob(f"*/{STUDY}"), key=lambda path: path.stat().st_mtime)
     places = [there[-1]] if argument is None and there else []
     if argument is not None:
-        places = [Path(argument), Path(argument) / RECORD, results / "quality" / argument / RECORD]
+        places = [Path(argument), Path(argument) / STUDY, results / "quality" / argument / STUDY]
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise SignatureError(f"no study {argument or ''} in {results / 'quality'}; there are: "

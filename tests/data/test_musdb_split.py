@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from demucs.data.musdb import SOURCES, VALIDATION_TRACKS
+from demucs.data.musdb import VALIDATION_TRACKS
+from demucs.schema import SOURCES
 
 
 def test_split_is_the_official_one():

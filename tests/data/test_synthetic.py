@@ -10,10 +10,11 @@ import pytest
 import soundfile
 import yaml
 
-from demucs.data.musdb import SOURCES, VALIDATION_TRACKS
+from demucs.data.musdb import VALIDATION_TRACKS
 from demucs.data.synthetic import dataset
 from demucs.data.synthetic.plan import SAMPLERATE
 from demucs.errors import ConfigError, DatasetError
+from demucs.schema import SOURCES
 
 SONGS = [(seed, split, index) for seed, split, index in
          [(1, "train", 0), (1, "train", 1), (1, "test", 0), (7, "train", 5), (7, "test", 3), (9, "train", 31)]]

@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms: the inverse, with and without gradients, and with what a spectrogram may lack."""
+"""Short-time Fourier transforms: the inverse, with and without gradients."""
 
 import pytest
 import torch
@@ -18,12 +18,11 @@ def test_inverse(shape, n_fft):
 
 
 @pytest.mark.parametrize("frames, length", [(40, 40 * 128), (40, 30 * 128 + 5), (2, 128), (3, 900)])
-@pytest.mark.parametrize("missing, edge", [(0, 0), (1, 2), (100, 1)])
-def test_without_gradients_the_same_signal(frames, length, missing, edge):
+def test_without_gradients_the_same_signal(frames, length):
     """One signal at a time, as torch makes them all at once; z is not the spectrogram of any signal."""
-    z = torch.randn(2, 2, 257 - missing, frames, dtype=torch.complex64)
-    length = min(length, (frames + 2 * edge - 1) * 128)
-    given = {"hop": 128, "length": length, "n_fft": 512, "edge": edge}
+    z = torch.randn(2, 2, 257, frames, dtype=torch.complex64)
+    length = min(length, (frames - 1) * 128)
+    given = {"hop": 128, "length": length}
     with torch.no_grad():
         lean = istft(z, **given)
         transposed = istft(z.transpose(-1, -2).contiguous().transpose(-1, -2), **given)
@@ -42,4 +41,4 @@ def test_beyond_the_last_frame_there_are_zeros():
 
 def test_gradient():
     z = torch.randn(33, 9, dtype=torch.complex128, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: istft(z, hop=16, length=120, edge=1), z)
+    assert torch.autograd.gradcheck(lambda z: istft(z, hop=16, length=120), z)

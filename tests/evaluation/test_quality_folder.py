@@ -8,8 +8,9 @@ import torch
 from demucs import schema
 from demucs.errors import AudioError, ConfigError, DatasetError
 from demucs.evaluation import quality
-from demucs.evaluation.quality import mixture_file, read_song, score_folder, separated_folders
+from demucs.evaluation.quality import mixture_file, read_song, score_folder
 from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate
+from demucs.evaluation.separated import separated_folders
 from demucs.metrics.quality.measures import MEASURES, measure_song
 from demucs.schema import QualityScores
 

@@ -5,11 +5,11 @@ import pytest
 import soundfile
 import torch
 
-from demucs.data.musdb import SOURCES
 from demucs.data.synthetic.dataset import generate
 from demucs.errors import AudioError, DatasetError
 from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
 from demucs.metrics.nsdr import nsdr
+from demucs.schema import SOURCES
 
 
 def write_tones(folder, frequencies, amplitude=0.25, seconds=2., samplerate=44100):

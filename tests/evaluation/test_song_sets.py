@@ -9,10 +9,10 @@ import torch
 from conftest import require_program
 from golden.evaluation_cases import STEMS, Leaky
 
-from demucs.data.musdb import SOURCES
 from demucs.errors import AudioError, DatasetError
 from demucs.evaluation.evaluate import evaluate_tracks
 from demucs.evaluation.tracks import fingerprint, song_set, track_folders
+from demucs.schema import SOURCES
 
 RATE = 8000
 

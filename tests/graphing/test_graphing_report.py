@@ -261,10 +261,10 @@ def test_measures_that_are_drawn_nowhere_have_tables(results, undrawn):
 
 
 def test_a_study_of_quality_without_references_is_shown_and_says_on_what_songs(results, undrawn, tmp_path):
-    found = [RankCorrelation("hnr", source, among, over, 0.5, 0.2, 0.8) for source in [*readers.MUSDB, "all"]
+    found = [RankCorrelation("hnr", source, among, over, 0.5, 0.2, 0.8) for source in [*readers.SOURCES, "all"]
              for among in ("model", "all") for over in ("tracks", "separators")]
     study = QualityStudy(name="1a2b3c4d", dataset="synthetic (seed 1) test", tracks=["a", "b"],
-                         sources=list(readers.MUSDB), measures={"hnr": "harmonics-to-noise ratio (dB)"},
+                         sources=list(readers.SOURCES), measures={"hnr": "harmonics-to-noise ratio (dB)"},
                          expected={"hnr": 1}, columns=[], correlations=found, settings={}, model_hash="", commit="",
                          versions={}, created="")
     run = alone(readers.find_run("1a2b3c4d", results))

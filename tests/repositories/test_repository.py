@@ -72,8 +72,6 @@ def own_caches_and_no_network(tmp_path, monkeypatch):
 # Folders
 
 def test_lists(repo):
-    assert repository.list_models(repo) == {name: repo / f"{name}{suffix}" for name, suffix in (
-        ("my_bag", ".yaml"), ("162f67a7", ".th"), ("955717e8", ".th"))}
     assert repository.available(repo) == {
         "single": {name: repo / f"{name}.th" for name in ("162f67a7", "955717e8")},
         "bag": {"my_bag": repo / "my_bag.yaml"}}

@@ -104,7 +104,7 @@ def test_tasks_are_even_where_only_their_number_was_given(slurm):
 
 def test_an_array_of_evaluations_exports_once_and_knows_its_parts(slurm):
     """Two jobs of two processes: each process finds which part of four it is."""
-    from tools.scoring import shard_of
+    from demucs.evaluation.shards import shard_of
     slurm.environment.pop("OMP_NUM_THREADS", None)
     job = job_id(slurm.run("sbatch", "--array=0-1", "--ntasks=2", "--gres=gpu:2", "--cpus-per-task=3",
                            "slurm_scripts/evaluate_slurm.sh", "11111111", TEST_EXPORTS=str(slurm.root)))

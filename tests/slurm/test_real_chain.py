@@ -11,7 +11,8 @@ from conftest import REPOSITORY
 from training.conftest import TINY, write_track
 
 from demucs import schema
-from demucs.data.musdb import SOURCES, VALIDATION_TRACKS
+from demucs.data.musdb import VALIDATION_TRACKS
+from demucs.schema import SOURCES
 
 pytestmark = pytest.mark.slurm
 

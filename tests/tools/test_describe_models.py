@@ -2,7 +2,7 @@
 
 from conftest import REPOSITORY
 
-from tools.describe_models import TABLES, filled
+from demucs.repositories.models_page import TABLES, filled
 
 
 def test_the_page_is_up_to_date():

@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 from training.conftest import TINY
 from training.conftest import songs as make_songs
 
+from demucs import precheck, signature
 from demucs.config import read
 from demucs.errors import ConfigError, DatasetError, DemucsError, TrainingError
 from demucs.train import main
-from tools import precheck, signature
 
 songs = make_songs
 

@@ -10,7 +10,6 @@ import pytest
 from conftest import REPOSITORY
 
 from demucs.grids import _published as published
-from tools import published_experiments as tool
 
 
 def test_unpacking_keeps_what_is_there(tmp_path):
@@ -19,18 +18,18 @@ def test_unpacking_keeps_what_is_there(tmp_path):
     (trained / ".argv.json").write_text('["epochs=3"]')
     (trained / "checkpoint.th").write_bytes(b"weights")
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in trained.iterdir()}
-    written = tool.unpack(tmp_path)
+    written = published.unpack(tmp_path)
     assert set(written) == set(published.experiments()) - {"955717e8"}
     for signature in written:
         assert json.loads((tmp_path / "xps" / signature / ".argv.json").read_text()) == \
             published.experiments()[signature]
-    assert tool.unpack(tmp_path) == []
+    assert published.unpack(tmp_path) == []
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in trained.iterdir()} == before
 
 
 def test_the_archive_unpacks_into_the_same_files(tmp_path):
-    tool.pack(tmp_path / "outputs.tar.gz")
-    tool.unpack(tmp_path / "unpacked")
+    published.pack(tmp_path / "outputs.tar.gz")
+    published.unpack(tmp_path / "unpacked")
     with tarfile.open(tmp_path / "outputs.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
 
@@ -38,7 +37,7 @@ def test_the_archive_unpacks_into_the_same_files(tmp_path):
         return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     assert content(tmp_path / "outputs") == content(tmp_path / "unpacked")
     first = (tmp_path / "outputs.tar.gz").read_bytes()
-    tool.pack(tmp_path / "outputs.tar.gz")
+    published.pack(tmp_path / "outputs.tar.gz")
     assert (tmp_path / "outputs.tar.gz").read_bytes() == first
 
 

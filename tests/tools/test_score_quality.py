@@ -8,9 +8,9 @@ import soundfile
 
 from demucs import schema
 from demucs.errors import ConfigError
+from demucs.evaluation import quality_page
 from demucs.metrics.quality.measures import MEASURES
 from demucs.schema import QualityColumn, QualityScores, QualityStudy, RankCorrelation
-from tools import quality_page
 from tools.score_quality import get_parser, main
 
 RATE = 16000

@@ -14,10 +14,11 @@ import torch
 
 from demucs import schema
 from demucs.errors import ConfigError
+from demucs.evaluation import records, shards, test_sets
 from demucs.models import zoo
 from demucs.packages import package
 from demucs.schema import Evaluation
-from tools import evaluate, museval_scores, scoring
+from tools import evaluate, museval_scores
 from tools import test_pretrained as tool
 
 RATE = 8000
@@ -239,7 +240,7 @@ def test_collecting_nothing(workplace, monkeypatch, capsys):
 
 def test_where_a_process_stands():
     def place(shared="job", **environment):
-        return scoring.shard_of({"DEMUCS_SHARED_SCORING": shared, **{key: str(value) for key, value in environment.items()}})
+        return shards.shard_of({"DEMUCS_SHARED_SCORING": shared, **{key: str(value) for key, value in environment.items()}})
 
     def array(task, first, last, count, **more):
         return place(SLURM_ARRAY_TASK_ID=task, SLURM_ARRAY_TASK_MIN=first, SLURM_ARRAY_TASK_MAX=last,
@@ -253,7 +254,7 @@ def test_where_a_process_stands():
         with pytest.raises(ConfigError, match=f"not evenly spaced.*--array=0-{count - 1}"):
             array(task, first, last, count)
     assert array(3, 0, 7, 8, shared="here", RANK=1, WORLD_SIZE=2) == (1, 2) and array(3, 0, 7, 8, shared="") == (0, 1)
-    assert scoring.device_of("cpu", {"LOCAL_RANK": "3"}) == torch.device("cpu")
+    assert shards.device_of("cpu", {"LOCAL_RANK": "3"}) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("text", ["8/8", "1", "-1/2", "a/b", "1/2/3", "0/0"])
@@ -403,7 +404,16 @@ def test_scores_on_several_test_sets_stand_side_by_side(workplace, monkeypatch, 
 def test_an_evaluation_that_was_made_meanwhile_is_not_replaced(workplace, monkeypatch, capsys):
     shutil.copytree("data", "more")
     assert run(monkeypatch, tool, *QUICK, "--musdb", "data") == 0
-    monkeypatch.setattr(scoring, "record_of", lambda folder, songs: scoring.RECORD)       # as where both began at once
+    monkeypatch.setattr(records, "record_of", lambda folder, songs: records.RECORD)       # as where both began at once
     assert run(monkeypatch, tool, *QUICK, "--musdb", "more") == 1
     assert "has the scores on data test by now; evaluate on more test again" in capsys.readouterr().err
     assert evaluation().dataset == "data test"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "cafe0001/..", "../xps/cafe0001"])
+def test_what_leads_out_of_the_experiments_names_none(workplace, name):
+    own_data("cafe0001", "data")
+    shutil.copy("outputs/xps/cafe0001/run_card.json", "outputs")
+    shutil.copy("outputs/xps/cafe0001/run_card.json", "outputs/xps")
+    assert test_sets.belonging_to("cafe0001") == schema.TestSet("dset.wav", "data")
+    assert test_sets.belonging_to(name) is None

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from tools import signature
+from demucs import signature
 
 
 def experiment(root, name, argv):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from demucs.data.musdb import SOURCES, VALIDATION_TRACKS
+from demucs.data.musdb import VALIDATION_TRACKS
+from demucs.schema import SOURCES
 
 TINY = ["model=hdemucs", "hdemucs.channels=4", "hdemucs.nfft=512", "hdemucs.depth=4", "hdemucs.kernel_size=4",
         "hdemucs.stride=2", "hdemucs.dconv_lstm=9", "hdemucs.dconv_attn=9", "hdemucs.norm_starts=9",

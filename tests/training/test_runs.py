@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from training.conftest import TINY, write_track
 
-from demucs import schema, train
+from demucs import precheck, schema, train
 from demucs.building import build_solver
 from demucs.config import read
 from demucs.data.faults import FaultyTracks
@@ -25,7 +25,6 @@ from demucs.packages import package
 from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint
-from tools import precheck
 
 ALONE = Group(0, 1, torch.device("cpu"))
 

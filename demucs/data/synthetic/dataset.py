@@ -20,8 +20,8 @@ from ...audio.writing import write_samples
 from ...dsp.randomness import generator
 from ...errors import ConfigError, DatasetError
 from ...ranges import SEED, Range
-from ...schema import SchemaError, read_json, write_json
-from ..musdb import SOURCES, VALIDATION_TRACKS
+from ...schema import SOURCES, SchemaError, read_json, write_json
+from ..musdb import VALIDATION_TRACKS
 from .plan import SAMPLERATE, SongPlan, draw_plan
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..musdb import SOURCES
+from ...schema import SOURCES
 
 SAMPLERATE = 44100                      # Hz, that of MUSDB18-HQ
 STEPS = 16                              # sixteenth notes of a 4/4 bar

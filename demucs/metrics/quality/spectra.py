@@ -52,9 +52,9 @@ def same_length(estimates: np.ndarray, mixture: np.ndarray) -> None:
                          f"mixture of {mixture.shape}: convert or trim one of them")
 
 
-def energy(wav: np.ndarray, dims: int = 2) -> np.ndarray:
-    """Sums of squares over the last `dims` dimensions, in double precision."""
-    return np.square(wav, dtype=np.float64).sum(axis=tuple(range(-dims, 0)))
+def energy(wav: np.ndarray) -> np.ndarray:
+    """Sums of squares over channels and samples [..., A, L], in double precision."""
+    return np.square(wav, dtype=np.float64).sum(axis=(-2, -1))
 
 
 def ratio_in_decibels(part: np.ndarray, whole: np.ndarray, floor: float) -> np.ndarray:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from demucs.config import RANGES, TestConfig, nearest_key
-from demucs.errors import ConfigError
-from demucs.ranges import check_value
-from demucs.separation.outputs import folder_name
+from .config import RANGES, TestConfig, nearest_key
+from .errors import ConfigError
+from .ranges import check_value
+from .separation.outputs import folder_name
 
 KEYS: tp.Dict[str, tp.Any] = {"dset.musdb": str,
                              **{f"test.{name}": hint for name, hint in tp.get_type_hints(TestConfig).items()}}

@@ -8,15 +8,14 @@ import shutil
 import typing as tp
 from pathlib import Path
 
-from demucs.building import build_augment, build_model, dataset_settings, test_setting, test_tracks
-from demucs.config import Config
-from demucs.data import build as data
-from demucs.data.sampler import EpochSampler
-from demucs.errors import ConfigError, DemucsError, TrainingError
-from demucs.evaluation import test_sets
-from demucs.evaluation.tracks import song_set
-from demucs.schema import TestSet
-from tools import scoring
+from .building import build_augment, build_model, dataset_settings, test_setting, test_tracks
+from .config import Config
+from .data import build as data
+from .data.sampler import EpochSampler
+from .errors import ConfigError, DemucsError, TrainingError
+from .evaluation import test_sets
+from .evaluation.tracks import song_set
+from .schema import TestSet
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written
 MOMENTS = 2          # of the optimiser, each as large as the weights
@@ -63,7 +62,7 @@ def require_examples(config: Config) -> None:
 def require_test_songs(config: Config) -> Path:
     """The folder of the songs that an evaluation of the model will take. Raises DatasetError where songs to test on are
     missing or faulty, in training or in that evaluation."""
-    place = test_sets.place(TestSet(*test_setting(config)), scoring.default_musdb(), "this training")
+    place = test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training")
     if not test_tracks(config):
         song_set(place.folder, sources=config.dset.sources, compressed=place.compressed)
     return place.folder.absolute()

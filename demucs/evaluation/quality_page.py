@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from demucs.errors import ConfigError
-from demucs.files import write_text
-from demucs.schema import QualityStudy, RankCorrelation, unpack_frames
-from demucs.tables import MINUS, markdown, typeset
+from ..errors import ConfigError
+from ..files import write_text
+from ..schema import QualityStudy, RankCorrelation, unpack_frames
+from ..tables import MINUS, markdown, typeset
 
 PAGE = Path("docs") / "quality.md"
 BEGIN, END = "<!-- written by tools.study_quality: begin -->\n", "<!-- written by tools.study_quality: end -->\n"

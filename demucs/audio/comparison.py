@@ -1,0 +1,30 @@
+"""Differences between audio files, sample by sample, in steps of 16 bits."""
+
+import typing as tp
+from pathlib import Path
+
+import numpy as np
+
+from .samples import read_samples
+
+SUFFIXES = (".wav", ".flac")
+SCALE = 2 ** 15     # steps of 16 bits in the full scale of a float
+
+
+def songs(folder: Path) -> tp.Dict[str, Path]:
+    """Relative name -> path of every audio file below `folder`."""
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES}
+
+
+def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
+    """(largest difference in steps of 16 bits, samples that differ, samples) of two files.
+
+    Raises:
+        AudioError: where one cannot be read.
+        ValueError: where rate, channels or length differ.
+    """
+    (a, rate_a), (b, rate_b) = (read_samples(path) for path in (first, second))
+    if (a.shape, rate_a) != (b.shape, rate_b):
+        raise ValueError(f"{a.shape} samples at {rate_a} Hz and {b.shape} at {rate_b} Hz")
+    difference = np.abs(a - b) * SCALE
+    return float(difference.max(initial=0)), int(np.count_nonzero(difference)), a.size

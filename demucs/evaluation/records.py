@@ -1,0 +1,111 @@
+"""Records of test sets that are scored in shards: none replaces another, and the last shard puts one together."""
+
+import logging
+import os
+import re
+import typing as tp
+import zlib
+from pathlib import Path
+
+from .. import schema
+from ..errors import ConfigError
+from ..runs.layout import EVALUATION
+from ..schema import Evaluation
+from . import collect
+from .track_files import ResultsError, TrackFiles
+from .tracks import SongSet
+
+TRACKS, RECORD = "tracks", EVALUATION.removesuffix(".json")
+FURTHER = f"{RECORD}_on_"      # and the name of a test set that is not the first
+LONGEST = 100                  # characters of that name in a file name
+NAMED = 8                      # tracks in a message
+
+
+def record_of(folder: Path, songs: SongSet) -> str:
+    """Name of the record of `songs` among those in FOLDER: "evaluation" for the first test set that a model is scored on,
+    "evaluation_on_NAME" for any further one. So none replaces another.
+
+    Raises:
+        ConfigError: where other songs have been scored under the name of this test set.
+    """
+    label = re.sub(r"[^\w.-]+", "-", songs.name).strip("-")[:LONGEST]
+    for record in (RECORD, f"{FURTHER}{label}", f"{FURTHER}{label}-{zlib.crc32(os.fsencode(songs.name)):08x}"):
+        found = _scored(folder, record)
+        if found is None:
+            return record
+        if found.dataset == songs.name:
+            before = set(found.expected) or {track.name for track in found.tracks}
+            if before.isdisjoint(track.name for track in songs.tracks):
+                raise ConfigError(f"{folder / record}.json has the scores of other songs, on a test set that is called "
+                                  f"{songs.name!r}, too; give this one another name with --dataset-name")
+            return record
+    raise ConfigError(f"{folder}: no name is left for the test set {songs.name!r}; give it another with --dataset-name")
+
+
+def _scored(folder: Path, record: str) -> tp.Optional[Evaluation]:
+    """An evaluation that is there, or has begun; None where there is none that can be read."""
+    path = folder / f"{record}.json"
+    try:
+        if path.exists():
+            return schema.load(Evaluation, path)
+        return TrackFiles.found(folder / TRACKS / record).record
+    except (schema.SchemaError, ResultsError):
+        return None
+
+
+def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
+    """Write the evaluation of all tracks to `path` if they are all there; else None, and the log names the missing.
+
+    Raises:
+        ResultsError: where an evaluation on another test set, which was made meanwhile, would be replaced.
+    """
+    whole, missing = files.assemble()
+    if whole is not None:
+        there = _read_record(path) if path.exists() else None
+        if there is not None and there.dataset != whole.dataset:
+            raise ResultsError(f"{path} has the scores on {there.dataset} by now; evaluate on {whole.dataset} again, which "
+                               f"then gets a record of its own")
+        schema.save(whole, path)
+        return whole
+    names = [f"{name} ({reason})" if reason else name for name, reason in missing.items()]
+    logging.info("%d of %d tracks are not scored yet: %s%s. The last shard to finish, or --collect, writes %s",
+                 len(missing), len(files.record.expected), ", ".join(names[:NAMED]),
+                 f" and {len(names) - NAMED} more" if len(names) > NAMED else "", path)
+    return None
+
+
+def collect_records(folder: Path) -> tp.List[Evaluation]:
+    """Put together every record of which tracks lie in FOLDER/tracks. Raises ResultsError where tracks are missing."""
+    places = sorted(place for place in (folder / TRACKS).glob("*") if place.is_dir())
+    if not places:
+        raise ResultsError(f"{folder / TRACKS}: contains no scores of tracks; evaluate first")
+    records = [put_together(TrackFiles.found(place), folder / f"{place.name}.json") for place in places]
+    if None in records:
+        raise ResultsError(f"{folder}: the evaluation is not complete; the tracks that are missing are named above")
+    return [record for record in records if record is not None]
+
+
+def finish(folder: Path) -> None:
+    """Put every record together, and print it. Raises ResultsError where tracks are missing."""
+    report(collect_records(folder), folder)
+
+
+def report(evaluations: tp.Sequence[tp.Optional[Evaluation]], folder: Path) -> None:
+    """Print what came out, where all shards are done, a table for each test set; then what the same separator was scored
+    on before."""
+    whole = [evaluation for evaluation in evaluations if evaluation is not None]
+    if whole and len(whole) == len(evaluations):
+        shown = {evaluation.dataset for evaluation in whole}
+        others = [other for other in map(_read_record, sorted(folder.glob(f"{RECORD}*.json")))
+                  if other is not None and other.name == whole[0].name and other.dataset not in shown]
+        for dataset in dict.fromkeys(evaluation.dataset for evaluation in (*whole, *others)):
+            print(collect.score_tables([found for found in (*whole, *others) if found.dataset == dataset]) + "\n")
+    print(f"records in {folder}")
+
+
+def _read_record(path: Path) -> tp.Optional[Evaluation]:
+    try:
+        return schema.load(Evaluation, path)
+    except schema.SchemaError as error:
+        logging.warning("%s", error)
+        return None

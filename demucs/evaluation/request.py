@@ -1,0 +1,163 @@
+"""Evaluations as the command lines ask for them: of a model, or of files that were separated before, on a test set."""
+
+import logging
+import os
+import typing as tp
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from .. import schema
+from ..errors import ConfigError
+from ..runs.experiments import collect_run
+from ..runs.layout import EXPERIMENTS, RESULTS
+from ..schema import SEPARATED, Evaluation
+from ..separation.precision import PRECISIONS
+from . import collect, records, test_sets
+from .evaluate import Separator, evaluate_tracks
+from .records import RECORD, TRACKS
+from .reference_separators import reference_separators
+from .separated import SeparatedFolder
+from .shards import Shard, device_of, shard_of
+from .track_files import TrackFiles
+from .tracks import SongSet, song_set
+
+WHOLE, ALL = ("nsdr", "si_sdr"), ("nsdr", "si_sdr", "bsseval")     # metrics without SDR in frames, and with it
+NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders of wav files: leave --nonhq out"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is scored where, under the names of the flags of the command lines.
+
+    Without `musdb` (a folder as `track_folders` takes it) and `nonhq` (compressed MUSDB18), the test songs are those
+    that belong to the model. `shard`: None for what the environment says.
+    """
+    name: str
+    musdb: tp.Optional[Path] = None
+    nonhq: tp.Optional[Path] = None
+    dataset_name: tp.Optional[str] = None      # in records; None: found out
+    no_sdr: bool = False                       # no SDR, ISR, SIR and SAR in frames
+    device: str = "cpu"
+    examples: int = 2                          # tracks of which an excerpt is kept
+    shard: tp.Optional[Shard] = None
+    again: bool = False                        # also what was scored before with the same settings
+    results: Path = RESULTS
+    experiments: Path = EXPERIMENTS
+
+    @property
+    def folder(self) -> Path:
+        """Where the records are."""
+        return self.results / "runs" / self.name
+
+    @property
+    def part(self) -> Shard:
+        """Raises ConfigError where the environment has numbers that are none."""
+        return self.shard or shard_of(os.environ)
+
+    def place(self, name: str, model: tp.Any = None) -> test_sets.Place:
+        """Where the test songs are: by default those of the run `name`, or of `model`. Raises DatasetError where these
+        are not on this machine."""
+        if self.nonhq is not None:
+            return test_sets.Place(self.nonhq, True)
+        if self.musdb is not None:
+            return test_sets.Place(self.musdb)
+        own = test_sets.belonging_to(name, model, experiments_folder=self.experiments, results=self.results)
+        return test_sets.place(own, test_sets.default_musdb(), name)
+
+    def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
+        """The tracks in `place`, with references of `sources`. Raises DatasetError."""
+        return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name)
+
+    def excerpts(self, record: str) -> Path:
+        """Folder for excerpts: those of several test sets do not mix."""
+        return self.results / "examples" / (self.name + record.removeprefix(RECORD))
+
+
+def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str, tp.Any],
+                precision: str = PRECISIONS[0], save_to: tp.Optional[Path] = None, references: bool = False) -> None:
+    """Score a model or a bag, keep what belongs to its run beside the record, and print the scores.
+
+    Args:
+        settings: shifts, overlap, split, segment and seed of `apply.separate`.
+        precision: of separating, as `apply.separate` has it.
+        save_to: folder for all estimates.
+        references: score reference separators as well.
+
+    Raises:
+        DemucsError: where data or settings are not usable.
+    """
+    place = request.place(request.name, model)
+    if place.compressed and references:
+        raise ConfigError(NO_COMPRESSED_TRAINING)
+    songs = request.songs(model.sources, place)
+    record = records.record_of(request.folder, songs)
+    others = reference_separators(model, songs.sources, place.folder) if references else {}
+    if request.part.index == 0:
+        collect_run(request.name, experiments=request.experiments, results=request.results)
+    whole, some = (WHOLE, WHOLE) if request.no_sdr else (ALL, (*WHOLE, "sdr"))
+    evaluations = [_score(request, model, songs, name=request.name, record=record, metrics=whole, separation=settings,
+                          settings=collect.precision(model), precision=precision, save_to=save_to,
+                          excerpts=request.excerpts(record))]
+    for name, separator in others.items():
+        evaluations.append(_score(request, separator, songs, name=name, record=f"{record}_{name}", metrics=some,
+                                  separation=settings, settings=collect.precision(separator)))
+    records.report(evaluations, request.folder)
+
+
+def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence[str]] = None) -> None:
+    """Score the files FOLDER/TRACK/SOURCE.wav, and print the scores. `sources`: default: those of the first track.
+
+    Raises:
+        DemucsError: where files or test set are not usable, or a model was scored under the name.
+    """
+    separator = SeparatedFolder(folder, sources=sources)
+    there = request.folder / f"{RECORD}.json"
+    if there.exists() and schema.load(Evaluation, there).model != SEPARATED:
+        raise ConfigError(f"{there} is the evaluation of a model; choose another name with --name")
+    songs = request.songs(separator.sources, request.place(folder.resolve().name))
+    record = records.record_of(request.folder, songs)
+    evaluation = _score(request, separator, songs, name=request.name, record=record,
+                        metrics=WHOLE if request.no_sdr else ALL, separation={}, settings={"files": separator.formats},
+                        excerpts=request.excerpts(record))
+    records.report([evaluation], request.folder)
+
+
+def _score(request: Request, separator: Separator, songs: SongSet, *, name: str, record: str, metrics: tp.Sequence[str],
+           separation: tp.Mapping[str, tp.Any], settings: tp.Mapping[str, tp.Any], precision: str = PRECISIONS[0],
+           save_to: tp.Optional[Path] = None, excerpts: tp.Optional[Path] = None) -> tp.Optional[Evaluation]:
+    """Score this process's shard into FOLDER/tracks/RECORD/, and put FOLDER/RECORD.json together if no other is left.
+
+    Returns the whole evaluation, or None where tracks of other shards are missing; the log names them.
+
+    Args:
+        separation: settings of separating.
+        settings: further ones for the record.
+        excerpts: folder for excerpts of the first `request.examples` tracks.
+    """
+    settings = {"metrics": list(metrics), **settings, **separation}
+    if precision != PRECISIONS[0]:          # else the record says what the weights have
+        settings["precision"] = precision
+        separation = {**separation, "precision": precision}
+    part, device = request.part, device_of(request.device, os.environ)
+    folded = {source: other for source, other in songs.folded.items() if source in separator.sources}
+    header = collect.evaluation_record(
+        separator, [], name=name, dataset=songs.name, sources=songs.sources, expected=[t.name for t in songs.tracks],
+        device=collect.device_name(device), settings={**settings, **({"folded": folded} if folded else {})})
+    files = TrackFiles(request.folder / TRACKS / record, header)
+    mine = songs.tracks[part.index::part.count]
+    if request.again:
+        for track in mine:
+            files.path(track.name).unlink(missing_ok=True)
+    keep = None if excerpts is None else collect.ExampleWriter(
+        excerpts, sources=songs.sources, samplerate=separator.samplerate, names=header.expected[:request.examples])
+    if part.count == 1 and "SLURM_ARRAY_TASK_ID" in os.environ and record == RECORD:
+        logging.info("Task %s of this Slurm array scores all songs; with --shard I/N it scores a part",
+                     os.environ["SLURM_ARRAY_TASK_ID"])
+    logging.info("Scoring %s on %s (%d tracks%s)", name, songs.name, len(songs.tracks),
+                 f"; part {part.index} of {part.count}: {len(mine)}" if part.count > 1 else "")
+    evaluate_tracks(separator, songs.tracks, metrics=metrics, sums=True, sources=songs.sources, folded=folded,
+                    **separation, device=device, files=files, save_to=save_to, keep=keep, rank=part.index,
+                    world_size=part.count)
+    return records.put_together(files, request.folder / f"{record}.json")

@@ -1,0 +1,72 @@
+"""The part of a test set that a process scores, and the device that it scores on.
+
+A shard is every N-th track. It is given by --shard I/N, or found in the environment where the batch script says that its
+processes share the songs (DEMUCS_SHARED_SCORING): the task of a Slurm array, and the rank among the processes of a job. A
+process of somebody else's job scores all songs.
+"""
+
+import argparse
+import typing as tp
+
+import torch
+
+from ..errors import ConfigError
+from ..separation.apply import usable_device
+
+SHARED = "DEMUCS_SHARED_SCORING"       # "job" or "here", set by slurm_scripts/evaluate_slurm.sh
+
+
+class Shard(tp.NamedTuple):
+    """Part `index` (from 0) of `count`."""
+    index: int
+    count: int
+
+
+def shard(text: str) -> Shard:
+    """The shard "I/N". Raises argparse.ArgumentTypeError for anything else."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part I/N with I from 0 to N - 1, such as 0/8 or 7/8")
+    return Shard(int(index), int(count))
+
+
+def shard_of(environment: tp.Mapping[str, str]) -> Shard:
+    """The shard of this process among the tasks of a Slurm array and the ranks of its job, where the batch script has them
+    share the songs; else all songs.
+
+    Raises:
+        ConfigError: where the numbers of the array have gaps, so that parts would be left out, or are no numbers.
+    """
+    def number(name: str, default: int) -> int:
+        text = environment.get(name) or str(default)
+        if not text.isdecimal():
+            raise ConfigError(f"{name}={text} in the environment is no number from 0 on: unset it, or give --shard I/N")
+        return int(text)
+
+    if not environment.get(SHARED):
+        return Shard(0, 1)
+    rank, world_size = number("RANK", 0), number("WORLD_SIZE", 1)
+    if rank >= world_size:
+        raise ConfigError(f"RANK={rank} of WORLD_SIZE={world_size} in the environment: ranks count from 0 to WORLD_SIZE - 1;"
+                          f" unset them, or give --shard I/N")
+    if not environment.get("SLURM_ARRAY_TASK_ID") or environment[SHARED] != "job":
+        return Shard(rank, world_size)
+    first, last = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_MAX", 0)
+    count, task = number("SLURM_ARRAY_TASK_COUNT", 1), number("SLURM_ARRAY_TASK_ID", 0)
+    step = (last - first) // (count - 1) if count > 1 else 1
+    if first + step * (count - 1) != last or (task - first) % step:
+        raise ConfigError(f"the numbers of this Slurm array are not evenly spaced ({count} from {first} to {last}); "
+                          f"submit with --array=0-{count - 1}: tracks that are done are not scored again")
+    return Shard((task - first) // step * world_size + rank, count * world_size)
+
+
+def device_of(name: str, environment: tp.Mapping[str, str]) -> torch.device:
+    """The device called `name`; of several GPUs, where none is named, that of this process's place on its machine.
+
+    Raises:
+        ConfigError: where it cannot be used.
+    """
+    place = environment.get("LOCAL_RANK") or "0"
+    if name == "cuda" and torch.cuda.device_count() > 1:
+        name = f"cuda:{(int(place) if place.isdecimal() else 0) % torch.cuda.device_count()}"
+    return usable_device(name)

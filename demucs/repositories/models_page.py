@@ -1,0 +1,55 @@
+"""The tables of docs/models.md, written from the code: models of the zoo, and bags that are published."""
+
+import re
+import typing as tp
+from pathlib import Path
+
+import torch
+import yaml
+
+from ..models import zoo
+from ..schema import SOURCES
+from ..tables import markdown
+from . import catalogue
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "models"
+
+
+def zoo_table() -> str:
+    """A row per model of the zoo, with the published configuration of conf/models."""
+    rows = []
+    for name, entry in zoo.MODELS.items():
+        settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        with torch.device("meta"):       # sizes without numbers
+            model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100, segment=44,
+                              **{key: float(value) if key == "dconv_init" else value for key, value in settings.items()})
+        count = sum(parameter.numel() for parameter in model.parameters())
+        rows.append([f"`{name}`", entry.description, str(len(settings)), f"{count / 1e6:.2f} million",
+                     f"{4 * count / 1e6:.0f} MB"])
+    return markdown(["model", "what it is", "settings", "parameters", "float32 file"], rows, "llrrr")
+
+
+def bag_table() -> str:
+    """A row per published bag."""
+    files = catalogue.published_files()
+    rows = []
+    for name, path in catalogue.published_bags().items():
+        bag = catalogue.read_bag(path)
+        kinds = " ".join(f"{files[signature].model} `{signature}`" for signature in bag.models)
+        shares = "all models" if bag.weights is None else "; ".join(
+            f"{source}: {', '.join(str(1 + index) for index, row in enumerate(bag.weights) if row[column])}"
+            for column, source in enumerate(SOURCES))
+        if len(bag.models) == 1:
+            shares = "the one model"
+        data = "; ".join(dict.fromkeys(files[signature].data.split(";")[0] for signature in bag.models))
+        rows.append([f"`{name}`", kinds, shares, data])
+    return markdown(["name", "models", "what each source comes from", "trained on"], rows)
+
+
+TABLES: tp.Dict[str, tp.Callable[[], str]] = {"zoo": zoo_table, "bags": bag_table}
+
+
+def filled(page: str) -> str:
+    """The text of a page with its tables made anew."""
+    return re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+                  lambda match: match[1] + TABLES[match[2]]() + "\n" + match[3], page, flags=re.DOTALL)
