@@ -11,7 +11,7 @@ import typing as tp
 import torch
 
 from ..errors import ConfigError
-from ..separation.apply import usable_device
+from ..separation.devices import usable_device
 
 SHARED = "DEMUCS_SHARED_SCORING"       # "job" or "here", set by slurm_scripts/evaluate_slurm.sh
 
