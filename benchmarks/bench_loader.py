@@ -20,15 +20,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import soundfile
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from demucs.audio import soundstretch
 from demucs.data.index import scan
+from demucs.data.kinds.folders import folder_tracks
 from demucs.data.repitch import RepitchDataset
-from demucs.data.sampler import EpochSampler, KeyedDataset
-from demucs.data.segments import SegmentDataset
+from demucs.data.sampler import EpochSampler
+from demucs.data.segments import Chosen, Grid, SegmentDataset
 from demucs.schema import SOURCES
 
 RATE, SECONDS, WORKERS, ROUNDS = 44100, 30, 2, 2
@@ -71,12 +72,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, stored = Path(folder) / "tracks", Path(folder) / "examples.npz"
         make_tracks(root)
-        index = scan(root, sources=SOURCES, cache_dir=Path(folder) / "cache")
-        dataset = SegmentDataset(index, sources=SOURCES, segment=11, shift=1, samplerate=RATE, channels=2)
-        some = Subset(dataset, range(0, len(dataset), 5))
+        index = scan(folder_tracks(root, SOURCES), sources=SOURCES, cache_dir=Path(folder) / "cache")
+        dataset = SegmentDataset(index, sources=SOURCES, policy=Grid(11, 1), samplerate=RATE, channels=2)
+        some = Chosen(dataset, range(0, len(dataset), 5))
         ours, peers = [], []
         for _ in range(ROUNDS):
-            ours.append({"plain": rate(KeyedDataset(Subset(dataset, range(0, len(dataset), 2)))),
+            ours.append({"plain": rate(Chosen(dataset, range(0, len(dataset), 2))),
                          "repitch": rate(RepitchDataset(some, seed=0, proba=1, vocals=[3]))})
             command = [oracle, str(REPOSITORY / "benchmarks" / "peers" / "loader_peer.py"), str(root), str(stored),
                        str(WORKERS)]

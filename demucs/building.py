@@ -1,7 +1,6 @@
 """The parts of an experiment, built from its configuration."""
 
 import dataclasses
-import functools
 import logging
 import os
 import typing as tp
@@ -17,12 +16,12 @@ from .data import build as data
 from .data.augment import Augment
 from .data.faults import together
 from .data.repitch import RepitchDataset
-from .data.sampler import EpochSampler, KeyedDataset
-from .data.segments import count_tracks, describe
+from .data.sampler import EpochSampler
+from .data.segments import Chosen, count_tracks
 from .data.targets import Targets
 from .errors import ConfigError, PackageError, SignatureError
 from .evaluation.inspection import inspect
-from .evaluation.tracks import Track, musdb_stem_tracks, track_folders
+from .evaluation.tracks import ReferenceTrack, musdb_stem_tracks, track_folders
 from .models import zoo
 from .models.protocol import SeparationModel
 from .packages.weights import differences
@@ -62,8 +61,9 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
     """The arguments of `data.build.training_sets`."""
     d = config.dset
     return dict(
-        musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
-        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources, segment=d.segment, shift=d.shift,
+        kind=d.kind, musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
+        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources,
+        policy=data.build_policy(d.sampling, segment=d.segment, shift=d.shift, seed=config.seed),
         samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
         train_valid=d.train_valid, cache_dir=d.metadata)
 
@@ -86,7 +86,7 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
     repitch = config.augment.repitch
-    keyed: Dataset = KeyedDataset(train_set)
+    keyed: Dataset = train_set
     if repitch.proba:
         keyed = RepitchDataset(train_set, seed=config.seed, proba=repitch.proba, max_pitch=repitch.max_pitch,
                                max_tempo=repitch.max_tempo, tempo_std=repitch.tempo_std,
@@ -101,7 +101,7 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
     train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
                           **common)
-    mine = torch.utils.data.Subset(valid_set, range(group.rank, len(valid_set), group.world_size))
+    mine = Chosen(valid_set, range(group.rank, len(valid_set), group.world_size))
     valid_loader = Loader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
                           num_workers=min(workers, len(mine)), **common)
     logger.info("%d training examples, %d for validation", examples, len(valid_set))
@@ -114,25 +114,25 @@ def test_setting(config: Config) -> tp.Tuple[str, str]:
     return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
 
 
-def test_tracks(config: Config) -> tp.Sequence[Track]:
+def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
     """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
     They are looked for before training, so that a missing one costs no training."""
     d = config.dset
     key, folder = test_setting(config)
     if key == "test.nonhq":
-        return musdb_stem_tracks(folder, sources=d.sources)
+        return musdb_stem_tracks(folder, sources=config.target_names, targets=d.targets)
     if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
-        return track_folders(folder, sources=d.sources)
+        return track_folders(folder, sources=config.target_names, targets=d.targets)
     logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
     return []
 
 
-def inspected_tracks(config: Config, group: Group) -> tp.Sequence[Track]:
+def inspected_tracks(config: Config, group: Group) -> tp.Sequence[ReferenceTrack]:
     """`test_tracks`, each of which was read to its end by the first rank, now or before. Raises FaultyTracks."""
-    def work() -> tp.Sequence[Track]:
+    def work() -> tp.Sequence[ReferenceTrack]:
         tracks = test_tracks(config)
         if group.is_first:
-            inspect(tracks, sources=config.dset.sources, cache_dir=config.dset.metadata)
+            inspect(tracks, sources=config.target_names, cache_dir=config.dset.metadata)
         return tracks
     return group.first_then_all(work)
 
@@ -210,7 +210,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                                         prints=config.misc.num_prints, quantisation=quantisation)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
                        augment=augment, averages=_of_kind(averages, "batch"), svd=config.svd, clip_grad=optim.clip_grad,
-                       track_name=functools.partial(describe, train_set), at_once=config.misc.examples_at_once,
+                       track_name=train_set.describe, at_once=config.misc.examples_at_once,
                        **shared)
     valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
                        max_batches=config.max_batches, **shared)

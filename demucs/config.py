@@ -27,6 +27,8 @@ from .training.svd import SvdSettings
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
+    kind: str
+    sampling: str
     musdb: str
     musdb_samplerate: int
     use_musdb: bool

@@ -119,9 +119,11 @@ class LedgerLine:
 @dataclass(frozen=True)
 class TestSet:
     """Where the test songs of a training are. `folder` is as it was set, so it may be relative or name an environment
-    variable: "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"."""
+    variable: "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}". `targets` are those of `dset.targets`, the stems that each output
+    of the model is the sum of."""
     key: str                           # the setting: "dset.musdb", "dset.wav" or "test.nonhq"
     folder: str
+    targets: tp.Optional[tp.Dict[str, tp.List[str]]] = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training and validation sets from plain numbers: MUSDB-HQ folders, folders of one's own, and their combinations.
+"""Training and validation sets from plain numbers: datasets of a kind, and their combinations.
 
 The combinations (two extra datasets, the share of the second, a subset for validation) are those of published Demucs.
 Every rank builds the same sets. Let rank 0 call first, the others after a barrier: they then find its scan cached.
@@ -9,16 +9,19 @@ import typing as tp
 from pathlib import Path
 
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import Dataset
 
-from ..errors import ConfigError, DatasetError
+from ..errors import ConfigError, did_you_mean
 from ..schema import SOURCES
+from . import kinds
 from .faults import together
-from .index import MIXTURE, TrackIndex, scan
-from .musdb import VALIDATION_TRACKS
-from .segments import SegmentDataset
+from .index import scan
+from .segments import Chosen, Grid, Joined, Random, SegmentDataset, Whole
+from .targets import REST
+from .tracks import MIXTURE, Tracks
 
 Sets = tp.Tuple[Dataset, Dataset]
+SAMPLINGS = ("grid", "random")
 MAX_MUSDB_SOURCES = len(SOURCES)   # with more sources than MUSDB has, only the custom datasets can be used
 SUBSET_SEED = 42          # fixed, so that the validation subset is the same for every experiment seed
 
@@ -28,57 +31,56 @@ def random_subset(dataset: tp.Any, size: int) -> tp.Any:
     if size >= len(dataset):
         return dataset
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(SUBSET_SEED))
-    return Subset(dataset, order[:size].tolist())
+    return Chosen(dataset, order[:size].tolist())
 
 
-def _pair(train: TrackIndex, valid: TrackIndex, *, sources: tp.Sequence[str], segment: float,
-          shift: tp.Optional[float], samplerate: int, channels: int, normalize: bool, full_cv: bool) -> Sets:
-    cut = dict(segment=segment, shift=shift)
-    form = dict(samplerate=samplerate, channels=channels, normalize=normalize)
-    whole: tp.Dict[str, tp.Any] = {} if full_cv else cut
-    return (SegmentDataset(train, sources=sources, **cut, **form),
-            SegmentDataset(valid, sources=[MIXTURE, *sources], **whole, **form))
+def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str], policy: Grid, samplerate: int,
+              channels: int, normalize: bool, full_cv: bool, train_valid: bool = False, cache_dir: tp.Union[str, Path]
+              ) -> Sets:
+    """(train, valid) of the dataset of a kind in `path`.
 
-
-def musdb_sets(path: tp.Union[str, Path], *, sources: tp.Sequence[str], segment: float, shift: tp.Optional[float],
-               samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
-               cache_dir: tp.Union[str, Path]) -> Sets:
-    """(train, valid) of `path`/train, split by the official 14 validation tracks, wherever below it their folders lie.
-
-    `train_valid` trains on the validation tracks too. `full_cv` validates on whole tracks rather than segments. The
-    validation set has the mixture as source 0. Raises DatasetError as `scan` does, or where a set has no track.
+    `policy` says which pieces of the songs are training examples. `train_valid` trains on the validation songs too. `full_cv`
+    validates on whole songs rather than on a grid of segments. Training examples of one source alone have the rest of the song
+    behind it; the validation set has the mixture in front. Raises DatasetError as `kinds.tracks` does, FaultyTracks as `scan`.
     """
-    root = Path(path) / "train"
-    index = scan(root, sources=sources, normalize=normalize, cache_dir=cache_dir)
-    valid = index.select(lambda name: Path(name).name in VALIDATION_TRACKS)
-    train = index if train_valid else index.select(lambda name: Path(name).name not in VALIDATION_TRACKS)
-    if not len(train) or not len(valid):
-        raise DatasetError(f"{root}: {len(train)} tracks to train on and {len(valid)} of the official validation "
-                           f"tracks (such as {VALIDATION_TRACKS[0]!r}); both are needed, is this a MUSDB18-HQ folder?")
-    return _pair(train, valid, sources=sources, segment=segment, shift=shift, samplerate=samplerate,
-                 channels=channels, normalize=normalize, full_cv=full_cv)
-
-
-def wav_sets(path: tp.Union[str, Path], *, sources: tp.Sequence[str], segment: float, shift: tp.Optional[float],
-             samplerate: int, channels: int, normalize: bool, full_cv: bool, cache_dir: tp.Union[str, Path]) -> Sets:
-    """(train, valid) of the track folders in `path`/train and `path`/valid; the rest as in `musdb_sets`."""
-    train, valid = together(*(
-        functools.partial(scan, Path(path) / part, sources=sources, normalize=normalize, cache_dir=cache_dir)
-        for part in ("train", "valid")))
-    return _pair(train, valid, sources=sources, segment=segment, shift=shift, samplerate=samplerate,
-                 channels=channels, normalize=normalize, full_cv=full_cv)
+    splits = [kinds.tracks(kind, path, split, sources=sources) for split in ("train", "valid")]
+    together_in: tp.Dict[Path, Tracks] = {}          # what lies in one folder has one cache
+    for found in splits:
+        there = together_in.get(found.root, Tracks(found.root, [], []))
+        together_in[found.root] = Tracks(found.root, there.tracks + found.tracks,
+                                         list(dict.fromkeys(there.faults + found.faults)))
+    indexes = dict(zip(together_in, together(*(
+        functools.partial(scan, found, sources=sources, normalize=normalize, cache_dir=cache_dir)
+        for found in together_in.values()))))
+    train, valid = (indexes[found.root].select({track.name for track in found.tracks}.__contains__) for found in splits)
+    form: tp.Dict[str, tp.Any] = dict(samplerate=samplerate, channels=channels, normalize=normalize)
+    stems = [*sources, REST] if len(sources) == 1 else sources
+    training = [indexes[splits[0].root]] if train_valid and len(indexes) == 1 else [train, valid] if train_valid else [train]
+    sets = [SegmentDataset(index, sources=stems, policy=policy, **form) for index in training]
+    validation = SegmentDataset(valid, sources=[MIXTURE, *sources],
+                                policy=Whole() if full_cv else Grid(policy.segment, policy.shift), **form)
+    return sets[0] if len(sets) == 1 else Joined(sets), validation
 
 
 def _joined(first: tp.Optional[Sets], second: tp.Optional[Sets]) -> tp.Optional[Sets]:
     if first is None or second is None:
         return first or second
-    return ConcatDataset([first[0], second[0]]), ConcatDataset([first[1], second[1]])
+    return Joined([first[0], second[0]]), Joined([first[1], second[1]])
 
 
 def _with_share(train: tp.Any, extra: tp.Any, share: tp.Optional[float]) -> tp.Any:
     """`train` repeated a whole number of times so that `extra` makes up about `share` of the result."""
     repeats = 1 if share is None else max(1, round(len(extra) / len(train) * (1 / share - 1)))
-    return ConcatDataset([train] * repeats + [extra])
+    return Joined([train] * repeats + [extra])
+
+
+def build_policy(sampling: str, *, segment: float, shift: tp.Optional[float], seed: int) -> Grid:
+    """Which pieces of songs are training examples: a "grid" of segments `shift` seconds apart (0 or None: `segment`), or as
+    many "random" ones. Raises ConfigError for another name."""
+    if sampling not in SAMPLINGS:
+        raise ConfigError(f"dset.sampling={sampling!r} is unknown; use one of {', '.join(SAMPLINGS)}."
+                          f"{did_you_mean(sampling, SAMPLINGS)}")
+    return Random(segment, shift or segment, seed) if sampling == "random" else Grid(segment, shift or segment)
 
 
 def replaces_musdb(wav: tp.Union[str, Path, None], sources: tp.Sequence[str]) -> bool:
@@ -97,20 +99,21 @@ def test_setting(*, musdb: tp.Optional[str], use_musdb: bool, wav: tp.Optional[s
     return "dset.wav", wav or ""
 
 
-def training_sets(*, musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.Union[str, Path, None] = None,
+def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.Union[str, Path, None] = None,
                   wav2: tp.Union[str, Path, None] = None, wav2_weight: tp.Optional[float] = None,
                   wav2_valid: bool = False, valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
-                  segment: float, shift: tp.Optional[float], samplerate: int, channels: int, normalize: bool,
-                  full_cv: bool, train_valid: bool, cache_dir: tp.Union[str, Path]) -> Sets:
+                  policy: Grid, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
+                  cache_dir: tp.Union[str, Path]) -> Sets:
     """(train, valid) as the settings of `dset` say. Examples are [S, A, L], with the mixture in front for validation.
 
+    `kind` says how the files in `musdb` lie; those in `wav` and `wav2` lie in train/ and valid/.
     `wav` is added to MUSDB, or replaces it where there are more than four sources. `wav2` is added on top:
     `wav2_weight`, in (0, 1), is its share of the examples; `wav2_valid` adds it to validation too.
     `valid_samples` limits the validation set. Raises ConfigError where no dataset is chosen or the share is impossible,
-    DatasetError as the two functions above.
+    DatasetError as `kind_sets`.
     """
-    common = dict(sources=list(sources), segment=segment, shift=shift, samplerate=samplerate, channels=channels,
-                  normalize=normalize, full_cv=full_cv, cache_dir=cache_dir)
+    common: tp.Dict[str, tp.Any] = dict(sources=list(sources), policy=policy, samplerate=samplerate, channels=channels,
+                                        normalize=normalize, full_cv=full_cv, cache_dir=cache_dir)
     if wav2_weight is not None and not 0 < wav2_weight < 1:
         raise ConfigError(f"dset.wav2_weight={wav2_weight} must lie between 0 and 1: the share of dset.wav2")
     if valid_samples is not None and valid_samples < 1:
@@ -121,8 +124,9 @@ def training_sets(*, musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.
     if not with_musdb and not wav:
         raise ConfigError("no dataset to train on: dset.use_musdb is false and dset.wav is not set")
     first, second, extra = together(
-        lambda: musdb_sets(musdb, train_valid=train_valid, **common) if with_musdb else None,
-        lambda: wav_sets(wav, **common) if wav else None, lambda: wav_sets(wav2, **common) if wav2 else None)
+        lambda: kind_sets(kind, musdb, train_valid=train_valid, **common) if with_musdb else None,
+        lambda: kind_sets("wav", wav, **common) if wav else None,
+        lambda: kind_sets("wav", wav2, **common) if wav2 else None)
     train, valid = _joined(first, second)
     if extra:
         train2, valid2 = extra
@@ -130,7 +134,7 @@ def training_sets(*, musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.
         if wav2_valid:
             if wav2_weight is not None:
                 valid2 = random_subset(valid2, round(wav2_weight * len(valid) / (1 - wav2_weight)))
-            valid = ConcatDataset([valid, valid2])
+            valid = Joined([valid, valid2])
     if valid_samples is not None:
         valid = random_subset(valid, valid_samples)
     return train, valid

@@ -4,10 +4,6 @@ The split is that of the `musdb` package (configs/mus.yaml, https://github.com/s
 that training does not need the package.
 """
 
-from ..schema import SOURCES
-
-__all__ = ["SOURCES", "VALIDATION_TRACKS"]
-
 VALIDATION_TRACKS = (
     "Actions - One Minute Smile",
     "Clara Berry And Wooldog - Waltz For My Victims",

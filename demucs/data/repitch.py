@@ -51,6 +51,9 @@ class RepitchDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def describe(self, index: int) -> str:
+        return self.dataset.describe(index)
+
     def draw(self, key: ExampleKey, sources: int) -> tp.Optional[tp.List[Change]]:
         """What to do to each of the `sources` of this example; None: nothing."""
         chance = generator(self.seed, "repitch", key.epoch, key.step, key.position)
@@ -64,7 +67,7 @@ class RepitchDataset(Dataset):
         return changes * sources if self.same else changes
 
     def __getitem__(self, key: ExampleKey) -> torch.Tensor:
-        wavs = self.dataset[key.index]
+        wavs = self.dataset[key]
         length = trimmed_length(wavs.shape[-1], self.max_tempo)
         changes = self.draw(key, len(wavs))
         if changes is None:

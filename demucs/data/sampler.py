@@ -6,7 +6,7 @@ the equal slices of that batch. The last, incomplete batch is dropped.
 
 import typing as tp
 
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from ..dsp.randomness import generator
 from ..errors import ConfigError, TrainingError
@@ -63,16 +63,3 @@ class EpochSampler(Sampler[tp.List[ExampleKey]]):
             batch = order[step * self.batch_size:(step + 1) * self.batch_size]
             yield [ExampleKey(epoch, step, position, int(batch[position]))
                    for position in range(first, first + self.per_rank)]
-
-
-class KeyedDataset(Dataset):
-    """A dataset addressed by ExampleKey where only the index matters: what the sampler above expects to talk to."""
-
-    def __init__(self, dataset: tp.Any):
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: ExampleKey) -> tp.Any:
-        return self.dataset[key.index]

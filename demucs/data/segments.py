@@ -1,7 +1,7 @@
-"""Training examples: fixed-length segments of the tracks of an index.
+"""Training and validation examples: pieces of the tracks of an index, addressed by `ExampleKey`.
 
-Number, place and order of the steps are those of published Demucs's wav dataset: examples start every `shift` seconds
-while they fit, plus one that reaches over the end and is padded; each is read, converted to the wanted channels and
+Number, place and order of the pieces of a grid are those of published Demucs's wav dataset: examples start every `shift`
+seconds while they fit, plus one that reaches over the end and is padded; each is read, converted to the wanted channels and
 rate, normalised by the level of its whole mixture, then padded with zeros.
 """
 
@@ -9,37 +9,90 @@ import itertools
 import math
 import typing as tp
 from bisect import bisect_right
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import Dataset
 
 from ..dsp.convert import convert_channels, resample
-from .index import TrackIndex
+from ..dsp.randomness import generator
+from .index import TrackIndex, TrackMeta
+from .sampler import ExampleKey
+from .targets import REST
+from .tracks import MIXTURE
+
+Key = tp.Union[int, ExampleKey]
+Place = tp.Tuple[int, tp.Optional[int]]
+
+
+class Policy(tp.Protocol):
+    """Which pieces of a track are examples. `segment` are their seconds; None: the whole track."""
+
+    @property
+    def segment(self) -> tp.Optional[float]:
+        ...
+
+    def examples(self, meta: TrackMeta) -> int:
+        """How many examples a track counts as, >= 1."""
+        ...
+
+    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
+        """(first sample, samples to read or None for all) of example `number` of a track."""
+        ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole tracks."""
+    segment: None = None
+
+    def examples(self, meta: TrackMeta) -> int:
+        return 1
+
+    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
+        return 0, None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Segments of `segment` seconds that start every `shift` seconds."""
+    segment: float
+    shift: float
+
+    def examples(self, meta: TrackMeta) -> int:
+        return 1 if meta.seconds < self.segment else math.ceil((meta.seconds - self.segment) / self.shift) + 1
+
+    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
+        return int(meta.samplerate * self.shift * number), math.ceil(meta.samplerate * self.segment)
+
+
+@dataclass(frozen=True)
+class Random(Grid):
+    """As many segments as of a grid, each from anywhere in its track; where follows from `seed` and the key."""
+    seed: int
+
+    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
+        frames = math.ceil(meta.samplerate * self.segment)
+        draw = generator(self.seed, "segment", key.epoch, key.step, key.position)
+        return int(draw.integers(max(0, meta.length - frames) + 1)), frames
 
 
 class SegmentDataset(Dataset):
-    """`dataset[i]` is [S, A, L]: float32, S in the order of `sources`, L = int(segment * samplerate), or the whole
-    track where `segment` is None."""
+    """`dataset[key]` is [S, A, L]: float32, S in the order of `sources`, L = int(segment * samplerate) of the policy, or the
+    whole track where it has no segment."""
 
-    def __init__(self, index: TrackIndex, *, sources: tp.Sequence[str], segment: tp.Optional[float] = None,
-                 shift: tp.Optional[float] = None, samplerate: int, channels: int, normalize: bool = True):
-        """`sources` may contain "mixture". `segment`, `shift` in seconds; `shift` None means `segment`."""
+    def __init__(self, index: TrackIndex, *, sources: tp.Sequence[str], policy: Policy, samplerate: int, channels: int,
+                 normalize: bool = True):
+        """`sources` may contain "mixture", and at the end "rest": the mixture without the sources before it."""
         self.index = index
         self.sources = list(sources)
-        self.segment = segment
-        self.shift = shift or segment
+        self.policy = policy
         self.samplerate = samplerate
         self.channels = channels
         self.normalize = normalize
         self.names = list(index.tracks)
-        self.ends = list(itertools.accumulate(self._examples(name) for name in self.names))
-
-    def _examples(self, name: str) -> int:
-        seconds = self.index.tracks[name].seconds
-        if self.segment is None or seconds < self.segment:
-            return 1
-        return math.ceil((seconds - self.segment) / self.shift) + 1
+        self.ends = list(itertools.accumulate(policy.examples(index.tracks[name]) for name in self.names))
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
@@ -51,39 +104,82 @@ class SegmentDataset(Dataset):
         place = bisect_right(self.ends, index)
         return self.names[place], index - (self.ends[place - 1] if place else 0)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def describe(self, index: int) -> str:
         name, number = self.locate(index)
+        return f"{name} at {number * getattr(self.policy, 'shift', 0):.1f} s"
+
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        key = as_key(key)
+        name, number = self.locate(key.index)
         meta = self.index.tracks[name]
-        start, frames = 0, None
-        if self.segment is not None:
-            start = int(meta.samplerate * self.shift * number)
-            frames = math.ceil(meta.samplerate * self.segment)
-        wavs = [convert_channels(self.index.read(name, source, start, frames), self.channels)
-                for source in self.sources]
+        start, frames = self.policy.place(meta, number, key)
+        wavs = [self._read(name, source, start, frames) for source in self.sources if source != REST]
+        if self.sources[-1] == REST:
+            wavs.append(self._read(name, MIXTURE, start, frames) - torch.stack(wavs).sum(dim=0))
         example = resample(torch.stack(wavs), meta.samplerate, self.samplerate)
         if self.normalize:
             example = (example - meta.mean).div_(meta.std)
-        if self.segment is not None:
-            length = int(self.segment * self.samplerate)
+        if self.policy.segment is not None:
+            length = int(self.policy.segment * self.samplerate)
             example = F.pad(example[..., :length], (0, max(length - example.shape[-1], 0)))
         return example
 
+    def _read(self, name: str, source: str, start: int, frames: tp.Optional[int]) -> torch.Tensor:
+        return convert_channels(self.index.read(name, source, start, frames), self.channels)
 
-def describe(dataset: tp.Any, index: int) -> str:
-    """Where example `index` of a (nested) dataset comes from, in words for a message: track, and seconds into it."""
-    if isinstance(dataset, Subset):
-        return describe(dataset.dataset, dataset.indices[index])
-    if isinstance(dataset, ConcatDataset):
-        part = bisect_right(dataset.cumulative_sizes, index)
-        return describe(dataset.datasets[part], index - (dataset.cumulative_sizes[part - 1] if part else 0))
-    if isinstance(dataset, SegmentDataset):
-        name, number = dataset.locate(index)
-        return f"{name} at {number * (dataset.shift or 0):.1f} s"
-    return describe(dataset.dataset, index) if hasattr(dataset, "dataset") else f"example {index}"
+
+class Joined(Dataset):
+    """Several datasets one after the other."""
+
+    def __init__(self, datasets: tp.Sequence[tp.Any]):
+        self.datasets = list(datasets)
+        self.ends = list(itertools.accumulate(map(len, self.datasets)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def part(self, index: int) -> tp.Tuple[tp.Any, int]:
+        """The dataset that example `index` belongs to, and its number there."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        place = bisect_right(self.ends, index)
+        return self.datasets[place], index - (self.ends[place - 1] if place else 0)
+
+    def describe(self, index: int) -> str:
+        dataset, index = self.part(index)
+        return dataset.describe(index)
+
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        key = as_key(key)
+        dataset, index = self.part(key.index)
+        return dataset[key._replace(index=index)]
+
+
+class Chosen(Dataset):
+    """Some examples of a dataset, by their numbers."""
+
+    def __init__(self, dataset: tp.Any, indices: tp.Sequence[int]):
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def describe(self, index: int) -> str:
+        return self.dataset.describe(self.indices[index])
+
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        key = as_key(key)
+        return self.dataset[key._replace(index=self.indices[key.index])]
+
+
+def as_key(key: Key) -> ExampleKey:
+    """A key as it is; for a number alone, the key of that example outside of any epoch."""
+    return key if isinstance(key, ExampleKey) else ExampleKey(0, 0, key, key)
 
 
 def count_tracks(dataset: tp.Any) -> int:
     """Number of tracks in a (nested) dataset."""
-    if isinstance(dataset, ConcatDataset):
+    if isinstance(dataset, Joined):
         return sum(map(count_tracks, dataset.datasets))
     return len(dataset.names) if isinstance(dataset, SegmentDataset) else count_tracks(dataset.dataset)

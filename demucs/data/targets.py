@@ -6,7 +6,7 @@ import torch
 
 from ..errors import ConfigError, did_you_mean
 
-REST = "rest"      # of a track: its mixture without the stems that are read
+REST = "rest"      # stem of a track: its mixture without the sources, where these alone are not the song
 
 
 class Targets:

@@ -30,7 +30,7 @@ from ..separation.song import separate_song
 from ..tables import number
 from .scoring import METRICS, Scores, score
 from .separated import SeparatedFolder
-from .tracks import Song, Track, fingerprint
+from .tracks import ReferenceTrack, Song, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Separated(tp.NamedTuple):
     estimates: torch.Tensor
 
 
-def evaluate_tracks(separator: Separator, tracks: tp.Sequence[Track], *, metrics: tp.Sequence[str] = ("nsdr",),
+def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *, metrics: tp.Sequence[str] = ("nsdr",),
                     sums: bool = False, sources: tp.Optional[tp.Sequence[str]] = None,
                     folded: tp.Optional[tp.Mapping[str, str]] = None, seed: int = 0, device: Device = None,
                     files: tp.Optional[Results] = None, save_to: tp.Optional[Path] = None,
@@ -167,11 +167,11 @@ def too_large(name: str, error: Exception) -> AudioError:
                       f"model_segment), and tracks that are scored are not scored again")
 
 
-def _read(separator: Separator, track: Track) -> Read:
+def _read(separator: Separator, track: ReferenceTrack) -> Read:
     return separator.separate(track) if isinstance(separator, SeparatedFolder) else (track.read(), None)
 
 
-def separate_track(separator: Separator, track: Track, *, read: Read, sources: tp.Sequence[str],
+def separate_track(separator: Separator, track: ReferenceTrack, *, read: Read, sources: tp.Sequence[str],
                    folded: tp.Mapping[str, str], seed: int, **settings: tp.Any) -> Separated:
     """A track that was `read` and its estimates, at the separator's rate, in the order of `sources`."""
     song, estimates = read
@@ -211,7 +211,7 @@ def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int,
     return on(torch.device("cpu"))
 
 
-def _marks(separator: Separator, tracks: tp.Sequence[Track], faults: tp.Dict[str, DemucsError]) -> tp.Dict[str, Marks]:
+def _marks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], faults: tp.Dict[str, DemucsError]) -> tp.Dict[str, Marks]:
     """Fingerprints by name of track. What cannot be read comes into `faults` instead."""
     marks = {}
     for track in tracks:
@@ -223,7 +223,7 @@ def _marks(separator: Separator, tracks: tp.Sequence[Track], faults: tp.Dict[str
     return marks
 
 
-def _done_before(tracks: tp.Sequence[Track], marks: tp.Mapping[str, Marks], files: Results, save_to: tp.Optional[Path],
+def _done_before(tracks: tp.Sequence[ReferenceTrack], marks: tp.Mapping[str, Marks], files: Results, save_to: tp.Optional[Path],
                  sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
     done = {}
     for track in tracks:

@@ -16,7 +16,7 @@ from .. import schema
 from ..data.faults import FaultyTracks, unreadable
 from ..data.index import save_cache
 from ..errors import AudioError, DatasetError, ToolError
-from .tracks import Track
+from .tracks import ReferenceTrack
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ WORKERS = 4     # each holds one file in memory
 Stamps = tp.List[tp.List[int]]
 
 
-def inspect(tracks: tp.Sequence[Track], *, sources: tp.Sequence[str], cache_dir: tp.Union[str, Path]) -> None:
+def inspect(tracks: tp.Sequence[ReferenceTrack], *, sources: tp.Sequence[str], cache_dir: tp.Union[str, Path]) -> None:
     """Read all of `tracks`, which have references of `sources`.
 
     Args:
@@ -58,7 +58,7 @@ def _read_before(path: Path) -> tp.Dict[str, Stamps]:
     return found if isinstance(found, dict) else {}
 
 
-def _stamps(track: Track) -> tp.Optional[Stamps]:
+def _stamps(track: ReferenceTrack) -> tp.Optional[Stamps]:
     """Size and modification time (ns) of each file; None where one cannot be seen."""
     try:
         return [[status.st_size, status.st_mtime_ns] for status in (path.stat() for path in track.files)]
@@ -66,7 +66,7 @@ def _stamps(track: Track) -> tp.Optional[Stamps]:
         return None
 
 
-def _fault(track: Track) -> tp.Optional[str]:
+def _fault(track: ReferenceTrack) -> tp.Optional[str]:
     try:
         if track.check is not None:
             track.check()

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ..audio import reading
+from ..data.kinds.folders import stem_files
+from ..data.tracks import MIXTURE, SUFFIXES
 from ..dsp.convert import convert_audio
 from ..errors import AudioError, ConfigError, DatasetError, exhausted_memory
 from ..metrics.quality.measures import MEASURES, measure_song
@@ -16,7 +18,6 @@ from ..runs.provenance import commit, now, versions
 from ..schema import QualityScores, QualityTrack
 from . import passes
 from .separated import estimate_files, separated_folders, without_delay
-from .tracks import MIXTURE, SUFFIXES, stem_files
 
 logger = logging.getLogger(__name__)
 

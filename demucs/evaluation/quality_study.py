@@ -31,7 +31,7 @@ from ..schema import QualityColumn, QualityStudy, RankCorrelation, pack_frames, 
 from ..separation.song import separate_song
 from . import passes
 from .reference_separators import AverageSpectrumFilter, MixtureAsEstimate
-from .tracks import Song, Track
+from .tracks import ReferenceTrack, Song
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def scored(song: Song, estimates: torch.Tensor, several: tp.Optional[tp.Mapping[
                   measure_song(estimates.numpy(), song.samplerate, mixture=song.mix.numpy(), passes=several))
 
 
-def study(model: nn.Module, tracks: tp.Sequence[Track], training: tp.Sequence[tp.Union[str, Path]], *, dataset: str,
+def study(model: nn.Module, tracks: tp.Sequence[ReferenceTrack], training: tp.Sequence[tp.Union[str, Path]], *, dataset: str,
           name: str, seed: int = 0, **settings: tp.Any) -> QualityStudy:
     """Every measure of every song by every separator, and how they agree with nSDR.
 

@@ -68,7 +68,8 @@ class Request:
 
     def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
         """The tracks in `place`, with references of `sources`. Raises DatasetError."""
-        return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name)
+        return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name,
+                        targets=place.targets)
 
     def excerpts(self, record: str) -> Path:
         """Folder for excerpts: those of several test sets do not mix."""

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 
 from ..audio import reading
+from ..data.kinds.folders import stem_files
+from ..data.tracks import MIXTURE
 from ..errors import DatasetError
-from .tracks import MIXTURE, Song, Track, stem_files
+from .tracks import ReferenceTrack, Song
 
 LAME_DELAY = 1105            # samples by which LAME and the decoder delay a song, where the file does not say so
 LAME_PADDING = 3 * 1152      # and at most so many more at its end
@@ -59,7 +61,7 @@ class SeparatedFolder:
         info = reading.probe(next(iter(files.values())))
         self.samplerate, self.audio_channels = info.samplerate, info.channels
 
-    def require(self, tracks: tp.Iterable[Track]) -> None:
+    def require(self, tracks: tp.Iterable[ReferenceTrack]) -> None:
         """Raises DatasetError where a source of a track is missing."""
         missing = [f"{self.folder / track.name / source}.wav" for track in tracks for source in self.sources
                    if source not in (estimate_files(self.folder / track.name)
@@ -76,12 +78,12 @@ class SeparatedFolder:
                     for name, path in estimate_files(folder).items() if name in self.sources}
         return ", ".join(sorted(suffixes))
 
-    def files(self, track: Track) -> tp.Tuple[Path, ...]:
+    def files(self, track: ReferenceTrack) -> tp.Tuple[Path, ...]:
         """The files of a track's estimates, in the order of `sources`."""
         stems = estimate_files(self.folder / track.name)
         return tuple(stems[source] for source in self.sources)
 
-    def separate(self, track: Track) -> tp.Tuple[Song, torch.Tensor]:
+    def separate(self, track: ReferenceTrack) -> tp.Tuple[Song, torch.Tensor]:
         """The track, and its estimates [S, A, L] as they are in the files.
 
         Raises:

@@ -18,9 +18,10 @@ _FALSE = ("false", "off", "no", "0")
 
 
 class Place(tp.NamedTuple):
-    """A folder of test songs, compressed (.stem.mp4) or not."""
+    """A folder of test songs, compressed (.stem.mp4) or not, and the stems that each output of a model is the sum of."""
     folder: Path
     compressed: bool = False
+    targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None
 
 
 def belonging_to(name: str, model: tp.Any = None, *, experiments_folder: Path = EXPERIMENTS,
@@ -108,12 +109,12 @@ def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
         return Place(default)
     folder = resolved(own.folder)
     if own.key == "dset.musdb":      # the same songs wherever they lie
-        return Place(folder if os.path.isdir(folder) else default)
+        return Place(folder if os.path.isdir(folder) else default, targets=own.targets)
     if not os.path.isdir(folder):
         variable = _VARIABLE.search(own.folder)
         raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder {folder} "
                            f"here; name the one with test/TRACK/SOURCE.wav by --musdb"
                            + (f" or {variable[1]}" if variable else ""))
     if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
-        return Place(default)
-    return Place(folder, own.key == "test.nonhq")
+        return Place(default, targets=own.targets)
+    return Place(folder, own.key == "test.nonhq", own.targets)

@@ -19,18 +19,15 @@ import torch
 
 from ..audio import reading
 from ..data.faults import FaultyTracks, broken_link, unreadable
-from ..data.musdb import SOURCES
+from ..data.kinds.folders import left_out, stem_files
 from ..data.synthetic.dataset import MANIFEST
+from ..data.tracks import MIXTURE, Track
 from ..dsp.convert import convert_channels
 from ..errors import AudioError, DatasetError
-from ..schema import SchemaError, read_json
+from ..schema import SOURCES, SchemaError, read_json
 
 MUSDB_TEST_TRACKS = 50
 MUSDB_TEST_TRACK = "Al James - Schoolboy Facination"      # [sic]
-SUFFIXES = (".wav", ".flac", ".mp3")                      # the first one that is there is read
-MIXTURE = "mixture"
-WITHOUT_VOCALS = ("instrumental", "accompaniment")
-WITHOUT = ("no_", "minus_")                               # before the name of the source that is left out
 REST = "other"                                            # by MUSDB18's definition: what has no stem of its own
 PROBES, PROBE = 8, 2 ** 13                                # places of a file that are looked at, and bytes at each
 
@@ -43,7 +40,7 @@ class Song(tp.NamedTuple):
 
 
 @dataclass(frozen=True)
-class Track:
+class ReferenceTrack:
     """`read()` raises AudioError or DatasetError naming the file at fault. `files` are all that the song consists of,
     whichever of them are read. `check()` raises what `read()` would, with one file at a time in memory; None: no such
     way."""
@@ -58,30 +55,33 @@ class SongSet:
     """A test set for a model: `name` in records, and the tracks with references of `sources`. The model's sources in
     `folded` are added to another one, {source: other source}."""
     name: str
-    tracks: tp.List[Track]
+    tracks: tp.List[ReferenceTrack]
     sources: tp.List[str]
     folded: tp.Dict[str, str] = field(default_factory=dict)
 
 
 def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test", compressed: bool = False,
-             name: tp.Optional[str] = None) -> SongSet:
+             name: tp.Optional[str] = None, targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None) -> SongSet:
     """The test set in `root` for a model of `sources`: MUSDB18 where `compressed`, else folders as `track_folders`
-    takes them.
+    takes them. `targets` says of which stems a source is the sum.
 
     Raises:
         DatasetError: as `track_folders` and `musdb_stem_tracks`.
     """
     stems = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
     folded = {source: REST for source in sources
-              if not _parts(source, stems) and REST in stems and REST in sources}
+              if source not in (targets or {}) and not _parts(source, stems) and REST in stems and REST in sources}
     scored = [source for source in sources if source not in folded]
-    tracks = (musdb_stem_tracks if compressed else track_folders)(root, sources=scored, split=split)
+    tracks = (musdb_stem_tracks if compressed else track_folders)(root, sources=scored, split=split, targets=targets)
     return SongSet(name or (f"MUSDB18 {split}" if compressed else dataset_name(root, split)), tracks, scored, folded)
 
 
-def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test") -> tp.List[Track]:
+def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
+                  targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None) -> tp.List[ReferenceTrack]:
     """The tracks ROOT/SPLIT/TRACK/{mixture,SOURCE...}.wav (MUSDB18-HQ), sorted by name, or ROOT/TRACK/... where there
     is no such split. Files may be flac or mp3 as well.
+
+    `targets` says of which stems a source is the sum, as `dset.targets` does.
 
     Without a mixture file the mixture is the sum of `sources`, as in training; where these are not all stems but one or
     sums of some, it is the sum of all stems in the folder.
@@ -93,7 +93,7 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
     tracks, faults = [], []
     for path in _song_folders(root, split):
         try:
-            tracks.append(_track(path, sources))
+            tracks.append(_track(path, sources, targets or {}))
         except DatasetError as error:
             faults.append(str(error))
         except OSError as error:
@@ -103,7 +103,7 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
     return tracks
 
 
-def _track(path: Path, sources: tp.Sequence[str]) -> Track:
+def _track(path: Path, sources: tp.Sequence[str], targets: tp.Mapping[str, tp.Sequence[str]]) -> ReferenceTrack:
     """The track in the folder `path`. Raises DatasetError where it lacks a stem."""
     broken = broken_link(path)
     if broken:
@@ -112,23 +112,25 @@ def _track(path: Path, sources: tp.Sequence[str]) -> Track:
     stems = sorted(name for name in files if name != MIXTURE)
     recipe = []
     for source in sources:
-        parts = _parts(source, stems)
-        if not parts:
-            raise DatasetError(f"{path}: lacks the stem {source}.wav (there are: {', '.join(stems) or 'none'}); "
+        parts = tuple(targets[source]) if source in targets else _parts(source, stems)
+        if not parts or not set(parts) <= set(stems):
+            lacking = next((part for part in parts if part not in stems), source)
+            raise DatasetError(f"{path}: lacks the stem {lacking}.wav (there are: {', '.join(stems) or 'none'}); "
                                f"complete the track or remove its folder")
         recipe.append(parts)
-    mixed = [MIXTURE] if MIXTURE in files else _mixed(sources, stems)
+    mixed = [MIXTURE] if MIXTURE in files else _mixed([] if targets else sources, stems)
     needed = dict.fromkeys([*mixed, *(stem for parts in recipe for stem in parts)])
     if not mixed:
         raise DatasetError(f"{path}: has no mixture.wav, and one stem makes no song; complete the track or remove "
                            f"its folder")
-    used = {stem: files[stem] for stem in needed}
-    for file in used.values():
-        broken = broken_link(file)
+    for stem in needed:
+        broken = broken_link(files[stem])
         if broken:
             raise DatasetError(broken)
-    return Track(path.name, functools.partial(_read_folder, path, used, mixed, recipe), _in_order(files),
-                 functools.partial(_check_folder, path, used))
+    song = Track(path.name, {stem: (files[stem],) for stem in needed if stem != MIXTURE},
+                 (files[MIXTURE],) if MIXTURE in needed else (), folder=path)
+    return ReferenceTrack(path.name, functools.partial(_read_folder, song, mixed, recipe), _in_order(files),
+                          functools.partial(_check_folder, song))
 
 
 def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:
@@ -136,15 +138,6 @@ def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:
     first = [MIXTURE, *SOURCES]
     names = sorted(files, key=lambda name: (first.index(name) if name in first else len(first), name))
     return tuple(files[name] for name in names if files[name].is_file())
-
-
-def stem_files(folder: Path) -> tp.Dict[str, Path]:
-    """Name -> file of the audio in a folder, the mixture among it."""
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    found: tp.Dict[str, Path] = {}
-    for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
-        found.setdefault(path.stem, path)
-    return found
 
 
 def _song_folders(root: tp.Union[str, Path], split: str) -> tp.List[Path]:
@@ -172,52 +165,49 @@ def _subfolders(folder: Path) -> tp.List[Path]:
         raise DatasetError(unreadable(folder, error)) from error
 
 
-def _left_out(name: str) -> tp.Optional[str]:
-    """The source that is missing in what `name` means, None for what is no such sum."""
-    if name in WITHOUT_VOCALS:
-        return "vocals"
-    return next((name[len(prefix):] for prefix in WITHOUT if name.startswith(prefix)), None)
-
-
 def _parts(source: str, stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
     """Which of `stems` add up to `source`; none where it cannot be made of them."""
     if source in stems:
         return (source,)
-    plain = [stem for stem in stems if stem != MIXTURE and _left_out(stem) is None]
-    missing = _left_out(source)
+    plain = [stem for stem in stems if stem != MIXTURE and left_out(stem) is None]
+    missing = left_out(source)
     return tuple(stem for stem in plain if stem != missing) if missing in plain else ()
 
 
 def _mixed(sources: tp.Sequence[str], stems: tp.Sequence[str]) -> tp.List[str]:
     """Which of `stems` make up the song; none where that cannot be known."""
-    plain = [stem for stem in stems if _left_out(stem) is None]
+    plain = [stem for stem in stems if left_out(stem) is None]
     if len(sources) > 1 and set(sources) <= set(plain):
         return list(sources)
     whole = plain if len(plain) > 1 else list(stems)
     return whole if len(whole) > 1 else []
 
 
-def _read_folder(folder: Path, files: tp.Mapping[str, Path], mixed: tp.Sequence[str],
-                 recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
-    """`mixed` names the files whose sum is the mixture, `recipe` those of each reference. Stems of one channel become as
+def _read_folder(song: Track, mixed: tp.Sequence[str], recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
+    """`mixed` names the stems whose sum is the mixture, `recipe` those of each reference. Stems of one channel become as
     many as the others have, as in training."""
     wavs, forms = {}, {}
-    for stem, path in files.items():
-        wavs[stem], forms[path.name] = _read_file(path)
-    _require_alike(folder, forms)
+    for stem in _stems(song):
+        wavs[stem], forms[song.files(stem)[0].name] = _read_stem(song, stem)
+    _require_alike(song.folder, forms)
     channels = max(len(wav) for wav in wavs.values())
     wavs = {stem: convert_channels(wav, channels) for stem, wav in wavs.items()}
     rate = next(iter(forms.values())).samplerate
     return Song(_sum(wavs, mixed), torch.stack([_sum(wavs, parts) for parts in recipe]), rate)
 
 
-def _check_folder(folder: Path, files: tp.Mapping[str, Path]) -> None:
-    _require_alike(folder, {path.name: _read_file(path)[1] for path in files.values()})
+def _check_folder(song: Track) -> None:
+    _require_alike(song.folder, {song.files(stem)[0].name: _read_stem(song, stem)[1] for stem in _stems(song)})
 
 
-def _read_file(path: Path) -> tp.Tuple[torch.Tensor, reading.AudioInfo]:
+def _stems(song: Track) -> tp.List[str]:
+    return [*([MIXTURE] if song.mixture else []), *song.stems]
+
+
+def _read_stem(song: Track, stem: str) -> tp.Tuple[torch.Tensor, reading.AudioInfo]:
+    path = song.files(stem)[0]
     try:
-        wav, rate = reading.read(path)
+        wav, rate = song.load(stem)
     except OSError as error:
         raise AudioError(unreadable(path, error)) from error
     reading.require_finite(wav, path, rate)
@@ -241,7 +231,8 @@ def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.
     return total
 
 
-def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test") -> tp.List[Track]:
+def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
+                      targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None) -> tp.List[ReferenceTrack]:
     """The tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), read through the musdb package, which needs ffmpeg.
 
     Raises:
@@ -250,14 +241,14 @@ def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], s
     root = Path(root)
     if not (root / split).is_dir() or not any((root / split).glob("*.stem.mp4")):
         raise DatasetError(f"{root / split}: contains no .stem.mp4 file; give the folder of MUSDB18 (not HQ)")
-    recipe = [_parts(source, SOURCES) for source in sources]
-    unknown = [source for source, parts in zip(sources, recipe) if not parts]
+    recipe = [tuple((targets or {}).get(source, ())) or _parts(source, SOURCES) for source in sources]
+    unknown = [source for source, parts in zip(sources, recipe) if not parts or not set(parts) <= set(SOURCES)]
     if unknown:
         raise DatasetError(f"{root}: MUSDB18 has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
     import musdb  # takes a second, and only this kind of dataset needs it
 
     tracks = musdb.DB(str(root), subsets=[split], is_wav=False).tracks
-    return [Track(track.name, functools.partial(_read_musdb, track, recipe), (Path(track.path),))
+    return [ReferenceTrack(track.name, functools.partial(_read_musdb, track, recipe), (Path(track.path),))
             for track in sorted(tracks, key=lambda track: track.name)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from ..evaluation.evaluate import estimate_path, evaluate_tracks
-from ..evaluation.tracks import Track
+from ..evaluation.tracks import ReferenceTrack
 from ..metrics.aggregates import history_aggregates
 from ..schema import Metrics, TrackScores
 from .distributed import Group
@@ -41,7 +41,7 @@ class TestStage:
     quantisation is quantised for it.
     """
     model: nn.Module
-    tracks: tp.Sequence[Track]
+    tracks: tp.Sequence[ReferenceTrack]
     group: Group
     seed: int
     shifts: int

@@ -5,15 +5,14 @@ import pytest
 import soundfile
 import torch
 
-from demucs.data.build import musdb_sets, random_subset, training_sets, wav_sets
+from demucs.data.build import build_policy, kind_sets, random_subset, training_sets
 from demucs.data.faults import FaultyTracks
 from demucs.data.musdb import VALIDATION_TRACKS
-from demucs.data.segments import describe
 from demucs.errors import ConfigError, DatasetError
 
 RATE = 4000
 SOURCES = ["drums", "vocals"]
-FORM = dict(sources=SOURCES, segment=0.5, shift=0.25, samplerate=RATE, channels=1, normalize=True, full_cv=True)
+FORM = dict(sources=SOURCES, policy=build_policy("grid", segment=0.5, shift=0.25, seed=0), samplerate=RATE, channels=1, normalize=True, full_cv=True)
 
 
 def make_tracks(folder, names, seconds=1., sources=SOURCES):
@@ -35,19 +34,19 @@ def folders(tmp_path):
 
 
 def names(dataset):
-    return sorted({describe(dataset, i).split(" at ")[0] for i in range(len(dataset))})
+    return sorted({dataset.describe(i).split(" at ")[0] for i in range(len(dataset))})
 
 
 def test_musdb_split(folders):
     settings = dict(**FORM, cache_dir=folders / "cache")
-    train, valid = musdb_sets(folders / "musdb", train_valid=False, **settings)
+    train, valid = kind_sets("musdb", folders / "musdb", train_valid=False, **settings)
     assert names(train) == ["A - B", "C - D"] and len(train) == 6
     assert names(valid) == sorted(VALIDATION_TRACKS[:2]) and len(valid) == 2
     assert train[0].shape == (2, 1, RATE // 2) and valid[0].shape == (3, 1, RATE)
     torch.testing.assert_close(valid[0][0], valid[0][1:].sum(0) + mean_of(valid, 0), atol=1e-5, rtol=0)
-    both, _ = musdb_sets(folders / "musdb", train_valid=True, **settings)
+    both, _ = kind_sets("musdb", folders / "musdb", train_valid=True, **settings)
     assert names(both) == sorted(["A - B", "C - D", *VALIDATION_TRACKS[:2]])
-    _, cut = musdb_sets(folders / "musdb", train_valid=False, **{**settings, "full_cv": False})
+    _, cut = kind_sets("musdb", folders / "musdb", train_valid=False, **{**settings, "full_cv": False})
     assert len(cut) == 6 and cut[0].shape == (3, 1, RATE // 2)
 
 
@@ -57,7 +56,7 @@ def test_a_validation_song_stays_one_wherever_it_lies(folders):
     (folders / "musdb" / "train" / "second half").mkdir()
     other = folders / "musdb" / "train" / VALIDATION_TRACKS[1]
     other.rename(folders / "musdb" / "train" / "second half" / other.name)
-    train, valid = musdb_sets(folders / "musdb", train_valid=False, **FORM, cache_dir=folders / "cache")
+    train, valid = kind_sets("musdb", folders / "musdb", train_valid=False, **FORM, cache_dir=folders / "cache")
     assert names(train) == ["A - B", "C - D"]
     assert names(valid) == sorted([VALIDATION_TRACKS[0], f"second half/{VALIDATION_TRACKS[1]}"])
 
@@ -79,14 +78,14 @@ def mean_of(dataset, track):
 def test_musdb_without_the_official_tracks(tmp_path):
     make_tracks(tmp_path / "train", ["A - B"])
     with pytest.raises(DatasetError, match="1 tracks to train on and 0 of the official"):
-        musdb_sets(tmp_path, train_valid=False, cache_dir=tmp_path / "cache", **FORM)
+        kind_sets("musdb", tmp_path, train_valid=False, cache_dir=tmp_path / "cache", **FORM)
 
 
 def test_wav(folders):
-    train, valid = wav_sets(folders / "wav", cache_dir=folders / "cache", **FORM)
+    train, valid = kind_sets("wav", folders / "wav", cache_dir=folders / "cache", **FORM)
     assert names(train) == [f"wav t{i}" for i in range(4)] and names(valid) == [f"wav v{i}" for i in range(3)]
     with pytest.raises(DatasetError, match="train does not exist"):
-        wav_sets(folders / "nowhere", cache_dir=folders / "cache", **FORM)
+        kind_sets("wav", folders / "nowhere", cache_dir=folders / "cache", **FORM)
 
 
 def build(folders, **changes):
@@ -101,7 +100,7 @@ def test_combinations(folders):
     assert (len(train), len(valid)) == (6, 2)
     train, valid = build(folders, wav=wav)
     assert (len(train), len(valid)) == (6 + 12, 2 + 3)
-    assert names(train)[:3] == ["A - B", "C - D", "wav t0"] and describe(train, 0).startswith("A - B")
+    assert names(train)[:3] == ["A - B", "C - D", "wav t0"] and train.describe(0).startswith("A - B")
     train, valid = build(folders, use_musdb=False, wav=wav)
     assert (len(train), len(valid)) == (12, 3)
     train, valid = build(folders, wav=wav, wav2=wav2)
@@ -114,7 +113,7 @@ def test_share_of_the_second_dataset(folders):
     # 3 extra examples as a twentieth: 6 of the others repeated round(3 / 6 * 19) = 10 times (round half to even: 9.5)
     train, valid = build(folders, wav2=folders / "wav2", wav2_weight=0.05)
     assert len(train) == 10 * 6 + 3
-    assert [describe(train, i) for i in range(6)] == [describe(train, i) for i in range(54, 60)]
+    assert [train.describe(i) for i in range(6)] == [train.describe(i) for i in range(54, 60)]
     assert len(valid) == 2
     # a share of two thirds of the validation set: twice as many as the 2 that are there
     train, valid = build(folders, wav2=folders / "wav2", wav2_weight=2 / 3, wav2_valid=True)
@@ -127,7 +126,7 @@ def test_share_of_the_second_dataset(folders):
 def test_validation_subset(folders):
     _, valid = build(folders, wav=folders / "wav", valid_samples=3)
     assert len(valid) == 3
-    assert [describe(valid, i) for i in range(3)] == [describe(build(folders, wav=folders / "wav")[1], i)
+    assert [valid.describe(i) for i in range(3)] == [build(folders, wav=folders / "wav")[1].describe(i)
                                                       for i in torch.randperm(5, generator=seeded())[:3].tolist()]
     assert len(build(folders, valid_samples=99)[1]) == 2
     with pytest.raises(ConfigError, match="valid_samples=0"):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from demucs.audio import soundstretch
 from demucs.data.repitch import RepitchDataset, trimmed_length
 from demucs.data.sampler import EpochSampler, ExampleKey
+from demucs.data.segments import as_key
 from demucs.errors import ConfigError, ToolError
 
 LENGTH = 8000
@@ -26,7 +27,8 @@ class Noise:
     def __len__(self):
         return 24
 
-    def __getitem__(self, index):
+    def __getitem__(self, key):
+        index = as_key(key).index
         return 0.1 * torch.randn(3, 1, LENGTH, generator=torch.Generator().manual_seed(index))
 
 

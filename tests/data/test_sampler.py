@@ -1,6 +1,6 @@
 import pytest
 
-from demucs.data.sampler import EpochSampler, ExampleKey, KeyedDataset
+from demucs.data.sampler import EpochSampler, ExampleKey
 from demucs.errors import ConfigError, TrainingError
 
 
@@ -45,8 +45,3 @@ def test_bad_sizes():
         EpochSampler(70, batch_size=10, world_size=4, seed=0)
     with pytest.raises(ConfigError, match="rank 4"):
         EpochSampler(70, batch_size=8, world_size=4, rank=4, seed=0)
-
-
-def test_keyed_dataset():
-    dataset = KeyedDataset(["a", "b", "c"])
-    assert len(dataset) == 3 and dataset[ExampleKey(5, 6, 7, 2)] == "c"

@@ -16,7 +16,7 @@ from demucs.errors import AudioError
 from demucs.evaluation.collect import evaluation_record, precision
 from demucs.evaluation.evaluate import evaluate_tracks
 from demucs.evaluation.track_files import ResultsError, TrackFiles
-from demucs.evaluation.tracks import Track, track_folders
+from demucs.evaluation.tracks import ReferenceTrack, track_folders
 from demucs.schema import Evaluation
 
 METRICS = ("nsdr", "sdr")
@@ -204,7 +204,7 @@ def test_bad_output_names_the_track(root):
     tracks = track_folders(root, sources=Leaky.sources)
     with pytest.raises(AudioError, match="First - One: the output of the model is not finite"):
         evaluate_tracks(Broken(), tracks, shifts=0)
-    nothing = [Track("Unreadable", tracks[0].read, (root / "gone.wav",))]
+    nothing = [ReferenceTrack("Unreadable", tracks[0].read, (root / "gone.wav",))]
     with pytest.raises(AudioError, match=r"gone\.wav: cannot be read \(No such file"):
         evaluate_tracks(Leaky(), nothing, files=TrackFiles(root / "x", evaluation_record(
             Leaky(), [], name="x", dataset="x", settings={})))

@@ -1,0 +1,152 @@
+"""Songs as folders with one file per stem: a dataset is a folder of those, nested as you like.
+
+A folder that holds a stem is a song, whatever else lies in it: folders in it are named in the log and not looked at. A song
+without mixture file has the sum of its stems as mixture, computed when needed and never written.
+"""
+
+import collections
+import logging
+import os
+import typing as tp
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import DatasetError
+from ..faults import NAMED, broken_link, unreadable
+from ..tracks import MIXTURE, SUFFIXES, Files, Track, Tracks
+
+logger = logging.getLogger(__name__)
+
+WITHOUT_VOCALS = ("instrumental", "accompaniment")
+WITHOUT = ("no_", "minus_")       # before the name of the source that is left out
+
+
+@dataclass
+class Folders:
+    """What lies below the root of a dataset: `songs`, folders that are none because of `faults`, and how many songs hold
+    what `beside` their stems, by name (that of a folder ends with a slash)."""
+    songs: tp.List[Path] = field(default_factory=list)
+    faults: tp.List[str] = field(default_factory=list)
+    beside: tp.Counter[str] = field(default_factory=collections.Counter)
+
+
+def look(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
+    """The songs below `root`, sorted: folders that hold a file of whose name `is_stem` says so, and folders without folders
+    of their own. Hidden ones are not looked at, links are followed."""
+    found = Folders()
+
+    def walk(folder: Path, ancestors: tp.FrozenSet[str]) -> None:
+        real = os.path.realpath(folder)
+        if real in ancestors:
+            found.faults.append(f"{folder}: a link to a folder that contains it; remove the link")
+            return
+        try:
+            entries = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")),
+                             key=lambda entry: entry.path)
+        except OSError as error:
+            found.faults.append(unreadable(folder, error))
+            return
+        if folder != root and any(is_stem(entry.name) for entry in entries):
+            found.songs.append(folder)
+            found.beside.update(entry.name + "/" * os.path.isdir(entry.path) for entry in entries
+                                if not is_stem(entry.name))
+            return
+        found.faults += filter(None, (broken_link(entry.path) for entry in entries))
+        inner = [entry.path for entry in entries if os.path.isdir(entry.path)]
+        if not inner and folder != root:
+            found.songs.append(folder)
+        for path in inner:
+            walk(Path(path), ancestors | {real})
+
+    walk(root, frozenset())
+    return found
+
+
+def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Tracks:
+    """The songs below `root`, each with the stems `sources`, under names relative to it.
+
+    One source alone is no song: its mixture is its file, or the sum of all stems in the folder.
+
+    Raises:
+        DatasetError: where the folder is missing or empty.
+    """
+    given, root = root, Path(root).absolute()
+    if not os.path.isdir(root):
+        raise DatasetError(f"dataset folder {given} does not exist (looked at {root}); check dset.musdb or dset.wav, "
+                           f"or the environment variable DEMUCS_MUSDB")
+    names = {name.lower() for name in (*sources, MIXTURE)}
+    found = look(root, lambda name: _may_be_stem(name, names))
+    if not found.songs and not found.faults:
+        raise DatasetError(f"dataset folder {root} has no track folders in it; expected TRACK/{sources[0]}.wav, ...")
+    _name_what_else(root, found.beside)
+    tracks, faults = [], found.faults
+    for folder in found.songs:
+        try:
+            tracks.append(_track(folder, str(folder.relative_to(root)), sources))
+        except DatasetError as error:
+            faults.append(str(error))
+    return Tracks(root, tracks, faults)
+
+
+def _may_be_stem(name: str, stems: tp.Container[str]) -> bool:
+    """Whether a file is called like a stem, also in other letters."""
+    stem, suffix = os.path.splitext(name.lower())
+    return stem in stems and suffix in SUFFIXES
+
+
+def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
+    """Raises DatasetError where a stem is missing, or a link to nothing."""
+    try:
+        files = stem_files(folder)
+    except OSError as error:
+        raise DatasetError(f"track {folder.name}: {unreadable(folder, error)}") from error
+    stems: tp.Dict[str, Files] = {}
+    missing = []
+    for source in (*sources, MIXTURE):
+        path = files.get(source, folder / f"{source}.wav")
+        broken = broken_link(path)
+        if broken:
+            raise DatasetError(f"track {folder.name}: {broken}")
+        if source in files:
+            stems[source] = (path,)
+        elif source != MIXTURE:
+            missing.append(str(path))
+    if missing:
+        raise DatasetError(f"track {folder.name}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; "
+                           f"every track folder needs {', '.join(source + '.wav' for source in sources)} (and may have "
+                           f"{MIXTURE}.wav)")
+    mixture, mixed = stems.pop(MIXTURE, ()), tuple(sources)
+    if len(sources) == 1 and not mixture:
+        mixed = tuple(sorted(stem for stem in files if left_out(stem) is None))
+        if len(mixed) < 2:
+            raise DatasetError(f"track {folder.name}: {folder} has no {MIXTURE}.wav, and {sources[0]} alone makes no song; add "
+                               f"the mixture or the other stems")
+        stems.update({stem: (files[stem],) for stem in mixed})
+    return Track(name, stems, mixture, mixed, folder)
+
+
+def stem_files(folder: Path) -> tp.Dict[str, Path]:
+    """Name -> file of the audio in a folder, the mixture among it. Links to nothing count."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    found: tp.Dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
+        found.setdefault(path.stem, path)
+    return found
+
+
+def left_out(name: str) -> tp.Optional[str]:
+    """The source that is missing in what `name` means ("vocals" in "instrumental"), None for what is no such sum."""
+    if name in WITHOUT_VOCALS:
+        return "vocals"
+    return next((name[len(prefix):] for prefix in WITHOUT if name.startswith(prefix)), None)
+
+
+def _name_what_else(root: Path, beside: tp.Counter[str]) -> None:
+    """One line in the log about what track folders hold besides the stems; a folder there may be a mistake."""
+    names = sorted(beside, key=lambda name: (not name.endswith("/"), name))
+    if not names:
+        return
+    told = ", ".join(f"{name} (in {beside[name]} {'track' if beside[name] == 1 else 'tracks'})" for name in names[:NAMED])
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    level = logging.WARNING if names[0].endswith("/") else logging.INFO
+    logger.log(level, "Tracks in %s hold more than their stems, which is not looked at: %s%s", root, told, more)

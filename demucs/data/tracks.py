@@ -1,0 +1,76 @@
+"""A song with its stems, for training and for evaluation: which files each stem consists of, and how they are read."""
+
+import typing as tp
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..audio import reading
+from ..dsp.convert import convert_channels
+from ..errors import AudioError
+
+MIXTURE = "mixture"
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")    # of stems; the first one that is there is read
+Files = tp.Tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Track:
+    """A song.
+
+    Attributes:
+        name: unique within its dataset.
+        stems: source -> files that add up to it.
+        mixture: the files of the mixture; none: it is the sum of the stems in `mixed`.
+        mixed: the stems that make up the song where no file has its mixture; none: that is not known.
+        folder: where it lies, for messages.
+    """
+    name: str
+    stems: tp.Mapping[str, Files]
+    mixture: Files = ()
+    mixed: tp.Tuple[str, ...] = ()
+    folder: Path = field(default=Path("."), compare=False)
+
+    def files(self, source: str) -> Files:
+        """The files of a stem, or of "mixture", where there are any."""
+        return self.mixture if source == MIXTURE else self.stems[source]
+
+    def read(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
+        """Samples [A, L] of a stem, or of "mixture", from sample `start` on.
+
+        Files of one channel become as many as the others have that are added to them.
+
+        Raises:
+            AudioError: as `audio.reading.read`, or for a mixture that is not known.
+        """
+        return self.load(source, start, frames)[0]
+
+    def load(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> tp.Tuple[torch.Tensor, int]:
+        """As `read`, with the sample rate in Hz."""
+        if source != MIXTURE or self.mixture:
+            parts = [reading.read(path, start, frames) for path in self.files(source)]
+            return added([wav for wav, _ in parts]), parts[0][1]
+        if not self.mixed:
+            raise AudioError(f"{self.folder}: has no {MIXTURE}.wav, and its stems do not tell what the song is")
+        parts = [self.load(stem, start, frames) for stem in self.mixed]
+        return added([wav for wav, _ in parts]), parts[0][1]
+
+
+def added(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sum [A, L] of waveforms, of which those of one channel are repeated."""
+    if len(wavs) == 1:
+        return wavs[0]
+    channels = max(len(wav) for wav in wavs)
+    return torch.stack([convert_channels(wav, channels) for wav in wavs]).sum(dim=0)
+
+
+class Tracks(tp.NamedTuple):
+    """The songs of a dataset: those that were found in `root`, and what is wrong with others, one sentence each."""
+    root: Path
+    tracks: tp.List[Track]
+    faults: tp.List[str]
+
+    def select(self, keep: tp.Callable[[str], bool]) -> "Tracks":
+        """The tracks whose name `keep` accepts; faults are kept."""
+        return self._replace(tracks=[track for track in self.tracks if keep(track.name)])
