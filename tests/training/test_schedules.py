@@ -1,0 +1,100 @@
+"""Learning rates that change between epochs, and trainings that end early."""
+
+import math
+
+import pytest
+import torch
+from training.test_runs import settings, solver_in, weights
+
+from demucs.errors import ConfigError
+from demucs.schema import EpochRecord
+from demucs.training.best import Selection
+from demucs.training.schedules import ScheduleSettings, build_schedule
+
+PLAIN = dict(kind="none", factor=0.5, patience=1, cooldown=0, warmup=0, min_lr=0.)
+
+
+def rates(values, epochs=None, lr=1., **settings):
+    """The rate of each epoch whose validation gives `values`."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule = build_schedule(ScheduleSettings(**{**PLAIN, **settings}), optimizer, epochs or len(values))
+    found = []
+    for value in values:
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.epoch_done(value)
+    return found
+
+
+def test_none_is_constant():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.)
+    assert build_schedule(ScheduleSettings(**PLAIN), optimizer, 3) is None
+
+
+def test_plateau():
+    assert rates([5, 4, 4, 4, 4, 4, 3], kind="plateau") == [1, 1, 1, 1, 0.5, 0.5, 0.25]
+    assert rates([5] * 6, kind="plateau", min_lr=0.4)[-1] == 0.4
+
+
+def test_cosine():
+    found = rates([1] * 11, kind="cosine")
+    assert found == pytest.approx([0.5 + 0.5 * math.cos(math.pi * epoch / 10) for epoch in range(11)], abs=1e-12)
+    warm = rates([1] * 12, kind="cosine", warmup=2, min_lr=0.1)
+    assert warm[:3] == pytest.approx([1 / 3, 2 / 3, 1]) and warm[-1] == pytest.approx(0.1) and warm[3] < 1
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(kind="cosin"), "schedule.kind='cosin'.*Did you mean 'cosine'"), (dict(kind="cosine", warmup=5), "warmup=5"),
+])
+def test_impossible_schedules(change, words):
+    with pytest.raises(ConfigError, match=words):
+        rates([1] * 5, **change)
+
+
+@pytest.mark.parametrize("kind", ["plateau", "cosine"])
+def test_a_run_goes_on_with_its_rate(kind, songs, tmp_path):
+    """Stopped after an epoch, and started again, it ends with the same bits."""
+    config = settings(songs, f"schedule.kind={kind}", "schedule.patience=0", "schedule.cooldown=0", "optim.lr=1e-2")
+    straight = solver_in(tmp_path / "straight", config)
+    straight.run()
+    first = solver_in(tmp_path / "again", config)
+
+    class Stop(Exception):
+        pass
+    save = first.saving.save
+
+    def save_then_stop(**kwargs):
+        save(**kwargs)
+        if len(first.history) == 1:
+            first.saving.checkpoints.wait()
+            raise Stop
+    first.saving.save = save_then_stop
+    with pytest.raises(Stop):
+        first.run()
+    second = solver_in(tmp_path / "again", config)
+    second.run()
+    assert torch.equal(weights(second), weights(straight))
+    assert second.registry.collect()["schedule"] == straight.registry.collect()["schedule"]
+
+
+def record(value):
+    return EpochRecord({}, {"main": {"loss": value}}, "main", value)
+
+
+def test_epochs_without_improvement():
+    selection = Selection("loss")
+    assert [selection.stagnant([record(value) for value in values]) for values in ([], [3], [3, 2], [3, 3], [2, 3, 4, 2])] == [
+        0, 0, 0, 1, 3]
+    assert Selection("nsdr").loss({"nsdr": 3.}) == -3. and selection.loss({"loss": 3.}) == 3.
+
+
+def test_a_training_that_ends_early(songs, tmp_path):
+    """With a rate of almost nothing no epoch is better than the first; the last one is tested, and stays the last."""
+    config = settings(songs, "early_stopping=2", "epochs=9", "optim.lr=1e-30", "ema.batch=[]", "ema.epoch=[]",
+                      "svd.penalty=0")
+    solver = solver_in(tmp_path / "x", config)
+    solver.run()
+    assert len(solver.history) == 3 and solver.history[-1].test and not solver.history[0].test
+    again = solver_in(tmp_path / "x", config)
+    again.run()
+    assert len(again.history) == 3
