@@ -233,8 +233,8 @@ def test_the_newest_two_are_kept_and_a_broken_one_is_passed_over(straight, tmp_p
             again = solver_in(folder, config)
         assert len(again.history) == 1 and PREVIOUS in caplog.text
     # What cannot be read does not take the place of what can.
-    again.checkpoints.save({"state": {}, "history": [1] * 3})
-    again.checkpoints.wait()
+    again.saving.checkpoints.save({"state": {}, "history": [1] * 3})
+    again.saving.checkpoints.wait()
     assert [len(checkpoints.read_checkpoint(folder / name)["history"]) for name in (NEWEST, PREVIOUS)] == [3, 1]
     (folder / NEWEST).write_bytes(b"")
     again = solver_in(folder, config)

@@ -192,7 +192,7 @@ def test_a_training_says_where_it_multiplies_in_tf32(songs, tmp_path, monkeypatc
 
     def use_tf32(where):
         raise KeyError(where)
-    monkeypatch.setattr(train, "use_tf32", use_tf32)
+    monkeypatch.setattr(building, "use_tf32", use_tf32)
     with pytest.raises(KeyError, match=expected):
         building.build_solver(config, tmp_path, gpu)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")

@@ -5,9 +5,10 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from training.test_runs import settings, solver_in
+from training.test_runs import ALONE, settings, solver_in
 
 from demucs import schema
+from demucs.building import build_solver
 from demucs.building import test_tracks as tracks_to_test
 from demucs.config import read
 from demucs.data.targets import REST, Targets
@@ -84,7 +85,7 @@ def test_one_source_without_a_mixture_file(songs, tmp_path):
         assert (mixture - targets[:, 0]).square().mean() > targets.square().mean()
 
 
-def test_targets_through_training_test_and_evaluation(songs, tmp_path, monkeypatch):
+def test_targets_through_training_test_and_evaluation(songs, tmp_path):
     config = settings(songs, INSTRUMENTAL, *QUICK)
     folder = tmp_path / "xps" / "0123abcd"
     solver = solver_in(folder, config)
@@ -95,14 +96,15 @@ def test_targets_through_training_test_and_evaluation(songs, tmp_path, monkeypat
     assert {"reco_instrumental"} <= solver.history[0].train.keys()
     assert {"nsdr", "nsdr_instrumental"} <= solver.history[0].test.keys()
     two = settings(songs, "dset.targets={rhythm:[bass,drums],vocals:[vocals]}", "weights=[2,1]", *QUICK)
-    solver = solver_in(tmp_path / "two", two)
+    (tmp_path / "two").mkdir()
+    solver = build_solver(two, tmp_path / "two", ALONE, signature="two",
+                          test_set=schema.TestSet("dset.musdb", str(songs), two.dset.targets))
     assert solver.model.sources == ["rhythm", "vocals"] and two.target_weights == [2., 1.]
     solver.run()
     assert solver.history[0].test["nsdr_rhythm"] is not None
     # The evaluation of its own finds the stems by what the run card says.
-    own = schema.TestSet("dset.musdb", str(songs), dict(two.dset.targets))
-    schema.save(own, tmp_path / "set.json")
-    place = test_sets.place(schema.load(schema.TestSet, tmp_path / "set.json"), tmp_path, "x")
+    own = test_sets.belonging_to("two", experiments_folder=tmp_path, results=tmp_path / "results")
+    place = test_sets.place(own, tmp_path, "two")
     found = song_set(place.folder, sources=["rhythm", "vocals"], targets=place.targets)
     drums, bass = (soundfile.read(songs / "test" / "Test song" / f"{name}.wav", dtype="float32")[0].T
                    for name in ("drums", "bass"))
