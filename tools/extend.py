@@ -22,8 +22,8 @@ from demucs.files import atomic
 from demucs.packages.pickled import damaged_part
 from demucs.runs.layout import BEST, HISTORY, NEWEST, PREVIOUS, RUN_CARD
 from demucs.runs.lock import locked
+from demucs.runs.requeue import position, position_in
 from demucs.train import main as experiments
-from tools.requeue import position, position_in
 
 LINK = "extended.json"
 LINK_VERSION = 1

@@ -24,9 +24,9 @@ from demucs.data import index
 from demucs.separation import song
 from demucs.repositories import repository as models
 from demucs.packages import package, pickled, weights
+from demucs.runs import requeue
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
 from fuzz import mutations, seeds, texts
-from tools import requeue
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "graphing_scripts"))

@@ -14,11 +14,11 @@ from demucs import schema
 from demucs.config import read
 from demucs.errors import ConfigError, SignatureError
 from demucs.runs.lock import LockedError, locked
+from demucs.runs.requeue import position
 from demucs.train import build_solver
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
 from tools import extend
-from tools.requeue import position
 
 
 @pytest.fixture

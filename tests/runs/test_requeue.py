@@ -10,9 +10,10 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from demucs.runs import requeue
+from demucs.runs.requeue import Verdict
 from demucs.schema import RunStatus, save
-from tools import requeue
-from tools.requeue import Verdict
+from tools import requeue as command
 
 
 def status(state, reason="", job="7", restarts=0):
@@ -263,5 +264,5 @@ def test_starts_of_an_account_are_numbers(tmp_path):
 @pytest.mark.parametrize("signature", ["", ".", "..", "../x", "a/b"])
 def test_the_account_stays_in_the_folder_of_runs(signature, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["requeue", "begin", signature, "--experiments", str(tmp_path / "xps")])
-    assert requeue.main() == 1 and "is not a signature" in capsys.readouterr().err
+    assert command.main() == 1 and "is not a signature" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

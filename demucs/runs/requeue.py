@@ -1,0 +1,273 @@
+"""Whether a batch job goes on: what is noted before its training, and what is decided after it.
+
+A job is put back into the queue when its training was interrupted after some progress, which means that the newest
+checkpoint is further than when the job started, if only by a song that was tested: then nothing that has been done is
+done again. Without progress it is tried again a few times (a process was killed, a node is broken), and at once no more
+where the run has never come to a checkpoint and says why. Starts that Slurm repeats by itself count as well, since
+nothing calls `end` where a node dies. `scancel` ends a job for good, and with one job of a chain those after it. What is
+known from one start to the next stands in attempts.json of the run's folder. No torch here.
+"""
+
+import enum
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+import typing as tp
+import zipfile
+from pathlib import Path
+
+from .. import schema
+from ..errors import DemucsError
+from ..ranges import COUNT, from_environment
+from ..schema import RunStatus
+from .layout import ATTEMPTS, NEWEST, PREVIOUS, STATUS
+from .lock import this_job
+
+CHECKPOINTS = (NEWEST, PREVIOUS)
+ROOM = 1024               # bytes of the account
+MOST = 3                  # starts in a row without progress
+KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
+TERMINATED = KILLED + 15
+NOTHING_TO_START = 13
+
+Position = tp.Tuple[int, int]      # epochs done, steps done in the next one
+Progress = tp.Tuple[int, int, int, int]      # and then, of that epoch, candidates validated and songs tested
+
+
+class Verdict(enum.IntEnum):
+    """How a job goes on; the value is the exit status."""
+    DONE = 0
+    AGAIN = 10
+    STOPPED = 11
+    GIVEN_UP = 12
+
+
+class _Part:
+    """Stands for any object inside a checkpoint but plain ones."""
+
+    def __new__(cls, *args: tp.Any, **kwargs: tp.Any) -> "_Part":
+        return object.__new__(cls)
+
+    def __init__(self, *args: tp.Any, **kwargs: tp.Any):
+        pass
+
+    def __setstate__(self, state: tp.Any) -> None:
+        pass
+
+    def __setitem__(self, key: tp.Any, value: tp.Any) -> None:
+        pass
+
+    def append(self, value: tp.Any) -> None:
+        pass
+
+
+class _Skeleton(pickle.Unpickler):
+    """The containers, numbers and strings of a checkpoint, without its tensors. Constructs and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> tp.Any:
+        return dict if (module, name) == ("collections", "OrderedDict") else _Part
+
+    def persistent_load(self, pid: tp.Any) -> tp.Any:
+        return None
+
+
+def progress_in(path: Path) -> tp.Optional[Progress]:
+    """How far the checkpoint in a file has come; None where it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
+            with file.open(inside) as pickled:
+                package = _Skeleton(pickled).load()
+        place = package.get("position") or {"step": 0}      # older checkpoints have none, or lack what was tested
+        return (len(package["history"]), place["step"], len(place.get("candidates") or ()),
+                len(place.get("tested") or ()))
+    except Exception:           # whatever a damaged file leads to, it is no checkpoint
+        return None
+
+
+def progress(folder: Path) -> tp.Optional[Progress]:
+    """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
+    return next(filter(None, (progress_in(folder / name) for name in CHECKPOINTS)), None)
+
+
+def position_in(path: Path) -> tp.Optional[Position]:
+    """Epochs and steps of the checkpoint in a file; None where it is missing or damaged."""
+    found = progress_in(path)
+    return None if found is None else found[:2]
+
+
+def position(folder: Path) -> tp.Optional[Position]:
+    """Epochs and steps of the newest checkpoint in `folder` that can be read; None where there is none."""
+    found = progress(folder)
+    return None if found is None else found[:2]
+
+
+def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
+          preempted: bool, words: str = "", most: int = MOST, readable: bool = True) -> tp.Tuple[Verdict, str]:
+    """What becomes of a job whose training has ended.
+
+    Args:
+        exit_status: of all tasks.
+        status: what the run said last in this start of the job, if anything.
+        progressed: whether the newest checkpoint is further than at the start.
+        ever: whether there is any checkpoint.
+        fruitless: starts in a row without progress, this one included.
+        preempted: whether Slurm wants the nodes for another job.
+        words: what Slurm said about the first task that ended badly, such as "n1: task 0: Killed". The others are
+            killed then, so their exit statuses say little.
+        readable: whether what the run said could be read. If not, nothing tells that it is done.
+    """
+    state, why = (status.state, status.reason) if status is not None else ("", "")
+    if exit_status == 0 and (state == "done" or status is None and readable):
+        return Verdict.DONE, "the run is done" if state else "nothing was trained"
+    if preempted:
+        return Verdict.AGAIN, "it was preempted"
+    terminated = exit_status == TERMINATED and (not words or words.endswith("Terminated"))
+    if why == "SIGTERM" or (terminated and state in ("running", "")):
+        return Verdict.STOPPED, "it was stopped by SIGTERM"
+    place = f"in epoch {status.epoch}, after step {status.step}" if status is not None else \
+        "before training began" if readable else "its status cannot be read"
+    reason = {"stopped": f"it was stopped by {why}", "failed": f"it failed: {why}" + (words and f"; {words}")}.get(
+        state, words or f"a process ended with status {exit_status}") + f" ({place})"
+    if progressed:
+        return Verdict.AGAIN, reason
+    if fruitless >= most:
+        return Verdict.GIVEN_UP, f"{reason}. {fruitless} starts in a row have made no progress"
+    refused = exit_status < KILLED or "Exited with exit code" in words
+    if not ever and refused and state in ("failed", ""):
+        return Verdict.GIVEN_UP, f"{reason}. It has never made progress, so another start would end in the same way"
+    return Verdict.AGAIN, f"{reason}, without progress, {fruitless} of {most} times"
+
+
+def all_starts(chain: bool) -> tp.Optional[str]:
+    """The same for all starts that one account is kept of: those of this job, or of the whole chain that it is part of."""
+    return os.environ["SLURM_ARRAY_JOB_ID"] if chain else this_job()
+
+
+def keep_account(folder: Path, **account: tp.Any) -> None:
+    """Write the account in the place where it was: that works on a full disk as well. A file that is cut short counts as
+    none, and then only the number of starts is lost."""
+    text = json.dumps(account).encode()
+    with open(os.open(folder / ATTEMPTS, os.O_RDWR | os.O_CREAT, 0o666), "wb", buffering=0) as file:
+        file.write(text.ljust(ROOM - 1)[:ROOM - 1] + b"\n")
+
+
+def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
+    """What the last start has left; empty where there was none, or where a full disk has cut the file."""
+    try:
+        found = schema.read_json(folder / ATTEMPTS)
+    except (OSError, schema.SchemaError):
+        return {}
+    kinds = {"job": str, "element": str, "fruitless": int, "verdict": str, "reason": str, "start": list}
+    if not isinstance(found, dict) or any(not isinstance(value, (kinds.get(key, object), type(None)))
+                                          for key, value in found.items()):
+        return {}
+    start = found.get("start") or []
+    whole = all(isinstance(number, int) for number in (*start, found.get("fruitless", 0)))
+    return found if whole and len(start) in (0, 2, 4) else {}
+
+
+def running_elsewhere(folder: Path) -> tp.Optional[str]:
+    """The job that trains this run now according to its lock, if that is another job which runs. A lock is free once its
+    process has ended; this sees more only on file systems where locks do not reach other nodes."""
+    try:
+        holder = schema.read_json(folder / "lock")["job"]
+    except (schema.SchemaError, KeyError, TypeError):
+        return None
+    if not holder or not isinstance(holder, str) or holder == this_job():
+        return None
+    try:
+        asked = subprocess.run(["squeue", "--noheader", "--format=%T", "--jobs", holder], capture_output=True, text=True,
+                               timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return holder if asked.stdout.strip() == "RUNNING" else None
+
+
+def cancelled(job: tp.Optional[str]) -> bool:
+    """Whether somebody has ended this job by scancel. False where Slurm cannot be asked, or does not remember it."""
+    deadline = time.monotonic() + 60
+    while job:
+        try:
+            asked = subprocess.run(["squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job],
+                                   capture_output=True, text=True, timeout=60).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        if asked != "COMPLETING" or time.monotonic() > deadline:
+            return asked == "CANCELLED"
+        time.sleep(2)
+    return False
+
+
+def further(now: tp.Optional[Progress], start: tp.Optional[tp.Sequence[int]]) -> bool:
+    """Whether a run has come further than where it started, as an account has that: an older one knows epochs and steps."""
+    before = tuple(start or ())
+    return now is not None and now > before + (0,) * (len(now) - len(before))
+
+
+def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[int, str]:
+    """Note where this start begins. Returns an exit status and a sentence."""
+    other = running_elsewhere(folder)
+    if other is not None:
+        return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
+    last = attempts(folder)
+    if last.get("job") != all_starts(chain):
+        last = {}
+    # A start without a verdict was killed together with its script: by scancel, by preemption without grace, or with its
+    # node. What the run has left does not tell which, but Slurm does, for some minutes; otherwise the chain goes on.
+    ended = "verdict" in last
+    if chain:
+        if last and not ended and cancelled(last.get("element")):
+            last.update(verdict=Verdict.STOPPED.name, reason=f"job {last['element']} was cancelled")
+            keep_account(folder, **last)
+        if last.get("verdict", "AGAIN") != "AGAIN":
+            return NOTHING_TO_START, f"the chain has ended before: {last.get('reason')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    start, fruitless = progress(folder), last.get("fruitless", 0)
+    if last and not ended:           # Slurm itself has started the job again
+        fruitless = 0 if further(start, last.get("start")) else fruitless + 1
+    if fruitless >= most and not ended:
+        reason = f"{fruitless} starts in a row have made no progress, the last of them killed together with its script"
+        keep_account(folder, job=all_starts(chain), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name,
+                     reason=reason)
+        return 2, reason
+    keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless)
+    return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
+
+
+def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
+    """(what the run has said in this start of the job, if anything, whether that could be read)."""
+    path = folder / STATUS
+    if not path.exists():
+        return None, True
+    try:
+        status = schema.load(RunStatus, path)
+    except (OSError, DemucsError) as error:
+        print(f"Note: {error}", file=sys.stderr)
+        return None, False
+    restarts = from_environment("SLURM_RESTART_COUNT", 0, COUNT)
+    of_this_start = (status.job or "", status.restarts) == (os.environ.get("SLURM_JOB_ID", ""), restarts)
+    return status if of_this_start else None, True
+
+
+def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int, chain: bool = False
+        ) -> tp.Tuple[Verdict, str]:
+    """What becomes of the job, noted for its next start."""
+    last = attempts(folder)
+    if last.get("job") != all_starts(chain):         # of another job, which was refused since: it cannot be told
+        last = {}
+    start, now = last.get("start"), progress(folder)
+    progressed = further(now, start)
+    fruitless = 0 if progressed or preempted else last.get("fruitless", 0) + 1
+    status, readable = last_said(folder)
+    verdict, reason = judge(exit_status=exit_status, status=status, readable=readable, progressed=progressed,
+                            ever=now is not None, fruitless=fruitless, preempted=preempted, words=words, most=most)
+    try:
+        keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless,
+                     verdict=verdict.name, reason=reason[:500])
+    except OSError as error:         # the job must not end for its account's sake
+        print(f"Note: cannot keep account of the starts of {folder.name}: {error}", file=sys.stderr)
+    return verdict, reason
