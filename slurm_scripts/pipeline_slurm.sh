@@ -102,7 +102,7 @@ choose_songs() {
 training_ranks() {
     local words index ranks
     if [[ $mode == here ]]; then
-        local_tasks
+        (signature_only=1; prepare_python; "$python" -m tools.launch count --name "$name")   # without a log
         return
     fi
     ranks=$(grep -oE '^#SBATCH --ntasks=[0-9]+' "$scripts/train_slurm.sh" | cut -d= -f2)

@@ -39,4 +39,4 @@ settings=("epochs=$epochs" test.every=100 batch_size=32 hdemucs.norm_starts=100 
     hdemucs.hybrid_old=True svd=base svd.penalty=1e-05 svd.dim=80 svd.convtr=True optim.lr=0.0003 "$@")
 find_signature "${settings[@]}"
 hand_over "$epochs" "$@"
-train "$signature" -m dora run -d "${settings[@]}"
+launch train "$signature" -- -m dora run -d "${settings[@]}"

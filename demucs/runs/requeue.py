@@ -11,30 +11,25 @@ known from one start to the next stands in attempts.json of the run's folder. No
 import enum
 import json
 import os
-import pickle
-import subprocess
 import sys
 import time
 import typing as tp
-import zipfile
 from pathlib import Path
 
 from .. import schema
 from ..errors import DemucsError
 from ..ranges import COUNT, from_environment
 from ..schema import RunStatus
-from .layout import ATTEMPTS, NEWEST, PREVIOUS, STATUS
+from . import slurm
+from .layout import ATTEMPTS, STATUS
 from .lock import this_job
+from .progress import Progress, progress
 
-CHECKPOINTS = (NEWEST, PREVIOUS)
 ROOM = 1024               # bytes of the account
 MOST = 3                  # starts in a row without progress
 KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
 TERMINATED = KILLED + 15
 NOTHING_TO_START = 13
-
-Position = tp.Tuple[int, int]      # epochs done, steps done in the next one
-Progress = tp.Tuple[int, int, int, int]      # and then, of that epoch, candidates validated and songs tested
 
 
 class Verdict(enum.IntEnum):
@@ -43,66 +38,6 @@ class Verdict(enum.IntEnum):
     AGAIN = 10
     STOPPED = 11
     GIVEN_UP = 12
-
-
-class _Part:
-    """Stands for any object inside a checkpoint but plain ones."""
-
-    def __new__(cls, *args: tp.Any, **kwargs: tp.Any) -> "_Part":
-        return object.__new__(cls)
-
-    def __init__(self, *args: tp.Any, **kwargs: tp.Any):
-        pass
-
-    def __setstate__(self, state: tp.Any) -> None:
-        pass
-
-    def __setitem__(self, key: tp.Any, value: tp.Any) -> None:
-        pass
-
-    def append(self, value: tp.Any) -> None:
-        pass
-
-
-class _Skeleton(pickle.Unpickler):
-    """The containers, numbers and strings of a checkpoint, without its tensors. Constructs and calls nothing else."""
-
-    def find_class(self, module: str, name: str) -> tp.Any:
-        return dict if (module, name) == ("collections", "OrderedDict") else _Part
-
-    def persistent_load(self, pid: tp.Any) -> tp.Any:
-        return None
-
-
-def progress_in(path: Path) -> tp.Optional[Progress]:
-    """How far the checkpoint in a file has come; None where it is missing or damaged."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
-            with file.open(inside) as pickled:
-                package = _Skeleton(pickled).load()
-        place = package.get("position") or {"step": 0}      # older checkpoints have none, or lack what was tested
-        return (len(package["history"]), place["step"], len(place.get("candidates") or ()),
-                len(place.get("tested") or ()))
-    except Exception:           # whatever a damaged file leads to, it is no checkpoint
-        return None
-
-
-def progress(folder: Path) -> tp.Optional[Progress]:
-    """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
-    return next(filter(None, (progress_in(folder / name) for name in CHECKPOINTS)), None)
-
-
-def position_in(path: Path) -> tp.Optional[Position]:
-    """Epochs and steps of the checkpoint in a file; None where it is missing or damaged."""
-    found = progress_in(path)
-    return None if found is None else found[:2]
-
-
-def position(folder: Path) -> tp.Optional[Position]:
-    """Epochs and steps of the newest checkpoint in `folder` that can be read; None where there is none."""
-    found = progress(folder)
-    return None if found is None else found[:2]
 
 
 def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
@@ -179,23 +114,15 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
         return None
     if not holder or not isinstance(holder, str) or holder == this_job():
         return None
-    try:
-        asked = subprocess.run(["squeue", "--noheader", "--format=%T", "--jobs", holder], capture_output=True, text=True,
-                               timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return holder if asked.stdout.strip() == "RUNNING" else None
+    asked = slurm.ask("squeue", "--noheader", "--format=%T", "--jobs", holder) or ""
+    return holder if asked.strip() == "RUNNING" else None
 
 
 def cancelled(job: tp.Optional[str]) -> bool:
     """Whether somebody has ended this job by scancel. False where Slurm cannot be asked, or does not remember it."""
     deadline = time.monotonic() + 60
     while job:
-        try:
-            asked = subprocess.run(["squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job],
-                                   capture_output=True, text=True, timeout=60).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            return False
+        asked = (slurm.ask("squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job) or "").strip()
         if asked != "COMPLETING" or time.monotonic() > deadline:
             return asked == "CANCELLED"
         time.sleep(2)

@@ -14,6 +14,8 @@ import time
 import pytest
 from conftest import REPOSITORY
 
+from demucs.runs.local import free_port
+
 
 def test_settings_are_those_of_the_retrained_run(reference, checkout):
     runs = json.loads((reference / "signatures.json").read_text())["retrained_hdemucs_runs"]
@@ -353,9 +355,9 @@ def stub(no_slurm, tmp_path):
     def start(**variables):
         with open(tmp_path / "output", "w") as output:
             runs.append(subprocess.Popen(
-                ["bash", "-c", 'source "$1/slurm_scripts/common.sh" "$1"; set -eu; python=$2 dry_run=; run_here 3 train',
-                 "stub", str(no_slurm.root), str(path)], start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
-                env={**no_slurm.environment, **variables}))
+                [sys.executable, "-m", "tools.launch", "tasks", "--", str(path), "train"], start_new_session=True,
+                cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT,
+                env={**no_slurm.environment, "DEMUCS_LOCAL_TASKS": "3", **variables}))
         return runs[0]
     yield start, lambda words, count: until((tmp_path / "output").read_text, words, count)
     with contextlib.suppress(ProcessLookupError):
@@ -448,18 +450,15 @@ def test_help(no_slurm):
 
 
 def test_a_port_somebody_listens_on_is_passed_over():
-    command = ["bash", "-c", 'source "$0" "$1"; free_port "$2"',
-               str(REPOSITORY / "slurm_scripts" / "common.sh"), str(REPOSITORY)]
     with socket.socket() as listener:
         port = next(port for port in range(20000, 20100) if listener.connect_ex(("127.0.0.1", port)))
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        free = subprocess.run(command + [str(port - 10000)], capture_output=True, text=True).stdout.strip()
-        assert free == str(port)
+        assert free_port(port - 10000) == port
         listener.listen()
-        other = subprocess.run(command + [str(port - 10000)], capture_output=True, text=True).stdout.strip()
-    assert other != str(port) and 10000 <= int(other) < 32000
+        other = free_port(port - 10000)
+    assert other != port and 10000 <= other < 32000
 
 
 def test_a_script_that_finds_no_repository_says_so(no_slurm, tmp_path):
