@@ -56,6 +56,16 @@ begin() {
     read_cluster_file
 }
 
+# Whether an option stands among `arguments`, from where it is taken then.
+take() {
+    local argument rest=() found=1
+    for argument in "${arguments[@]}"; do
+        if [[ $argument == "$1" ]]; then found=0; else rest+=("$argument"); fi
+    done
+    arguments=("${rest[@]}")
+    return $found
+}
+
 # ------------------------------------------------------------------------------------------------ checks of arguments
 
 check_overrides() {

@@ -249,8 +249,6 @@ class EndOfStep:
             self._over.set()
             if self._process is not None:
                 self._process.kill()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _run(self) -> None:
         begin = time.monotonic()

@@ -206,13 +206,16 @@ def test_the_one_gpu_scripts(slurm, tmp_path):
 TRAINER = """
 import pathlib, pickle, signal, zipfile
 from demucs import schema
+from demucs.runs import progress
 job, restarts = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 start = int(os.environ.get("SLURM_ARRAY_TASK_ID") or restarts + 1)
 folder = pathlib.Path("outputs/xps", os.environ["SLURM_JOB_NAME"])
 
 def checkpoint(epochs, step):
-    with zipfile.ZipFile(folder / "checkpoint.th", "w") as file:
+    with zipfile.ZipFile(folder / "checkpoint.new", "w") as file:
         file.writestr("checkpoint/data.pkl", pickle.dumps({{"history": [{{}}] * epochs, "position": {{"step": step}}}}))
+    progress.note(folder, (epochs, step, 0, 0), folder / "checkpoint.new")
+    os.rename(folder / "checkpoint.new", folder / "checkpoint.th")
 
 def status(state, reason=""):
     schema.save(schema.RunStatus(
