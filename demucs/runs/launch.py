@@ -58,8 +58,8 @@ class Launcher:
         into the queue."""
         name = os.environ.get("SLURM_JOB_NAME", "")
         if self.mode == "job" and signature and SIGNATURE.fullmatch(name) and name != signature:
-            raise LaunchError(f"these settings are experiment {signature} now, but were submitted as {name}: the configuration "
-                              f"that they override has changed since. Submit them again")
+            raise LaunchError(f"these settings are experiment {signature} now, but were submitted as {name}: the "
+                              f"configuration that they override has changed since. Submit them again")
         if signature:
             os.environ["DEMUCS_EXPECTED_SIGNATURE"] = signature
         if self.mode != "job" or self.dry_run:
@@ -197,7 +197,8 @@ def supervise(folder: Path, step: tp.Callable[[tp.Sequence[str]], Command], *, c
     status, words = watched(step(LEAVES if ends else ENDS), ends=ends)
     if status == REFUSED:
         return status
-    verdict, reason = requeue.end(folder, exit_status=status, preempted=slurm.preempted(), words=words, most=most, chain=chain)
+    verdict, reason = requeue.end(folder, exit_status=status, preempted=slurm.preempted(), words=words, most=most,
+                                  chain=chain)
     tell(f"{folder.name}: {reason}")
     if verdict == requeue.Verdict.DONE:
         return 0
@@ -288,15 +289,16 @@ class EndOfStep:
 def next_of_chain() -> None:
     """What goes on where this job ends. Raises LaunchError where it is the last one."""
     if os.environ.get("SLURM_ARRAY_TASK_ID") == os.environ.get("SLURM_ARRAY_TASK_MAX", ""):
-        raise LaunchError("the chain of jobs has come to its end before the training: submit once more, or raise DEMUCS_CHAIN")
+        raise LaunchError("the chain of jobs has come to its end before the training: submit once more, or raise "
+                          "DEMUCS_CHAIN")
     say("The next job of the chain goes on")
 
 
 def back_into_the_queue() -> None:
     """The last thing that a job does which is not finished. Raises LaunchError where it cannot be."""
     if shutil.which("scontrol") is None:
-        raise LaunchError("the state is saved, but this node has no scontrol to put the job back into the queue: submit it again "
-                          "to go on, and set DEMUCS_CHAIN=N in the cluster file for a chain of N jobs")
+        raise LaunchError("the state is saved, but this node has no scontrol to put the job back into the queue: submit it "
+                          "again to go on, and set DEMUCS_CHAIN=N in the cluster file for a chain of N jobs")
     state = slurm.job_fields().get("JobState", "")
     if state != "RUNNING":               # a cancelled job would really start again
         raise LaunchError(f"the job is {state}: it stays so")

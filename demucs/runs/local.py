@@ -131,7 +131,8 @@ class Ranks:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             for rank in range(count):
-                ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "DEMUCS_LAUNCHER": str(os.getpid())}
+                ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+                        "DEMUCS_LAUNCHER": str(os.getpid())}
                 # By the main thread, since ranks end with the thread that has started them.
                 one = subprocess.Popen(command, env={**os.environ, **ours}, stdin=subprocess.DEVNULL, preexec_fn=_prepare)
                 self._running[one.pid] = one

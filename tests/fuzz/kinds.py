@@ -238,6 +238,8 @@ def use_requeue(path: Path, number: int) -> None:
     """What a batch script does with the folder of a run before and after its training, without a Slurm to ask."""
     search, os.environ["PATH"] = os.environ.get("PATH", ""), ""
     os.environ["SLURM_JOB_ID"] = "7"           # the job that the seeds are of
+    if path.name == "checkpoint.json":
+        shutil.copy(SCRATCH[0] / "seeds" / "checkpoint.th", path.parent)
     try:
         code, reason = requeue.begin(path.parent)
         require(isinstance(code, int) and "\n" not in reason, f"{code}: {reason}")
@@ -250,6 +252,8 @@ def use_requeue(path: Path, number: int) -> None:
         schema.load(RunStatus, path)
     elif path.name == "checkpoint.th":
         pickled.read(path)
+    elif path.name == "checkpoint.json":
+        schema.load(schema.CheckpointRecords, path)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cluster
@@ -278,7 +282,7 @@ def use_cluster(path: Path, number: int) -> None:
 
 KINDS: tp.Dict[str, Kind] = {
     **{name: Kind(share, f"x.{name}", (name,), mutations.mutate, use_sound)
-       for name, share in (("wav", 0.16), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
+       for name, share in (("wav", 0.155), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
     "package": Kind(0.11, "x.th", ("package",), mutate_archive, use_package),
     "published": Kind(0.06, "x.th", ("published",), mutate_archive, use_package),
     "safetensors": Kind(0.07, "x.safetensors", ("safetensors",), mutate_safetensors, use_package),
@@ -292,6 +296,7 @@ KINDS: tp.Dict[str, Kind] = {
     "attempts": Kind(0.01, "attempts.json", ("attempts",), texts.mutate_json, use_requeue),
     "lock": Kind(0.005, "lock", ("lock",), texts.mutate_json, use_requeue),
     "checkpoint": Kind(0.01, "checkpoint.th", ("checkpoint",), mutate_archive, use_requeue),
+    "checkpoint_records": Kind(0.005, "checkpoint.json", ("checkpoint_records",), texts.mutate_json, use_requeue),
     "cluster": Kind(0.015, "cluster.env", ("cluster",), texts.scribble, use_cluster),
 }
 SCRATCH: tp.List[Path] = []      # the folder of this process, once `inputs.prepare` was called

@@ -114,7 +114,7 @@ def test_a_run_of_an_older_version(tmp_path):
     shutil.copytree(OLD_RUN / "begun", tmp_path, dirs_exist_ok=True)
     done = len(schema.load_history(tmp_path / "history.json"))
     stopped = torch.load(tmp_path / "checkpoint.th", weights_only=True)
-    assert progress(tmp_path) == (len(stopped["history"]), stopped["position"]["step"], 0, 0) and done == len(stopped["history"])
+    assert progress(tmp_path) == (done, stopped["position"]["step"], 0, 0) and len(stopped["history"]) == done
     # In the middle of an epoch: where it was stopped, it was saved; where it was killed, the epochs count.
     status = schema.load(schema.RunStatus, tmp_path / "status.json")
     for state, expected in (("stopped", 7), ("running", 0)):

@@ -416,6 +416,14 @@ def test_sweep_ends_in_one_comparison(slurm, pipeline):
     assert wait(slurm, jobs[-1][1])[0].startswith("FAILED")      # the comparison is there, and not complete
 
 
+def test_a_plain_sweep(slurm, pipeline):
+    jobs = pipeline_jobs(pipeline("--plain", "9", "model=htdemucs", "--seeds", "42,43", TEST_FAIL_RANK="1"))
+    until_over(slurm, jobs[-1][1], patience=90)
+    trained = [record["argv"] for record in slurm.records() if "dora" in record["argv"]]
+    assert sorted(trained) == [["-m", "dora", "run", "-d", "epochs=9", "model=htdemucs", f"seed={seed}"]
+                               for seed in (42, 42, 43, 43)]
+
+
 def test_cluster_starts_twice_stops_twice_and_leaves_no_process(checkout):
     folder = Path(tempfile.mkdtemp(prefix="slurm-tests-", dir="/tmp"))
     environment = {"DEMUCS_SLURM_DIR": str(folder), "DEMUCS_SLURM_CPUS": "2", "PATH": os.environ["PATH"]}

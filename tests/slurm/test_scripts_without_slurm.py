@@ -15,6 +15,7 @@ import pytest
 from conftest import REPOSITORY
 
 from demucs.runs.local import free_port
+from demucs.train import main as experiments
 
 
 def test_settings_are_those_of_the_retrained_run(reference, checkout):
@@ -113,6 +114,33 @@ def test_the_signature_before_anything_runs(no_slurm):
         assert re.fullmatch(r"[0-9a-f]{8}\n", result.stdout), result.stdout + result.stderr
     assert no_slurm.script("continue_run_slurm.sh", "11111111", "--signature").stdout == "11111111\n"
     assert no_slurm.records() == []
+
+
+def test_plain_training_has_no_settings_of_its_own(no_slurm):
+    """In whatever order its arguments stand."""
+    for number, (arguments, expected) in enumerate([
+            (["--plain", "20", "model=htdemucs"], ["epochs=20", "model=htdemucs"]), (["--plain"], []),
+            (["model=demucs", "--plain", "seed=1"], ["model=demucs", "seed=1"])]):
+        result = no_slurm.script("train_slurm.sh", *arguments, CUDA_VISIBLE_DEVICES="", TEST_NUMBER=str(number))
+        assert result.returncode == 0, result.stderr
+        record, = (record for record in no_slurm.records() if record["env"]["TEST_NUMBER"] == str(number))
+        assert record["argv"] == ["-m", "dora", "run", "-d", *expected]
+    for script, *arguments in (("train_slurm.sh", "--plain", "ten"), ("train_slurm.sh", "--plain", "5", "--clear"),
+                               ("train_slurm.sh", "--plain", ""), ("continue_run_slurm.sh", "11111111", "--plain")):
+        assert no_slurm.script(script, *arguments).returncode == 2, arguments
+
+
+@pytest.mark.parametrize("arguments, overrides", [
+    (["180"], None), (["--plain", "20", "model=htdemucs", "optim.lr=1e-4"], ["model=htdemucs", "optim.lr=1e-4", "epochs=20"]),
+    (["--plain"], []), (["--plain", "svd.penalty=0"], ["svd.penalty=0"])])
+def test_signatures_are_those_of_dora(arguments, overrides):
+    """Of the scripts as they are, with the real configuration."""
+    expected = "162f67a7" if overrides is None else experiments.get_xp(overrides).sig
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "DEMUCS_"))}
+    result = subprocess.run(["bash", str(REPOSITORY / "slurm_scripts" / "train_slurm.sh"), "--signature", *arguments],
+                            env={**environment, "DEMUCS_PYTHON": sys.executable}, capture_output=True, text=True,
+                            timeout=120)
+    assert result.stdout == f"{expected}\n", result.stderr
 
 
 @pytest.fixture
@@ -246,6 +274,22 @@ def test_pipeline_without_slurm_runs_all_steps_in_turn(no_slurm, tmp_path):
     failed = no_slurm.script("pipeline_slurm.sh", "7", "seed=4", DEMUCS_MUSDB=str(tmp_path / "songs"), TEST_FAIL_RANK="0")
     assert failed.returncode == 2 and "no training came to its end" in failed.stderr
     assert len(no_slurm.records()) == len(words) + 1
+
+
+def test_a_plain_sweep(login_node):
+    """Each of its trainings is what train_slurm.sh --plain trains, and is submitted so."""
+    arguments = ["5", "model=htdemucs", "--plain", "--seeds", "1,2"]
+    one = ("train_slurm.sh", "--signature", "--plain", "5", "model=htdemucs")
+    expected = [login_node.script(*one, f"seed={seed}").stdout.strip() for seed in (1, 2)]
+    planned = login_node.script("pipeline_slurm.sh", "--dry-run", *arguments)
+    assert re.findall("Signature ([0-9a-f]{8})", planned.stdout) == expected, planned.stdout + planned.stderr
+    for seed, signature in zip((1, 2), expected):
+        assert re.search(rf"sbatch --job-name={signature} .*train_slurm.sh'? --plain 5 model=htdemucs seed={seed}\n",
+                         planned.stdout), planned.stdout
+    here = login_node.script("pipeline_slurm.sh", "--local", *arguments, TEST_FAIL_RANK="0")       # its trainings fail
+    assert here.returncode == 2 and [record["argv"] for record in sorted(
+        login_node.records(), key=lambda record: record["argv"])] == [
+        ["-m", "dora", "run", "-d", "epochs=5", "model=htdemucs", f"seed={seed}"] for seed in (1, 2)]
 
 
 @pytest.mark.parametrize("module, step", [("tools.export", "release"), ("tools.test_pretrained", "evaluation")])
