@@ -283,6 +283,6 @@ launch() {   # train SIGNATURE | tasks | one, further options, --, arguments of 
         shift
     done
     prepare_python
-    exec "$python" -m tools.launch "${words[@]}" --mode "$mode" --name "$name" ${dry_run:+--dry-run} \
+    exec "$python" -S -m tools.launch "${words[@]}" --mode "$mode" --name "$name" ${dry_run:+--dry-run} \
         ${tee_pid:+--tee "$tee_pid"} -- "$python" "${@:2}"
 }

@@ -20,5 +20,5 @@ srun() {
         [[ $word != -u ]] || break
         python=$word
     done
-    exec "$python" -m tools.launch grid --mode job --name "$name" -- "$@"
+    exec "$python" -S -m tools.launch grid --mode job --name "$name" -- "$@"
 }

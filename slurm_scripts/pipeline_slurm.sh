@@ -104,7 +104,7 @@ choose_songs() {
 training_ranks() {
     local words index ranks
     if [[ $mode == here ]]; then
-        (signature_only=1; prepare_python; "$python" -m tools.launch count --name "$name")   # without a log
+        (signature_only=1; prepare_python; "$python" -S -m tools.launch count --name "$name")   # without a log
         return
     fi
     ranks=$(grep -oE '^#SBATCH --ntasks=[0-9]+' "$scripts/train_slurm.sh" | cut -d= -f2)

@@ -5,17 +5,21 @@ jobs of `dora grid`, and `count` tells how many processes a run on this machine 
 and with 2 where it could not begin or the job cannot go on. Needs Python alone.
 """
 
-import argparse
 import signal
-import sys
-import typing as tp
 
-from demucs.arguments import Parser, number
-from demucs.console import command
-from demucs.errors import DemucsError
-from demucs.ranges import POSITIVE
-from demucs.runs.launch import Launcher, closing_log, grid
-from demucs.runs.local import LaunchError, local_tasks
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)       # nothing is up yet that would have to end in order
+
+import argparse  # noqa: E402
+import sys  # noqa: E402
+import typing as tp  # noqa: E402
+
+from demucs.arguments import Parser, number  # noqa: E402
+from demucs.console import command  # noqa: E402
+from demucs.errors import DemucsError  # noqa: E402
+from demucs.ranges import POSITIVE  # noqa: E402
+from demucs.runs.launch import Launcher, closing_log, grid  # noqa: E402
+from demucs.runs.local import LaunchError, local_tasks  # noqa: E402
 
 
 def run(args: argparse.Namespace, words: tp.List[str]) -> int:
@@ -50,8 +54,6 @@ def main() -> int:
     words = sys.argv[1:]
     place = words.index("--") if "--" in words else len(words)
     args = parser.parse_args(words[:place])
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     with closing_log(args.tee):
         try:
             return run(args, words[place + 1:])

@@ -162,7 +162,7 @@ def spread_tasks() -> Command:
 def rendezvous(options: Command) -> str:
     """Set MASTER_ADDR and MASTER_PORT for the tasks of this job. Where Slurm lends ports, the option for that is added, and
     each task finds its port by itself. Returns the port in words."""
-    port = str(free_port(from_environment("SLURM_JOB_ID", 0, COUNT)))
+    port = str(free_port(int(os.environ.get("SLURM_JOB_ID") or 0)))
     os.environ["MASTER_ADDR"] = slurm.first_node()
     if slurm.lends_ports():
         options.append("--resv-ports=1")

@@ -33,7 +33,7 @@ NOTHING_TO_START = 13
 
 
 class Verdict(enum.IntEnum):
-    """How a job goes on; the value is the exit status."""
+    """How a job goes on."""
     DONE = 0
     AGAIN = 10
     STOPPED = 11

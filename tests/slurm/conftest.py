@@ -17,7 +17,7 @@ from conftest import REPOSITORY, require_program
 
 RECORDER = """#!{python} -S
 import hashlib, json, os, signal, sys, time
-if sys.argv[1:3] == ["-m", "tools.launch"]:       # needs no packages
+if sys.argv[1:4] == ["-S", "-m", "tools.launch"]:      # needs no packages
     os.execve(sys.executable, [sys.executable, *sys.argv[1:]], dict(os.environ, PYTHONPATH={repository!r}))
 if sys.argv[1:3] == ["-m", "tools.signature"]:
     if "TEST_NO_PACKAGES" in os.environ:
