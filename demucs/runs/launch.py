@@ -171,11 +171,11 @@ def rendezvous(options: Command) -> str:
     return port or "a port that Slurm reserves"
 
 
-def _folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
+def _folder(signature: str) -> Path:
     """Of a run. Raises SignatureError for what names no folder in that of all runs."""
     if signature in ("", ".", "..") or signature != Path(signature).name:
         raise SignatureError(f"{signature!r} is not a signature")
-    return experiments / signature
+    return EXPERIMENTS / signature
 
 
 def supervise(folder: Path, step: tp.Callable[[tp.Sequence[str]], Command], *, chain: bool) -> int:
