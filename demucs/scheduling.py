@@ -1,7 +1,7 @@
 """Jobs that Dora submits (`dora launch`, `dora grid`) behave as those of the batch scripts.
 
 Dora hands them to submitit, whose script sources slurm_scripts/grid_setup.sh before it calls srun. There the job gets
-the same account of its starts (tools/requeue.py) and the same end of a step whose task has died: a job that was warned,
+the same account of its starts (runs/requeue.py) and the same end of a step whose task has died: a job that was warned,
 preempted or has lost a task goes back into the queue after progress, a few times without, and `scancel` ends it for
 good. `python3 -m demucs.scheduling FOLDER` tells that script which experiment the job trains.
 
@@ -18,7 +18,6 @@ import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import typing as tp
 from pathlib import Path
@@ -29,7 +28,7 @@ from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
 from .ranges import COUNT, from_environment
-from .runs.lock import this_job
+from .runs import slurm
 
 logger = logging.getLogger(__name__)
 
@@ -61,19 +60,9 @@ def put_back(reason: str) -> None:
     if SUPERVISED in os.environ or os.environ.get("SUBMITIT_EXECUTOR") != "slurm" \
             or not callable(signal.getsignal(signal.SIGUSR2)):
         return
-    if reason == "SIGUSR2" or _preempted():
+    if reason == "SIGUSR2" or slurm.preempted(tries=1):
         logger.info("Back into the queue")
         signal.raise_signal(signal.SIGUSR2)      # submitit's handler, which is in place again
-
-
-def _preempted() -> bool:
-    """Whether Slurm wants this job's nodes for another: it asks by SIGTERM, as scancel does."""
-    try:
-        record = subprocess.run(["scontrol", "show", "job", "--oneliner", str(this_job())],
-                                capture_output=True, text=True, timeout=60).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return re.search(r"\bPreemptTime=\d", record) is not None
 
 
 def experiment_of_job(folder: str) -> Path:

@@ -34,6 +34,7 @@ RELEASE_VERSION = 1
 QUALITY_VERSION = 1
 STATUS_VERSION = 1
 LEDGER_VERSION = 1
+CHECKPOINTS_VERSION = 1
 FRAME_DECIMALS = 5          # those of museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # the model of an evaluation of these
@@ -86,6 +87,24 @@ class RunStatus:
     started: str                       # ISO 8601, UTC, of this session
     updated: str                       # ISO 8601, UTC
     version: int = STATUS_VERSION
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """How far a checkpoint has come."""
+    identity: str                      # of what the file holds, as `runs.progress.identity` has it
+    epochs: int                        # done
+    step: int                          # steps done in the next epoch
+    validated: int                     # of that epoch, the candidates that are validated
+    tested: int                        # of that epoch, the songs that are tested
+    kept: bool = False                 # by `save_every`
+
+
+@dataclass(frozen=True)
+class CheckpointRecords:
+    """The checkpoints of a run, the newest first, for programs that cannot read them."""
+    checkpoints: tp.List[CheckpointRecord]
+    version: int = CHECKPOINTS_VERSION
 
 
 @dataclass(frozen=True)

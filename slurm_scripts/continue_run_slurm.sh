@@ -51,7 +51,7 @@ if outside_signature "$@"; then
     [[ -z $signature_only ]] || { echo "$signature"; exit 0; }
     hand_over "$old" "$@"
     say "The same experiment goes on: $old, from its checkpoint, in outputs/xps/$old"
-    train "$old" -m dora run -d -f "$old" "$@"
+    launch train "$old" -- -m dora run -d -f "$old" "$@"
 elif [[ $1 != *=* && $1 != -* ]]; then
     [[ $1 =~ ^[1-9][0-9]{0,5}$ ]] || fail "EPOCHS must be a whole number from 1 on, not '$1'"
     [[ $# -eq 1 ]] || fail "$old goes on for $1 epochs as it is; other settings are another experiment: leave out the number"
@@ -61,12 +61,12 @@ elif [[ $1 != *=* && $1 != -* ]]; then
     hand_over "$old" "$1"
     extend "$old" "$1"
     say "The training of $old goes on for $1 epochs in all, as $signature, in outputs/xps/$signature"
-    train "$signature" -m dora run -d -f "$signature"
+    launch train "$signature" -- -m dora run -d -f "$signature"
 else
     check_overrides "$@"
     settings=(-f "$old" "$@" "continue_from=\"$old\"")
     find_signature "${settings[@]}"
     hand_over "$old" "$@"
     say "A new experiment: the settings of $old with $(quoted "$@"), starting from the weights of $old"
-    train "$signature" -m dora run -d "${settings[@]}"
+    launch train "$signature" -- -m dora run -d "${settings[@]}"
 fi

@@ -33,7 +33,7 @@ is_published() {
     [[ $1 == hf://* || ( $1 != */* && -f $remote/$1.yaml ) ]] || grep -qsF "/$1-" "$remote/files.txt"
 }
 
-what=$1
+what=$1 release=()
 if [[ $1 == */* && -d $1 ]]; then
     what=$(realpath "$1")
     scoring=(tools.evaluate "$what")
@@ -41,24 +41,12 @@ elif ! is_released "$1" && ! is_experiment "$1" && is_published "$1"; then
     scoring=(tools.test_pretrained -n "$1")
 else
     check_model "$1"
-    scoring=(tools.test_pretrained --repo ./release_models -n "$1")
+    scoring=(tools.test_pretrained --repo ./release_models -n "$1") release=(--release "$1")
 fi
 shift
 
 hand_over "$what" "$@"
-if [[ ${scoring[*]} == *--repo* ]]; then
-    # The jobs of an array want the same export: the first one makes it, the others wait for it.
-    if [[ -n ${SLURM_ARRAY_TASK_ID:-} && -z $dry_run ]] && command -v flock >/dev/null; then
-        mkdir -p "$repository/release_models"
-        exec 9> "$repository/release_models/.$what.lock"
-        flock 9
-    fi
-    release_if_needed "$what"
-    exec 9>&-
-fi
-# A process that separates on CPUs uses all that it has; in training they are its loader workers'.
-cores=${SLURM_CPUS_PER_TASK:-$(( $(nproc 2>/dev/null || echo 1) / $(local_tasks) ))}
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( cores > 0 ? cores : 1 ))}
 # The tasks of this job share the songs, and those of its array, which is somebody else's where the mode is "here".
 export DEMUCS_SHARED_SCORING=$mode
-run_tasks -m "${scoring[@]}" "$@"
+# A process that separates on CPUs uses all that it has; in training they are its loader workers'.
+launch tasks --all-cores "${release[@]}" -- -m "${scoring[@]}" "$@"

@@ -3,11 +3,12 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Trains, releases, evaluates, separates two songs and reports: jobs that wait for one another, submitted at once.
-    bash slurm_scripts/pipeline_slurm.sh [EPOCHS=390] [OVERRIDE...]
+    bash slurm_scripts/pipeline_slurm.sh [--plain] [EPOCHS=390] [OVERRIDE...]
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --with OVERRIDE... [--with OVERRIDE...]...
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --seeds 42,43,44
 The second is a sweep: a training for each --with, and in the end one report that compares them. --seeds is short for
 several --with seed=NUMBER. The first of them is what the others are held against.
+    --plain       train with the values of conf/ and these overrides, without the settings of train_slurm.sh
     --dry-run     print the signatures and what would be submitted      --test-only   ask Slurm when each job could run
     --local       all steps one after the other on this machine, as also where there is no Slurm
 DEMUCS_EVALUATE_JOBS (10) jobs share each evaluation. A step whose parent fails is cancelled; a comparison is drawn of what
@@ -20,6 +21,7 @@ source "$here/slurm_scripts/common.sh" "$here"
 begin "$@"
 [[ $mode != job ]] || fail "this script submits jobs and is none: bash slurm_scripts/$name"
 common=() flat=() starts=()     # the words of all variants, one after the other, and where each of them begins
+! take --plain || common=(--plain)
 for ((index = 0; index < ${#arguments[@]}; index++)); do
     word=${arguments[index]}
     case $word in
@@ -102,7 +104,7 @@ choose_songs() {
 training_ranks() {
     local words index ranks
     if [[ $mode == here ]]; then
-        local_tasks
+        (signature_only=1; prepare_python; "$python" -S -m tools.launch count --name "$name")   # without a log
         return
     fi
     ranks=$(grep -oE '^#SBATCH --ntasks=[0-9]+' "$scripts/train_slurm.sh" | cut -d= -f2)

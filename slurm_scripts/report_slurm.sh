@@ -39,7 +39,13 @@ for signature in "$@"; do
 done
 [[ ${#evaluated[@]} -gt 0 ]] || fail "none of these is evaluated: $*"
 draw() {   # SCRIPT SIGNATURE...
-    run "$python" "graphing_scripts/$1" --results demucs_results "${@:2}"
+    local command=("$python" "graphing_scripts/$1" --results demucs_results "${@:2}")
+    if [[ -n $dry_run ]]; then
+        echo "    $(quoted "${command[@]}")"
+    else
+        say "$(quoted "${command[@]}")"
+        "${command[@]}"
+    fi
 }
 for signature in "${evaluated[@]}"; do
     [[ ! -f demucs_results/runs/$signature/history.json ]] || draw plot_results.py "$signature"

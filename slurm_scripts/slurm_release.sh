@@ -49,4 +49,4 @@ for signature in "$@"; do
 done
 
 hand_over "$@"
-run_one -m tools.export "$@"
+launch one -- -m tools.export "$@"

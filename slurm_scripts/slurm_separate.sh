@@ -46,5 +46,4 @@ for index in "${!options[@]}"; do   # a folder for the results is meant from whe
 done
 
 hand_over "${files[@]}" "$signature" "${options[@]}"
-release_if_needed "$signature"
-run_one -m demucs --repo ./release_models -n "$signature" "${options[@]}" "${files[@]}"
+launch one --release "$signature" -- -m demucs --repo ./release_models -n "$signature" "${options[@]}" "${files[@]}"

@@ -2,6 +2,10 @@
 
 import sys
 
-from demucs import console
 
-sys.excepthook = console.hook      # before a command line imports what takes seconds
+def _hook(*raised):      # type: ignore[no-untyped-def]
+    from demucs import console
+    console.hook(*raised)
+
+
+sys.excepthook = _hook      # before a command line imports anything: Ctrl-C is one line then, too

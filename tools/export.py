@@ -12,8 +12,8 @@ from demucs.arguments import Parser
 from demucs.console import command, log_messages
 from demucs.errors import DemucsError
 from demucs.packages.export import FORMATS, PLAIN, export
-from demucs.repositories.repository import DEFAULT_FOLDER
 from demucs.runs.layout import EXPERIMENTS
+from demucs.runs.layout import MODELS
 
 
 @command()
@@ -21,7 +21,7 @@ def main() -> int:
     parser = Parser(prog="python3 -m tools.export", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="+", metavar="SIG", help="signatures of experiments")
-    parser.add_argument("-o", "--out", type=Path, default=DEFAULT_FOLDER, help="folder (default: %(default)s)")
+    parser.add_argument("-o", "--out", type=Path, default=MODELS, help="folder (default: %(default)s)")
     parser.add_argument("--format", choices=list(FORMATS), default=PLAIN, help="(default: %(default)s)")
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--half", action="store_true", default=None, help="16-bit floats: half the size, "

@@ -20,10 +20,10 @@ from demucs.console import command
 from demucs.errors import ConfigError, SignatureError
 from demucs.files import atomic
 from demucs.packages.pickled import damaged_part
-from demucs.runs.layout import BEST, EXTENDED, HISTORY, NEWEST, PREVIOUS, RUN_CARD
+from demucs.runs.layout import BEST, CHECKPOINT_RECORDS, EXTENDED, HISTORY, NEWEST, PREVIOUS, RUN_CARD
 from demucs.runs.lock import locked
+from demucs.runs.progress import progress, progress_of
 from demucs.train import main as experiments
-from tools.requeue import position, position_in
 
 LINK_VERSION = 1
 
@@ -53,7 +53,7 @@ def extend(signature: str, epochs: int, *, check: bool = False) -> str:
     if epochs <= old.cfg.epochs:
         raise ConfigError(f"{signature} is planned for {old.cfg.epochs} epochs: to extend it, give a larger number than "
                           f"{epochs}; without a number it goes on as planned")
-    if position(old.folder) is None:
+    if progress(old.folder) is None:
         raise SignatureError(f"{signature} has no checkpoint that can be read in {old.folder}; train it first")
     new = experiments.get_xp([*argv, f"epochs={epochs}"])
     if _begun(new, signature) or check:
@@ -80,11 +80,11 @@ def _begun(new: tp.Any, signature: str) -> bool:
 
 def _copy(old: tp.Any, new: tp.Any) -> None:
     """The newest checkpoint comes last: until it is there, nothing has begun, and all is done again."""
-    newest = next((name for name in (NEWEST, PREVIOUS) if position_in(old.folder / name)
+    newest = next((name for name in (NEWEST, PREVIOUS) if progress_of(old.folder, name)
                    and damaged_part(old.folder / name) is None), None)
     if newest is None:
         raise SignatureError(f"{old.sig} has no checkpoint in {old.folder} that is as it was written")
-    done, _ = position_in(old.folder / newest) or (0, 0)
+    done, *_ = progress_of(old.folder, newest) or (0,)
     links = {xp.sig: link(xp.folder) for xp in (old, new)}
     links[new.sig].update(extended_from=old.sig, after_epochs=done)
     if new.sig not in links[old.sig]["extended_to"]:
@@ -96,7 +96,7 @@ def _copy(old: tp.Any, new: tp.Any) -> None:
         card = schema.load(schema.RunCard, old.folder / RUN_CARD)
         schema.save(dataclasses.replace(card, signature=new.sig, name=experiments.get_name(new), argv=list(new.argv),
                                         epochs=new.cfg.epochs), new.folder / RUN_CARD)
-    for name, target in ((HISTORY, HISTORY), (BEST, BEST), (newest, NEWEST)):
+    for name, target in ((HISTORY, HISTORY), (BEST, BEST), (CHECKPOINT_RECORDS, CHECKPOINT_RECORDS), (newest, NEWEST)):
         if (old.folder / name).exists():
             with open(old.folder / name, "rb") as source, atomic(new.folder / target) as copy:
                 shutil.copyfileobj(source, copy)

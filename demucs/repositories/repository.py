@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import ConfigError, PackageError, SignatureError, did_you_mean, quoted
 from ..models import zoo
 from ..packages import package
+from ..runs.layout import MODELS
 from ..schema import SOURCES
 from ..separation.bag import BagOfModels
 from . import catalogue, download, hub
@@ -22,7 +23,6 @@ from .catalogue import BagDefinition, ModelLoadingError
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_FOLDER = Path("release_models")     # where exporting puts models, relative to the repository
 SUFFIXES = (".th", ".safetensors")
 UNITTEST = "demucs_unittest"                # a tiny model with random weights, for tests of other programs
 
@@ -61,8 +61,8 @@ def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[st
         return {"single": dict(folder.models()), "bag": dict(folder.bags)}
     singles: tp.Dict[str, Place] = {file.signature: file.url for file in catalogue.published_files().values()}
     bags: tp.Dict[str, Place] = dict(catalogue.published_bags())
-    if DEFAULT_FOLDER.is_dir():
-        own = Folder(DEFAULT_FOLDER)
+    if MODELS.is_dir():
+        own = Folder(MODELS)
         singles = {**singles, **own.models()}
         bags = {**bags, **own.bags}
     return {"single": singles, "bag": bags}
@@ -166,7 +166,7 @@ def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
             return zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=44100, segment=40, channels=4)
     if repo is not None:
         return Folder(repo).get(name)
-    own = Folder(DEFAULT_FOLDER) if DEFAULT_FOLDER.is_dir() else None
+    own = Folder(MODELS) if MODELS.is_dir() else None
     if own is not None and name in own:
         return own.get(name)
     if name in catalogue.published_files():
@@ -178,7 +178,7 @@ def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
     local = [*own.singles, *own.bags] if own is not None else []
     bags = catalogue.published_bags()
     known = [*bags, *catalogue.published_files(), *local]
-    raise SignatureError(f"no model {name!r}.{did_you_mean(name, known)} In {DEFAULT_FOLDER} there are: "
+    raise SignatureError(f"no model {name!r}.{did_you_mean(name, known)} In {MODELS} there are: "
                          f"{', '.join(local) or 'none'}; published are {', '.join(bags)} and their single models; "
                          f"{hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face hub. `python3 -m tools.export SIG` "
                          f"exports a model that was trained here")

@@ -1,7 +1,7 @@
-"""What Slurm says about jobs, where there is a Slurm: its queue, and its accounts where a site keeps them.
+"""What Slurm says about jobs, where there is a Slurm: its queue, and its accounts where a site keeps them. (What a job asks
+about itself is in `slurm`.)
 
-Every question has a time limit, since commands hang for minutes when their controller is gone; then the answer is that
-nothing is known, and `notes` says why. No torch here.
+Every question has a time limit; where there is no answer in time, nothing is known, and `notes` says why. No torch here.
 """
 
 import dataclasses
@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import typing as tp
+
+from .slurm import call, fields
 
 PATIENCE = 5.          # seconds for one answer
 SEPARATOR = "\x1f"     # no name or command has it
@@ -90,9 +92,9 @@ class Slurm:
                 found[number] = Job(number, state, code)       # of a requeued job, the last line is the newest
         for number in [number for number in numbers if number not in found][-MOST_LOOKUPS:]:
             answer = self._ask("scontrol", "--oneliner", "show", "job", number, needed=False)
-            fields = dict(word.partition("=")[::2] for word in (answer or "").split())
-            if "JobState" in fields:
-                found[number] = Job(number, fields["JobState"], fields.get("ExitCode", ""))
+            record = fields(answer or "")
+            if "JobState" in record:
+                found[number] = Job(number, record["JobState"], record.get("ExitCode", ""))
             if self.notes:
                 break
         return found
@@ -101,8 +103,7 @@ class Slurm:
         """What a command prints; None where it fails. No answer in time is noted, and a failure where it is
         `needed`."""
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=self.patience,
-                                  stdin=subprocess.DEVNULL)
+            done = call(*command, patience=self.patience)
         except FileNotFoundError:
             return None
         except subprocess.TimeoutExpired:

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 EXPERIMENTS = Path("outputs") / "xps"      # EXPERIMENTS/SIGNATURE is the folder of a run, for Dora and for us
+MODELS = Path("release_models")            # MODELS/SIGNATURE.th: what is exported
 RESULTS = Path("demucs_results")           # RESULTS/runs/SIGNATURE: what is kept of a run for reports
 
 ARGV = ".argv.json"                        # overrides of the configuration, by Dora
 BEST = "best.th"                           # package of the best weights so far
 NEWEST = "checkpoint.th"                   # state of the training
 PREVIOUS = "checkpoint_previous.th"        # the same, one checkpoint before
+CHECKPOINT_RECORDS = "checkpoint.json"     # how far these have come
 HISTORY = "history.json"                   # metrics of each epoch
 RUN_CARD = "run_card.json"                 # what was trained how, session by session
 STATUS = "status.json"                     # what the run is doing

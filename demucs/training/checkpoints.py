@@ -1,7 +1,8 @@
 """Checkpoints written beside the training: a snapshot at once, the file in the background, and always two of them.
 
 The newest is `checkpoint.th`, the one before `checkpoint_previous.th`. A file appears whole or not at all, and where the
-newest cannot be read (a disk lost power after the rename) the run goes on from the one before.
+newest cannot be read (a disk lost power after the rename) the run goes on from the one before. Their records in
+`checkpoint.json` tell batch scripts, which have no torch, how far they have come (`runs.progress`).
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import torch
 from ..errors import PackageError, TrainingError
 from ..runs.layout import NEWEST, PREVIOUS
 from ..runs.lock import held, lost
+from ..runs.progress import note
 from .state import NewerFormatError, read_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -90,8 +92,10 @@ class Checkpoints:
         try:
             fresh = self.folder / (NEWEST + ".new")
             write_checkpoint(package, fresh)
-            if keep_as is not None:      # once the newest says that the epoch is done, nobody comes back for this
-                write_checkpoint(package, self.folder / keep_as)
+            kept = [] if keep_as is None else [self.folder / keep_as]
+            for path in kept:            # once the newest says that the epoch is done, nobody comes back for this
+                write_checkpoint(package, path)
+            self._note(package, fresh, *kept)
             if (self.folder / NEWEST).exists() and not self._damaged:
                 self._keep_previous()
             os.replace(fresh, self.folder / NEWEST)
@@ -102,6 +106,15 @@ class Checkpoints:
             self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {str(error) or type(error).__name__}. The "
                                         f"checkpoint before it is untouched; free some space and start the run again, it "
                                         f"continues from there.")
+
+    def _note(self, package: tp.Mapping[str, tp.Any], *paths: Path) -> None:
+        """Record how far the checkpoint in these files has come."""
+        place = package.get("position") or {}
+        try:
+            note(self.folder, (len(package.get("history", ())), place.get("step", 0),
+                               len(place.get("candidates", ())), len(place.get("tested", ()))), *paths)
+        except OSError as error:         # records of how it goes must not be what stops it
+            logger.warning("cannot write how far the checkpoint in %s has come: %s", self.folder, error)
 
     def _keep_previous(self) -> None:
         """Call the newest one the one before, too: at no moment is there none called the newest."""

@@ -24,10 +24,10 @@ from demucs.data import index
 from demucs.data.kinds.folders import folder_tracks
 from demucs.packages import package, pickled, weights
 from demucs.repositories import repository as models
+from demucs.runs import requeue
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
 from demucs.separation import song
 from fuzz import mutations, seeds, texts
-from tools import requeue
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "graphing_scripts"))
@@ -240,6 +240,8 @@ def use_requeue(path: Path, number: int) -> None:
     """What a batch script does with the folder of a run before and after its training, without a Slurm to ask."""
     search, os.environ["PATH"] = os.environ.get("PATH", ""), ""
     os.environ["SLURM_JOB_ID"] = "7"           # the job that the seeds are of
+    if path.name == "checkpoint.json":
+        shutil.copy(SCRATCH[0] / "seeds" / "checkpoint.th", path.parent)
     try:
         code, reason = requeue.begin(path.parent)
         require(isinstance(code, int) and "\n" not in reason, f"{code}: {reason}")
@@ -252,6 +254,8 @@ def use_requeue(path: Path, number: int) -> None:
         schema.load(RunStatus, path)
     elif path.name == "checkpoint.th":
         pickled.read(path)
+    elif path.name == "checkpoint.json":
+        schema.load(schema.CheckpointRecords, path)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cluster
@@ -280,7 +284,7 @@ def use_cluster(path: Path, number: int) -> None:
 
 KINDS: tp.Dict[str, Kind] = {
     **{name: Kind(share, f"x.{name}", (name,), mutations.mutate, use_sound)
-       for name, share in (("wav", 0.16), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
+       for name, share in (("wav", 0.155), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
     "package": Kind(0.11, "x.th", ("package",), mutate_archive, use_package),
     "published": Kind(0.06, "x.th", ("published",), mutate_archive, use_package),
     "safetensors": Kind(0.07, "x.safetensors", ("safetensors",), mutate_safetensors, use_package),
@@ -294,6 +298,7 @@ KINDS: tp.Dict[str, Kind] = {
     "attempts": Kind(0.01, "attempts.json", ("attempts",), texts.mutate_json, use_requeue),
     "lock": Kind(0.005, "lock", ("lock",), texts.mutate_json, use_requeue),
     "checkpoint": Kind(0.01, "checkpoint.th", ("checkpoint",), mutate_archive, use_requeue),
+    "checkpoint_records": Kind(0.005, "checkpoint.json", ("checkpoint_records",), texts.mutate_json, use_requeue),
     "cluster": Kind(0.015, "cluster.env", ("cluster",), texts.scribble, use_cluster),
 }
 SCRATCH: tp.List[Path] = []      # the folder of this process, once `inputs.prepare` was called

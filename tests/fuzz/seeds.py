@@ -16,6 +16,7 @@ from demucs import schema
 from demucs.audio import reading
 from demucs.models import zoo
 from demucs.packages import package, publish, quantised
+from demucs.runs import progress
 from demucs.schema import EpochRecord, Evaluation, ReleaseCard, RunCard, RunStatus, Session, TrackScores
 from demucs.training.state import write_checkpoint
 
@@ -151,11 +152,13 @@ def records(folder: Path) -> Seeds:
     checkpoint = {"history": history(), "position": {"step": 3, "candidates": {}, "tested": []},
                   "state": {"a": torch.zeros(3)}, "args": {"epochs": 2}, "format": 1}
     write_checkpoint(checkpoint, folder / "checkpoint.th")
+    progress.note(folder, (2, 3, 0, 0), folder / "checkpoint.th")
     account = {"job": "7", "start": [1, 2, 0, 0], "fruitless": 1, "verdict": "AGAIN", "reason": "it was preempted"}
     return {"history": [text(history())], "evaluation": [text(schema.to_plain(evaluation()))],
             "run_card": [text(schema.to_plain(run_card()))], "card": [text(schema.sealed(schema.to_plain(card(model(), "first"))))],
             "museval": [text(museval())], "status": [text(schema.to_plain(status()))], "attempts": [text(account)],
-            "lock": [text({"job": "9", "host": "n1", "process": 1})], "checkpoint": [(folder / "checkpoint.th").read_bytes()]}
+            "lock": [text({"job": "9", "host": "n1", "process": 1})], "checkpoint": [(folder / "checkpoint.th").read_bytes()],
+            "checkpoint_records": [(folder / "checkpoint.json").read_bytes()]}
 
 
 def bags() -> Seeds:

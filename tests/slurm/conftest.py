@@ -1,6 +1,6 @@
 """A small checkout with the real batch scripts, and a Python that only writes down how it was called.
 
-What the scripts ask for themselves is answered: signatures by made-up ones, and whether a job goes on by the real tool.
+What the scripts ask for themselves is answered: signatures by made-up ones, and what starts, watches and ends the tasks is the real tool.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from conftest import REPOSITORY, require_program
 
 RECORDER = """#!{python} -S
 import hashlib, json, os, signal, sys, time
-if sys.argv[1:3] == ["-m", "tools.requeue"]:      # needs no packages
+if sys.argv[1:4] == ["-S", "-m", "tools.launch"]:      # needs no packages
     os.execve(sys.executable, [sys.executable, *sys.argv[1:]], dict(os.environ, PYTHONPATH={repository!r}))
 if sys.argv[1:3] == ["-m", "tools.signature"]:
     if "TEST_NO_PACKAGES" in os.environ:

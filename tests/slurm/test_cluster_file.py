@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 
 import pytest
 from conftest import REPOSITORY, require_program
@@ -249,13 +250,13 @@ def test_bash_that_was_called_as_sh(no_slurm, tmp_path):
     (dict(tasks=3, nodes=2, each="2,1", gpus=2), "Note: 1 of 4 GPUs idle"),
     (dict(tasks=4, nodes=2, each="2(x2)", gpus=2), ""), (dict(tasks=2, nodes=1, each="2", gpus=None), "")])
 def test_gpus_that_no_task_uses(job, says):
-    code = 'source slurm_scripts/common.sh "$PWD"; step_options=(); set -eu; spread_tasks'
+    code = "from demucs.runs.launch import spread_tasks; spread_tasks()"
     environment = dict(SLURM_NTASKS=str(job["tasks"]), SLURM_NNODES=str(job["nodes"]), SLURM_TASKS_PER_NODE=job["each"],
                        SLURM_JOB_CPUS_PER_NODE="1")
     if job["gpus"]:
         environment["SLURM_GPUS_ON_NODE"] = str(job["gpus"])
     clean = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
-    result = subprocess.run(["bash", "-c", code, "job"], cwd=REPOSITORY, env={**clean, **environment}, text=True,
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env={**clean, **environment}, text=True,
                             capture_output=True)
     assert result.returncode == 0, result.stderr
     assert says in result.stdout and ("idle" in result.stdout) == bool(says)

@@ -206,13 +206,16 @@ def test_the_one_gpu_scripts(slurm, tmp_path):
 TRAINER = """
 import pathlib, pickle, signal, zipfile
 from demucs import schema
+from demucs.runs import progress
 job, restarts = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 start = int(os.environ.get("SLURM_ARRAY_TASK_ID") or restarts + 1)
 folder = pathlib.Path("outputs/xps", os.environ["SLURM_JOB_NAME"])
 
 def checkpoint(epochs, step):
-    with zipfile.ZipFile(folder / "checkpoint.th", "w") as file:
+    with zipfile.ZipFile(folder / "checkpoint.new", "w") as file:
         file.writestr("checkpoint/data.pkl", pickle.dumps({{"history": [{{}}] * epochs, "position": {{"step": step}}}}))
+    progress.note(folder, (epochs, step, 0, 0), folder / "checkpoint.new")
+    os.rename(folder / "checkpoint.new", folder / "checkpoint.th")
 
 def status(state, reason=""):
     schema.save(schema.RunStatus(
@@ -411,6 +414,14 @@ def test_sweep_ends_in_one_comparison(slurm, pipeline):
     assert sorted(drawn) == sorted([signatures[:1], signatures[2:], [signatures[0], signatures[2]]])
     assert f"No evaluation of {signatures[1]}: it is left out" in log_of(slurm, jobs[-1][1])
     assert wait(slurm, jobs[-1][1])[0].startswith("FAILED")      # the comparison is there, and not complete
+
+
+def test_a_plain_sweep(slurm, pipeline):
+    jobs = pipeline_jobs(pipeline("--plain", "9", "model=htdemucs", "--seeds", "42,43", TEST_FAIL_RANK="1"))
+    until_over(slurm, jobs[-1][1], patience=90)
+    trained = [record["argv"] for record in slurm.records() if "dora" in record["argv"]]
+    assert sorted(trained) == [["-m", "dora", "run", "-d", "epochs=9", "model=htdemucs", f"seed={seed}"]
+                               for seed in (42, 42, 43, 43)]
 
 
 def test_cluster_starts_twice_stops_twice_and_leaves_no_process(checkout):

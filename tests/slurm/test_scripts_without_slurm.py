@@ -14,6 +14,9 @@ import time
 import pytest
 from conftest import REPOSITORY
 
+from demucs.runs.local import free_port
+from demucs.train import main as experiments
+
 
 def test_settings_are_those_of_the_retrained_run(reference, checkout):
     runs = json.loads((reference / "signatures.json").read_text())["retrained_hdemucs_runs"]
@@ -111,6 +114,33 @@ def test_the_signature_before_anything_runs(no_slurm):
         assert re.fullmatch(r"[0-9a-f]{8}\n", result.stdout), result.stdout + result.stderr
     assert no_slurm.script("continue_run_slurm.sh", "11111111", "--signature").stdout == "11111111\n"
     assert no_slurm.records() == []
+
+
+def test_plain_training_has_no_settings_of_its_own(no_slurm):
+    """In whatever order its arguments stand."""
+    for number, (arguments, expected) in enumerate([
+            (["--plain", "20", "model=htdemucs"], ["epochs=20", "model=htdemucs"]), (["--plain"], []),
+            (["model=demucs", "--plain", "seed=1"], ["model=demucs", "seed=1"])]):
+        result = no_slurm.script("train_slurm.sh", *arguments, CUDA_VISIBLE_DEVICES="", TEST_NUMBER=str(number))
+        assert result.returncode == 0, result.stderr
+        record, = (record for record in no_slurm.records() if record["env"]["TEST_NUMBER"] == str(number))
+        assert record["argv"] == ["-m", "dora", "run", "-d", *expected]
+    for script, *arguments in (("train_slurm.sh", "--plain", "ten"), ("train_slurm.sh", "--plain", "5", "--clear"),
+                               ("train_slurm.sh", "--plain", ""), ("continue_run_slurm.sh", "11111111", "--plain")):
+        assert no_slurm.script(script, *arguments).returncode == 2, arguments
+
+
+@pytest.mark.parametrize("arguments, overrides", [
+    (["180"], None), (["--plain", "20", "model=htdemucs", "optim.lr=1e-4"], ["model=htdemucs", "optim.lr=1e-4", "epochs=20"]),
+    (["--plain"], []), (["--plain", "svd.penalty=0"], ["svd.penalty=0"])])
+def test_signatures_are_those_of_dora(arguments, overrides):
+    """Of the scripts as they are, with the real configuration."""
+    expected = "162f67a7" if overrides is None else experiments.get_xp(overrides).sig
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "DEMUCS_"))}
+    result = subprocess.run(["bash", str(REPOSITORY / "slurm_scripts" / "train_slurm.sh"), "--signature", *arguments],
+                            env={**environment, "DEMUCS_PYTHON": sys.executable}, capture_output=True, text=True,
+                            timeout=120)
+    assert result.stdout == f"{expected}\n", result.stderr
 
 
 @pytest.fixture
@@ -246,6 +276,22 @@ def test_pipeline_without_slurm_runs_all_steps_in_turn(no_slurm, tmp_path):
     assert len(no_slurm.records()) == len(words) + 1
 
 
+def test_a_plain_sweep(login_node):
+    """Each of its trainings is what train_slurm.sh --plain trains, and is submitted so."""
+    arguments = ["5", "model=htdemucs", "--plain", "--seeds", "1,2"]
+    one = ("train_slurm.sh", "--signature", "--plain", "5", "model=htdemucs")
+    expected = [login_node.script(*one, f"seed={seed}").stdout.strip() for seed in (1, 2)]
+    planned = login_node.script("pipeline_slurm.sh", "--dry-run", *arguments)
+    assert re.findall("Signature ([0-9a-f]{8})", planned.stdout) == expected, planned.stdout + planned.stderr
+    for seed, signature in zip((1, 2), expected):
+        assert re.search(rf"sbatch --job-name={signature} .*train_slurm.sh'? --plain 5 model=htdemucs seed={seed}\n",
+                         planned.stdout), planned.stdout
+    here = login_node.script("pipeline_slurm.sh", "--local", *arguments, TEST_FAIL_RANK="0")       # its trainings fail
+    assert here.returncode == 2 and [record["argv"] for record in sorted(
+        login_node.records(), key=lambda record: record["argv"])] == [
+        ["-m", "dora", "run", "-d", "epochs=5", "model=htdemucs", f"seed={seed}"] for seed in (1, 2)]
+
+
 @pytest.mark.parametrize("module, step", [("tools.export", "release"), ("tools.test_pretrained", "evaluation")])
 def test_a_pipeline_says_which_step_failed(no_slurm, tmp_path, module, step):
     signature = no_slurm.script("train_slurm.sh", "--signature", "7", "seed=3").stdout.strip()
@@ -353,9 +399,9 @@ def stub(no_slurm, tmp_path):
     def start(**variables):
         with open(tmp_path / "output", "w") as output:
             runs.append(subprocess.Popen(
-                ["bash", "-c", 'source "$1/slurm_scripts/common.sh" "$1"; set -eu; python=$2 dry_run=; run_here 3 train',
-                 "stub", str(no_slurm.root), str(path)], start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
-                env={**no_slurm.environment, **variables}))
+                [sys.executable, "-m", "tools.launch", "tasks", "--", str(path), "train"], start_new_session=True,
+                cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT,
+                env={**no_slurm.environment, "DEMUCS_LOCAL_TASKS": "3", **variables}))
         return runs[0]
     yield start, lambda words, count: until((tmp_path / "output").read_text, words, count)
     with contextlib.suppress(ProcessLookupError):
@@ -448,18 +494,15 @@ def test_help(no_slurm):
 
 
 def test_a_port_somebody_listens_on_is_passed_over():
-    command = ["bash", "-c", 'source "$0" "$1"; free_port "$2"',
-               str(REPOSITORY / "slurm_scripts" / "common.sh"), str(REPOSITORY)]
     with socket.socket() as listener:
         port = next(port for port in range(20000, 20100) if listener.connect_ex(("127.0.0.1", port)))
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        free = subprocess.run(command + [str(port - 10000)], capture_output=True, text=True).stdout.strip()
-        assert free == str(port)
+        assert free_port(port - 10000) == port
         listener.listen()
-        other = subprocess.run(command + [str(port - 10000)], capture_output=True, text=True).stdout.strip()
-    assert other != str(port) and 10000 <= int(other) < 32000
+        other = free_port(port - 10000)
+    assert other != port and 10000 <= other < 32000
 
 
 def test_a_script_that_finds_no_repository_says_so(no_slurm, tmp_path):

@@ -15,10 +15,10 @@ from demucs.building import build_solver
 from demucs.config import read
 from demucs.errors import ConfigError, SignatureError
 from demucs.runs.lock import LockedError, locked
+from demucs.runs.progress import progress
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
 from tools import extend
-from tools.requeue import position
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_as_if_planned_longer_from_the_start(train, stop_after):
     assert signature == experiments.get_xp([*old.argv, "epochs=4"]).sig != old.sig
     done = stop_after or 2
     new = experiments.get_xp_from_sig(signature)
-    assert position(new.folder) == (done, 0) and len(schema.load_history(new.folder / "history.json")) == done
+    assert progress(new.folder) == (done, 0, 0, 0) and len(schema.load_history(new.folder / "history.json")) == done
     assert extend.link(new.folder) == {"extended_from": old.sig, "after_epochs": done, "extended_to": [], "version": 1}
     assert extend.link(old.folder)["extended_to"] == [signature]
 
@@ -84,7 +84,7 @@ def test_again_is_the_same_and_what_has_begun_is_not_overwritten(train):
     signature = extend.extend(old.sig, 3)
     train(signature=signature, stop_after=2)
     assert extend.extend(old.sig, 3) == signature
-    assert position(experiments.get_xp_from_sig(signature).folder)[0] == 2     # not copied again
+    assert progress(experiments.get_xp_from_sig(signature).folder)[0] == 2     # not copied again
     other, _ = train(epochs=2)
     with pytest.raises(SignatureError, match=f"{other.sig}, which has begun by itself"):
         extend.extend(old.sig, 2)
@@ -95,7 +95,7 @@ def test_what_has_begun_and_lost_its_newest_checkpoint_is_not_overwritten(train)
     new = experiments.get_xp_from_sig(extend.extend(old.sig, 3))
     train(signature=new.sig, stop_after=2)
     (new.folder / "checkpoint.th").rename(new.folder / "checkpoint_previous.th")
-    assert extend.extend(old.sig, 3) == new.sig and position(new.folder)[0] == 2
+    assert extend.extend(old.sig, 3) == new.sig and progress(new.folder)[0] == 2
 
 
 def test_a_damaged_newest_checkpoint_is_not_carried_over(train):
@@ -103,7 +103,7 @@ def test_a_damaged_newest_checkpoint_is_not_carried_over(train):
     checkpoint = old.folder / "checkpoint.th"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     new = experiments.get_xp_from_sig(extend.extend(old.sig, 3))
-    assert position(new.folder) == position(old.folder) == (1, 0)
+    assert progress(new.folder) == progress(old.folder) == (1, 0, 0, 0)
     _, solver = train(signature=new.sig)
     assert len(solver.history) == 3
 

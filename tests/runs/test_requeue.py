@@ -1,18 +1,14 @@
 """Whether a job goes on: what its training said, what its checkpoint says, and how often it has tried."""
 
 import json
-import pickle
-import subprocess
-import sys
-import zipfile
 
 import pytest
 import torch
-from conftest import REPOSITORY
 
+from demucs.runs import requeue
+from demucs.runs.progress import note, progress
+from demucs.runs.requeue import Verdict
 from demucs.schema import RunStatus, save
-from tools import requeue
-from tools.requeue import Verdict
 
 
 def status(state, reason="", job="7", restarts=0):
@@ -64,31 +60,25 @@ def test_verdicts(said, arguments, verdict, words):
 
 def write(path, epochs, step, **position):
     """As training writes it, tensors and all."""
+    fresh = path.with_suffix(".new")
     torch.save({"history": [{"train": {}}] * epochs, "position": {"step": step, **position},
                 "state": {"a": torch.zeros(3)},
-                "optimizer": {"state": {0: {"step": torch.tensor(1.), "half": torch.zeros(2, dtype=torch.float16)}}}}, path)
+                "optimizer": {"state": {0: {"step": torch.tensor(1.), "half": torch.zeros(2, dtype=torch.float16)}}}}, fresh)
+    note(path.parent, (epochs, step, len(position.get("candidates", ())), len(position.get("tested", ()))), fresh)
+    fresh.rename(path)
 
 
-def test_position_is_that_of_the_newest_checkpoint_that_can_be_read(tmp_path):
-    assert requeue.position(tmp_path) is None
+def test_progress_is_that_of_the_newest_checkpoint_that_can_be_read(tmp_path):
+    assert progress(tmp_path) is None
     write(tmp_path / "checkpoint_previous.th", 3, 0)
     write(tmp_path / "checkpoint.th", 3, 7)
-    assert requeue.position(tmp_path) == (3, 7)
+    assert progress(tmp_path) == (3, 7, 0, 0)
     whole = (tmp_path / "checkpoint.th").read_bytes()
     for cut in (len(whole) // 2, 10, 0):
         (tmp_path / "checkpoint.th").write_bytes(whole[:cut])
-        assert requeue.position(tmp_path) == (3, 0)
+        assert progress(tmp_path) == (3, 0, 0, 0)
     (tmp_path / "checkpoint_previous.th").unlink()
-    assert requeue.position(tmp_path) is None
-
-
-def test_nothing_in_a_checkpoint_is_executed(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return exec, (f"open({str(tmp_path / 'proof')!r}, 'w')",)
-    with zipfile.ZipFile(tmp_path / "checkpoint.th", "w") as file:
-        file.writestr("checkpoint/data.pkl", pickle.dumps({"history": [], "evil": Evil(), "position": {"step": 1}}))
-    assert requeue.position(tmp_path) == (0, 1) and not (tmp_path / "proof").exists()
+    assert progress(tmp_path) is None
 
 
 def test_the_account_of_several_starts(tmp_path, monkeypatch):
@@ -144,12 +134,11 @@ def test_validation_and_tests_count_as_progress(tmp_path, monkeypatch):
     song = {"name": "a", "scores": {"drums": {"nsdr": 1.}}}
     places = [{}, {"candidates": {"main": {"loss": 1.}}, "tested": {}},
               {"candidates": {"main": {"loss": 1.}, "ema": {"loss": 1.}}}, {"candidates": {}, "tested": {"a": song}}]
-    progress = []
+    found = []
     for place in places:
         write(tmp_path / "checkpoint.th", 1, 9, **place)
-        progress.append(requeue.progress(tmp_path))
-        assert requeue.position(tmp_path) == (1, 9)
-    assert progress == [(1, 9, 0, 0), (1, 9, 1, 0), (1, 9, 2, 0), (1, 9, 0, 1)]
+        found.append(progress(tmp_path))
+    assert found == [(1, 9, 0, 0), (1, 9, 1, 0), (1, 9, 2, 0), (1, 9, 0, 1)]
     start(tmp_path, monkeypatch)
     for place, verdict in ((places[1], Verdict.AGAIN), (places[1], Verdict.AGAIN), (places[1], Verdict.AGAIN),
                            (places[1], Verdict.GIVEN_UP)):
@@ -222,21 +211,6 @@ def test_an_account_that_was_cut_short_counts_as_none(tmp_path):
     assert (tmp_path / requeue.ATTEMPTS).stat().st_size == requeue.ROOM
 
 
-def test_command_line_needs_no_torch(tmp_path):
-    folder = tmp_path / "abc"
-    code = "import runpy, sys; sys.argv[0] = 'requeue'\ntry: runpy.run_module('tools.requeue', run_name='__main__')\n" \
-           "finally: assert 'torch' not in sys.modules"
-    for arguments, expected, words in ((["begin", "abc"], 0, "abc: no checkpoint yet"),
-                                       (["end", "abc", "--exit", "1"], Verdict.GIVEN_UP, "never made progress")):
-        done = subprocess.run([sys.executable, "-c", code, *arguments, "--experiments", str(tmp_path)], cwd=REPOSITORY,
-                              capture_output=True, text=True, timeout=60)
-        assert done.returncode == expected and words in done.stdout, done.stdout + done.stderr
-    assert json.loads((folder / requeue.ATTEMPTS).read_text())["verdict"] == "GIVEN_UP"
-    done = subprocess.run([sys.executable, "-m", "tools.requeue", "end", "../abc"], cwd=REPOSITORY, capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode == 1 and "not a signature" in done.stderr
-
-
 @pytest.mark.parametrize("account", [
     {"job": "7", "fruitless": "2"}, {"job": "7", "fruitless": None}, {"job": "7", "start": {"a": 1}},
     {"job": "7", "start": [1, "x"]}, {"job": "7", "start": [1]}, {"job": "7", "verdict": ["AGAIN"]}, {"job": 7}, [1], None])
@@ -258,10 +232,3 @@ def test_starts_of_an_account_are_numbers(tmp_path):
     assert requeue.attempts(tmp_path)["start"] == [1, 2, 0, 0]
     requeue.keep_account(tmp_path, job="7", element=None, start=None, fruitless=0)
     assert requeue.attempts(tmp_path) == {"job": "7", "element": None, "start": None, "fruitless": 0}
-
-
-@pytest.mark.parametrize("signature", ["", ".", "..", "../x", "a/b"])
-def test_the_account_stays_in_the_folder_of_runs(signature, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["requeue", "begin", signature, "--experiments", str(tmp_path / "xps")])
-    assert requeue.main() == 1 and "is not a signature" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []

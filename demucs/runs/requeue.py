@@ -1,115 +1,43 @@
-"""Whether a batch job goes on: `python3 -m tools.requeue begin SIG` before training, `... end SIG --exit CODE` after it.
+"""Whether a batch job goes on: what is noted before its training, and what is decided after it.
 
 A job is put back into the queue when its training was interrupted after some progress, which means that the newest
 checkpoint is further than when the job started, if only by a song that was tested: then nothing that has been done is
 done again. Without progress it is tried again a few times (a process was killed, a node is broken), and at once no more
 where the run has never come to a checkpoint and says why. Starts that Slurm repeats by itself count as well, since
 nothing calls `end` where a node dies. `scancel` ends a job for good, and with one job of a chain those after it. What is
-known from one start to the next stands in attempts.json of the run's folder.
-
-`end` exits with 0 (done), 10 (again), 11 (stopped for good) or 12 (given up), and `begin` with 13 where there is nothing to
-start; the line printed says why. Nothing here needs torch: a batch script calls it twice.
+known from one start to the next stands in attempts.json of the run's folder. No torch here.
 """
 
-import argparse
 import enum
 import json
 import os
-import pickle
-import subprocess
 import sys
 import time
 import typing as tp
-import zipfile
 from pathlib import Path
 
-from demucs import schema
-from demucs.arguments import Parser, number
-from demucs.console import command
-from demucs.errors import DemucsError, SignatureError
-from demucs.ranges import COUNT, POSITIVE, Range, from_environment
-from demucs.runs.layout import ATTEMPTS, EXPERIMENTS, NEWEST, PREVIOUS, STATUS
-from demucs.runs.lock import this_job
-from demucs.schema import RunStatus
+from .. import schema
+from ..errors import DemucsError
+from ..ranges import COUNT, from_environment
+from ..schema import RunStatus
+from . import slurm
+from .layout import ATTEMPTS, STATUS
+from .lock import this_job
+from .progress import Progress, progress
 
-CHECKPOINTS = (NEWEST, PREVIOUS)
 ROOM = 1024               # bytes of the account
 MOST = 3                  # starts in a row without progress
 KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
 TERMINATED = KILLED + 15
 NOTHING_TO_START = 13
-EXIT_STATUS = Range(0, 255, whole=True)
-
-Position = tp.Tuple[int, int]      # epochs done, steps done in the next one
-Progress = tp.Tuple[int, int, int, int]      # and then, of that epoch, candidates validated and songs tested
 
 
 class Verdict(enum.IntEnum):
-    """How a job goes on; the value is the exit status."""
+    """How a job goes on."""
     DONE = 0
     AGAIN = 10
     STOPPED = 11
     GIVEN_UP = 12
-
-
-class _Part:
-    """Stands for any object inside a checkpoint but plain ones."""
-
-    def __new__(cls, *args: tp.Any, **kwargs: tp.Any) -> "_Part":
-        return object.__new__(cls)
-
-    def __init__(self, *args: tp.Any, **kwargs: tp.Any):
-        pass
-
-    def __setstate__(self, state: tp.Any) -> None:
-        pass
-
-    def __setitem__(self, key: tp.Any, value: tp.Any) -> None:
-        pass
-
-    def append(self, value: tp.Any) -> None:
-        pass
-
-
-class _Skeleton(pickle.Unpickler):
-    """The containers, numbers and strings of a checkpoint, without its tensors. Constructs and calls nothing else."""
-
-    def find_class(self, module: str, name: str) -> tp.Any:
-        return dict if (module, name) == ("collections", "OrderedDict") else _Part
-
-    def persistent_load(self, pid: tp.Any) -> tp.Any:
-        return None
-
-
-def progress_in(path: Path) -> tp.Optional[Progress]:
-    """How far the checkpoint in a file has come; None where it is missing or damaged."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            inside, = (member for member in file.namelist() if member.endswith("/data.pkl"))
-            with file.open(inside) as pickled:
-                package = _Skeleton(pickled).load()
-        place = package.get("position") or {"step": 0}      # older checkpoints have none, or lack what was tested
-        return (len(package["history"]), place["step"], len(place.get("candidates") or ()),
-                len(place.get("tested") or ()))
-    except Exception:           # whatever a damaged file leads to, it is no checkpoint
-        return None
-
-
-def progress(folder: Path) -> tp.Optional[Progress]:
-    """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
-    return next(filter(None, (progress_in(folder / name) for name in CHECKPOINTS)), None)
-
-
-def position_in(path: Path) -> tp.Optional[Position]:
-    """Epochs and steps of the checkpoint in a file; None where it is missing or damaged."""
-    found = progress_in(path)
-    return None if found is None else found[:2]
-
-
-def position(folder: Path) -> tp.Optional[Position]:
-    """Epochs and steps of the newest checkpoint in `folder` that can be read; None where there is none."""
-    found = progress(folder)
-    return None if found is None else found[:2]
 
 
 def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
@@ -186,23 +114,15 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
         return None
     if not holder or not isinstance(holder, str) or holder == this_job():
         return None
-    try:
-        asked = subprocess.run(["squeue", "--noheader", "--format=%T", "--jobs", holder], capture_output=True, text=True,
-                               timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return holder if asked.stdout.strip() == "RUNNING" else None
+    asked = slurm.ask("squeue", "--noheader", "--format=%T", "--jobs", holder) or ""
+    return holder if asked.strip() == "RUNNING" else None
 
 
 def cancelled(job: tp.Optional[str]) -> bool:
     """Whether somebody has ended this job by scancel. False where Slurm cannot be asked, or does not remember it."""
     deadline = time.monotonic() + 60
     while job:
-        try:
-            asked = subprocess.run(["squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job],
-                                   capture_output=True, text=True, timeout=60).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            return False
+        asked = (slurm.ask("squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job) or "").strip()
         if asked != "COMPLETING" or time.monotonic() > deadline:
             return asked == "CANCELLED"
         time.sleep(2)
@@ -278,36 +198,3 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
     except OSError as error:         # the job must not end for its account's sake
         print(f"Note: cannot keep account of the starts of {folder.name}: {error}", file=sys.stderr)
     return verdict, reason
-
-
-@command()
-def main() -> int:
-    parser = Parser(prog="python3 -m tools.requeue", description=__doc__,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("moment", choices=("begin", "end"))
-    parser.add_argument("signature", metavar="SIG")
-    parser.add_argument("--exit", type=number("--exit", EXIT_STATUS), default=0, help="exit status of training")
-    parser.add_argument("--preempted", action="store_true", help="Slurm wants the nodes for another job")
-    parser.add_argument("--words", default="", help="what Slurm said about the first task that ended badly")
-    parser.add_argument("--most", type=number("--most", POSITIVE),
-                        default=from_environment("DEMUCS_MOST_FAILURES", MOST, POSITIVE),
-                        help="starts in a row without progress (default: $DEMUCS_MOST_FAILURES, here %(default)s)")
-    parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where runs lie (default: %(default)s)")
-    parser.add_argument("--alone", action="store_true", help="the jobs of an array train different runs, and are no chain")
-    args = parser.parse_args()
-    chain = bool(os.environ.get("SLURM_ARRAY_JOB_ID")) and not args.alone
-    if args.signature in ("", ".", "..") or args.signature != Path(args.signature).name:
-        raise SignatureError(f"{args.signature!r} is not a signature")
-    folder = args.experiments / args.signature
-    try:
-        code, reason = begin(folder, chain=chain, most=args.most) if args.moment == "begin" else end(
-            folder, chain=chain, exit_status=args.exit, preempted=args.preempted, words=args.words, most=args.most)
-    except OSError as error:
-        print(f"error: cannot keep account of the starts of {args.signature}: {error}", file=sys.stderr)
-        return 1
-    print(f"{args.signature}: {reason}")
-    return int(code)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
