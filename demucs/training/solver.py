@@ -46,12 +46,10 @@ class Solver:
         test: the stage of some epochs. None: there is nothing to test on.
         averages: the weight averages by name; those over epochs are listed again in `epoch_averages`.
         schedule: of the learning rate; None: it is constant.
-        selection: how the best weights are chosen. With `always_newest` every epoch's choice becomes the best, for
-            training that includes the validation set.
-        publish: called on rank 0 after every epoch with (history, best weights if they changed else None), before the
-            checkpoint is written.
+        selection: how the best weights are chosen; with `always_newest`, for training on the validation set, all are.
+        publish: called on rank 0 after every epoch, before its checkpoint, with (history, best weights if they changed).
         settings: plain configuration, stored in the checkpoint for readers.
-        requests, watchdog, status, curves: see `interruption`, `status` and `curves`.
+        requests, watchdog, status, curves: see `interruption`, `runs.status` and `curves`.
     """
 
     def __init__(self, *, model: nn.Module, optimizer: torch.optim.Optimizer, train: TrainStage, valid: ValidStage,
@@ -73,14 +71,12 @@ class Solver:
 
         self.registry = StateRegistry()
         self.registry.add("state", model.state_dict, lambda state: load_weights(model, state))
-        self.registry.add_object("optimizer", optimizer)
         self.registry.add("history", lambda: [record.to_history() for record in self.history], self._set_history)
         self.registry.add("best_state", lambda: self.best_state, self._set_best)
-        for name, average in averages.items():
-            self.registry.add_object(name, average)
-        if schedule is not None:
-            self.registry.add_object("schedule", schedule)
         self.registry.add("args", lambda: self.settings, lambda _: None)
+        for name, part in {"optimizer": optimizer, "schedule": schedule, **averages}.items():
+            if part is not None:
+                self.registry.add_object(name, part)
         self.saving = Saving(folder, plan, group=group, requests=requests, watchdog=watchdog, content=self._content,
                              entries=lambda: self.position.entries(group), publish=lambda: self._publish(len(self.history)),
                              stopped=lambda reason: status.write("stopped", reason))
@@ -208,8 +204,7 @@ class Solver:
         return candidates
 
     def _choose(self, epoch: int, candidates: tp.Mapping[str, Metrics]) -> tp.Tuple[str, float, tp.Optional[State]]:
-        """(name of the best candidate, best value so far, best weights so far). Raises TrainingError where no candidate has
-        a finite value."""
+        """(name of the best candidate, best value so far, best weights so far). Raises TrainingError without finite value."""
         chosen = self.selection.choose(candidates)
         value = self.selection.value(candidates[chosen])
         self.selection.require_finite(value, candidates, epoch)
@@ -233,8 +228,7 @@ class Solver:
 
     def _record(self, record: EpochRecord, best_state: tp.Optional[State]) -> None:
         """The epoch is done: on record, and in a checkpoint."""
-        changed = best_state is not self.best_state
-        self.best_state = best_state
+        changed, self.best_state = best_state is not self.best_state, best_state
         self.history.append(record)
         number = len(self.history)
         if self.schedule is not None:

@@ -18,6 +18,7 @@ from demucs.runs.lock import LockedError, locked
 from demucs.runs.progress import progress
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
+from demucs import extension
 from tools import extend
 
 
@@ -60,8 +61,8 @@ def test_as_if_planned_longer_from_the_start(train, stop_after):
     done = stop_after or 2
     new = experiments.get_xp_from_sig(signature)
     assert progress(new.folder) == (done, 0, 0, 0) and len(schema.load_history(new.folder / "history.json")) == done
-    assert extend.link(new.folder) == {"extended_from": old.sig, "after_epochs": done, "extended_to": [], "version": 1}
-    assert extend.link(old.folder)["extended_to"] == [signature]
+    assert extension.link(new.folder) == {"extended_from": old.sig, "after_epochs": done, "extended_to": [], "version": 1}
+    assert extension.link(old.folder)["extended_to"] == [signature]
 
     _, extended = train(signature=signature)
     planned_folder = new.folder.with_name("moved")

@@ -1,0 +1,74 @@
+"""What is part of a signature, over all keys of the configuration: the table behind the rule in docs/training.md."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from demucs.train import main
+
+PLAIN = OmegaConf.to_container(main.get_xp([]).cfg, resolve=True)
+FOREIGN = ("dora", "hydra")
+UNSIGNED_SECTIONS = ("misc", "checkpoint", "slurm")     # how a run is carried out: its numbers differ by rounding at most
+UNSIGNED = {"flag", "dset.backend"}                     # without effect; kept for published argument lists
+# What changes no number and is signed all the same, since published Demucs signs it: experiments keep their names. No key
+# joins this list.
+SIGNED_BY_PROMISE = {
+    "dummy", "dset.musdb", "dset.wav", "dset.wav2", "dset.metadata", "dset.musdb_samplerate", "test.save", "test.workers",
+    "test.every", "save_every", "pretrained_repo", "test.nonhq", "test.shifts", "test.overlap", "test.sdr", "test.best",
+}
+CHANGES_NUMBERS = {
+    "dset": {"kind", "sampling", "use_musdb", "wav2_weight", "wav2_valid", "segment", "shift", "train_valid", "full_cv",
+             "samplerate", "channels", "normalize", "sources", "targets", "valid_samples"},
+    "test": {"split", "metric"},                         # how validation separates, and what it selects by
+    "optim": {"lr", "momentum", "beta2", "loss", "optim", "weight_decay", "clip_grad"},
+    "augment": {"shift_same", "flip"}, "augment.repitch": {"proba", "max_tempo", "max_pitch", "tempo_std"},
+    "augment.remix": {"proba", "group_size"}, "augment.scale": {"proba", "min", "max"},
+    "ema": {"epoch", "batch"},
+    "svd": {"penalty", "min_size", "dim", "niters", "powm", "proba", "conv_only", "convtr", "bs"},
+    "quant": {"diffq", "qat", "straight_through", "min_size", "group_size"},
+    "schedule": {"kind", "factor", "patience", "cooldown", "warmup", "min_lr"},
+    "": {"epochs", "batch_size", "max_batches", "seed", "debug", "valid_apply", "weights", "continue_from",
+         "continue_pretrained", "continue_best", "continue_opt", "use_train_segment", "model_segment", "model",
+         "early_stopping"},
+}
+MODELS = ("demucs", "hdemucs", "htdemucs", "torch_hdemucs")      # all their keys change numbers
+
+
+def leaves(section, prefix=""):
+    for key, value in section.items():
+        if isinstance(value, dict) and prefix + key != "dset.targets":
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+KEYS = [key for key in leaves(PLAIN) if key.partition(".")[0] not in FOREIGN]
+
+
+def kind(key):
+    section, _, name = key.rpartition(".")
+    if key.partition(".")[0] in UNSIGNED_SECTIONS or key in UNSIGNED:
+        return "unsigned"
+    if key in SIGNED_BY_PROMISE:
+        return "by promise"
+    if name in CHANGES_NUMBERS.get(section, ()) or section in MODELS:
+        return "changes numbers"
+    return None
+
+
+def test_every_key_is_in_the_table():
+    assert not [key for key in KEYS if kind(key) is None], "say whether these change a run's numbers"
+    listed = {f"{section}.{name}".lstrip(".") for section, names in CHANGES_NUMBERS.items() for name in names}
+    assert not listed - set(KEYS) and not SIGNED_BY_PROMISE - set(KEYS) and not UNSIGNED - set(KEYS)
+    assert not listed & (SIGNED_BY_PROMISE | UNSIGNED)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_signed_as_the_table_says(key):
+    value = OmegaConf.select(OmegaConf.create(PLAIN), key)
+    other = f"'{key}=[1]'" if isinstance(value, list) else f"{key}={'x' if value != 'x' else 'y'}"
+    if isinstance(value, bool):
+        other = f"{key}={not value}"
+    elif isinstance(value, (int, float)):
+        other = f"{key}={value + 1}"
+    changed = main.get_xp([other.strip(chr(39))]).sig != main.get_xp([]).sig
+    assert changed == (kind(key) != "unsigned")
