@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .. import schema
 from ..audio import reading
+from ..dsp.arrays import level
 from ..errors import AudioError, DatasetError, ToolError, describe_os_error
 from .faults import FaultyTracks, unreadable
 from .tracks import MIXTURE, Track, Tracks
@@ -28,7 +28,6 @@ from .tracks import MIXTURE, Track, Tracks
 logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 2
-CHUNK = 1 << 19          # samples read at once while measuring a mixture
 # Below one step of 24-bit audio a mixture is silent (or constant) for every purpose: its deviation is taken as 1, so
 # that normalising leaves it silent; published Demucs divides by zero there.
 SILENT_STD = 1e-7
@@ -82,24 +81,15 @@ def _stamp(track: Track) -> Stamp:
     return stamps
 
 
-def _level(read: tp.Callable[[int, int], torch.Tensor], length: int, path: Path) -> tp.Tuple[float, float]:
-    """Mean and unbiased standard deviation of the channel mean of `length` samples, in float64, chunk by chunk.
+def _level(track: Track, length: int) -> tp.Tuple[float, float]:
+    """Mean and unbiased standard deviation of the mono mixture of a track.
 
     In numpy, which stays on its thread: torch would start a team of threads under every thread of the scan.
     """
-    count, mean, squares = 0, 0., 0.
-    for start in range(0, length, CHUNK):
-        wav = read(start, CHUNK).numpy().mean(axis=0).astype(np.float64)
-        if not len(wav):   # mp3: the length was an estimate
-            break
-        here, total = float(wav.mean()), count + len(wav)
-        delta = here - mean
-        squares += float(np.square(wav - here).sum()) + delta ** 2 * count * len(wav) / total
-        mean += delta * len(wav) / total
-        count = total
-    if not math.isfinite(mean) or not math.isfinite(squares):
+    mean, std = level(lambda start, frames: track.read(MIXTURE, start, frames).numpy(), length)
+    if not math.isfinite(mean) or not math.isfinite(std):
+        path = track.mixture[0] if track.mixture else track.folder
         raise DatasetError(f"{path}: has samples that are not finite numbers (NaN or infinity); render the file again")
-    std = math.sqrt(squares / max(count - 1, 1))
     return mean, std if std >= SILENT_STD else 1.
 
 
@@ -127,8 +117,7 @@ def _measure(track: Track, normalize: bool) -> TrackMeta:
     mean, std = 0., 1.
     if normalize:
         try:
-            mean, std = _level(lambda start, frames: track.read(MIXTURE, start, frames), first.frames,
-                               track.mixture[0] if track.mixture else track.folder)
+            mean, std = _level(track, first.frames)
         except AudioError as error:
             raise DatasetError(f"track {name}: {error}") from error
     return TrackMeta(first.frames, first.samplerate, mean, std, bool(track.mixture))

@@ -16,6 +16,7 @@ from demucs.data.faults import FaultyTracks
 from demucs.data.index import cache_file, scan
 from demucs.data.kinds.folders import folder_tracks
 from demucs.data.tracks import MIXTURE
+from demucs.dsp import arrays
 from demucs.errors import DatasetError
 
 RATE = 8000
@@ -72,7 +73,7 @@ def test_what_is_found(dataset):
 
 def test_long_mixtures_are_measured_in_parts(dataset, monkeypatch):
     whole = scanned(dataset)
-    monkeypatch.setattr(index, "CHUNK", 777)
+    monkeypatch.setattr(arrays, "CHUNK", 777)
     parts = scanned(dataset, cache_dir=dataset.parent / "other")
     for name, meta in whole.tracks.items():
         assert parts.tracks[name].mean == pytest.approx(meta.mean, abs=1e-9)   # channel means are float32

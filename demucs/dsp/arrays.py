@@ -1,0 +1,76 @@
+"""Overlap-add, levels and resampling on numpy arrays, without torch: for programs that run a model by other means, and for
+threads that must stay single ones."""
+
+import functools
+import math
+import typing as tp
+
+import numpy as np
+
+from .chunks import OverlapAdd
+
+CHUNK = 1 << 19          # samples that are looked at together
+ZEROS = 24               # zero crossings of the interpolation filter on each side
+ROLLOFF = 0.945          # its cut-off, by the lower Nyquist frequency
+
+
+def overlap_add(pieces: tp.Iterable[np.ndarray], plan: OverlapAdd) -> np.ndarray:
+    """Float32 [..., L] from what a model makes of the chunks of a plan, [..., length of the chunk] each, in their order.
+
+    What lies before the song is dropped.
+    """
+    total: tp.Optional[np.ndarray] = None
+    length = max(chunk.stop for chunk in plan.chunks)
+    for index, (chunk, piece) in enumerate(zip(plan.chunks, pieces, strict=True)):
+        if total is None:
+            total = np.zeros((*piece.shape[:-1], length), np.float32)
+        before = max(0, -chunk.start)
+        total[..., chunk.start + before:chunk.stop] += (piece * plan.gain(index))[..., before:]
+    assert total is not None
+    return total
+
+
+def level(read: tp.Callable[[int, int], np.ndarray], length: int) -> tp.Tuple[float, float]:
+    """(mean, unbiased standard deviation) of the mean over the channels of `length` samples, in float64, chunk by chunk.
+
+    `read(start, frames)` gives samples [A, up to `frames`]; less than `length` where that was an estimate.
+    """
+    count, mean, squares = 0, 0., 0.
+    for start in range(0, length, CHUNK):
+        wav = read(start, CHUNK).mean(axis=0).astype(np.float64)
+        if not len(wav):
+            break
+        here, total = float(wav.mean()), count + len(wav)
+        delta = here - mean
+        squares += float(np.square(wav - here).sum()) + delta ** 2 * count * len(wav) / total
+        mean += delta * len(wav) / total
+        count = total
+    return mean, math.sqrt(squares / max(count - 1, 1))
+
+
+@functools.lru_cache(maxsize=8)
+def _filters(old: int, new: int) -> tp.Tuple[np.ndarray, int]:
+    """(filters [new, taps], samples before): one windowed sinc for each output sample of a period."""
+    rate = min(new, old) * ROLLOFF
+    width = math.ceil(ZEROS * old / rate)
+    taps = np.arange(-width, width + old)
+    time = (taps[None] / old - np.arange(new)[:, None] / new) * rate
+    time = np.clip(time, -ZEROS, ZEROS)
+    bank = np.sinc(time) * np.square(np.cos(np.pi * time / ZEROS / 2))
+    return (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32), width
+
+
+def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """`wav` [..., L] as [..., floor(L * to_rate / from_rate)], by the filters that `convert.resample` has for rates with a
+    common period (J. O. Smith, https://ccrma.stanford.edu/~jos/resample/), computed in float64: julius computes them in float32,
+    which makes a difference of up to 1e-4 of the amplitude."""
+    if from_rate == to_rate or not wav.shape[-1]:
+        return wav
+    common = math.gcd(from_rate, to_rate)
+    old, new = from_rate // common, to_rate // common
+    bank, before = _filters(old, new)
+    edges = [(0, 0)] * (wav.ndim - 1)
+    padded = np.pad(wav.astype(np.float32, copy=False), [*edges, (before, before + old)], mode="edge")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, bank.shape[1], axis=-1)[..., ::old, :]
+    out = (frames @ bank.T).reshape(*wav.shape[:-1], -1)
+    return out[..., :wav.shape[-1] * to_rate // from_rate]
