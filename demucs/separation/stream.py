@@ -86,26 +86,30 @@ class _Window:
 
     def __init__(self, example: torch.Tensor, sources: int):
         self.start = 0
-        self._sums = example.new_zeros(len(example), sources, example.shape[1], 0)
-
-    @property
-    def device(self) -> torch.device:
-        return self._sums.device
+        self.device = example.device
+        self._shape = len(example), sources, example.shape[1]
+        self._sums: tp.Optional[torch.Tensor] = None
 
     def reach(self, stop: int) -> None:
         """Make room up to sample `stop` of the song."""
-        missing = stop - self.start - self._sums.shape[-1]
-        if missing > 0:
-            self._sums = F.pad(self._sums, (0, missing))
+        known = 0 if self._sums is None else self._sums.shape[-1]
+        if stop - self.start > known:
+            sums = torch.zeros(*self._shape, stop - self.start, device=self.device)
+            if self._sums is not None:
+                sums[..., :known] = self._sums
+            self._sums = sums
 
     def add(self, source: int, start: int, estimate: torch.Tensor, share: float) -> None:
+        assert self._sums is not None
         place = start - self.start
         self._sums[:, source, :, place:place + estimate.shape[-1]].add_(estimate, alpha=share)
 
     def take(self, stop: int) -> torch.Tensor:
         """The samples before `stop`, which are finished."""
-        done, rest = self._sums.split([stop - self.start, self._sums.shape[-1] - (stop - self.start)], dim=-1)
-        self._sums, self.start = rest.clone() if rest.shape[-1] else rest, stop
+        assert self._sums is not None
+        finished = stop - self.start
+        done, rest = self._sums[..., :finished], self._sums[..., finished:]
+        self._sums, self.start = rest.clone() if rest.shape[-1] else None, stop
         return done
 
 
