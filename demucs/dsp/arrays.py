@@ -7,7 +7,7 @@ import typing as tp
 
 import numpy as np
 
-from .chunks import OverlapAdd
+from .overlap_add import OverlapAdd
 
 CHUNK = 1 << 19          # samples that are looked at together
 ZEROS = 24               # zero crossings of the interpolation filter on each side

@@ -1,6 +1,6 @@
 """What there is to do for a song: which models see which pieces of it, with which weights.
 
-The cuts are those of `dsp.chunks`. Every round of the shift trick is a plan of its own, whose first piece starts before the
+The cuts are those of `dsp.overlap_add`. Every round of the shift trick is a plan of its own, whose first piece starts before the
 song, and so is every model of a bag.
 """
 
@@ -11,7 +11,7 @@ import typing as tp
 
 from torch import nn
 
-from ..dsp.chunks import Chunk, OverlapAdd
+from ..dsp.overlap_add import Chunk, OverlapAdd
 from ..dsp.randomness import generator
 from ..errors import ConfigError
 from ..models import protocol

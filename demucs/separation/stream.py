@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..dsp.chunks import Chunk, widened
+from ..dsp.overlap_add import Chunk, widened
 from ..errors import ConfigError
 from .devices import at_work
 from .plan import Member, Meter, Piece, Progress, input_length, members_of, number_of_models

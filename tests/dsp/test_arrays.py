@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from golden.apply_cases import ToySeparator
 
 from demucs.dsp import arrays, convert
-from demucs.dsp.chunks import OverlapAdd
+from demucs.dsp.overlap_add import OverlapAdd
 from demucs.separation.apply import separate
 
 
@@ -47,5 +47,5 @@ def test_resampling(rates, length):
 
 
 def test_without_torch():
-    code = "import sys, demucs.dsp.arrays, demucs.dsp.chunks; print('torch' in sys.modules)"
+    code = "import sys, demucs.dsp.arrays, demucs.dsp.overlap_add; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True).stdout == "False\n"

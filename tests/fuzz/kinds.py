@@ -21,7 +21,7 @@ import torch
 from demucs import schema
 from demucs.audio import reading
 from demucs.data import index
-from demucs.data.kinds.folders import folder_tracks
+from demucs.data.tracks import Track, Tracks
 from demucs.packages import package, pickled, weights
 from demucs.repositories import repository as models
 from demucs.runs import requeue
@@ -100,8 +100,9 @@ def as_stem(path: Path) -> None:
         reading.write(folder / f"drums{path.suffix}", seeds.sound(5), seeds.RATE)
     else:
         shutil.copy(path, folder / f"drums{path.suffix}")
-    found = index.scan(folder_tracks(folder.parent, seeds.SOURCES), sources=seeds.SOURCES, cache_dir=path.parent / "cache",
-                       workers=1)
+    files = {source: (folder / f"{source}{path.suffix}",) for source in seeds.SOURCES}
+    songs = Tracks(folder.parent, [Track("track", files, mixed=tuple(seeds.SOURCES), folder=folder)], [])
+    found = index.scan(songs, sources=seeds.SOURCES, cache_dir=path.parent / "cache", workers=1)
     track = found.tracks["track"]
     require(track.length > 0 and np.isfinite([track.mean, track.std]).all(), f"indexed as {track}")
     mixture = found.read("track", index.MIXTURE, 0, 1000)

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from training.conftest import TINY
 from training.test_runs import ALONE, weights
 
+from demucs import extension
 from demucs import schema
 from demucs.building import build_solver
 from demucs.config import read
@@ -18,7 +19,6 @@ from demucs.runs.lock import LockedError, locked
 from demucs.runs.progress import progress
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
-from demucs import extension
 from tools import extend
 
 

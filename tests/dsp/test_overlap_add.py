@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demucs.dsp.chunks import Chunk, OverlapAdd, triangle, widened
+from demucs.dsp.overlap_add import Chunk, OverlapAdd, triangle, widened
 
 
 @pytest.mark.parametrize("length,segment,stride,lead,power", [
