@@ -25,6 +25,7 @@ from .errors import ConfigError
 from .files import atomic
 from .grids import _published as published
 from .ranges import RANK, from_environment
+from .runs.layout import ARGV
 from .training.distributed import check_launch
 from .training.interruption import LAUNCHER
 
@@ -71,7 +72,7 @@ class ExperimentMain(HydraMain):
     def init_xp(self, xp: tp.Any) -> tp.Any:
         """As Dora's, but the arguments are never lost: a process that is killed here, or a full disk, leaves them as they
         were. All processes of a run come here at once."""
-        path = xp.folder / ".argv.json"
+        path = xp.folder / ARGV
         try:
             if not path.exists() or path.read_text() != json.dumps(xp.argv):
                 with atomic(path) as file:
@@ -90,14 +91,14 @@ class ExperimentMain(HydraMain):
         except RuntimeError:
             return published.experiments().get(sig)
         except ValueError as error:
-            raise SystemExit(f"error: {self.dora.dir / self.dora.xps / sig / '.argv.json'} is damaged ({error}); "
+            raise SystemExit(f"error: {self.dora.dir / self.dora.xps / sig / ARGV} is damaged ({error}); "
                              f"delete it, and start the run by its overrides once, which writes it again.") from error
 
     def get_argv_from_sig(self, sig: str) -> tp.Sequence[str]:
         argv = self.find_argv(sig)
         if argv is None:
             folder = self.dora.dir / self.dora.xps
-            own = sorted(path.parent.name for path in folder.glob("*/.argv.json"))
+            own = sorted(path.parent.name for path in folder.glob(f"*/{ARGV}"))
             raise SystemExit(f"error: no experiment {sig!r} in {folder}, and it is no published one."
                              f"{nearest_key(sig, [*own, *published.experiments()])} There are: "
                              f"{', '.join(own) or 'none yet'}; the published ones are in {published.TABLE}.")

@@ -99,8 +99,8 @@ def test_setting(*, musdb: tp.Optional[str], use_musdb: bool, wav: tp.Optional[s
     return "dset.wav", wav or ""
 
 
-def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_musdb: bool, wav: tp.Union[str, Path, None] = None,
-                  wav2: tp.Union[str, Path, None] = None, wav2_weight: tp.Optional[float] = None,
+def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_musdb: bool,
+                  wav: tp.Union[str, Path, None] = None, wav2: tp.Union[str, Path, None] = None, wav2_weight: tp.Optional[float] = None,
                   wav2_valid: bool = False, valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
                   policy: Grid, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
                   cache_dir: tp.Union[str, Path]) -> Sets:

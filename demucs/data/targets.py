@@ -29,7 +29,8 @@ class Targets:
         self._parts = []
         for name, parts in targets.items():
             if not isinstance(parts, (list, tuple)) or not parts:
-                raise ConfigError(f"dset.targets.{name} must be a list of sources; give at least one of {', '.join(self.stems)}")
+                raise ConfigError(f"dset.targets.{name} must be a list of sources; give at least one of "
+                                  f"{', '.join(self.stems)}")
             for part in parts:
                 if part not in self.stems:
                     raise ConfigError(f"dset.targets.{name}: there is no source {part!r} in dset.sources "

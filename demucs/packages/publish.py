@@ -60,8 +60,8 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
         card = weights.completed(card, twin, twin.state_dict(), quantised.PRECISION)
         meta = quantizer_state["meta"]
         state = {**quantizer_state, "meta": {**meta, "klass": Reference(meta["klass"])}}
-    content = {"klass": Reference(zoo.MODELS[twin.zoo_name].published[0]), "args": (), "kwargs": dict(twin.zoo_kwargs), "state": state,
-               "card": schema.to_plain(card)}
+    content = {"klass": Reference(zoo.MODELS[twin.zoo_name].published[0]), "args": (), "kwargs": dict(twin.zoo_kwargs),
+               "state": state, "card": schema.to_plain(card)}
     if kind == "safetensors":
         data = _safetensors(content)
         weights.write(path, card, lambda file: file.write(data))
