@@ -215,7 +215,7 @@ def test_test_songs_are_looked_at_before_training(songs, tmp_path, monkeypatch):
     solver.run()
     assert solver.history[0].test is not None
     read = []
-    monkeypatch.setattr(tracks, "_read_file", lambda path: read.append(path))
+    monkeypatch.setattr(tracks, "_read_stem", lambda song, stem: read.append(stem))
     solver_in(tmp_path / "x", settings(songs, "epochs=1"))
     assert read == []        # they were read before
 
