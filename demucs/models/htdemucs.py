@@ -21,34 +21,7 @@ from .hybrid.net import HybridNet
 
 @dataclasses.dataclass(frozen=True)
 class TransformerSettings:
-    """The published hyper-parameters of HTDemucs, in their published order; `HTDemucs` says what they mean."""
-    audio_channels: int = 2
-    channels: int = 48
-    channels_time: tp.Optional[int] = None
-    growth: float = 2
-    nfft: int = 4096
-    wiener_iters: int = 0
-    end_iters: int = 0
-    wiener_residual: bool = False
-    cac: bool = True
-    depth: int = 4
-    rewrite: bool = True
-    multi_freqs: tp.Optional[tp.Sequence[float]] = None
-    multi_freqs_depth: int = 3
-    freq_emb: float = 0.2
-    emb_scale: float = 10
-    emb_smooth: bool = True
-    kernel_size: int = 8
-    time_stride: int = 2
-    stride: int = 4
-    context: int = 1
-    context_enc: int = 0
-    norm_starts: int = 4
-    norm_groups: int = 4
-    dconv_mode: int = 1
-    dconv_depth: int = 2
-    dconv_comp: float = 8
-    dconv_init: float = 1e-3
+    """What HTDemucs has beside the keys of HDemucs, in the published order; `HTDemucs` says what they mean."""
     bottom_channels: int = 0
     t_layers: int = 5
     t_emb: str = "sin"
@@ -80,37 +53,50 @@ class TransformerSettings:
     t_sparsity: float = 0.95
     t_auto_sparsity: bool = False
     t_cross_first: bool = False
-    rescale: float = 0.1
-    samplerate: int = 44100
-    segment: float = 10
-    use_train_segment: bool = True
 
-    def towers(self) -> HybridSettings:
-        """The part that it has in common with HDemucs; what only that has is off."""
-        own = {field.name for field in dataclasses.fields(self)}
-        common = {field.name: getattr(self, field.name) for field in dataclasses.fields(HybridSettings) if field.name in own}
-        return HybridSettings(**common, dconv_attn=NEVER, dconv_lstm=NEVER)
 
-    def transformer(self) -> TransformerSpec:
-        """The transformer, whose number of channels follows from the towers.
+NOT_HERE = ("hybrid", "hybrid_old", "dconv_attn", "dconv_lstm")       # of HDemucs
+DEFAULTS = {"depth": 4, "multi_freqs_depth": 3, "dconv_comp": 8, "dconv_init": 1e-3, "segment": 10}
+LAST = ("rescale", "samplerate", "segment")
 
-        Raises:
-            ValueError: for a sparse pattern that does not exist.
-        """
-        mask = MaskSpec(kinds=tuple(self.t_mask_type.split("_")), window=self.t_sparse_attn_window,
-                        global_window=self.t_global_window, sparsity=self.t_sparsity, seed=self.t_mask_random_seed)
-        mask.check()
-        global_shift, local_shift, scale = self.t_cape_glob_loc_scale
-        return TransformerSpec(
-            channels=0, heads=self.t_heads, hidden_scale=self.t_hidden_scale, layers=self.t_layers,
-            cross_first=self.t_cross_first, dropout=self.t_dropout, norm_in=self.t_norm_in,
-            norm_in_group=int(self.t_norm_in_group), group_norm=int(self.t_group_norm), norm_first=self.t_norm_first,
-            norm_out=int(self.t_norm_out), layer_scale=self.t_layer_scale, gelu=self.t_gelu, positions=self.t_emb,
-            weight_positions=self.t_weight_pos_embed, max_positions=self.t_max_positions, max_period=self.t_max_period,
-            random_shift=self.t_sin_random_shift, cape_centred=self.t_cape_mean_normalize,
-            cape_augment=self.t_cape_augment, cape_bounds=(global_shift, local_shift, scale),
-            weight_decay=self.t_weight_decay, lr=self.t_lr, sparse_self=mask if self.t_sparse_self_attn else None,
-            sparse_cross=mask if self.t_sparse_cross_attn else None)
+
+def _settings() -> type:
+    """The arguments of HTDemucs in their published order: those of HDemucs, the transformer's before the last ones."""
+    hints = {**tp.get_type_hints(HybridSettings), **tp.get_type_hints(TransformerSettings)}
+    common = {field.name: field.default for field in dataclasses.fields(HybridSettings) if field.name not in NOT_HERE}
+    own = {field.name: field.default for field in dataclasses.fields(TransformerSettings)}
+    last = {name: common.pop(name) for name in LAST}
+    defaults = {**common, **own, **last, **DEFAULTS}
+    fields = [(name, hints[name], dataclasses.field(default=defaults[name])) for name in (*common, *own, *last)]
+    return dataclasses.make_dataclass("HTDemucsSettings", [*fields, ("use_train_segment", bool, True)], frozen=True)
+
+
+def _towers(s: tp.Any) -> HybridSettings:
+    """The part that it has in common with HDemucs; what only that has is off."""
+    common = {field.name: getattr(s, field.name) for field in dataclasses.fields(HybridSettings) if hasattr(s, field.name)}
+    return HybridSettings(**common, dconv_attn=NEVER, dconv_lstm=NEVER)
+
+
+def _transformer(s: tp.Any) -> TransformerSpec:
+    """The transformer, whose number of channels follows from the towers.
+
+    Raises:
+        ValueError: for a sparse pattern that does not exist.
+    """
+    mask = MaskSpec(kinds=tuple(s.t_mask_type.split("_")), window=s.t_sparse_attn_window,
+                    global_window=s.t_global_window, sparsity=s.t_sparsity, seed=s.t_mask_random_seed)
+    mask.check()
+    global_shift, local_shift, scale = s.t_cape_glob_loc_scale
+    return TransformerSpec(
+        channels=0, heads=s.t_heads, hidden_scale=s.t_hidden_scale, layers=s.t_layers,
+        cross_first=s.t_cross_first, dropout=s.t_dropout, norm_in=s.t_norm_in,
+        norm_in_group=int(s.t_norm_in_group), group_norm=int(s.t_group_norm), norm_first=s.t_norm_first,
+        norm_out=int(s.t_norm_out), layer_scale=s.t_layer_scale, gelu=s.t_gelu, positions=s.t_emb,
+        weight_positions=s.t_weight_pos_embed, max_positions=s.t_max_positions, max_period=s.t_max_period,
+        random_shift=s.t_sin_random_shift, cape_centred=s.t_cape_mean_normalize,
+        cape_augment=s.t_cape_augment, cape_bounds=(global_shift, local_shift, scale),
+        weight_decay=s.t_weight_decay, lr=s.t_lr, sparse_self=mask if s.t_sparse_self_attn else None,
+        sparse_cross=mask if s.t_sparse_cross_attn else None)
 
 
 class HTDemucs(HybridNet):
@@ -132,7 +118,7 @@ class HTDemucs(HybridNet):
         ValueError: for settings that contradict each other; the message names them.
     """
 
-    Settings = TransformerSettings
+    Settings = _settings()
 
     def __init__(self, sources: tp.Sequence[str], *args: tp.Any, **kwargs: tp.Any):
         s = self.Settings(*args, **kwargs)
@@ -141,8 +127,8 @@ class HTDemucs(HybridNet):
         if s.t_auto_sparsity and (s.t_sparse_self_attn or s.t_sparse_cross_attn):
             raise ValueError("t_auto_sparsity=true needs kernels that were never released; set it to false, and choose a "
                              "fixed pattern with t_mask_type")
-        transformer = s.transformer()
-        branches = published_branches(s.towers())
+        transformer = _transformer(s)
+        branches = published_branches(_towers(s))
         spectral, temporal = (branch.rows[-1].layer for branch in branches)
         if s.t_layers and len(branches[1].rows) < s.depth:
             raise ValueError(f"depth={s.depth} is too deep: the transformer needs both branches at the bottom, and they "

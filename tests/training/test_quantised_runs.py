@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from training.test_runs import settings, solver_in, weights
+from training.test_runs import Stop, settings, solver_in, stop_at_next_save, weights
 
 from demucs import schema
 from demucs.errors import ConfigError
@@ -89,17 +89,8 @@ def test_interrupted_runs_end_with_the_same_weights(overrides, songs, tmp_path):
     config = settings(songs, *overrides, "epochs=2")
     straight = solver_in(tmp_path / "straight", config)
     straight.run()
-
-    class Stop(Exception):
-        pass
     stopped = solver_in(tmp_path / "stopped", config)
-    save = stopped.saving.save
-
-    def save_then_stop(**kwargs):
-        save(**kwargs)
-        stopped.saving.checkpoints.wait()
-        raise Stop
-    stopped.saving.save = save_then_stop
+    stop_at_next_save(stopped)
     with pytest.raises(Stop):
         stopped.run()
     torch.randn(1000)       # somebody else moves the global generator

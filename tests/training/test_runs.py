@@ -39,6 +39,21 @@ def solver_in(folder, config):
     return build_solver(config, folder, ALONE, signature=folder.name)
 
 
+class Stop(Exception):
+    """A training that ends there."""
+
+
+def stop_at_next_save(solver):
+    """`solver.run` raises Stop once its next checkpoint is on disk."""
+    save = solver.saving.save
+
+    def save_then_stop(**kwargs):
+        save(**kwargs)
+        solver.saving.checkpoints.wait()
+        raise Stop
+    solver.saving.save = save_then_stop
+
+
 def weights(solver):
     return torch.cat([p.detach().flatten() for p in solver.model.parameters()])
 
@@ -69,18 +84,10 @@ def test_interrupted_runs_end_with_the_same_weights(songs, tmp_path):
     straight = solver_in(tmp_path / "straight", config)
     straight.run()
 
-    class Stop(Exception):
-        pass
     for stop in (1, 2):
         solver = solver_in(tmp_path / "stopped", config)
         assert len(solver.history) == stop - 1
-        save = solver.saving.save
-
-        def save_then_stop(save=save, solver=solver, **kwargs):
-            save(**kwargs)
-            solver.saving.checkpoints.wait()
-            raise Stop
-        solver.saving.save = save_then_stop
+        stop_at_next_save(solver)
         with pytest.raises(Stop):
             solver.run()
     resumed = solver_in(tmp_path / "stopped", config)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from training.test_runs import settings, solver_in, weights
+from training.test_runs import Stop, settings, solver_in, stop_at_next_save, weights
 
 from demucs.errors import ConfigError
 from demucs.schema import EpochRecord
@@ -58,17 +58,7 @@ def test_a_run_goes_on_with_its_rate(kind, songs, tmp_path):
     straight = solver_in(tmp_path / "straight", config)
     straight.run()
     first = solver_in(tmp_path / "again", config)
-
-    class Stop(Exception):
-        pass
-    save = first.saving.save
-
-    def save_then_stop(**kwargs):
-        save(**kwargs)
-        if len(first.history) == 1:
-            first.saving.checkpoints.wait()
-            raise Stop
-    first.saving.save = save_then_stop
+    stop_at_next_save(first)
     with pytest.raises(Stop):
         first.run()
     second = solver_in(tmp_path / "again", config)
