@@ -122,7 +122,7 @@ def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
     if key == "test.nonhq":
         return musdb_stem_tracks(folder, sources=config.target_names, targets=d.targets)
     if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
-        return track_folders(folder, sources=config.target_names, targets=d.targets)
+        return track_folders(folder, sources=config.target_names, targets=d.targets, stems=d.sources)
     logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
     return []
 
@@ -156,7 +156,8 @@ def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp
     if not faults:
         return
     own, other = model.zoo_kwargs, pretrained.zoo_kwargs
-    prefixes = {"audio_channels": "dset.channels", "sources": "dset.sources", "samplerate": "dset.samplerate"}
+    prefixes = {"audio_channels": "dset.channels", "sources": "dset.targets" if config.dset.targets else "dset.sources",
+                "samplerate": "dset.samplerate"}
     changed = [f"{prefixes.get(key, f'{config.model}.{key}')}={other[key]!s:.60} instead of {own[key]!s:.60}"
                for key in own if key in other and own[key] != other[key] and key != "segment"]
     if model.zoo_name != pretrained.zoo_name:
@@ -204,6 +205,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
     train_loader, sampler, valid_loader, train_set = loaders
     averages = build_averages(config, model, group)
+    schedule = build_schedule(config.schedule, optimizer, config.epochs)
     targets = Targets(config.dset.sources, config.dset.targets)
     objective = WaveformObjective(optim.loss, targets.names, config.target_weights)
     shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, objective=objective, targets=targets,
@@ -227,7 +229,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                 save_steps=config.checkpoint.steps)
     solver = Solver(model=model, optimizer=optimizer, train=train, valid=valid, test=test if tracks else None,
                     averages=averages, epoch_averages=_of_kind(averages, "epoch"),
-                    schedule=build_schedule(config.schedule, optimizer, config.epochs),
+                    schedule=schedule,
                     selection=Selection(config.test.metric), always_newest=config.dset.train_valid, svd=config.svd,
                     group=group, folder=folder, plan=plan, publish=recorder.publish, settings=dataclasses.asdict(config),
                     requests=Requests(group, grace=GRACE if launched_here() else None),
@@ -245,4 +247,6 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     elif config.continue_from:
         start_from(folder.parent / config.continue_from / NEWEST, model, solver.registry, group,
                    best=config.continue_best, optimizer=config.continue_opt)
+        if schedule is not None:
+            schedule.begin()
     return solver

@@ -11,6 +11,8 @@ import types
 import typing as tp
 from fractions import Fraction
 
+from .data import kinds as datasets
+from .data.build import check_sampling
 from .data.targets import Targets
 from .errors import ConfigError, did_you_mean
 from .models import settings as models
@@ -21,6 +23,7 @@ from .separation import settings as separation
 from .separation.precision import TF32
 from .training.losses import KINDS
 from .training.quantisation import QuantSettings
+from .training.schedules import KINDS as SCHEDULES
 from .training.schedules import ScheduleSettings
 from .training.svd import SvdSettings
 
@@ -248,6 +251,8 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
     if zoo.MODELS[model].tied_to_training_length:
         values["model_settings"]["use_train_segment"] = values.get("use_train_segment")
     config = _build(Config, values, "")
+    if config.dset.targets is not None:
+        models.check_sources("dset.targets", list(config.dset.targets))
     check_numbers({**dataclasses.asdict(config), "slurm": plain.get("slurm", {})})
     _check_model(model, plain[model])
     _check(config)
@@ -357,13 +362,21 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
 def _check(config: Config) -> None:
     """Settings that no single type or range can rule out."""
     models.check_sources("dset.sources", config.dset.sources)
-    metrics = ["loss", "nsdr", *(f"nsdr_{source}" for source in config.dset.sources)]
+    metrics = ["loss", "nsdr", *(f"nsdr_{source}" for source in config.target_names)]
     if config.test.metric not in metrics:
         raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use one of {', '.join(metrics)}")
     if config.optim.loss not in KINDS:
         raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(KINDS)}")
     if config.misc.tf32 not in list(TF32):
         raise ConfigError(f"misc.tf32={config.misc.tf32!r} is unknown; use one of {', '.join(TF32)}")
+    datasets.check(config.dset.kind)
+    check_sampling(config.dset.sampling)
+    if config.schedule.kind not in SCHEDULES:
+        raise ConfigError(f"schedule.kind={config.schedule.kind!r} is unknown; use one of {', '.join(SCHEDULES)}."
+                          f"{did_you_mean(config.schedule.kind, SCHEDULES)}")
+    if config.schedule.kind == "cosine" and config.schedule.warmup >= config.epochs:
+        raise ConfigError(f"schedule.warmup={config.schedule.warmup} leaves none of the {config.epochs} epochs; give a "
+                          f"smaller number")
     names = config.target_names
     if len(config.target_weights) != len(names):
         what = "sources" if config.dset.targets is None else "targets"

@@ -52,7 +52,7 @@ class ExperimentMain(HydraMain):
                 raise SystemExit(f"error: {argument!r} is not an override; write key=value")
         keys = [argument.split("=", 1)[0].strip() for argument in argv]
         groups = tuple(argument for key, argument in zip(keys, argv) if key in self._config_groups)
-        with _hydra_errorsin_one_line(groups):
+        with _hydra_errors_in_one_line(groups):
             valid = self._valid_keys(groups)
         for key in keys:
             if key not in valid and not key.startswith(("+", "~")):
@@ -61,7 +61,7 @@ class ExperimentMain(HydraMain):
             inside = sorted(other for other in valid if other.startswith(f"{key}."))
             if inside and key not in self._config_groups:
                 raise SystemExit(f"error: {key} is a section: set one of its values, such as {inside[0]}=...")
-        with _hydra_errorsin_one_line(argv):
+        with _hydra_errors_in_one_line(argv):
             return super().get_xp(argv)
 
     def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
@@ -181,7 +181,7 @@ def rank_of_process() -> int:
 
 
 @contextlib.contextmanager
-def _hydra_errorsin_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
+def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
     """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read in `argv`; all of them end here."""
     try:
         yield

@@ -64,7 +64,8 @@ def require_test_songs(config: Config) -> Path:
     missing or faulty, in training or in that evaluation."""
     place = test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training")
     if not test_tracks(config):
-        song_set(place.folder, sources=config.target_names, compressed=place.compressed, targets=config.dset.targets)
+        song_set(place.folder, sources=config.target_names, compressed=place.compressed,
+                 targets=config.dset.targets, stems=config.dset.sources)
     return place.folder.absolute()
 
 

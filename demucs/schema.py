@@ -139,10 +139,12 @@ class LedgerLine:
 class TestSet:
     """Where the test songs of a training are. `folder` is as it was set, so it may be relative or name an environment
     variable: "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}". `targets` are those of `dset.targets`, the stems that each output
-    of the model is the sum of."""
+    of the model is the sum of, and `stems` those that make up a song without mixture file; both None where the outputs are the
+    stems."""
     key: str                           # the setting: "dset.musdb", "dset.wav" or "test.nonhq"
     folder: str
     targets: tp.Optional[tp.Dict[str, tp.List[str]]] = field(default=None, hash=False)
+    stems: tp.Optional[tp.List[str]] = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
     """Where the test songs are, as it was set: a path that came from a variable is told by the name of the variable."""
     key, value = test_setting(config)
     section, name = key.split(".")
-    return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value), config.dset.targets)
+    return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value), config.dset.targets,
+                   config.dset.sources if config.dset.targets else None)
 
 
 def be_deterministic() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, DatasetError, did_you_mean
 from ..schema import SOURCES
 from . import kinds
 from .faults import together
 from .index import scan
+from .musdb import VALIDATION_TRACKS
 from .segments import Chosen, Grid, Joined, Random, SegmentDataset, Whole
 from .targets import REST
 from .tracks import MIXTURE, Tracks
@@ -41,9 +42,14 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
 
     `policy` says which pieces of the songs are training examples. `train_valid` trains on the validation songs too. `full_cv`
     validates on whole songs rather than on a grid of segments. Training examples of one source alone have the rest of the song
-    behind it; the validation set has the mixture in front. Raises DatasetError as `kinds.tracks` does, FaultyTracks as `scan`.
+    behind it; the validation set has the mixture in front.
+
+    Raises:
+        DatasetError: as `folder_tracks`, or where a set has no track.
+        FaultyTracks: as `scan`.
     """
-    splits = [kinds.tracks(kind, path, split, sources=sources) for split in ("train", "valid")]
+    settings = kinds.KindSettings(Path(path), tuple(sources))
+    splits = [kinds.KINDS[kind](settings, split) for split in ("train", "valid")]
     together_in: tp.Dict[Path, Tracks] = {}          # what lies in one folder has one cache
     for found in splits:
         there = together_in.get(found.root, Tracks(found.root, [], []))
@@ -56,6 +62,10 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
     form: tp.Dict[str, tp.Any] = dict(samplerate=samplerate, channels=channels, normalize=normalize)
     stems = [*sources, REST] if len(sources) == 1 else sources
     training = [indexes[splits[0].root]] if train_valid and len(indexes) == 1 else [train, valid] if train_valid else [train]
+    if not any(map(len, training)) or not len(valid):      # both lie in one folder
+        raise DatasetError(f"{splits[0].root}: {sum(map(len, training))} tracks to train on and {len(valid)} of the official "
+                           f"validation tracks (such as {VALIDATION_TRACKS[0]!r}); both are needed, is this a MUSDB18-HQ "
+                           f"folder?")
     sets = [SegmentDataset(index, sources=stems, policy=policy, **form) for index in training]
     validation = SegmentDataset(valid, sources=[MIXTURE, *sources],
                                 policy=Whole() if full_cv else Grid(policy.segment, policy.shift), **form)
@@ -74,12 +84,16 @@ def _with_share(train: tp.Any, extra: tp.Any, share: tp.Optional[float]) -> tp.A
     return Joined([train] * repeats + [extra])
 
 
-def build_policy(sampling: str, *, segment: float, shift: tp.Optional[float], seed: int) -> Grid:
-    """Which pieces of songs are training examples: a "grid" of segments `shift` seconds apart (0 or None: `segment`), or as
-    many "random" ones. Raises ConfigError for another name."""
+def check_sampling(sampling: str) -> None:
+    """Raises ConfigError where there is no such way to choose examples."""
     if sampling not in SAMPLINGS:
         raise ConfigError(f"dset.sampling={sampling!r} is unknown; use one of {', '.join(SAMPLINGS)}."
                           f"{did_you_mean(sampling, SAMPLINGS)}")
+
+
+def build_policy(sampling: str, *, segment: float, shift: tp.Optional[float], seed: int) -> Grid:
+    """Which pieces of songs are training examples: a "grid" of segments `shift` seconds apart (0 or None: `segment`), or as
+    many "random" ones."""
     return Random(segment, shift or segment, seed) if sampling == "random" else Grid(segment, shift or segment)
 
 
@@ -100,8 +114,9 @@ def test_setting(*, musdb: tp.Optional[str], use_musdb: bool, wav: tp.Optional[s
 
 
 def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_musdb: bool,
-                  wav: tp.Union[str, Path, None] = None, wav2: tp.Union[str, Path, None] = None, wav2_weight: tp.Optional[float] = None,
-                  wav2_valid: bool = False, valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
+                  wav: tp.Union[str, Path, None] = None, wav2: tp.Union[str, Path, None] = None,
+                  wav2_weight: tp.Optional[float] = None, wav2_valid: bool = False,
+                  valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
                   policy: Grid, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
                   cache_dir: tp.Union[str, Path]) -> Sets:
     """(train, valid) as the settings of `dset` say. Examples are [S, A, L], with the mixture in front for validation.

@@ -51,9 +51,6 @@ class RepitchDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def describe(self, index: int) -> str:
-        return self.dataset.describe(index)
-
     def draw(self, key: ExampleKey, sources: int) -> tp.Optional[tp.List[Change]]:
         """What to do to each of the `sources` of this example; None: nothing."""
         chance = generator(self.seed, "repitch", key.epoch, key.step, key.position)

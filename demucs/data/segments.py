@@ -41,6 +41,10 @@ class Policy(tp.Protocol):
         """(first sample, samples to read or None for all) of example `number` of a track."""
         ...
 
+    def describe(self, number: int) -> str:
+        """Where in its track example `number` is, in words for a message, as far as it follows from that."""
+        ...
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -52,6 +56,9 @@ class Whole:
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
         return 0, None
+
+    def describe(self, number: int) -> str:
+        return " at 0.0 s"
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,9 @@ class Grid:
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
         return int(meta.samplerate * self.shift * number), math.ceil(meta.samplerate * self.segment)
 
+    def describe(self, number: int) -> str:
+        return f" at {number * self.shift:.1f} s"
+
 
 @dataclass(frozen=True)
 class Random(Grid):
@@ -76,6 +86,9 @@ class Random(Grid):
         frames = math.ceil(meta.samplerate * self.segment)
         draw = generator(self.seed, "segment", key.epoch, key.step, key.position)
         return int(draw.integers(max(0, meta.length - frames) + 1)), frames
+
+    def describe(self, number: int) -> str:
+        return ""
 
 
 class SegmentDataset(Dataset):
@@ -106,7 +119,7 @@ class SegmentDataset(Dataset):
 
     def describe(self, index: int) -> str:
         name, number = self.locate(index)
-        return f"{name} at {number * getattr(self.policy, 'shift', 0):.1f} s"
+        return f"{name}{self.policy.describe(number)}"
 
     def __getitem__(self, key: Key) -> torch.Tensor:
         key = as_key(key)

@@ -32,6 +32,9 @@ class Targets:
                 raise ConfigError(f"dset.targets.{name} must be a list of sources; give at least one of "
                                   f"{', '.join(self.stems)}")
             for part in parts:
+                if not isinstance(part, str):
+                    raise ConfigError(f"dset.targets.{name}: {part!r} must be the name of a source, a text; put it in double "
+                                      f"quotes for Hydra")
                 if part not in self.stems:
                     raise ConfigError(f"dset.targets.{name}: there is no source {part!r} in dset.sources "
                                       f"({', '.join(self.stems)}).{did_you_mean(part, self.stems)}")

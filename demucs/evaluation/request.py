@@ -59,17 +59,16 @@ class Request:
     def place(self, name: str, model: tp.Any = None) -> test_sets.Place:
         """Where the test songs are: by default those of the run `name`, or of `model`. Raises DatasetError where these
         are not on this machine."""
-        if self.nonhq is not None:
-            return test_sets.Place(self.nonhq, True)
-        if self.musdb is not None:
-            return test_sets.Place(self.musdb)
         own = test_sets.belonging_to(name, model, experiments_folder=self.experiments, results=self.results)
+        given = self.nonhq if self.nonhq is not None else self.musdb
+        if given is not None:
+            return test_sets.Place(given, self.nonhq is not None, *((own.targets, own.stems) if own else ()))
         return test_sets.place(own, test_sets.default_musdb(), name)
 
     def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
         """The tracks in `place`, with references of `sources`. Raises DatasetError."""
         return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name,
-                        targets=place.targets)
+                        targets=place.targets, stems=place.stems)
 
     def excerpts(self, record: str) -> Path:
         """Folder for excerpts: those of several test sets do not mix."""
@@ -92,6 +91,8 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
     place = request.place(request.name, model)
     if place.compressed and references:
         raise ConfigError(NO_COMPRESSED_TRAINING)
+    if place.targets and references:
+        raise ConfigError("the reference separators know no dset.targets, which this model was trained for; leave them out")
     songs = request.songs(model.sources, place)
     record = records.record_of(request.folder, songs)
     others = reference_separators(model, songs.sources, place.folder) if references else {}

@@ -18,10 +18,11 @@ _FALSE = ("false", "off", "no", "0")
 
 
 class Place(tp.NamedTuple):
-    """A folder of test songs, compressed (.stem.mp4) or not, and the stems that each output of a model is the sum of."""
+    """A folder of test songs, compressed (.stem.mp4) or not; and of what the outputs of a model are sums, see `TestSet`."""
     folder: Path
     compressed: bool = False
     targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None
+    stems: tp.Optional[tp.Sequence[str]] = None
 
 
 def belonging_to(name: str, model: tp.Any = None, *, experiments_folder: Path = EXPERIMENTS,
@@ -78,14 +79,32 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
         value = settings.get(key)
         return "" if value in (None, "", "null") else str(value)
 
+    targets = _targets(settings.get("dset.targets"))
+    stems = None if targets is None else re.findall(r"[^\s\[\],'\"]+", text("dset.sources")) or list(SOURCES)
     if text("test.nonhq"):
-        return TestSet("test.nonhq", text("test.nonhq"))
+        return TestSet("test.nonhq", text("test.nonhq"), targets, stems)
     if text("dset") not in ("", "musdb44"):
         return None
     wav = text("dset.wav")
     if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > len(SOURCES)):
-        return TestSet("dset.wav", wav)
-    return TestSet("dset.musdb", text("dset.musdb") or MUSDB)
+        return TestSet("dset.wav", wav, targets, stems)
+    return TestSet("dset.musdb", text("dset.musdb") or MUSDB, targets, stems)
+
+
+def _targets(value: tp.Any) -> tp.Optional[tp.Dict[str, tp.List[str]]]:
+    """`dset.targets` as it was set, from plain values or from an override: "{rhythm:[drums,bass],vocals:[vocals]}".
+
+    Raises:
+        DatasetError: where it cannot be read.
+    """
+    if value in (None, "", "null"):
+        return None
+    if isinstance(value, dict):
+        return {str(name): [str(part) for part in parts] for name, parts in value.items()}
+    pairs = re.findall(r"([^\s{},:]+)\s*:\s*\[([^\]]*)\]", str(value).replace("'", "").replace('"', ""))
+    if not pairs:
+        raise DatasetError(f"dset.targets={value} of this model cannot be read; evaluate it where the folder of its run is")
+    return {name: [part.strip() for part in parts.split(",")] for name, parts in pairs}
 
 
 def default_musdb() -> Path:
@@ -109,12 +128,12 @@ def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
         return Place(default)
     folder = resolved(own.folder)
     if own.key == "dset.musdb":      # the same songs wherever they lie
-        return Place(folder if os.path.isdir(folder) else default, targets=own.targets)
+        return Place(folder if os.path.isdir(folder) else default, targets=own.targets, stems=own.stems)
     if not os.path.isdir(folder):
         variable = _VARIABLE.search(own.folder)
         raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder {folder} "
                            f"here; name the one with test/TRACK/SOURCE.wav by --musdb"
                            + (f" or {variable[1]}" if variable else ""))
     if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
-        return Place(default, targets=own.targets)
-    return Place(folder, own.key == "test.nonhq", own.targets)
+        return Place(default, targets=own.targets, stems=own.stems)
+    return Place(folder, own.key == "test.nonhq", own.targets, own.stems)

@@ -19,7 +19,7 @@ import torch
 
 from ..audio import reading
 from ..data.faults import FaultyTracks, broken_link, unreadable
-from ..data.kinds.folders import left_out, stem_files
+from ..data.kinds.folders import left_out, stem_files, whole_song
 from ..data.synthetic.dataset import MANIFEST
 from ..data.tracks import MIXTURE, Track
 from ..dsp.convert import convert_channels
@@ -30,6 +30,8 @@ MUSDB_TEST_TRACKS = 50
 MUSDB_TEST_TRACK = "Al James - Schoolboy Facination"      # [sic]
 REST = "other"                                            # by MUSDB18's definition: what has no stem of its own
 PROBES, PROBE = 8, 2 ** 13                                # places of a file that are looked at, and bytes at each
+
+Sums = tp.Mapping[str, tp.Sequence[str]]                  # source -> the stems that add up to it
 
 
 class Song(tp.NamedTuple):
@@ -61,27 +63,31 @@ class SongSet:
 
 
 def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test", compressed: bool = False,
-             name: tp.Optional[str] = None, targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None) -> SongSet:
+             name: tp.Optional[str] = None, targets: tp.Optional[Sums] = None,
+             stems: tp.Optional[tp.Sequence[str]] = None) -> SongSet:
     """The test set in `root` for a model of `sources`: MUSDB18 where `compressed`, else folders as `track_folders`
-    takes them. `targets` says of which stems a source is the sum.
+    takes them, with `targets` and `stems`.
 
     Raises:
         DatasetError: as `track_folders` and `musdb_stem_tracks`.
     """
-    stems = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
+    there = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
     folded = {source: REST for source in sources
-              if source not in (targets or {}) and not _parts(source, stems) and REST in stems and REST in sources}
+              if source not in (targets or {}) and not _parts(source, there) and REST in there and REST in sources}
     scored = [source for source in sources if source not in folded]
-    tracks = (musdb_stem_tracks if compressed else track_folders)(root, sources=scored, split=split, targets=targets)
+    if compressed:
+        tracks = musdb_stem_tracks(root, sources=scored, split=split, targets=targets)
+    else:
+        tracks = track_folders(root, sources=scored, split=split, targets=targets, stems=stems)
     return SongSet(name or (f"MUSDB18 {split}" if compressed else dataset_name(root, split)), tracks, scored, folded)
 
 
 def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
-                  targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None) -> tp.List[ReferenceTrack]:
+                  targets: tp.Optional[Sums] = None, stems: tp.Optional[tp.Sequence[str]] = None) -> tp.List[ReferenceTrack]:
     """The tracks ROOT/SPLIT/TRACK/{mixture,SOURCE...}.wav (MUSDB18-HQ), sorted by name, or ROOT/TRACK/... where there
     is no such split. Files may be flac or mp3 as well.
 
-    `targets` says of which stems a source is the sum, as `dset.targets` does.
+    `targets` says of which stems a source is the sum, as `dset.targets` does, and `stems` which then make up the song.
 
     Without a mixture file the mixture is the sum of `sources`, as in training; where these are not all stems but one or
     sums of some, it is the sum of all stems in the folder.
@@ -93,7 +99,7 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
     tracks, faults = [], []
     for path in _song_folders(root, split):
         try:
-            tracks.append(_track(path, sources, targets or {}))
+            tracks.append(_track(path, sources, targets or {}, stems))
         except DatasetError as error:
             faults.append(str(error))
         except OSError as error:
@@ -103,7 +109,8 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
     return tracks
 
 
-def _track(path: Path, sources: tp.Sequence[str], targets: tp.Mapping[str, tp.Sequence[str]]) -> ReferenceTrack:
+def _track(path: Path, sources: tp.Sequence[str], targets: Sums, song_stems: tp.Optional[tp.Sequence[str]]
+           ) -> ReferenceTrack:
     """The track in the folder `path`. Raises DatasetError where it lacks a stem."""
     broken = broken_link(path)
     if broken:
@@ -118,7 +125,7 @@ def _track(path: Path, sources: tp.Sequence[str], targets: tp.Mapping[str, tp.Se
             raise DatasetError(f"{path}: lacks the stem {lacking}.wav (there are: {', '.join(stems) or 'none'}); "
                                f"complete the track or remove its folder")
         recipe.append(parts)
-    mixed = [MIXTURE] if MIXTURE in files else _mixed([] if targets else sources, stems)
+    mixed = [MIXTURE] if MIXTURE in files else _mixed((song_stems or []) if targets else sources, stems)
     needed = dict.fromkeys([*mixed, *(stem for parts in recipe for stem in parts)])
     if not mixed:
         raise DatasetError(f"{path}: has no mixture.wav, and one stem makes no song; complete the track or remove "
@@ -179,8 +186,7 @@ def _mixed(sources: tp.Sequence[str], stems: tp.Sequence[str]) -> tp.List[str]:
     plain = [stem for stem in stems if left_out(stem) is None]
     if len(sources) > 1 and set(sources) <= set(plain):
         return list(sources)
-    whole = plain if len(plain) > 1 else list(stems)
-    return whole if len(whole) > 1 else []
+    return list(whole_song(stems))
 
 
 def _read_folder(song: Track, mixed: tp.Sequence[str], recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
@@ -232,7 +238,7 @@ def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.
 
 
 def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
-                      targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None) -> tp.List[ReferenceTrack]:
+                      targets: tp.Optional[Sums] = None) -> tp.List[ReferenceTrack]:
     """The tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), read through the musdb package, which needs ffmpeg.
 
     Raises:

@@ -118,7 +118,7 @@ def input_length(model: nn.Module, length: int, segment: tp.Optional[float]) -> 
         return protocol.input_length(model, length, segment)
     except ValueError as error:
         seconds = length / model.samplerate
-        if segment is not None:
+        if segment is not None and protocol.longest_segment(model) < math.inf:
             raise ConfigError(f"segment={segment}: without splitting, {seconds:.1f} seconds must fit in one segment; "
                               f"leave the splitting on") from error
         raise ConfigError(f"this model cannot separate {seconds:.1f} seconds without splitting: {error}") from error

@@ -42,8 +42,8 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
     Args:
         read: called (by several threads, with `workers`) with (start, stop), 0 <= start < stop <= length, for the mixture
             [B, A, stop - start] there, as float32, finite, at the model's rate and number of channels, normalised as in
-            training. It is asked for the same samples more than once, but never for what lies further back than a piece
-            and its context from the last call.
+            training. It is asked for the same samples more than once, but never for what lies further back from the last
+            call than a block, a piece and its context.
         block: seconds from one span to the next, at least; None: the whole song is one span.
         model, others: as in `apply.separate`.
 

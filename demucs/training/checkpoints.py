@@ -24,7 +24,6 @@ from .state import NewerFormatError, read_checkpoint, write_checkpoint
 logger = logging.getLogger(__name__)
 
 
-
 def snapshot(value: tp.Any) -> tp.Any:
     """A copy that later training does not change, with all tensors on the CPU."""
     if isinstance(value, torch.Tensor):

@@ -6,7 +6,6 @@ import typing as tp
 from pathlib import Path
 
 from ..schema import EpochRecord, Metrics
-
 from ..tables import duration
 
 Item = tp.TypeVar("Item")

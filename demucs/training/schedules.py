@@ -1,19 +1,19 @@
-"""Learning-rate schedules and early stopping, both off by default."""
+"""Learning-rate schedules, which change the rate between epochs. By default there is none."""
 
 import dataclasses
+import math
 import typing as tp
 
 import torch
 from torch.optim import lr_scheduler
 
-from ..errors import ConfigError, did_you_mean
-
 KINDS = ("none", "plateau", "cosine")
+PLATEAU_STATE = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
-    """Section `schedule` of the configuration; the rate changes between epochs."""
+    """Section `schedule` of the configuration."""
     kind: str
     factor: float
     patience: int
@@ -23,47 +23,90 @@ class ScheduleSettings:
 
 
 class Schedule:
-    """A schedule of torch over epochs, as registered state of a run."""
+    """The learning rates of an optimiser, as registered state of a run.
 
-    def __init__(self, scheduler: lr_scheduler.LRScheduler):
-        self.scheduler = scheduler
+    Register it after the optimiser: what it sets goes before the rates that the state of an optimiser has.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
+        self.base = [group["lr"] for group in optimizer.param_groups]
+
+    def begin(self) -> None:
+        """At the start of a training, whatever the optimiser was loaded from."""
+        for group, rate in zip(self.optimizer.param_groups, self.base):
+            group["lr"] = rate
 
     def epoch_done(self, value: float) -> None:
         """After an epoch whose validation gave `value` (smaller is better)."""
-        if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
-            self.scheduler.step(value)
-        else:
-            self.scheduler.step()
+        raise NotImplementedError
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
-        return self.scheduler.state_dict()
+        raise NotImplementedError
 
-    def load_state_dict(self, state: tp.Dict[str, tp.Any]) -> None:
-        self.scheduler.load_state_dict(state)
+    def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
+        raise NotImplementedError
+
+
+class Cosine(Schedule):
+    """A linear rise over `warmup` epochs, then half a cosine down to `min_lr` in the last of `epochs` epochs.
+
+    The rate follows from the number of epochs done, so a training that is extended goes on along the longer curve.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, epochs: int, warmup: int, min_lr: float):
+        super().__init__(optimizer)
+        self.epochs, self.warmup, self.min_lr = epochs, warmup, min_lr
+        self.done = 0
+        self.begin()
+
+    def begin(self) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.base):
+            group["lr"] = self._rate(rate)
+
+    def _rate(self, base: float) -> float:
+        if self.done < self.warmup:
+            return base * (self.done + 1) / (self.warmup + 1)
+        place = min(1., (self.done - self.warmup) / max(1, self.epochs - 1 - self.warmup))
+        return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * place)) / 2
+
+    def epoch_done(self, value: float) -> None:
+        self.done += 1
+        self.begin()
+
+    def state_dict(self) -> tp.Dict[str, tp.Any]:
+        return {"epochs": self.done}
+
+    def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
+        self.done = state["epochs"]
+        self.begin()
+
+
+class Plateau(Schedule):
+    """The rate times `factor` after more than `patience` epochs without a better validation, then `cooldown` epochs that do
+    not count, as in Open-Unmix."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, factor: float, patience: int, cooldown: int, min_lr: float):
+        super().__init__(optimizer)
+        self.scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, factor=factor, patience=patience, cooldown=cooldown,
+                                                        min_lr=min_lr)
+
+    def epoch_done(self, value: float) -> None:
+        self.scheduler.step(value)
+
+    def state_dict(self) -> tp.Dict[str, tp.Any]:
+        return {key: getattr(self.scheduler, key) for key in PLATEAU_STATE}
+
+    def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
+        for key in PLATEAU_STATE:
+            setattr(self.scheduler, key, state[key])
 
 
 def build_schedule(settings: ScheduleSettings, optimizer: torch.optim.Optimizer, epochs: int) -> tp.Optional[Schedule]:
-    """The schedule of an optimiser that trains for `epochs` epochs; None for a constant rate.
-
-    "plateau" multiplies the rate by `factor` after `patience` epochs without a better validation, and then waits for
-    `cooldown` epochs (Open-Unmix). "cosine" raises it linearly over `warmup` epochs and lowers it along a half cosine to
-    `min_lr` in the last one.
-
-    Raises:
-        ConfigError: for another kind.
-    """
-    if settings.kind not in KINDS:
-        raise ConfigError(f"schedule.kind={settings.kind!r} is unknown; use one of {', '.join(KINDS)}."
-                          f"{did_you_mean(settings.kind, KINDS)}")
-    if settings.kind == "none":
-        return None
+    """The schedule of an optimiser that trains for `epochs` epochs; None for a constant rate."""
     if settings.kind == "plateau":
-        return Schedule(lr_scheduler.ReduceLROnPlateau(optimizer, factor=settings.factor, patience=settings.patience,
-                                                       cooldown=settings.cooldown, min_lr=settings.min_lr))
-    if settings.warmup >= epochs:
-        raise ConfigError(f"schedule.warmup={settings.warmup} leaves none of the {epochs} epochs; give a smaller number")
-    decay = lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs - 1 - settings.warmup), eta_min=settings.min_lr)
-    if not settings.warmup:
-        return Schedule(decay)
-    rise = lr_scheduler.LinearLR(optimizer, 1 / (settings.warmup + 1), total_iters=settings.warmup)
-    return Schedule(lr_scheduler.SequentialLR(optimizer, [rise, decay], milestones=[settings.warmup]))
+        return Plateau(optimizer, factor=settings.factor, patience=settings.patience, cooldown=settings.cooldown,
+                       min_lr=settings.min_lr)
+    if settings.kind == "cosine":
+        return Cosine(optimizer, epochs=epochs, warmup=settings.warmup, min_lr=settings.min_lr)
+    return None

@@ -133,7 +133,7 @@ def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp
 
 def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp.Tuple[str, tp.Any]]:
     for key, value in settings.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix + key != "dset.targets":
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from demucs.dsp.spectral import istft, pad_reflect, stft
 from demucs.layers.dconv import DConvSpec
 from demucs.layers.transformer import CrossTransformer, LinearAttention, TransformerSpec
 from demucs.models.hybrid.branches import Branch, EmbeddingSpec, scheduled_rows
@@ -171,6 +172,21 @@ def test_views_of_any_hop_give_the_signal_back(overlap, length):
     assert again.shape == x.shape
     inner = slice(256, length - 256)                                         # at the edges frames are missing
     torch.testing.assert_close(again[..., inner], x[..., inner], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_fft", [108, 100, 128])
+def test_the_published_padding_also_of_an_odd_hop(n_fft):
+    """One and a half hops before the signal, where half a hop is rounded down first."""
+    hop = n_fft // 4
+    x = torch.randn(1, 1000)
+    frames = -(-1000 // hop)
+    padded = pad_reflect(x, hop // 2 * 3, hop // 2 * 3 + frames * hop - 1000)
+    expected = stft(padded, n_fft=n_fft, hop=hop)[..., :-1, 2:2 + frames]
+    view = SpectralView(n_fft)
+    assert torch.equal(view.analyse(x), expected)
+    full = torch.nn.functional.pad(expected, (2, 2, 0, 1))
+    signal = istft(full, hop=hop, length=hop * frames + 2 * (hop // 2 * 3))
+    assert torch.equal(view.synthesise(expected, 1000), signal[..., hop // 2 * 3:][..., :1000])
 
 
 def test_impossible_parts():

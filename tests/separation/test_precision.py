@@ -111,7 +111,7 @@ def test_separation_and_scoring_are_told_the_precision(monkeypatch):
     def spy(name, device):
         seen.append((name, device.type))
         return computing_in(name, device)
-    monkeypatch.setattr("demucs.separation.apply.computing_in", spy)
+    monkeypatch.setattr("demucs.separation.stream.computing_in", spy)
     monkeypatch.setattr(evaluate, "computing_in", spy)
     exact, rough = (separate(model, torch.ones(1, 1, 100), shifts=0, precision=name) for name in ("float32", "tf32"))
     assert seen == [("float32", "cpu"), ("tf32", "cpu")] and torch.equal(exact, rough)

@@ -52,10 +52,11 @@ def test_spans_join_to_the_whole(kind, settings, block):
         assert len(spans) > 3
 
 
-def test_reading_moves_forward():
-    """Nothing is asked for that lies further back than a piece with its context."""
-    model, reading = toys("valid length"), Reading(song(20_000))
-    reach = 3 * int(model.segment * model.samplerate)
+@pytest.mark.parametrize("kind", ["valid length", "bag"])
+def test_reading_moves_forward(kind):
+    """Nothing is asked for that lies further back than a block, a piece and its context."""
+    model, reading = toys(kind), Reading(song(20_000))
+    reach = 3 * 100 * 3 + 2 * 100                        # of pieces of 3 seconds at most, at 100 Hz
     for _ in stream(model, reading, 20_000, block=2., shifts=2):
         pass
     furthest = 0

@@ -43,12 +43,39 @@ def test_cosine():
     assert warm[:3] == pytest.approx([1 / 3, 2 / 3, 1]) and warm[-1] == pytest.approx(0.1) and warm[3] < 1
 
 
-@pytest.mark.parametrize("change, words", [
-    (dict(kind="cosin"), "schedule.kind='cosin'.*Did you mean 'cosine'"), (dict(kind="cosine", warmup=5), "warmup=5"),
+@pytest.mark.parametrize("overrides, words", [
+    (["schedule.kind=cosin"], "schedule.kind='cosin'.*Did you mean 'cosine'"),
+    (["schedule.kind=cosine", "schedule.warmup=5", "epochs=5"], "warmup=5"),
 ])
-def test_impossible_schedules(change, words):
+def test_impossible_schedules(overrides, words, songs):
     with pytest.raises(ConfigError, match=words):
-        rates([1] * 5, **change)
+        settings(songs, *overrides)
+
+
+def test_a_cosine_that_is_extended_goes_on_along_the_longer_one():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.)
+    short = build_schedule(ScheduleSettings(**{**PLAIN, "kind": "cosine", "warmup": 1}), optimizer, 3)
+    for _ in range(3):
+        short.epoch_done(0.)
+    other = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.)
+    longer = build_schedule(ScheduleSettings(**{**PLAIN, "kind": "cosine", "warmup": 1}), other, 8)
+    other.load_state_dict(optimizer.state_dict())
+    longer.load_state_dict(short.state_dict())
+    found = []
+    for _ in range(5):
+        found.append(other.param_groups[0]["lr"])
+        longer.epoch_done(0.)
+    assert found == pytest.approx(rates([1] * 8, kind="cosine", warmup=1)[3:])
+
+
+@pytest.mark.parametrize("kind", ["plateau", "cosine"])
+def test_an_optimiser_of_another_run_does_not_bring_its_rate(kind, songs, tmp_path):
+    config = settings(songs, f"schedule.kind={kind}", "schedule.patience=0", "schedule.cooldown=0", "optim.lr=1e-2")
+    parent = solver_in(tmp_path / "parent", config)
+    parent.run()
+    child = solver_in(tmp_path / "child", settings(songs, f"schedule.kind={kind}", "optim.lr=1e-2", "continue_from=parent",
+                                                   "continue_opt=true"))
+    assert {group["lr"] for group in child.train.optimizer.param_groups} == {1e-2}
 
 
 @pytest.mark.parametrize("kind", ["plateau", "cosine"])

@@ -1,5 +1,7 @@
 """What a model puts out: sums of stems, one source alone, any names; with files in any format."""
 
+from types import SimpleNamespace
+
 import pytest
 import soundfile
 import torch
@@ -15,6 +17,7 @@ from demucs.data.targets import REST, Targets
 from demucs.errors import ConfigError
 from demucs.evaluation import test_sets
 from demucs.evaluation.evaluate import evaluate_tracks
+from demucs.evaluation.request import Request
 from demucs.evaluation.tracks import song_set
 from demucs.train import main
 
@@ -54,7 +57,8 @@ def test_sums_of_stems():
 @pytest.mark.parametrize("value, words", [
     ("{x:[drums,drum]}", "no source 'drum'.*Did you mean 'drums'"), ("{x:[]}", "must be a list of sources"),
     ("{x:drums}", "must be a list of sources"), ("{x:[drums,drums]}", "'drums' twice"), ("[drums]", "is a mapping"),
-    ("{x/y:[drums]}", "cannot be the name of a source"), ("{}", "at least one"),
+    ("{x/y:[drums]}", "dset.targets.*cannot be the name of a source"), ("{}", "dset.targets.*at least one"),
+    ("{1:[drums]}", "dset.targets.*cannot be the name"), ("{a:[1]}", "dset.targets.a: 1 must be the name"),
 ])
 def test_impossible_targets(value, words, songs):
     with pytest.raises(ConfigError, match=words):
@@ -111,6 +115,32 @@ def test_targets_through_training_test_and_evaluation(songs, tmp_path):
     torch.testing.assert_close(found.tracks[0].read().references[0], torch.from_numpy(drums + bass))
 
 
+def test_a_target_can_choose_the_best_weights(songs):
+    assert settings(songs, INSTRUMENTAL, "test.metric=nsdr_instrumental").test.metric == "nsdr_instrumental"
+    with pytest.raises(ConfigError, match="test.metric='nsdr_drums' is unknown"):
+        settings(songs, INSTRUMENTAL, "test.metric=nsdr_drums")
+
+
+def test_the_mixture_is_that_of_training_where_no_file_has_it(songs, tmp_path):
+    """Also beside a stem that is no source, here and in an evaluation of another folder or of an exported model."""
+    for file in songs.rglob("mixture.wav"):
+        soundfile.write(file.with_name("guitar.wav"), *soundfile.read(file))
+        file.unlink()
+    config = settings(songs, INSTRUMENTAL)
+    song, = tracks_to_test(config)
+    expected = sum(torch.from_numpy(soundfile.read(songs / "test" / "Test song" / f"{name}.wav", dtype="float32")[0].T)
+                   for name in schema.SOURCES)
+    torch.testing.assert_close(song.read().mix, expected)
+    told = test_sets.from_overrides({"dset.targets": "{instrumental:[drums,bass, other]}"}, ["instrumental"])
+    assert told.targets == config.dset.targets and told.stems == config.dset.sources
+    card = SimpleNamespace(signature="x", argv=["dset.targets={instrumental:[drums,bass,other]}"], sources=["instrumental"])
+    request = Request(name="x", musdb=songs, experiments=tmp_path, results=tmp_path)
+    place = request.place("x", SimpleNamespace(card=card))
+    found = song_set(place.folder, sources=["instrumental"], targets=place.targets, stems=place.stems)
+    torch.testing.assert_close(found.tracks[0].read().mix, expected)
+    torch.testing.assert_close(found.tracks[0].read().references, song.read().references)
+
+
 def test_the_default_changes_nothing():
     """Targets that are the sources, and equal weights, are another experiment by name only."""
     plain, named = (read(OmegaConf.to_container(main.get_xp(argv).cfg, resolve=True)) for argv in
@@ -141,4 +171,4 @@ def test_kinds(songs, tmp_path):
     for override, words in (("dset.kind=folder", "dset.kind='folder' is unknown.*musdb, wav"),
                             ("dset.sampling=all", "dset.sampling='all' is unknown")):
         with pytest.raises(ConfigError, match=words):
-            solver_in(tmp_path / "y", settings(songs, override))
+            settings(songs, override)

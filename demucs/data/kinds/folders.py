@@ -117,8 +117,8 @@ def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
                            f"{MIXTURE}.wav)")
     mixture, mixed = stems.pop(MIXTURE, ()), tuple(sources)
     if len(sources) == 1 and not mixture:
-        mixed = tuple(sorted(stem for stem in files if left_out(stem) is None))
-        if len(mixed) < 2:
+        mixed = whole_song(sorted(files))
+        if not mixed:
             raise DatasetError(f"track {folder.name}: {folder} has no {MIXTURE}.wav, and {sources[0]} alone makes no song; add "
                                f"the mixture or the other stems")
         stems.update({stem: (files[stem],) for stem in mixed})
@@ -132,6 +132,13 @@ def stem_files(folder: Path) -> tp.Dict[str, Path]:
     for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
         found.setdefault(path.stem, path)
     return found
+
+
+def whole_song(stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
+    """Which of `stems` make up the song, a source and what is left without it included; none where that cannot be known."""
+    plain = tuple(stem for stem in stems if left_out(stem) is None)
+    whole = plain if len(plain) > 1 else tuple(stems)
+    return whole if len(whole) > 1 else ()
 
 
 def left_out(name: str) -> tp.Optional[str]:

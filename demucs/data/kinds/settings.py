@@ -1,8 +1,11 @@
 """What a kind of dataset is told."""
 
 import typing as tp
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..tracks import Tracks
+from .folders import folder_tracks
 
 
 @dataclass(frozen=True)
@@ -10,3 +13,10 @@ class KindSettings:
     """`root` is the folder of the dataset, `sources` are the stems that every song must have."""
     root: Path
     sources: tp.Tuple[str, ...]
+    _listed: tp.Dict[str, Tracks] = field(default_factory=dict, repr=False, compare=False)
+
+    def folder(self, name: str) -> Tracks:
+        """The songs in a folder of the dataset, which is listed once for all splits that lie in it."""
+        if name not in self._listed:
+            self._listed[name] = folder_tracks(self.root / name, self.sources)
+        return self._listed[name]

@@ -1,9 +1,8 @@
 """Folders of one's own: ROOT/train, ROOT/valid and ROOT/test hold a folder per song."""
 
 from ..tracks import Tracks
-from .folders import folder_tracks
 from .settings import KindSettings
 
 
 def tracks(settings: KindSettings, split: str) -> Tracks:
-    return folder_tracks(settings.root / split, settings.sources)
+    return settings.folder(split)

@@ -85,6 +85,8 @@ class HybridNet(SeparationModel):
             rescale_convolutions(self, rescale)
         self._mixers = self._build_mixers(mixers)
         self.fusion = fusion
+        parts = [*self.modules(), *(mixer for mixer, in self._mixers.values())]
+        self._hooked = tuple(dict.fromkeys(part for part in parts if part is not self and hasattr(part, "after_step")))
 
     def _add_level(self, index: int, *, context: int, context_enc: int) -> None:
         here = [branch for branch in self.branches if index < len(branch.rows)]
@@ -132,9 +134,8 @@ class HybridNet(SeparationModel):
         return any(mixer.draws_in_training for mixer, in self._mixers.values())
 
     def after_step(self) -> None:
-        for part in self.modules():
-            if part is not self and hasattr(part, "after_step"):
-                part.after_step()
+        for part in self._hooked:
+            part.after_step()
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L], for any L >= 1."""

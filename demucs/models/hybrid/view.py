@@ -56,7 +56,7 @@ class SpectralView:
     def _margin(self) -> int:
         """Samples before the signal: with the frames that are dropped, frame t is centred (t + 1/2) hops in; with an overlap
         of 2 it is centred t hops in."""
-        return self._dropped * self.hop - (self.hop // 2 if self.overlap > 2 else 0)
+        return self.hop // 2 * (self.overlap - 1) if self.overlap > 2 else self.hop
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """Complex spectrogram [..., F, T] of a waveform [..., L]."""
@@ -74,8 +74,7 @@ class SpectralView:
         z = F.pad(z, (0, 0, 0, 1))
         if not self.aligned:
             return istft(z, hop=self.hop, length=length)
-        after = 2 * self._margin // self.hop + 1 - self._dropped
-        z = F.pad(z, (self._dropped, after))
+        z = F.pad(z, (self._dropped, max(2, self._dropped)))
         covered = self.hop * math.ceil(length / self.hop)
         if self.legacy_padding:
             return istft(z, hop=self.hop, length=covered)[..., :length]
