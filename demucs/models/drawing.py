@@ -43,7 +43,8 @@ def draw(model: tp.Any, path: Path) -> None:
     places = {"tenc": 0., "enc": 3., "dec": 7., "tdec": 10.}
     level = lambda index: -1.15 * (index + 1)   # noqa: E731
     box(axes, places["tenc"], 0, "waveform, normalised", TEMPORAL)
-    box(axes, places["enc"], 0, f"spectrogram, n_fft {model.view.n_fft}", SPECTRAL)
+    n_fft = next(branch.view.n_fft for branch in model.branches if branch.view is not None)
+    box(axes, places["enc"], 0, f"spectrogram, n_fft {n_fft}", SPECTRAL)
     box(axes, places["dec"], 0, "inverse transform", SPECTRAL)
     box(axes, places["tdec"], 0, "waveforms", TEMPORAL)
     box(axes, 5., 1.1, f"sum: {', '.join(model.sources)}", BOTH, width=3.6)
