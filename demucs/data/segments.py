@@ -91,6 +91,16 @@ class Random(Grid):
         return ""
 
 
+def _place(ends: tp.Sequence[int], index: int) -> tp.Tuple[int, int]:
+    """(part, number within it) of example `index` of parts that end, one after the other, at `ends`. Raises IndexError
+    beyond the last."""
+    size = ends[-1] if ends else 0
+    if not 0 <= index < size:
+        raise IndexError(f"example {index} of {size}")
+    part = bisect_right(ends, index)
+    return part, index - (ends[part - 1] if part else 0)
+
+
 class SegmentDataset(Dataset):
     """`dataset[key]` is [S, A, L]: float32, S in the order of `sources`, L = int(segment * samplerate) of the policy, or the
     whole track where it has no segment."""
@@ -112,10 +122,8 @@ class SegmentDataset(Dataset):
 
     def locate(self, index: int) -> tp.Tuple[str, int]:
         """(track name, number of the segment within the track) of example `index`. Raises IndexError beyond the end."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"example {index} of {len(self)}")
-        place = bisect_right(self.ends, index)
-        return self.names[place], index - (self.ends[place - 1] if place else 0)
+        place, number = _place(self.ends, index)
+        return self.names[place], number
 
     def describe(self, index: int) -> str:
         name, number = self.locate(index)
@@ -153,10 +161,8 @@ class Joined(Dataset):
 
     def part(self, index: int) -> tp.Tuple[tp.Any, int]:
         """The dataset that example `index` belongs to, and its number there."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"example {index} of {len(self)}")
-        place = bisect_right(self.ends, index)
-        return self.datasets[place], index - (self.ends[place - 1] if place else 0)
+        place, number = _place(self.ends, index)
+        return self.datasets[place], number
 
     def describe(self, index: int) -> str:
         dataset, index = self.part(index)
