@@ -12,7 +12,7 @@ from demucs.layers.dconv import DConvSpec
 from demucs.layers.transformer import CrossTransformer, LinearAttention, TransformerSpec
 from demucs.models.hybrid.branches import Branch, EmbeddingSpec, scheduled_rows
 from demucs.models.hybrid.fusion import Fusion, Sum
-from demucs.models.hybrid.mixer import CrossDomain, Gated, SkipsOnly
+from demucs.models.hybrid.mixer import CrossDomain, Gated, SkipsOnly, cross_domain
 from demucs.models.hybrid.net import HybridNet
 from demucs.models.hybrid.view import ComplexAsChannels, SpectralView
 
@@ -145,6 +145,16 @@ def test_gates():
             torch.testing.assert_close(gated(*states)[1], 0.5 * mixed[1] + 0.5 * states[1])
     model(torch.randn(1, 2, 500)).sum().backward()
     assert model.gate.grad is not None and model.gate_t.grad is not None
+
+
+def test_the_transformer_of_htdemucs_behind_a_gate():
+    """With its parts and the gates under their own names."""
+    make = functools.partial(cross_domain, bottom=8, spec=TransformerSpec(0, heads=2, layers=1), gates=("gate", "gate_t"))
+    model = net([spectral("short", 128), temporal()], {"bottom": make})
+    names = {name.partition(".")[0] for name, _ in model.named_parameters()}
+    assert {"gate", "gate_t", "crosstransformer", "channel_upsampler", "channel_downsampler_t"} <= names
+    model(torch.randn(1, 2, 500)).sum().backward()
+    assert model.gate.grad is not None and model.channel_upsampler.weight.grad is not None
 
 
 def test_linear_attention_is_a_weighted_mean():

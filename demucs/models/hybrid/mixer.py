@@ -92,8 +92,9 @@ class Gated(nn.Module):
                      for gate, mixed, state in zip(gates, self._mixer[0](*states), states, strict=True))
 
 
-def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec) -> nn.Module:
-    """The mixer of an HTDemucs whose towers end with `channels`; `spec.channels` does not matter.
+def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = ()) -> nn.Module:
+    """The mixer of an HTDemucs whose towers end with `channels`; `spec.channels` does not matter. With `gates`, the names of
+    two scalars, it stands behind a learnt gate per branch.
 
     Raises:
         ValueError: where the numbers of the transformer do not fit together.
@@ -105,4 +106,5 @@ def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec) -> nn.Mod
             resize["channel_downsampler" + branch] = nn.Conv1d(bottom, channels, 1)
     if not spec.layers:
         return PassedOn(resize)
-    return CrossDomain(resize, CrossTransformer(dataclasses.replace(spec, channels=bottom or channels)))
+    mixer = CrossDomain(resize, CrossTransformer(dataclasses.replace(spec, channels=bottom or channels)))
+    return Gated(mixer, gates) if gates else mixer
