@@ -34,10 +34,3 @@ def test_messages_are_those_of_the_code(repository):
         parts = [re.escape(part.strip()) for part in message.split("...") if part.strip(" .:;,()")]
         pattern = re.compile(".*".join(parts), re.S)
         assert any(pattern.search(text) for text in known), message
-
-
-def test_links_lead_somewhere(repository):
-    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]
-    for page in pages:
-        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            assert re.match("https?://", link) or (page.parent / link).exists(), f"{page.name}: {link}"
