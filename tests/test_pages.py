@@ -49,7 +49,7 @@ def test_the_table_of_contents_has_every_page_once(readme, repository):
 
 def test_three_paths_of_five_lines(readme, repository):
     section = readme[readme.index("## Three paths"):].split("\n## ")[0]
-    paths = re.findall(r"\*\*.*?\n\n((?:    .*\n)+)", section)
+    paths = re.findall(r"^\*\*(?:.+\n)+\n((?:    .*\n)+)", section, re.M)
     assert [len(path.splitlines()) for path in paths] == [5, 5, 5]
     # Own songs begin with the settings of their page.
     exports = re.findall(r"^    (export OWN=.*)$", paths[1], re.M)
