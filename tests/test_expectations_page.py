@@ -1,5 +1,6 @@
 """docs/expectations.md: its numbers are those of the files that it names."""
 
+import ast
 import csv
 import re
 
@@ -50,6 +51,15 @@ def test_scores_are_those_of_the_table_of_baselines(page, repository):
     retrained = {row["family"]: row["all"] for row in baselines if row["variant"].startswith(
         "single model retrained, 390 epochs")}
     assert retrained == {"sdr_median_of_medians": "6.93", "sdr_mean_of_medians": "6.48", "nsdr_mean": "6.77"}
+
+
+def test_scores_by_epochs_are_those_of_the_logs(page, reference):
+    told = {int(epochs): (nsdr, sdr) for epochs, nsdr, sdr in rows(section(page, "Score by"))[1:]}
+    assert told[390] == ("6.77", "6.93")        # those of the table of baselines, see above
+    for path in (reference / "runs").glob("test_*_epochs.out"):
+        printed = ast.literal_eval(path.read_text().strip().splitlines()[-1])
+        epochs = int(re.search(r"_(\d+)_epochs", path.name)[1])
+        assert told[epochs] == (f"{printed['nsdr']:.2f}", f"{printed['sdr_med']:.2f}")
 
 
 def test_recipes_are_those_published(page, repository):
