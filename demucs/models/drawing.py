@@ -65,8 +65,8 @@ def draw(model: tp.Any, path: Path) -> None:
         if encode.spec.merge:
             arrow(axes, (places["tenc"] + 1.3, level(index)), (places["enc"] - 1.3, level(index)))
             arrow(axes, (places["dec"] + 1.3, level(index)), (places["tdec"] - 1.3, level(index)))
-            axes.text(1.5, level(index) + 0.12, "meet", ha="center", fontsize=8)
-            axes.text(8.5, level(index) + 0.12, "part", ha="center", fontsize=8)
+            axes.text(1.5, level(index) + 0.12, "join", ha="center", fontsize=8)
+            axes.text(8.5, level(index) + 0.12, "split", ha="center", fontsize=8)
     axes.text(5., level(0) + 0.12, "skip connections", ha="center", fontsize=8, color="0.3")
     transformer = getattr(model, "crosstransformer", None)
     words = "Channels in → out of each level; F / 4: frequency axis divided by 4, T: time axis."
@@ -75,8 +75,8 @@ def draw(model: tp.Any, path: Path) -> None:
         bottom = level(depth - 1)
         box(axes, 5., bottom, "  |  ".join("self" if isinstance(layer, SelfLayer) else "cross"
                                            for layer in transformer.layers), BOTH, width=7.5)
-        axes.text(5., bottom - 0.55, f"transformer of {transformer.spec.channels} channels: layers within each branch, "
-                  "and from each to the other", ha="center", fontsize=8, color="0.3")
+        axes.text(5., bottom - 0.55, f"transformer of {transformer.spec.channels} channels: self-attention within each "
+                  "branch, cross-attention between them", ha="center", fontsize=8, color="0.3")
         for start, shift in (("tenc", 1.8), ("enc", 0.5), ("dec", -0.5), ("tdec", -1.8)):
             above, below = (places[start], bottom + 0.8), (places[start] + shift, bottom + 0.35)
             arrow(axes, *((above, below) if "enc" in start else (below, above)))
