@@ -4,10 +4,11 @@ import re
 import typing as tp
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+DECIMALS = 2            # of scores and differences in dB, wherever they are shown
 BETWEEN_NAMES = 2       # blanks before the name of a column, at least
 
 
-def number(value: tp.Optional[float], digits: int = 2, *, plus: bool = False, missing: str = "-") -> str:
+def number(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False, missing: str = "-") -> str:
     """A number with so many decimals, without a minus before zero; `missing` where there is none. `plus`: with its sign
     even where it is positive."""
     if value is None:
@@ -15,7 +16,7 @@ def number(value: tp.Optional[float], digits: int = 2, *, plus: bool = False, mi
     return format(round(float(value), digits) + 0., f"{'+' if plus else ''}.{digits}f")
 
 
-def typeset(value: tp.Optional[float], digits: int = 2, *, plus: bool = False) -> str:
+def typeset(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False) -> str:
     """The same as printed matter has it: with a true minus sign, and a dash where there is none."""
     return number(value, digits, plus=plus, missing=DASH).replace("-", MINUS)
 
