@@ -153,11 +153,9 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *, level: flo
     ours, theirs = _by_name(first), _by_name(second)
     shared = sorted({*ours} & {*theirs})   # sorted, so that an interval does not depend on the order of a record
     if len(shared) < FEWEST:
-        advice = "evaluate both on the same test set" if max(len(ours), len(theirs)) >= FEWEST else \
-            f"evaluate both on at least {FEWEST} songs"
         raise DatasetError(f"{first.name} ({first.dataset}, {len(ours)} tracks) and {second.name} ({second.dataset}, "
                            f"{len(theirs)} tracks) share {len(shared)} tracks by name; a comparison needs {FEWEST}: "
-                           f"{advice}")
+                           f"evaluate both on at least {FEWEST} of the same songs")
     wanted = [name for name in first.sources if name in second.sources]
     if not wanted:
         raise DatasetError(f"{first.name} ({', '.join(first.sources)}) and {second.name} "
@@ -305,8 +303,7 @@ def describe_spread(spread: SeedSpread) -> str:
     """A spread in one line: mean, standard deviation and range over seeds."""
     low, high = (number(edge(spread.values)) for edge in (min, max))
     return (f"{_spoken(spread.source)}: {number(spread.mean)} dB in the mean over {seeds_text(len(spread.values))}, standard "
-            f"deviation {number(spread.deviation)} dB, range {number(spread.range)} dB ({low} to {high}), "
-            f"{spread.family.label}")
+            f"deviation {number(spread.deviation)} dB, range {number(spread.range)} dB ({low} to {high})")
 
 
 def beside_seeds(difference: Difference, spread: SeedSpread) -> str:

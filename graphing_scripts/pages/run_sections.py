@@ -10,9 +10,9 @@ from figures.tracks import track_spread
 from records import baselines
 from records.chains import Chain
 from records.comparability import family_in_words, statement
-from records.readers import Run
-from records.scores import (PUBLISHED, RUN, Row, choose, groups_of, measured, of_published_sources, scored_on,
-                            subject_of, undefined)
+from records.readers import RECORDS_OF_A_RUN, Run
+from records.scores import (PUBLISHED, RUN, Row, advice, choose, families_with_scores, groups_of, measured,
+                            of_published_sources, scored_on, subject_of, undefined)
 from records.tracks import doubtful, metrics_of, per_track
 
 from demucs import schema
@@ -40,8 +40,9 @@ SUMS = "Sums of the estimates against sums of the true sources: what a user of t
 
 
 def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
-    """What most readers look for, as far as the runs have it."""
-    return [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
+    """What most readers look for, as far as the runs have it; else the first family that they have."""
+    found = [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
+    return found or [family for run in runs for family in families_with_scores(run)][:1]
 
 
 def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
@@ -62,7 +63,8 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
             compared = ", ".join(f"{row.label} {typeset(row.values[ALL])} dB" for row in others)
             told.append(f"Separators that learn nothing or next to nothing, in {families[0].name}: {compared}.")
     elif run.history:
-        told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name}).")
+        told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name})."
+                    if run.kind == RECORDS_OF_A_RUN else f"It has no scores: {advice(run)}.")
     note = choose(run, families[-1], table_of_published).sentence if families and of_published_sources(run) else ""
     return [" ".join(filter(None, told)), note]
 
