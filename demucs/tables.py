@@ -4,6 +4,7 @@ import re
 import typing as tp
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+MOST_DECIMALS = 6       # of an end of an interval that is nearly zero
 DECIMALS = 2            # of scores and differences in dB, wherever they are shown
 BETWEEN_NAMES = 2       # blanks before the name of a column, at least
 
@@ -28,7 +29,18 @@ def true_minus(text: str) -> str:
 
 def interval_text(low: float, high: float) -> str:
     """The ends of an interval of differences: "+0.10 to +0.30"."""
-    return f"{number(low, plus=True)} to {number(high, plus=True)}"
+    return " to ".join(interval_ends(low, high))
+
+
+def interval_ends(low: float, high: float) -> tp.Tuple[str, str]:
+    """The ends of an interval of differences as text. An interval without zero in it is shown without: an end that two
+    decimals would make zero has as many as it needs, "+0.004"."""
+    near = min(abs(low), abs(high))
+    digits = DECIMALS
+    while low * high > 0 and round(near, digits) == 0 and digits < MOST_DECIMALS:
+        digits += 1
+    first, last = (number(end, digits if abs(end) == near else DECIMALS, plus=True) for end in (low, high))
+    return first, last
 
 
 def p_text(value: float, equals: str = "") -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import special
 
 from ..schema import Evaluation
-from .aggregates import ALL, Family
+from .aggregates import ALL, Family, track_values
 from .bootstrap import ACROSS, LEVEL, RESAMPLES, Interval
 from .statistics import Comparison, Difference, compare
 
@@ -104,7 +104,7 @@ def _over_seeds(difference: Difference, first: tp.Sequence[Evaluation], second: 
 
 def _scores(evaluation: Evaluation, difference: Difference, sources: tp.Sequence[str]) -> tp.List[tp.List[float]]:
     tracks = {track.name: track for track in evaluation.tracks}
-    return [[float(tracks[name].scores[source][difference.family.metric]) for name in difference.tracks]    # type: ignore
+    return [track_values([tracks[name] for name in difference.tracks], source, difference.family.metric)
             for source in sources]
 
 

@@ -3,8 +3,8 @@
 Two separators scored on the same songs are compared song by song, because songs differ far more than separators do. For
 each source, and for the mean over sources of each song, `compare` gives the mean or median of the differences (as the
 family takes the mean or median over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and how
-many songs were won. `verdict` says "better" or "worse" only where the interval, in the two decimals that are shown,
-excludes zero; the p value decides nothing and is given as a second view of the same songs.
+many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; the p value decides nothing
+and is given as a second view of the same songs.
 
 What an interval covers: other songs like these, for these very weights. It does not cover another training run of the
 same configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals are per source and not corrected for looking at several: of equal
@@ -24,7 +24,7 @@ from scipy import stats
 
 from ..errors import DatasetError
 from ..schema import Evaluation, TrackScores
-from ..tables import DECIMALS, interval_text, number, p_text
+from ..tables import interval_text, number, p_text
 from .aggregates import ALL, Family, FamilyError, aggregate
 from .bootstrap import ACROSS, LEVEL, METHODS, RESAMPLES, Interval, bootstrap_interval, interval_of
 
@@ -121,11 +121,10 @@ def signed_rank(values: tp.Sequence[float]) -> float:
 
 
 def verdict(difference: Difference) -> str:
-    """What may be said of the first: "better" or "worse" if the interval excludes zero in the decimals that are shown,
-    else "not distinguishable"."""
-    if round(difference.interval.low, DECIMALS) > 0:
-        return BETTER
-    return WORSE if round(difference.interval.high, DECIMALS) < 0 else UNCLEAR
+    """What may be said of the first: "better" or "worse" if the interval excludes zero, else "not distinguishable"."""
+    if not difference.interval.excludes_zero:
+        return UNCLEAR
+    return BETTER if difference.interval.low > 0 else WORSE
 
 
 def basis(difference: Difference) -> str:

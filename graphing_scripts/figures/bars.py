@@ -38,7 +38,7 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
     cut = high + 0.06 * max(high - low, 0.5)
     beyond = any((row.values.get(name) or 0.) > cut for row in rows if not row.comparable for name in columns)
     told = [text for kind, text in shown.items() if kind in kinds]
-    heading(figure, title, ", ".join([*told, *(["arrows: beyond the scale of what was measured"] if beyond else [])]), theme)
+    heading(figure, title, ", ".join([*told, *(["cut at the edge: beyond the scale of what was measured"] if beyond else [])]), theme)
     figure.supxlabel(rows[0].family.label, fontsize=10)
     runs = [row for row in rows if row.kind == RUN]
     grid = figure.add_gridspec(1, len(columns))
@@ -92,18 +92,20 @@ def _name(line: tp.Union[str, Row]) -> str:
 
 def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength: float, cut: float, theme: Theme
          ) -> None:
-    """One bar with its number. A bar of a row that is not comparable ends at `cut`, with an arrow where it is longer."""
+    """One bar with its number. Where a bar that is not comparable is longer than `cut`, it leaves the axis, and the number
+    stands there."""
     value = row.values.get(source)
     if value is None:
         _beside(axes, 0, place, "undefined", color=theme.muted, fontsize=8)
         return
     look = {RUN: {"color": color, "alpha": strength}, REFERENCE: {"color": theme.muted, "alpha": 0.55},
             PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
+    axes.barh(place, value, height=0.62, linewidth=0.9, **look)
     end = value if row.comparable else min(value, cut)
-    axes.barh(place, end, height=0.62, linewidth=0.9, **look)
     # the number of a bar to the left stands right of zero, for left of the bar are the names
-    words = typeset(value) if end == value else f"\N{RIGHTWARDS ARROW} {typeset(value)}"
-    _beside(axes, max(end, 0.), place, words, fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
+    beyond = {"bbox": {"facecolor": theme.background, "edgecolor": "none", "pad": 1.2}} if end < value else {}
+    _beside(axes, max(end, 0.), place, typeset(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal",
+            **beyond)
 
 
 def _beside(axes: tp.Any, value: float, place: float, words: str, **look: tp.Any) -> None:

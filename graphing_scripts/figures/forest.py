@@ -8,7 +8,7 @@ import typing as tp
 
 from demucs.metrics.aggregates import ALL, one_family
 from demucs.metrics.statistics import UNCLEAR, Comparison, Difference, SeedSpread
-from demucs.tables import typeset
+from demucs.tables import interval_ends, true_minus, typeset
 
 from .style import Theme, heading, new_figure, source_color
 
@@ -112,7 +112,8 @@ def _mark(axes: tp.Any, place: float, difference: Difference, color: str, theme:
 
 def _words(table: tp.Any, place: float, difference: Difference, seeds: tp.Optional[SeedSpread], theme: Theme) -> None:
     interval = difference.interval
-    value, low, high = (typeset(each, plus=True) for each in (difference.value, interval.low, interval.high))
+    value = typeset(difference.value, plus=True)
+    low, high = map(true_minus, interval_ends(interval.low, interval.high))
     told = difference.verdict
     if told != UNCLEAR and difference.seeds == (1, 1) and seeds is not None and abs(difference.of_aggregates) <= seeds.range:
         told += ", within seeds"

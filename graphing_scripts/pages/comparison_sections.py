@@ -164,8 +164,8 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
     level = next(iter(comparisons[0].differences.values())).interval.level
     told = "; ".join(describe(whole) for found in comparisons if (whole := overall(found)) is not None)
     over = " or ".join(dict.fromkeys(each.over for found in comparisons for each in found.differences.values()))
-    basis = (f"The verdict follows from the interval over {over}: better or worse where it excludes zero in two decimals, else "
-             f"not distinguishable. The p value decides nothing; it tests the same songs by their ranks"
+    basis = (f"The verdict follows from the interval over {over}: better or worse where it excludes zero, else not "
+             f"distinguishable. The p value decides nothing; it tests the same songs by their ranks"
              + (", and is left out where seeds are sampled, which it does not know." if "seeds" in over else "."))
     limits = [f"{found.first} minus {found.second}: {true_minus(note)}" for found in comparisons for note in found.notes
               if note not in general]
