@@ -5,7 +5,7 @@ from pathlib import Path
 
 from figures.bars import score_bars
 from figures.correlations import AMONG, correlations
-from figures.curves import best_note, tested_curves, training_curves
+from figures.curves import best_note, epochs_in_words, tested_curves, training_curves
 from figures.tracks import track_spread
 from records import baselines
 from records.chains import Chain
@@ -78,6 +78,8 @@ def _on_a_further_set(run: Run, families: tp.Sequence[Family]) -> str:
 def _training_sentence(chain: Chain) -> str:
     run, before = chain.last, chain.parts[:-1]
     history = f", after {' and '.join(f'{len(part.epochs)} of {part.run.name}' for part in before)}" if before else ""
+    if not before and run.first_epoch > 1:
+        history = f", after {run.first_epoch - 1} of the training that it continues"
     if run.card is not None:
         card = run.card
         return (f"{card.model} ({card.parameters / 1e6:.1f} million parameters) trained for {card.epochs_done} of "
@@ -196,7 +198,7 @@ def training(chain: Chain) -> str:
                       record.chosen if record else "of the run before", f"{record.valid['loss']:.4f}"
                       if record and "loss" in record.valid else "", record.valid.get("nsdr") if record else None])
     return (picture(lambda theme: training_curves(chain, theme),
-                    f"Training curves over {chain.epochs} epochs of {told}: loss, validation nSDR per source, chosen "
+                    f"Training curves over {epochs_in_words(chain)} of {told}: loss, validation nSDR per source, chosen "
                     f"weights, penalty and gradient norm; {best_note(chain)}.")
             + picture(lambda theme: tested_curves(chain, theme),
                       "Scores on the test songs along the training, one panel for each way to aggregate them.")

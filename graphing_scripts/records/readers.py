@@ -56,8 +56,8 @@ class Run:
     """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
     `evaluation`; those that are not on the same tracks stay out and `notes` says so. `further` are evaluations of the model
     on further test sets, each with its references. `printed` has the latest first.
-    `first_epoch` is 1 unless a log
-    counts on from the run before. `arguments` are the overrides that Dora kept, where there is no card."""
+    `first_epoch` is 1 unless a log counts on from the run before, or the run card says after how many epochs this run
+    began. `arguments` are the overrides that Dora kept, where there is no card."""
     name: str
     card: tp.Optional[RunCard] = None
     history: tp.List[EpochRecord] = field(default_factory=list)
@@ -219,6 +219,7 @@ def read_records(folder: Path) -> Run:
     found = Run(name=folder.resolve().name)
     if (folder / RUN_CARD).exists():
         found.card = _load(RunCard, folder / RUN_CARD)
+        found.first_epoch = 1 + (found.card.continued_after or 0)
     elif (folder / ARGV).exists():    # Dora's, which the experiments of others have, too
         plain = schema.read_json(folder / ARGV)
         if not isinstance(plain, list):
@@ -262,7 +263,9 @@ def read_file(path: Path) -> Run:
         history = schema.load_history(path)
         if not history:
             raise SchemaError(f"{path}: a history without an epoch; train at least one")
-        return Run(name=name, history=history, kind="a history")
+        card = path.parent / RUN_CARD          # which tells where it began
+        behind = _load(RunCard, card).continued_after if path.name == HISTORY and card.exists() else None
+        return Run(name=name, history=history, first_epoch=1 + (behind or 0), kind="a history")
     kinds = set(plain) if isinstance(plain, dict) else set()
     if "evaluation_metadata" in kinds:
         return Run(name=name, evaluation=third_party.read_instrumental(plain, name, str(path)),
