@@ -35,12 +35,12 @@ def interval_text(low: float, high: float) -> str:
 def interval_ends(low: float, high: float) -> tp.Tuple[str, str]:
     """The ends of an interval of differences as text. An interval without zero in it is shown without: an end that two
     decimals would make zero has as many as it needs, "+0.004"."""
-    near = min(abs(low), abs(high))
-    digits = DECIMALS
-    while low * high > 0 and round(near, digits) == 0 and digits < MOST_DECIMALS:
-        digits += 1
-    first, last = (number(end, digits if abs(end) == near else DECIMALS, plus=True) for end in (low, high))
-    return first, last
+    def text(end: float) -> str:
+        digits = DECIMALS
+        while low * high > 0 and round(end, digits) == 0 and digits < MOST_DECIMALS:
+            digits += 1
+        return number(end, digits, plus=True)
+    return text(low), text(high)
 
 
 def p_text(value: float, equals: str = "") -> str:
