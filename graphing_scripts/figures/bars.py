@@ -19,6 +19,7 @@ if tp.TYPE_CHECKING:
     from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
 
 LABEL = 46         # characters in a line of a row's name
+HEADING = 62       # the same of a heading
 FADED = (1., 0.62, 0.42, 0.28)   # opacity of the first, second, ... run beside one another
 
 
@@ -87,7 +88,7 @@ def _places(lines: tp.Sequence[tp.Union[str, Row]]) -> tp.List[float]:
 
 
 def _name(line: tp.Union[str, Row]) -> str:
-    return textwrap.fill(line.label, LABEL) if isinstance(line, Row) else line
+    return textwrap.fill(line.label, LABEL) if isinstance(line, Row) else textwrap.fill(line, HEADING)
 
 
 def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength: float, cut: float, theme: Theme

@@ -32,7 +32,7 @@ def spread_plot(configurations: tp.Mapping[str, tp.Mapping[str, SeedSpread]], so
     heading(figure, f"Spread over seeds of {next(iter(shown)) if len(shown) == 1 else f'{len(shown)} configurations'}",
             f"one point per training ({' or '.join(map(str, counts))} seeds), line: mean, bar: standard deviation, "
             f"numbers: mean \N{PLUS-MINUS SIGN} deviation, range", theme)
-    figure.supylabel(family.label, fontsize=10)
+    figure.supxlabel(family.label, fontsize=10)
     middle = {name: [value for spreads in shown.values() if name in spreads for value in spreads[name].values]
               for name in columns}
     span = max(LEAST, *(max(values) - min(values) for values in middle.values()))

@@ -19,7 +19,7 @@ from records.tracks import per_track
 
 from demucs.errors import DatasetError
 from demucs.metrics.aggregates import ALL, FAMILIES, Family, track_values
-from demucs.metrics.statistics import FEWEST, Comparison, Difference, describe, describe_spread
+from demucs.metrics.statistics import FEWEST, Comparison, Difference, describe, describe_spread, seeds_text
 from demucs.schema import Evaluation, TrackScores
 from demucs.tables import DASH, interval_text, p_text, true_minus, typeset
 
@@ -89,7 +89,8 @@ def _why_not(first: Run, other: Run) -> str:
     ours, theirs = ({track.name for track in run.evaluation.tracks} for run in (first, other) if run.evaluation)
     shared = len(ours & theirs)
     if 0 < shared < FEWEST:
-        return f"{both} have scores of {shared} same song{'s' * (shared != 1)}, and a comparison needs {FEWEST}: {end}"
+        return (f"{both} have scores of {shared} song{'s' * (shared != 1)} in common, and a comparison needs {FEWEST}, so "
+                f"{end}")
     if not shared:
         return f"{both} have no scores per track of the same songs: {end}"
     return f"{both} have no scores of the same sources and metric for {FEWEST} songs or more: {end}"
@@ -100,7 +101,8 @@ def _spread_in_words(configuration: Configuration) -> str:
     for family in FAMILIES.values():
         found = spread(configuration, family)
         if found:
-            return true_minus(f"{configuration.name}, seeds of one configuration and no rivals. "
+            names = ", ".join(map(_seed, configuration.runs))
+            return true_minus(f"{seeds_text(len(configuration.runs))} of one configuration: {names}. "
                               f"{describe_spread(found.get(ALL) or next(iter(found.values())))}; {family.label}.")
     return f"{configuration.name}: scored on different songs or in different metrics, so there is no spread over seeds."
 
@@ -152,21 +154,22 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
         return ""
     family = comparisons[0].family
     rows: tp.List[tp.List[Cell]] = []
+    tested = any(each.p_value is not None for found in comparisons for each in found.differences.values())
     for found in comparisons:
         rows.append([f"{found.first} minus {found.second}, {found.tracks} tracks"])
         for source, difference in found.differences.items():
             interval = difference.interval
+            p_value = [DASH if difference.p_value is None else p_text(difference.p_value)] if tested else []
             rows.append(["mean over sources" if source == ALL else source, typeset(difference.value, plus=True),
                          true_minus(interval_text(interval.low, interval.high)),
-                         f"{difference.won}, {difference.lost}, {difference.tied}",
-                         p_text(difference.p_value) if difference.p_value is not None else DASH,
-                         difference.verdict])
+                         f"{difference.won}, {difference.lost}, {difference.tied}", *p_value, difference.verdict])
     level = next(iter(comparisons[0].differences.values())).interval.level
     told = "; ".join(describe(whole) for found in comparisons if (whole := overall(found)) is not None)
     over = " or ".join(dict.fromkeys(each.over for found in comparisons for each in found.differences.values()))
     basis = (f"The verdict follows from the interval over {over}: better or worse where it excludes zero, else not "
-             f"distinguishable. The p value decides nothing; it tests the same songs by their ranks"
-             + (", and is left out where seeds are sampled, which it does not know." if "seeds" in over else "."))
+             f"distinguishable."
+             + (" The p value decides nothing; it tests the same songs by their ranks." if tested else
+                " There is no p value: the signed-rank test knows songs only."))
     limits = [f"{found.first} minus {found.second}: {true_minus(note)}" for found in comparisons for note in found.notes
               if note not in general]
     several = [picture(lambda theme: ablation_bars(comparisons, first.sources, theme),
@@ -178,7 +181,7 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
     return (f"<h3>{escape(family.short)}</h3>"
             + picture(lambda theme: forest_plot(comparisons, theme),
                       f"Forest plot of paired differences, {family.label}. {told}.")
-            + table(["", "difference, dB", f"{level:.0%} interval", "won, lost, tied", "signed-rank p",
+            + table(["", "difference, dB", f"{level:.0%} interval", "won, lost, tied", *(["signed-rank p"] if tested else []),
                      "verdict, by the interval"], rows, caption=f"Paired differences in {family.label}")
             + paragraph(basis, "quiet")
             + "".join(paragraph(text, "quiet") for text in limits) + "".join(several) + "".join(scatters))

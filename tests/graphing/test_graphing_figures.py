@@ -227,7 +227,7 @@ def test_a_synthetic_run_is_not_put_beside_published_numbers_as_if_comparable(re
     toy, real = readers.find_run("1a2b3c4d", results), readers.find_run("759c9a58", results)
     apart = "published, MUSDB18-HQ test: for orientation, not comparable"
     assert apart in texts(score_bars([toy], NSDR_MEAN))
-    assert "published, MUSDB18-HQ test: for orientation, not recorded what this was trained on: give --trained-on" in texts(
+    assert "published, MUSDB18-HQ test: for orientation, not recorded what\nthis was trained on: give --trained-on" in texts(
         score_bars([real], NSDR_MEAN))
     real.trained_on = "MUSDB18-HQ train"
     assert "published, MUSDB18-HQ test" in texts(score_bars([real], NSDR_MEAN))
