@@ -1,9 +1,9 @@
 """Forest plot of paired differences between runs: per source and over sources, with confidence intervals.
 
 The first RUN is what the others are compared with: right of zero they are better than it. A run is called better or
-worse only where the interval excludes zero. Runs whose cards differ in the seed alone are a sample of one configuration:
-configurations are compared over songs and seeds, and the spread over the seeds of each is drawn, also where there is one
-configuration only. --seeds names further seeds of the first RUN, where no run card says so.
+worse only where the interval excludes zero. Runs whose cards differ in the seed alone are a sample of one
+configuration: configurations are compared over songs and seeds, and the spread over the seeds of each is drawn, also
+where there is one configuration only. --seeds names further seeds of the first RUN, where no run card says so.
 """
 
 import argparse
@@ -32,7 +32,8 @@ def _scored(argument: str, arguments: argparse.Namespace) -> Run:
     if run.evaluation is None:
         evaluated = run.kind == RECORDS_OF_A_RUN
         raise SignatureError(f"{argument} has no scores per track to pair: "
-                             + (advice(run) if evaluated else f"it is {run.kind}; name its evaluation.json or museval's files"))
+                             + (advice(run) if evaluated else
+                                f"it is {run.kind}; name its evaluation.json or museval's files"))
     return run
 
 
@@ -77,7 +78,8 @@ def main() -> None:
     comparisons = [compared(other, base, family, **options) if len(other.runs) + len(base.runs) > 2 else
                    compare(other.evaluations[0], base.evaluations[0], family, **single) for other in others]
     spreads = {each.name: found for each in (base, *others) if (found := spread(each, family))}
-    folder = arguments.results / "figures" / command_line.together(run.name for run in (runs if others else [*runs, *added]))
+    together = command_line.together(run.name for run in (runs if others else [*runs, *added]))
+    folder = arguments.results / "figures" / together
     with themed(LIGHT):
         if comparisons:
             drawn = forest_plot(comparisons, LIGHT, spreads.get(base.name))

@@ -2,7 +2,8 @@
 
 Of several runs: all of them in one figure, each against the first track by track, and what each changes against the
 first. Runs that differ in their seed alone are a sample of one configuration: their spread is drawn, and configurations
-are compared by their averages over seeds. One figure per metric family, with the family named on its axis: numbers of two families never share one.
+are compared by their averages over seeds. One figure per metric family, with the family named on its axis: numbers of
+two families never share one.
 """
 
 import itertools

@@ -2,8 +2,8 @@
 
 Of one run, or of several that continue one another, it is a report on that training; of several others a comparison, in
 which the first named is what the rest is held against. Runs that differ in their seed alone are a sample of one
-configuration: their spread is shown, and configurations are compared over songs and seeds. The page needs no server and no network. Everything in it comes
-from records and example separations.
+configuration: their spread is shown, and configurations are compared over songs and seeds. The page needs no server and
+no network. Everything in it comes from records and example separations.
 """
 
 import typing as tp

@@ -3,12 +3,13 @@
 Two separators scored on the same songs are compared song by song, because songs differ far more than separators do. For
 each source, and for the mean over sources of each song, `compare` gives the mean or median of the differences (as the
 family takes the mean or median over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and how
-many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; the p value decides nothing
-and is given as a second view of the same songs.
+many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; the p value decides
+nothing and is given as a second view of the same songs.
 
 What an interval covers: other songs like these, for these very weights. It does not cover another training run of the
-same configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals are per source and not corrected for looking at several: of equal
-separators with four sources, about one pair in five has a 95 % interval that excludes zero.
+same configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals
+are per source and not corrected for looking at several: of equal separators with four sources, about one pair in five
+has a 95 % interval that excludes zero.
 
 The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); on the
 intervals see `bootstrap`.

@@ -36,10 +36,11 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
     shown = {RUN: "coloured: measured here", REFERENCE: "grey: reference separators", PUBLISHED: "hatched: published"}
     columns = [*sources, *([ALL] if len(sources) > 1 else [])]
     low, high = _ends(rows, columns)
-    cut = high + 0.06 * max(high - low, 0.5)
-    beyond = any((row.values.get(name) or 0.) > cut for row in rows if not row.comparable for name in columns)
+    cut = high + 0.26 * max(high - low, 0.5)
+    longest = max((row.values.get(name) or 0. for row in rows if not row.comparable for name in columns), default=0.)
     told = [text for kind, text in shown.items() if kind in kinds]
-    heading(figure, title, ", ".join([*told, *(["cut at the edge: beyond the scale of what was measured"] if beyond else [])]), theme)
+    told += ["cut at the edge: beyond the scale of what was measured"] if longest > cut else []
+    heading(figure, title, ", ".join(told), theme)
     figure.supxlabel(rows[0].family.label, fontsize=10)
     runs = [row for row in rows if row.kind == RUN]
     grid = figure.add_gridspec(1, len(columns))
@@ -65,7 +66,7 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
         label.set_color(theme.text if isinstance(line, Row) else theme.muted)
         label.set_fontstyle("normal" if isinstance(line, Row) else "italic")
     shared.set_ylim(heights[-1] - 0.9, 0.7)
-    room = 0.62 if beyond else 0.36      # for numbers
+    room = 0.64 if longest > high else 0.36      # for numbers
     shared.set_xlim(low - 0.04 * (high - low or 1.), high + room * max(high - low, 0.5))
     return figure
 

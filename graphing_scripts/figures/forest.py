@@ -1,7 +1,8 @@
 """The forest plot: one line per source for each comparison of two runs, with its interval and what may be said of it.
 
 A mark is filled where the first of the two may be called better or worse, that is, where the interval excludes zero
-(`demucs.metrics.statistics.verdict`). A grey band shows how far the aggregates of runs lie apart that differ in their seed alone.
+(`demucs.metrics.statistics.verdict`). A grey band shows how far the aggregates of runs lie apart that differ in their
+seed alone.
 """
 
 import typing as tp

@@ -16,7 +16,8 @@ if tp.TYPE_CHECKING:
 LABEL = 16          # characters in a line of a configuration's name
 LEAST = 0.1         # dB that a panel shows at least
 
-def spread_plot(configurations: tp.Mapping[str, tp.Mapping[str, SeedSpread]], sources: tp.Sequence[str], theme: Theme) -> tp.Any:
+def spread_plot(configurations: tp.Mapping[str, tp.Mapping[str, SeedSpread]], sources: tp.Sequence[str], theme: Theme
+                ) -> tp.Any:
     """A panel per source and one for the mean over them, a column in each for every configuration, by its name. All panels
     show the same number of decibels. Call within `themed(theme)`; None without a spread.
 

@@ -1,7 +1,7 @@
 """The sections of a report that compares runs: the first named is what the others are held against.
 
-Runs that differ in their seed alone are one configuration. Configurations are compared by their averages over seeds, and
-the spread over the seeds of each is a section of its own.
+Runs that differ in their seed alone are one configuration. Configurations are compared by their averages over seeds,
+and the spread over the seeds of each is a section of its own.
 """
 
 import dataclasses

@@ -98,14 +98,16 @@ def first_family(runs: tp.Sequence[Run], *, pooled: bool = True) -> Family:
     """The first family, without `pooled` of those with a value per track, in which all of `runs` have scores. Raises
     SignatureError, saying which each has, if there is none."""
     has = {run.name: families_with_scores(run) for run in runs}
-    shared = [family for family in EVERY_FAMILY.values() if (pooled or not family.pooled) and all(family in found for found in has.values())]
+    shared = [family for family in EVERY_FAMILY.values()
+              if (pooled or not family.pooled) and all(family in found for found in has.values())]
     if shared:
         return shared[0]
     without = [run for run in runs if not has[run.name]]
     if without:
         raise SignatureError(f"{without[0].name} has no scores: {advice(without[0])}")
     told = "; ".join(f"{name}: {', '.join(family.key for family in found)}" for name, found in has.items())
-    raise SignatureError(f"{', '.join(has)} have no family of scores in common ({told}): evaluate them with the same metrics")
+    raise SignatureError(f"{', '.join(has)} have no family of scores in common ({told}): evaluate them with the "
+                         f"same metrics")
 
 
 def advice(run: Run, family: tp.Optional[Family] = None) -> str:

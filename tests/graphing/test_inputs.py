@@ -99,7 +99,7 @@ def test_each_release_of_musdb18_gets_its_rows(theirs, results):
     """Rows for orientation, and comparable ones once it is said what a model was trained on."""
     run = readers.find_run(str(theirs), results)
     assert run.evaluation.dataset == "MUSDB18 test"
-    own, hq = ([row for row in baselines.select(TABLE, SDR_MEDIAN_OF_MEDIANS, regime=f"{name} train", test_set=f"{name} test")]
+    own, hq = (baselines.select(TABLE, SDR_MEDIAN_OF_MEDIANS, regime=f"{name} train", test_set=f"{name} test")
                for name in ("MUSDB18", "MUSDB18-HQ"))
     *_, last = scores.groups_of([run], SDR_MEDIAN_OF_MEDIANS, TABLE)
     assert last.heading == ("published, MUSDB18 test: for orientation, not recorded what this was trained on: give "

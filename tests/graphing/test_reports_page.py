@@ -47,7 +47,8 @@ def test_commands(workplace, repository, monkeypatch, capsys):
         "162f67a7/report.html", "162f67a7+955717e8/report.html", "162f67a7/training_curves.png",
         "162f67a7+955717e8/scores_nsdr_mean.png",
         "162f67a7+955717e8/paired_nsdr_mean_955717e8.png", "162f67a7+955717e8/changes_nsdr_mean.png",
-        "162f67a7+955717e8/differences_nsdr_mean.png", "162f67a7+c4c9d5a8/seeds_nsdr_mean.png", "4e5f6a7b/report.html", "0a1b2c3d/training_curves.png",
+        "162f67a7+955717e8/differences_nsdr_mean.png", "162f67a7+c4c9d5a8/seeds_nsdr_mean.png",
+        "4e5f6a7b/report.html", "0a1b2c3d/training_curves.png",
         "museval/scores_sdr_median_of_medians.png", "museval/tracks_sdr.png"}
     table = next(text for (script, _), text in zip(commands, said) if script == "score_table")
     assert table.startswith("nSDR (dB): whole track, mean over tracks") and "silence" in table
