@@ -27,10 +27,11 @@ from .models.protocol import SeparationModel
 from .packages.weights import differences
 from .repositories import repository
 from .runs.layout import NEWEST
-from .runs.status import StatusFile
-from .schema import TestSet
+from .runs.status import StatusFile, last_said
+from .schema import EpochRecord, TestSet
 from .separation.bag import BagOfModels
 from .separation.precision import use_tf32
+from .training import restoring
 from .training.best import Selection
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import Group
@@ -40,7 +41,6 @@ from .training.objectives import WaveformObjective
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
-from .training.restoring import start_from
 from .training.saving import Plan
 from .training.schedules import build_schedule
 from .training.solver import Solver
@@ -182,6 +182,19 @@ def _of_kind(averages: tp.Mapping[str, ModelEMA], kind: str) -> tp.List[ModelEMA
     return [average for name, average in averages.items() if name.startswith(f"ema_{kind}")]
 
 
+def finished(config: Config, folder: Path) -> tp.Optional[tp.List[EpochRecord]]:
+    """The history of a run that has all its epochs, else None; see `restoring.finished`."""
+    return restoring.finished(folder, Selection(config.test.metric), epochs=config.epochs, patience=config.early_stopping)
+
+
+def draw_finished(history: tp.Sequence[EpochRecord], folder: Path) -> None:
+    """Draw the curves of a run that is done, of which nothing is loaded."""
+    status = last_said(folder)
+    curves = Curves(folder, steps=max(status.steps if status else 1, 1), wanted=True)
+    curves.draw(history)
+    curves.close()
+
+
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
                  test_set: tp.Optional[TestSet] = None) -> Solver:
@@ -245,8 +258,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
         model.load_state_dict(state)
         logger.info("Starting from the weights of %s", config.continue_pretrained)
     elif config.continue_from:
-        start_from(folder.parent / config.continue_from / NEWEST, model, solver.registry, group,
-                   best=config.continue_best, optimizer=config.continue_opt)
+        recorder.continues(restoring.start_from(folder.parent / config.continue_from / NEWEST, model, solver.registry, group,
+                                                best=config.continue_best, optimizer=config.continue_opt))
         if schedule is not None:
             schedule.begin()
     return solver

@@ -17,6 +17,7 @@ import hydra
 from dora import get_xp, is_xp
 from dora.conf import update_from_hydra
 from dora.hydra import HydraMain, _compare_config
+from dora.log import simple_log
 from omegaconf import OmegaConf
 
 from . import overrides, scheduling
@@ -25,9 +26,12 @@ from .errors import ConfigError
 from .files import atomic
 from .grids import _published as published
 from .ranges import RANK, from_environment
-from .runs.layout import ARGV
+from .runs import overview
+from .runs.layout import ARGV, RESULTS, RUN_CARD
 from .training.distributed import check_launch
 from .training.interruption import LAUNCHER
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 # As this process was started: where the size of the group is missing, Dora makes it one without a word, before it calls us.
 RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
@@ -62,7 +66,10 @@ class ExperimentMain(HydraMain):
             if inside and key not in self._config_groups:
                 raise SystemExit(f"error: {key} is a section: set one of its values, such as {inside[0]}=...")
         with _hydra_errors_in_one_line(argv):
-            return super().get_xp(argv)
+            xp = super().get_xp(argv)
+        if _called_as_dora() and "info" in sys.argv[1:]:
+            simple_log("Info:", "How far:", how_far(xp.folder))
+        return xp
 
     def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
         """As Dora's, whose comparison keeps the place of a value that cannot be read, and puts the next ones below it."""
@@ -85,11 +92,11 @@ class ExperimentMain(HydraMain):
         return xp
 
     def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
-        """Arguments of an experiment of this folder, else of a published one, else None."""
+        """Arguments of an experiment of this folder, else of a published or documented one, else None."""
         try:
             return super().get_argv_from_sig(sig)
         except RuntimeError:
-            return published.experiments().get(sig)
+            return published.experiments().get(sig) or published.documented().get(sig)
         except ValueError as error:
             raise SystemExit(f"error: {self.dora.dir / self.dora.xps / sig / ARGV} is damaged ({error}); "
                              f"delete it, and start the run by its overrides once, which writes it again.") from error
@@ -100,7 +107,7 @@ class ExperimentMain(HydraMain):
             folder = self.dora.dir / self.dora.xps
             own = sorted(path.parent.name for path in folder.glob(f"*/{ARGV}"))
             raise SystemExit(f"error: no experiment {sig!r} in {folder}, and it is no published one."
-                             f"{nearest_key(sig, [*own, *published.experiments()])} There are: "
+                             f"{nearest_key(sig, [*own, *published.experiments(), *published.documented()])} There are: "
                              f"{', '.join(own) or 'none yet'}; the published ones are in {published.TABLE}.")
         return list(argv)
 
@@ -153,10 +160,22 @@ def _launch_ranks() -> None:
     """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora
     asks the others to end and leaves them to themselves; this process stays until they have saved and gone."""
     os.environ[LAUNCHER] = str(os.getpid())
-    if Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora":
-        if {"-d", "--ddp"} & set(sys.argv):
-            atexit.unregister(_stay_for_ranks)
-            atexit.register(_stay_for_ranks)
+    if _called_as_dora() and {"-d", "--ddp"} & set(sys.argv):
+        atexit.unregister(_stay_for_ranks)
+        atexit.register(_stay_for_ranks)
+
+
+def _called_as_dora() -> bool:
+    return Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora"
+
+
+def how_far(folder: Path) -> str:
+    """How far the run in `folder` is, and, where it has not begun there, how far the records that are kept of it say."""
+    found = overview.sentence(overview.row(folder))
+    kept = REPOSITORY / RESULTS / "runs" / folder.name
+    if not (folder / ARGV).exists() and (kept / RUN_CARD).exists():
+        found += f"; {os.path.relpath(kept)} has records of it: {overview.sentence(overview.row(kept))}"
+    return found
 
 
 def _stay_for_ranks() -> None:

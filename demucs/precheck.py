@@ -8,7 +8,7 @@ import shutil
 import typing as tp
 from pathlib import Path
 
-from .building import build_augment, build_model, dataset_settings, test_setting, test_tracks
+from .building import build_augment, build_model, dataset_settings, finished, test_setting, test_tracks
 from .config import Config
 from .data import build as data
 from .data.sampler import EpochSampler
@@ -30,6 +30,8 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
         DemucsError: where it cannot, with all reasons.
     """
     problems, songs = [], Path()
+    if finished(config, folder) is not None:      # it trains no more, whatever became of its songs
+        return test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training").folder.absolute()
     try:
         songs = require_test_songs(config)
     except DemucsError as error:

@@ -28,7 +28,7 @@ Metrics = tp.Dict[str, float]
 
 SOURCES = ("drums", "bass", "other", "vocals")      # of MUSDB18, in the order of the models that separate them
 
-RUN_CARD_VERSION = 3
+RUN_CARD_VERSION = 4
 EVALUATION_VERSION = 3
 RELEASE_VERSION = 1
 QUALITY_VERSION = 1
@@ -173,6 +173,7 @@ class RunCard:
     delta: tp.Optional[tp.Dict[str, tp.Any]] = None           # difference from the base configuration; None: not known
     packages: tp.Dict[str, str] = field(default_factory=dict)     # all that were installed
     test_set: tp.Optional[TestSet] = None                         # None: not known
+    continued_after: tp.Optional[int] = None      # epochs behind its first one, of all runs that it continues; None: not known
     version: int = RUN_CARD_VERSION
 
 
@@ -377,7 +378,7 @@ class ReleaseCard:
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
                     ReleaseCard)
 # Versions that lack fields only, which have defaults.
-OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2), Evaluation: (1, 2)}
+OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3), Evaluation: (1, 2)}
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:

@@ -4,10 +4,12 @@ import re
 import typing as tp
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+MOST_DECIMALS = 6       # of an end of an interval that is nearly zero
+DECIMALS = 2            # of scores and differences in dB, wherever they are shown
 BETWEEN_NAMES = 2       # blanks before the name of a column, at least
 
 
-def number(value: tp.Optional[float], digits: int = 2, *, plus: bool = False, missing: str = "-") -> str:
+def number(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False, missing: str = "-") -> str:
     """A number with so many decimals, without a minus before zero; `missing` where there is none. `plus`: with its sign
     even where it is positive."""
     if value is None:
@@ -15,7 +17,7 @@ def number(value: tp.Optional[float], digits: int = 2, *, plus: bool = False, mi
     return format(round(float(value), digits) + 0., f"{'+' if plus else ''}.{digits}f")
 
 
-def typeset(value: tp.Optional[float], digits: int = 2, *, plus: bool = False) -> str:
+def typeset(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False) -> str:
     """The same as printed matter has it: with a true minus sign, and a dash where there is none."""
     return number(value, digits, plus=plus, missing=DASH).replace("-", MINUS)
 
@@ -27,7 +29,18 @@ def true_minus(text: str) -> str:
 
 def interval_text(low: float, high: float) -> str:
     """The ends of an interval of differences: "+0.10 to +0.30"."""
-    return f"{number(low, plus=True)} to {number(high, plus=True)}"
+    return " to ".join(interval_ends(low, high))
+
+
+def interval_ends(low: float, high: float) -> tp.Tuple[str, str]:
+    """The ends of an interval of differences as text. An interval without zero in it is shown without: an end that two
+    decimals would make zero has as many as it needs, "+0.004"."""
+    def text(end: float) -> str:
+        digits = DECIMALS
+        while low * high > 0 and round(end, digits) == 0 and digits < MOST_DECIMALS:
+            digits += 1
+        return number(end, digits, plus=True)
+    return text(low), text(high)
 
 
 def p_text(value: float, equals: str = "") -> str:

@@ -12,10 +12,10 @@ from dora import get_xp
 from omegaconf import OmegaConf
 
 from . import scheduling
-from .building import build_model, build_solver, test_setting
+from .building import build_model, build_solver, draw_finished, finished, test_setting
 from .config import Config, read
 from .console import INTERRUPTED, debugging, fill_streams, hook, one_line, tolerant_logs
-from .errors import ConfigError, TrainingError, exhausted_memory
+from .errors import ConfigError, DatasetError, TrainingError, exhausted_memory
 from .experiment import ExperimentMain, in_one_line, rank_of_process
 from .runs.lock import locked
 from .runs.status import refused
@@ -56,6 +56,16 @@ def _more_memory(error: Exception, cfg: tp.Any) -> str:
     return advice if kind == "GPU memory" else f"{advice}, or fewer misc.num_workers (now {cfg.misc.num_workers})"
 
 
+def _require_nothing(config: Config, folder: Path, missing: DatasetError, *, curves: bool) -> None:
+    """Raises `missing` unless the run has all its epochs, so that it needs no songs."""
+    history = finished(config, folder)
+    if history is None:
+        raise missing
+    logger.info("All %d epochs are done, so it does not matter that songs are missing: %s", len(history), missing)
+    if curves:
+        draw_finished(history, folder)
+
+
 def main(cfg: tp.Any) -> None:
     """One experiment from its Hydra configuration, inside Dora."""
     tolerant_logs()
@@ -85,11 +95,16 @@ def main(cfg: tp.Any) -> None:
                 group = join_group()
                 logger.info("Experiment %s, in %s", xp.sig, os.path.relpath(xp.folder))
                 group.first_then_all(lambda: stack.enter_context(locked(xp.folder)) if group.is_first else None)
-                solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp), argv=xp.argv,
-                                      delta=dict(xp.delta or ()), test_set=recorded_test_set(cfg, config))
+                try:
+                    solver = build_solver(config, xp.folder, group, signature=xp.sig, name=main.get_name(xp),
+                                          argv=xp.argv, delta=dict(xp.delta or ()), test_set=recorded_test_set(cfg, config))
+                except DatasetError as error:
+                    _require_nothing(config, xp.folder, error, curves=group.is_first and config.misc.tensorboard)
+                    solver = None
             try:
-                with ending_workers():
-                    solver.run()
+                if solver is not None:
+                    with ending_workers():
+                        solver.run()
             except Stopped as stopped:
                 logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
                             stopped.reason)

@@ -1,7 +1,9 @@
 """Forest plot of paired differences between runs: per source and over sources, with confidence intervals.
 
 The first RUN is what the others are compared with: right of zero they are better than it. A run is called better or
-worse only where the interval excludes zero. --seeds takes runs that differ from the first in their seed alone.
+worse only where the interval excludes zero. Runs whose cards differ in the seed alone are a sample of one
+configuration: configurations are compared over songs and seeds, and the spread over the seeds of each is drawn, also
+where there is one configuration only. --seeds names further seeds of the first RUN, where no run card says so.
 """
 
 import argparse
@@ -9,35 +11,40 @@ import typing as tp
 
 import command_line
 from figures.forest import forest_plot
+from figures.seeds import spread_plot
 from figures.style import LIGHT, save, themed
-from records.readers import find_run
+from records.configurations import Configuration, compared, configurations, spread
+from records.readers import RECORDS_OF_A_RUN, Run, find_run
+from records.scores import advice, first_family, measured
 
 from demucs.arguments import number
 from demucs.errors import ConfigError, SignatureError
-from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, Family, aggregate
+from demucs.metrics.aggregates import EVERY_FAMILY, Family
 from demucs.metrics.statistics import (LEVEL, METHODS, RESAMPLES, Comparison, SeedSpread, beside_seeds, compare,
-                                       describe, seed_spread)
+                                       describe, describe_spread, seed_spread)
 from demucs.ranges import SEED, SHARE, Range
-from demucs.schema import Evaluation
 
 SAMPLES = Range(100, 1_000_000, whole=True)
 
 
-def _evaluation(argument: str, arguments: argparse.Namespace) -> Evaluation:
+def _scored(argument: str, arguments: argparse.Namespace) -> Run:
     run = find_run(argument, arguments.results)
     if run.evaluation is None:
-        raise SignatureError(f"{argument} has no scores per track to pair: evaluate it first "
-                             f"(slurm_scripts/evaluate_slurm.sh {run.name})")
-    return run.evaluation
+        evaluated = run.kind == RECORDS_OF_A_RUN
+        raise SignatureError(f"{argument} has no scores per track to pair: "
+                             + (advice(run) if evaluated else
+                                f"it is {run.kind}; name its evaluation.json or museval's files"))
+    return run
 
 
-def _family(evaluations: tp.Sequence[Evaluation]) -> Family:
-    """The first family that all of them have."""
-    for family in FAMILIES.values():
-        if all(aggregate(evaluation, family).defined for evaluation in evaluations):
-            return family
-    raise SignatureError(f"{', '.join(item.name for item in evaluations)} were not scored with one metric that all "
-                         f"have: evaluate them with the same ones")
+def _family(runs: tp.Sequence[Run], key: tp.Optional[str]) -> Family:
+    """The family named, else the first that all of them have. Raises SignatureError, saying which there are."""
+    if key is None:
+        return first_family(runs, pooled=False)
+    for run in runs:
+        if not measured(run, EVERY_FAMILY[key]):
+            raise SignatureError(f"{run.name} has no scores in the family {key}: {advice(run, EVERY_FAMILY[key])}")
+    return EVERY_FAMILY[key]
 
 
 def main() -> None:
@@ -49,25 +56,41 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", default=[], metavar="RUN", help="other seeds of the first RUN")
     parser.add_argument("--level", type=number("--level", SHARE), default=LEVEL,
                         help="of the intervals (default: %(default)s)")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0],
+                        help="of the bootstrap, where each configuration has one seed (default: %(default)s)")
     parser.add_argument("--resamples", type=number("--resamples", SAMPLES), default=RESAMPLES,
                         help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--seed", type=number("--seed", SEED), default=0, help="of the bootstrap (default: %(default)s)")
     arguments = parser.parse_args()
-    if len(arguments.runs) < 2:
-        raise ConfigError(f"a comparison needs at least two runs, found {len(arguments.runs)}: name the one to compare "
-                          f"with first")
-    base, *others = (_evaluation(argument, arguments) for argument in arguments.runs)
-    family = EVERY_FAMILY[arguments.family] if arguments.family else _family([base, *others])
-    comparisons = [compare(other, base, family, level=arguments.level, method=arguments.method, seed=arguments.seed,
-                           resamples=arguments.resamples) for other in others]
-    seeds = [_evaluation(argument, arguments) for argument in arguments.seeds]
-    spread = seed_spread([base, *seeds], family) if seeds else None
-    folder = arguments.results / "figures" / "+".join([base.name, *(other.name for other in others)])[:120]
+    runs = [_scored(argument, arguments) for argument in arguments.runs]
+    seeds = [_scored(argument, arguments) for argument in arguments.seeds]
+    if len(runs) + len(seeds) < 2 or not runs:
+        raise ConfigError(f"a comparison needs at least two runs, found {len(runs) + len(seeds)}: name the one to compare "
+                          f"with first, and other seeds of it, if there are, with --seeds")
+    family = _family([*runs, *seeds], arguments.family)
+    base, *others = configurations(runs)
+    added = [run for run in seeds if run.name not in {known.name for known in base.runs}]
+    base = Configuration((*base.runs, *added))
+    if seeds:
+        seed_spread(base.evaluations, family)      # is refused with a reason where they are no seeds of one configuration
+    options = dict(level=arguments.level, resamples=arguments.resamples, seed=arguments.seed)
+    single = dict(options, method=arguments.method)
+    comparisons = [compared(other, base, family, **options) if len(other.runs) + len(base.runs) > 2 else
+                   compare(other.evaluations[0], base.evaluations[0], family, **single) for other in others]
+    spreads = {each.name: found for each in (base, *others) if (found := spread(each, family))}
+    together = command_line.together(run.name for run in (runs if others else [*runs, *added]))
+    folder = arguments.results / "figures" / together
     with themed(LIGHT):
-        print(*save(forest_plot(comparisons, LIGHT, spread), folder, f"differences_{family.key}"), sep="\n")
+        if comparisons:
+            drawn = forest_plot(comparisons, LIGHT, spreads.get(base.name))
+            print(*save(drawn, folder, f"differences_{family.key}"), sep="\n")
+        if spreads:
+            drawn = spread_plot(spreads, base.average.sources, LIGHT)
+            print(*save(drawn, folder, f"seeds_{family.key}"), sep="\n")
+    for name, found in spreads.items():
+        print("", f"{name}; {family.label}", *(f"  {describe_spread(each)}" for each in found.values()), sep="\n")
     for comparison in comparisons:
-        print("", *told(comparison, spread or {}), sep="\n")
+        print("", *told(comparison, spreads.get(base.name, {})), sep="\n")
 
 
 def told(comparison: Comparison, spread: tp.Mapping[str, SeedSpread]) -> tp.Iterator[str]:
@@ -75,7 +98,7 @@ def told(comparison: Comparison, spread: tp.Mapping[str, SeedSpread]) -> tp.Iter
     yield f"{comparison.first} minus {comparison.second}; {comparison.family.label}"
     for source, difference in comparison.differences.items():
         yield f"  {describe(difference)}"
-        if source in spread:
+        if source in spread and difference.seeds[0] == 1:     # else the seeds of both are in the interval
             yield f"    {beside_seeds(difference, spread[source])}"
     yield from (f"  note: {note}" for note in comparison.notes)
 

@@ -1,7 +1,9 @@
 """Scores of a run: per-source bars beside reference separators and published numbers, and how tracks spread.
 
 Of several runs: all of them in one figure, each against the first track by track, and what each changes against the
-first. One figure per metric family, with the family named on its axis: numbers of two families never share one.
+first. Runs that differ in their seed alone are a sample of one configuration: their spread is drawn, and configurations
+are compared by their averages over seeds. One figure per metric family, with the family named on its axis: numbers of
+two families never share one.
 """
 
 import itertools
@@ -9,11 +11,12 @@ import typing as tp
 
 import command_line
 from figures.bars import ablation_bars, score_bars
+from figures.seeds import spread_plot
 from figures.style import LIGHT, save, themed
 from figures.tracks import paired_scatter, track_spread
 from records import baselines
 from records.readers import Run, find_runs, on_all_sets
-from records.scores import groups_of
+from records.scores import advice, families_with_scores, groups_of
 from records.tracks import metrics_of
 
 from demucs.errors import DatasetError, SignatureError
@@ -39,24 +42,27 @@ def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[basel
 def figures_together(runs: tp.Sequence[Run], families: tp.Iterable[Family],
                      table: tp.Sequence[baselines.Baseline]) -> tp.Tuple[Figures, tp.List[str]]:
     """What there is to draw of several runs beside one another, by file name, and what limits it."""
-    from demucs.metrics.statistics import compare    # takes as long to import as a figure to draw
+    from records.configurations import compared, configurations, spread    # as long to import as a figure to draw
     drawn: Figures = {}
     notes: tp.List[str] = []
-    base, *others = [run for run in runs if run.evaluation is not None] or [None]
+    base, *others = configurations([run for run in runs if run.evaluation is not None]) or [None]
+    several = [each for each in (base, *others) if each is not None and len(each.runs) > 1]
     for family in families:
         drawn[f"scores_{family.key}"] = score_bars(groups_of(on_all_sets(runs), family, table), runs[0].sources,
                                                    f"Scores of {len(runs)} runs", LIGHT)
         changes = []
         for other in others if base is not None and not family.pooled else []:
             try:
-                changes.append(compare(other.evaluation, base.evaluation, family))
+                changes.append(compared(other, base, family))
             except DatasetError as error:
                 notes.append(f"{other.name} and {base.name} in {family.key}: {error}")
                 continue
-            drawn[f"paired_{family.metric.lower()}_{other.name}"] = paired_scatter(
-                other.evaluation, base.evaluation, changes[-1], LIGHT)
+            drawn[f"paired_{family.key}_{command_line.file_name(other.runs[0].name)}"] = paired_scatter(
+                other.average, base.average, changes[-1], LIGHT)
             notes += changes[-1].notes
-        drawn[f"changes_{family.key}"] = ablation_bars(changes, base.sources if base is not None else [], LIGHT)
+        sources = base.average.sources if base is not None else []
+        drawn[f"changes_{family.key}"] = ablation_bars(changes, sources, LIGHT)
+        drawn[f"seeds_{family.key}"] = spread_plot({each.name: spread(each, family) for each in several}, sources, LIGHT)
     return {name: figure for name, figure in drawn.items() if figure is not None}, notes
 
 
@@ -64,12 +70,14 @@ def main() -> None:
     parser = command_line.parser(__doc__, "python graphing_scripts/plot_scores.py 162f67a7 --family "
                                           "sdr_median_of_medians")
     parser.add_argument("--family", choices=sorted(EVERY_FAMILY), help="draw this family only (default: those of "
-                        "papers, of Demucs's logs and of the MDX challenge)")
+                        "papers, of Demucs's logs and of the MDX challenge, else the first that there is)")
     command_line.add_origin_options(parser)
     arguments = parser.parse_args()
-    families = [EVERY_FAMILY[arguments.family]] if arguments.family else list(FAMILIES.values())
     table = baselines.load()
     runs = find_runs(arguments.runs, arguments.results)
+    known = [family for run in runs for family in families_with_scores(run)]
+    families = [EVERY_FAMILY[arguments.family]] if arguments.family else \
+        [family for family in FAMILIES.values() if family in known] or known[:1]
     for run in runs:
         run.trained_on, run.scored_on = arguments.trained_on, arguments.scored_on
     with themed(LIGHT):
@@ -79,7 +87,7 @@ def main() -> None:
         if not figures:
             raise SignatureError(f"{together}: no scores to draw"
                                  + (f" in the family {arguments.family}" if arguments.family else "")
-                                 + "; evaluate first (slurm_scripts/evaluate_slurm.sh)")
+                                 + f": {advice(runs[0], families[0] if families else None)}")
         for name, figure in figures.items():
             print(*save(figure, arguments.results / "figures" / together, name), sep="\n")
     command_line.print_notes(itertools.chain(*(run.notes for run in runs), limits))

@@ -1,8 +1,9 @@
 """One self-contained HTML page about a run or a comparison: summary, scores, sounds, curves, songs, run card.
 
 Of one run, or of several that continue one another, it is a report on that training; of several others a comparison, in
-which the first named is what the rest is held against. The page needs no server and no network. Everything in it comes
-from records and example separations.
+which the first named is what the rest is held against. Runs that differ in their seed alone are a sample of one
+configuration: their spread is shown, and configurations are compared over songs and seeds. The page needs no server and
+no network. Everything in it comes from records and example separations.
 """
 
 import typing as tp
@@ -64,16 +65,22 @@ def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, s
     others = [family for family in FURTHER if family not in first]
     paired, missing = compared.paired(runs)
     limits = compared.general_notes(paired)
-    evaluations = {run.evaluation.name: run.evaluation for run in runs if run.evaluation is not None}
+    groups = compared.scored_configurations(runs)
+    evaluations = compared.averages(groups)
     base = next(iter(evaluations.values()), None)
+    seeds_alone = len(groups) == 1 and len(groups[0].runs) == len(runs) > 1
     heading = f"{runs[0].name} and {', '.join(run.name for run in runs[1:])}"
-    head = f"<h1>Comparison of {escape(heading)}</h1>" + "".join(
+    title = f"{'Seeds of one configuration:' if seeds_alone else 'Comparison of'} {heading}"
+    head = f"<h1>{escape(title)}</h1>" + "".join(
         paragraph(text, "summary") for text in compared.verdicts(runs, paired)) + notes([*missing, *limits]) + "".join(
         paragraph(text, "quiet") for run in runs for text in run.notes)
     pairs = {key: compared.differences(base, evaluations, found, limits) for key, found in paired.items() if base}
     shown = [pairs.pop(family.key) for family in first if family.key in pairs]
     body = "".join([
         section("Differences", *shown, folded("In other families", *pairs.values())),
+        section("Spread over seeds", compared.spreads(groups, first),
+                folded("In other families", compared.spreads(groups, [each for each in FAMILIES.values()
+                                                                       if each not in first]))),
         section("Scores", *(family_scores(on_all_sets(runs), family, rows) for family in first),
                 other_families(on_all_sets(runs), others, rows)),
         section("Listen", listening(examples, runs[0].sources, seconds=seconds, tracks=tracks)),
@@ -82,7 +89,7 @@ def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, s
         section("Track by track", compared.songs_together(runs, paired)),
         section("How they were made", compared.settings_that_differ(runs),
                 *(folded(chain.name, made_by(chain), *map(evaluation_card, chain.last.on_each_set)) for chain in chains))])
-    return page(f"Comparison of {heading}", head + contents(body) + body + FOOTER)
+    return page(title, head + contents(body) + body + FOOTER)
 
 
 def main() -> None:

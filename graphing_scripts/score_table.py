@@ -11,11 +11,14 @@ import typing as tp
 
 import command_line
 from records import baselines
+from records.baselines import rows_of
+from records.comparability import NOT_RECORDED
 from records.readers import Run, find_run
-from records.scores import PUBLISHED, measured, one_table, published_row, subject, undefined
+from records.scores import (NOT_COMPARABLE, PUBLISHED, advice, first_family, measured, one_table, published_row, subject,
+                            undefined, why_not)
 
 from demucs.errors import SignatureError
-from demucs.metrics.aggregates import ALL, EVERY_FAMILY, NSDR_MEAN, Family, aggregate
+from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family, aggregate
 from demucs.tables import aligned, number
 
 WIDEST = 72     # characters of a label
@@ -28,13 +31,17 @@ def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selec
     """
     rows = measured(run, family)
     if not rows:
-        raise SignatureError(f"{run.name} has no scores in the family {family.key}: evaluate it first "
-                             f"(slurm_scripts/evaluate_slurm.sh {run.name})")
+        raise SignatureError(f"{run.name} has no scores in the family {family.key}: {advice(run, family)}")
     groups = [("", rows)]
     if selection:
         apart = [item.row for item in selection.apart if item.row.family == family.key]
+        unknown, same = why_not(selection.subject), []
+        if selection.subject.training_data == NOT_RECORDED and unknown != NOT_COMPARABLE:
+            same = [row for row in apart if row.test_set == rows_of(selection.subject.test_set)]
+            apart = [row for row in apart if row not in same]
         groups += [("published, comparable:", [*map(published_row, selection.beside)]),
                    ("published, comparable, other models:", [*map(published_row, selection.others)]),
+                   (f"published, {unknown}:", [*map(published_row, same)]),
                    ("published, not comparable (other data, other test set):", [*map(published_row, apart)])]
     shown = one_table([row for _, group in groups for row in group])
     notes = list(dict.fromkeys(row.footnote for row in shown if row.footnote))
@@ -63,18 +70,19 @@ def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selec
 
 def main() -> None:
     parser = command_line.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
-    parser.add_argument("--family", choices=sorted(EVERY_FAMILY), default=NSDR_MEAN.key,
-                        help="how scores are aggregated (default: %(default)s)")
+    parser.add_argument("--family", choices=sorted(EVERY_FAMILY),
+                        help="how scores are aggregated (default: the first of nsdr_mean, sdr_median_of_medians, ... that "
+                             "the run has)")
     parser.add_argument("--published", action="store_true", help="with published numbers")
     parser.add_argument("--trained-on", metavar="DATA",
                         help=f"what the model was trained on, where no run card says so, e.g. '{baselines.REGIME}'")
     parser.add_argument("--scored-on", choices=baselines.TEST_SETS,
                         help="the test set, where a printed result does not say so")
     arguments = parser.parse_args()
-    family = EVERY_FAMILY[arguments.family]
     tables: tp.List[str] = []
     for argument in arguments.runs or [None]:
         run = find_run(argument, arguments.results)
+        family = EVERY_FAMILY[arguments.family] if arguments.family else first_family([run])
         selection = None
         if arguments.published:
             own = subject(run, family)

@@ -7,7 +7,8 @@ usage='Trains, releases, evaluates, separates two songs and reports: jobs that w
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --with OVERRIDE... [--with OVERRIDE...]...
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --seeds 42,43,44
 The second is a sweep: a training for each --with, and in the end one report that compares them. --seeds is short for
-several --with seed=NUMBER. The first of them is what the others are held against.
+several --with seed=NUMBER. The first of them is what the others are held against; trainings that differ in their seed
+alone are a sample of one configuration, whose spread is drawn. A sweep of one training is refused.
     --plain       train with the values of conf/ and these overrides, without the settings of train_slurm.sh
     --dry-run     print the signatures and what would be submitted      --test-only   ask Slurm when each job could run
     --local       all steps one after the other on this machine, as also where there is no Slurm
@@ -37,6 +38,8 @@ for ((index = 0; index < ${#arguments[@]}; index++)); do
         *)  if [[ ${#starts[@]} -eq 0 ]]; then common+=("$word"); else flat+=("$word"); fi ;;
     esac
 done
+[[ ${#starts[@]} -ne 1 ]] \
+    || fail "a sweep needs two trainings at least: give --seeds more than one number, or a further --with"
 [[ ${#starts[@]} -gt 0 ]] || starts=(0)
 
 # Sets `words` to those of a variant, by its number.

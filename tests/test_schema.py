@@ -75,7 +75,7 @@ def test_a_run_card_of_version_1_is_read(repository):
         old["sessions"] = [{key: value for key, value in item.items() if key not in session}
                            for item in old["sessions"]]
     card = schema.from_plain(schema.RunCard, old)
-    assert card.version == 3 and card.delta is None and card.packages == {}
+    assert card.version == schema.RUN_CARD_VERSION and card.delta is None and card.packages == {}
     assert card.sessions and all(item.gpus == {} and item.diff == "" for item in card.sessions)
 
 

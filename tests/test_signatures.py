@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from demucs import experiment
 from demucs.building import build_model
 from demucs.config import read
 from demucs.errors import ConfigError
 from demucs.grids import _published as published
 from demucs.models import zoo
+from demucs.schema import RunStatus, save
 from demucs.train import main
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
@@ -105,6 +108,47 @@ def test_wrong_arguments_give_one_line(argument, hint):
         main.get_xp([argument])
     message = str(caught.value)
     assert message.startswith("error: ") and hint in message and "\n" not in message
+
+
+INVENTED = {"0badcafe", "77c0ffee", "9a3f00d1", "9a3f00d2", "ffffff66"}       # in tables of what a command prints
+NO_ARGUMENTS = {"5c90dfd2", "83fc094f", "464b36d7", "14fc6a69", "7fd6ef75"}   # published without an argument list
+
+
+def test_every_documented_signature_is_known(repository, tmp_path, monkeypatch):
+    """A word of eight hexadecimal digits in the documents is a signature, a commit, or one of those above."""
+    monkeypatch.setattr(main.dora, "dir", tmp_path)
+    pages = [repository / "README.md", *sorted((repository / "docs").glob("*.md"))]
+    found = {word for page in pages for word in re.findall(r"(?<!commit )\b(?=[0-9a-f]*[0-9])[0-9a-f]{8}\b", page.read_text())}
+    for signature in sorted(found - INVENTED - NO_ARGUMENTS):
+        if not signature.isdigit():
+            assert main.find_argv(signature) is not None, signature
+    assert {"162f67a7", "c4c9d5a8", "4c3a4313"} <= found and not list(tmp_path.iterdir())
+
+
+def test_documented_arguments_have_their_signatures():
+    for signature, argv in published.documented().items():
+        assert main.get_xp(argv).sig == signature
+    assert published.documented()["162f67a7"] == TRAIN_SCRIPT and not set(published.documented()) & set(published.experiments())
+
+
+def test_how_far_a_run_is(tmp_path, repository, monkeypatch):
+    assert experiment.how_far(tmp_path / "162f67a7") == "not begun here"
+    monkeypatch.chdir(repository)
+    assert experiment.how_far(tmp_path / "4c3a4313") == ("not begun here; demucs_results/runs/4c3a4313 has records of it: "
+                                                        "done, 24 of 24 epochs, best validation nSDR 4.646 dB")
+    folder = tmp_path / "11111111"
+    save(RunStatus(signature="11111111", epoch=3, step=5, steps=10, epochs=8, best_nsdr=1.5, seconds_per_step=None,
+                   world_size=1, device="", host="h", process=1, job=None, restarts=0, started="2026-01-01T00:00:00+00:00",
+                   updated="2026-01-01T00:00:00+00:00", state="stopped", reason="SIGTERM"), folder / "status.json")
+    assert experiment.how_far(folder) == "stopped (SIGTERM), 2.5 of 8 epochs, best validation nSDR 1.500 dB"
+
+
+@pytest.mark.parametrize("signature", ["162f67a7", "4c3a4313"])
+def test_dora_info_in_a_fresh_clone(signature, tmp_path, repository):
+    done = subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "info", "-f", signature], cwd=repository, text=True,
+                          capture_output=True, env={**os.environ, "_DORA_TEST_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"})
+    told = done.stdout + done.stderr
+    assert done.returncode == 0 and "How far:" in told and "not begun here" in told, told
 
 
 def test_unknown_signature_names_what_there_is(tmp_path, monkeypatch):

@@ -29,6 +29,12 @@ def test_numbers_of_printed_matter_have_a_true_minus():
 
 def test_intervals_and_p_values():
     assert tables.interval_text(-0.001, 0.256) == "+0.00 to +0.26"
+    # An interval that excludes zero is shown without zero, whichever end is near.
+    assert tables.interval_text(0.0042, 0.256) == "+0.004 to +0.26"
+    assert tables.interval_text(-0.3, -0.0004) == "-0.30 to -0.0004"
+    assert tables.interval_text(0., 0.256) == "+0.00 to +0.26" and tables.interval_text(0.1, 0.256) == "+0.10 to +0.26"
+    assert tables.interval_text(1e-9, 1.) == "+0.000000 to +1.00"
+    assert tables.interval_text(0.001, 0.002) == "+0.001 to +0.002"
     assert tables.p_text(0.0009) == "< 0.001" == tables.p_text(0.0009, "= ")
     assert tables.p_text(0.04251) == "0.043" and tables.p_text(0.04251, "= ") == "= 0.043"
 

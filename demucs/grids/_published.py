@@ -13,12 +13,19 @@ from ..files import atomic
 from ..runs.layout import ARGV, EXPERIMENTS
 
 TABLE = Path(__file__).with_name("published.json")
+DOCUMENTED = Path(__file__).with_name("documented.json")      # further ones that README and docs name, in the same layout
 
 
 @functools.lru_cache(maxsize=None)
 def experiments() -> tp.Mapping[str, tp.Sequence[str]]:
     """{signature: arguments} of the models of the MDX challenge, their ancestors, and the experiments of all grids."""
     return json.loads(TABLE.read_text())
+
+
+@functools.lru_cache(maxsize=None)
+def documented() -> tp.Mapping[str, tp.Sequence[str]]:
+    """{signature: arguments} of experiments that are in the documents and were not published with Demucs."""
+    return json.loads(DOCUMENTED.read_text())
 
 
 def unpack(outputs: Path) -> tp.List[str]:

@@ -3,11 +3,13 @@
 Two separators scored on the same songs are compared song by song, because songs differ far more than separators do. For
 each source, and for the mean over sources of each song, `compare` gives the mean or median of the differences (as the
 family takes the mean or median over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and how
-many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero.
+many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; the p value decides
+nothing and is given as a second view of the same songs.
 
 What an interval covers: other songs like these, for these very weights. It does not cover another training run of the
-same recipe; `seed_spread` measures that. Intervals are per source and not corrected for looking at several: of equal
-separators with four sources, about one pair in five has a 95 % interval that excludes zero.
+same configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals
+are per source and not corrected for looking at several: of equal separators with four sources, about one pair in five
+has a 95 % interval that excludes zero.
 
 The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); on the
 intervals see `bootstrap`.
@@ -32,8 +34,8 @@ FEW = 10        # tracks: of fewer, intervals of 95 % cover a little less than t
 TIE = 0.005     # dB: what two decimals cannot show is neither won nor lost
 
 __all__ = ["LEVEL", "METHODS", "RESAMPLES", "Interval", "bootstrap_interval", "Difference", "Comparison", "SeedSpread",
-           "compare", "seed_spread", "signed_rank", "verdict", "describe", "beside_seeds", "FEWEST", "FEW", "TIE",
-           "BETTER", "WORSE", "UNCLEAR"]
+           "compare", "seed_spread", "signed_rank", "verdict", "basis", "describe", "describe_spread", "beside_seeds",
+           "FEWEST", "FEW", "TIE", "BETTER", "WORSE", "UNCLEAR"]
 
 BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 
@@ -46,8 +48,9 @@ class Difference:
     `across`), which `interval` and the verdict are about. `of_aggregates` is what one gets by subtracting the two
     aggregates of these tracks, as readers of two tables do: for a mean the same number, for a median another, since the
     median of one separator may be one song and that of the other another song. `of_aggregates_interval` draws the same
-    songs for both. `p_value` is that of Wilcoxon's signed-rank test, two-sided. `won` tracks are better by more than
-    `TIE` dB. `dropped` tracks had no score in one of the two.
+    songs for both. `p_value` is that of Wilcoxon's signed-rank test, two-sided; None where the interval is over seeds
+    too. `won` tracks are better by more than `TIE` dB. `dropped` tracks had no score in one of the two. `seeds` are the
+    numbers of trainings that the two averages are over.
     """
     source: str
     family: Family
@@ -57,16 +60,22 @@ class Difference:
     interval: Interval
     of_aggregates: float
     of_aggregates_interval: Interval
-    p_value: float
+    p_value: tp.Optional[float]
     won: int
     lost: int
     tied: int
     dropped: int
+    seeds: tp.Tuple[int, int] = (1, 1)
 
     @property
     def verdict(self) -> str:
         """What may be said of the first of the two: see the function `verdict`."""
         return verdict(self)
+
+    @property
+    def over(self) -> str:
+        """What the interval takes as a sample."""
+        return "songs" if self.seeds == (1, 1) else "songs and seeds"
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,12 @@ def verdict(difference: Difference) -> str:
     return BETTER if difference.interval.low > 0 else WORSE
 
 
+def basis(difference: Difference) -> str:
+    """What the verdict follows from, as a clause."""
+    does = "includes" if difference.verdict == UNCLEAR else "excludes"
+    return f"the interval over {difference.over} {does} zero"
+
+
 def compare(first: Evaluation, second: Evaluation, family: Family, *, level: float = LEVEL, method: str = METHODS[0],
             resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
     """`first` minus `second`, source by source and over all sources, on the tracks and sources that both have, by name.
@@ -140,7 +155,7 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *, level: flo
     if len(shared) < FEWEST:
         raise DatasetError(f"{first.name} ({first.dataset}, {len(ours)} tracks) and {second.name} ({second.dataset}, "
                            f"{len(theirs)} tracks) share {len(shared)} tracks by name; a comparison needs {FEWEST}: "
-                           f"evaluate both on the same test set")
+                           f"evaluate both on at least {FEWEST} of the same songs")
     wanted = [name for name in first.sources if name in second.sources]
     if not wanted:
         raise DatasetError(f"{first.name} ({', '.join(first.sources)}) and {second.name} "
@@ -269,12 +284,26 @@ def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict
 
 
 def describe(difference: Difference) -> str:
-    """The difference in one line: value, interval, family, tracks, test, verdict."""
+    """The difference in one line: value, interval, family, tracks, test, verdict and what it follows from."""
     interval, family = difference.interval, difference.family
+    seeds = "" if difference.seeds == (1, 1) else \
+        f", {' and '.join(seeds_text(count) for count in difference.seeds)}"
+    test = "" if difference.p_value is None else f", signed-rank p {p_text(difference.p_value, '= ')}"
     return (f"{_spoken(difference.source)}: {number(difference.value, plus=True)} dB ({interval.level:.0%} interval "
             f"{interval_text(interval.low, interval.high)}, {family.name}, {family.across} over "
-            f"{len(difference.values)} paired tracks), better on {difference.won}, worse on {difference.lost}, tied on "
-            f"{difference.tied}, signed-rank p {p_text(difference.p_value, '= ')}: {difference.verdict}")
+            f"{len(difference.values)} paired tracks{seeds}), better on {difference.won}, worse on {difference.lost}, tied "
+            f"on {difference.tied}{test}: {difference.verdict} ({basis(difference)})")
+
+
+def seeds_text(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def describe_spread(spread: SeedSpread) -> str:
+    """A spread in one line: mean, standard deviation and range over seeds."""
+    low, high = (number(edge(spread.values)) for edge in (min, max))
+    return (f"{_spoken(spread.source)}: {number(spread.mean)} dB in the mean over {seeds_text(len(spread.values))}, standard "
+            f"deviation {number(spread.deviation)} dB, range {number(spread.range)} dB ({low} to {high})")
 
 
 def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
@@ -289,5 +318,5 @@ def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
     inside = size <= spread.range
     told = ("no larger than that: another seed alone can do as much" if inside
             else f"{size / spread.range:.1f} times that" if spread.range > 0 else "which is more than nothing")
-    return (f"{_spoken(spread.source)}: {seeds} seeds of one recipe lie within {spread.range:.2f} dB (standard "
-            f"deviation {spread.deviation:.2f} dB); the difference of {size:.2f} dB between the aggregates is {told}.")
+    return (f"{_spoken(spread.source)}: {seeds} seeds of one recipe lie within {number(spread.range)} dB (standard "
+            f"deviation {number(spread.deviation)} dB); the difference of {number(size)} dB between the aggregates is {told}.")

@@ -56,17 +56,38 @@ def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunR
     queue = slurm.queue()
     folders = sorted((item for item in experiments.iterdir() if item.is_dir()), key=lambda item: item.name) \
         if experiments.is_dir() else []
-    read = [_Folder(folder) for folder in folders]
-    listed = {job.number for job in queue or ()}
-    past = slurm.past([one.status.job for one in read if one.status is not None and one.status.job is not None
-                       and one.status.state == "running" and one.status.job not in listed]) if queue is not None else {}
-    found = [one.row(queue, past) for one in read]
+    found = _rows(folders, queue, slurm)
     known = {row.signature for row in found}
     for job in sorted(queue or (), key=lambda job: (not job.trains, job.waits)):
         for signature in sorted(job.signatures - known):
             known.add(signature)
             found.append(RunRow(signature, "queued" if job.waits else "starting", str(job), job=job.number))
     return found
+
+
+def row(folder: Path, *, slurm: tp.Optional[Slurm] = None) -> RunRow:
+    """The row of one experiment, whose folder need not be there."""
+    slurm = slurm or Slurm()
+    found, = _rows([folder], slurm.queue(), slurm)
+    return found
+
+
+def _rows(folders: tp.Sequence[Path], queue: tp.Optional[tp.Sequence[Job]], slurm: Slurm) -> tp.List[RunRow]:
+    read = [_Folder(folder) for folder in folders]
+    listed = {job.number for job in queue or ()}
+    past = slurm.past([one.status.job for one in read if one.status is not None and one.status.job is not None
+                       and one.status.state == "running" and one.status.job not in listed]) if queue is not None else {}
+    return [one.row(queue, past) for one in read]
+
+
+def sentence(row: RunRow) -> str:
+    """How far a run is, in a line: "done, 24 of 24 epochs, best validation nSDR 5.432 dB"."""
+    parts = ["not begun here" if row.state == "new" else row.state + (f" ({row.why})" if row.why else "")]
+    if row.epochs_done is not None:
+        parts.append(f"{row.epochs_done:.4g}{'' if row.epochs is None else f' of {row.epochs}'} epochs")
+    if row.best_nsdr is not None:
+        parts.append(f"best validation nSDR {number(row.best_nsdr, 3)} dB")
+    return ", ".join(parts)
 
 
 def ordered(found: tp.Sequence[RunRow], by: str = "state") -> tp.List[RunRow]:

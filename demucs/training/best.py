@@ -63,3 +63,8 @@ class Selection:
             if self.better(self.value(record.valid), self.value(history[best].valid)):
                 best = index
         return len(history) - 1 - best if history else 0
+
+
+def enough(history: tp.Sequence[EpochRecord], selection: Selection, *, epochs: int, patience: tp.Optional[int]) -> bool:
+    """Whether all epochs are done, or the last `patience` of them were no better than one before (None: any number)."""
+    return len(history) >= epochs or selection.stagnant(history) >= (patience or math.inf)

@@ -71,6 +71,11 @@ class Curves:
         for number, record in enumerate(history if fresh else [], start=1):
             self.epoch(number, record)
 
+    def draw(self, history: tp.Sequence[EpochRecord]) -> None:
+        """Draw the epochs of a run that is done, unless its curves were drawn while it went on."""
+        if not any(self.folder.glob("events.*")):
+            self.begin(0, Average(), history)
+
     def step(self, epoch: int, done: int, average: Average) -> None:
         """After `done` steps of an epoch (counted from 0), with the averages over them on this rank: every so often,
         the mean since the last time."""

@@ -6,7 +6,7 @@ import typing as tp
 from pathlib import Path
 
 from ..schema import EpochRecord, Metrics
-from ..tables import duration
+from ..tables import duration, number
 
 Item = tp.TypeVar("Item")
 TEST_KEYS = ("nsdr", "sdr")      # of the summary
@@ -47,25 +47,24 @@ class Progress(tp.Generic[Item]):
 
 def describe(metrics: Metrics) -> str:
     """The metrics worth a line: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MB."""
-    formats = {"loss": ".4f", "reco": ".4f", "nsdr": ".3f", "ms": ".2f", "grad": ".4f",
-               "penalty": ".2f"}
-    return " | ".join(f"{key.capitalize()} {metrics[key]:{form}}" for key, form in formats.items() if key in metrics)
+    digits = {"loss": 4, "reco": 4, "nsdr": 3, "ms": 2, "grad": 4, "penalty": 2}
+    return " | ".join(f"{key.capitalize()} {number(metrics[key], count)}" for key, count in digits.items() if key in metrics)
 
 
 def log_continuing(logger: logging.Logger, history: tp.Sequence[EpochRecord], step: int, path: Path) -> None:
     """Where a run goes on, after `step` steps of the epoch that follows on `history`, and how it went so far."""
     logger.info("Continuing %s, from %s",
                 f"in epoch {len(history) + 1}, after step {step}" if step else f"after epoch {len(history)}", path)
-    for number, record in enumerate(history, start=1):
-        log_epoch(logger, number, record)
+    for epoch, record in enumerate(history, start=1):
+        log_epoch(logger, epoch, record)
 
 
-def log_epoch(logger: logging.Logger, number: int, record: EpochRecord, train: bool = True) -> None:
-    """Lines that sum up epoch `number`; that of its training pass only with `train`."""
+def log_epoch(logger: logging.Logger, epoch: int, record: EpochRecord, train: bool = True) -> None:
+    """Lines that sum up epoch `epoch`; that of its training pass only with `train`."""
     if train:
-        logger.info("Train Summary | Epoch %d | %s", number, describe(record.train))
-    logger.info("Valid Summary | Epoch %d | %s | Best %.4f | by %s", number, describe(record.valid), record.best,
+        logger.info("Train Summary | Epoch %d | %s", epoch, describe(record.train))
+    logger.info("Valid Summary | Epoch %d | %s | Best %.4f | by %s", epoch, describe(record.valid), record.best,
                 record.chosen)
     if record.test:
-        logger.info("Test Summary | Epoch %d | %s", number, " | ".join(
-            f"{key} {value:.3f}" for key, value in record.test.items() if key.partition("_")[0] in TEST_KEYS))
+        logger.info("Test Summary | Epoch %d | %s", epoch, " | ".join(
+            f"{key} {number(value, 3)}" for key, value in record.test.items() if key.partition("_")[0] in TEST_KEYS))

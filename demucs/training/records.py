@@ -77,6 +77,11 @@ class RunRecorder:
             train_tracks=train_tracks, valid_tracks=valid_tracks, continued_from=continued_from, commit=commit(),
             versions=versions(), delta=None if delta is None else dict(delta), packages=packages(), test_set=test_set)
 
+    def continues(self, epochs: tp.Optional[int]) -> None:
+        """This is the first session of a run that begins with the weights of another, after so many epochs (None: not
+        known)."""
+        self.constant["continued_after"] = epochs
+
     def resume(self, history: tp.Sequence[EpochRecord], best_epoch: int, best_state: tp.Optional[State]) -> None:
         """This is a further session of a run that has the epochs of `history` behind it, of which number `best_epoch` had
         the best weights. Where `best.th` has others, it is written again: a process that ended between that file and its
@@ -86,7 +91,8 @@ class RunRecorder:
             return
         if (self.folder / RUN_CARD).exists():
             try:
-                self.earlier = load(RunCard, self.folder / RUN_CARD).sessions
+                card = load(RunCard, self.folder / RUN_CARD)
+                self.earlier, self.constant["continued_after"] = card.sessions, card.continued_after
             except SchemaError as error:
                 logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, RUN_CARD)
                 with contextlib.suppress(OSError):

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from ..errors import PackageError, TrainingError
+from ..errors import DemucsError, PackageError, TrainingError
 from ..packages import weights
+from ..runs.layout import HISTORY, RUN_CARD
+from ..runs.progress import progress
+from ..schema import EpochRecord, RunCard, load, load_history
+from .best import Selection, enough
 from .checkpoints import Checkpoints
 from .distributed import Group
 from .state import NOTES, StateRegistry, different_settings, read_checkpoint
@@ -87,9 +91,36 @@ def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
         raise ValueError(f"of its parameters {faults}")
 
 
+def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Optional[int]
+             ) -> tp.Optional[tp.List[EpochRecord]]:
+    """The history of the run in `folder` where its newest checkpoint has all epochs, else None. No songs and no weights are
+    read."""
+    done = progress(folder)
+    try:
+        history = load_history(folder / HISTORY)
+    except DemucsError:
+        return None
+    if done is None or len(history) < done[0]:
+        return None
+    history = history[:done[0]]
+    return history if enough(history, selection, epochs=epochs, patience=patience) else None
+
+
+def epochs_behind(checkpoint: Path, history: int) -> tp.Optional[int]:
+    """Epochs behind the first one of a run that begins with this checkpoint of another, which has `history` epochs of its
+    own: those and the ones behind that run. None where its run card does not tell."""
+    try:
+        card = load(RunCard, checkpoint.parent / RUN_CARD)
+    except DemucsError:
+        return None
+    behind = card.continued_after if card.continued_from else 0
+    return None if behind is None else behind + history
+
+
 def start_from(checkpoint: Path, model: nn.Module, registry: StateRegistry, group: Group, *, best: bool,
-               optimizer: bool) -> None:
-    """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for.
+               optimizer: bool) -> tp.Optional[int]:
+    """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for. Returns
+    `epochs_behind`.
 
     Raises:
         PackageError: where nothing in the checkpoint fits.
@@ -119,3 +150,4 @@ def start_from(checkpoint: Path, model: nn.Module, registry: StateRegistry, grou
     if optimizer:
         registry.restore_part("optimizer", package, str(checkpoint))
     logger.info("Starting from the %s weights of %s", "best" if best else "last", checkpoint)
+    return epochs_behind(checkpoint, len(package.get("history", ())))

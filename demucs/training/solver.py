@@ -9,7 +9,6 @@ elsewhere.
 import contextlib
 import dataclasses
 import logging
-import math
 import time
 import typing as tp
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..errors import TrainingError
 from ..runs.status import StatusFile
 from ..schema import EpochRecord, Metrics
 from . import restoring
-from .best import Selection
+from .best import Selection, enough
 from .curves import Curves
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
@@ -113,7 +112,7 @@ class Solver:
 
     def _enough(self, history: tp.Sequence[EpochRecord]) -> bool:
         """Whether all epochs are done, or further ones would not help."""
-        return len(history) >= self.plan.epochs or self.selection.stagnant(history) >= (self.plan.patience or math.inf)
+        return enough(history, self.selection, epochs=self.plan.epochs, patience=self.plan.patience)
 
     def run(self) -> None:
         """Train until all epochs are done. Does nothing where they are.
@@ -139,6 +138,7 @@ class Solver:
     def _run(self) -> None:
         if self._enough(self.history):
             logger.info("All %d epochs are done.", len(self.history))
+            self.curves.draw(self.history)
         else:
             self.status.begin(len(self.history), self.position.step)
             self.curves.begin(self.position.step, self.position.average, self.history)

@@ -19,6 +19,7 @@ if tp.TYPE_CHECKING:
     from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
 
 LABEL = 46         # characters in a line of a row's name
+HEADING = 62       # the same of a heading
 FADED = (1., 0.62, 0.42, 0.28)   # opacity of the first, second, ... run beside one another
 
 
@@ -33,9 +34,14 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
     figure = new_figure(12, 2.05 + 0.30 * -heights[-1])
     kinds = {row.kind for row in rows}
     shown = {RUN: "coloured: measured here", REFERENCE: "grey: reference separators", PUBLISHED: "hatched: published"}
-    heading(figure, title, ", ".join(text for kind, text in shown.items() if kind in kinds), theme)
-    figure.supxlabel(rows[0].family.label, fontsize=10)
     columns = [*sources, *([ALL] if len(sources) > 1 else [])]
+    low, high = _ends(rows, columns)
+    cut = high + 0.26 * max(high - low, 0.5)
+    longest = max((row.values.get(name) or 0. for row in rows if not row.comparable for name in columns), default=0.)
+    told = [text for kind, text in shown.items() if kind in kinds]
+    told += ["cut at the edge: beyond the scale of what was measured"] if longest > cut else []
+    heading(figure, title, ", ".join(told), theme)
+    figure.supxlabel(rows[0].family.label, fontsize=10)
     runs = [row for row in rows if row.kind == RUN]
     grid = figure.add_gridspec(1, len(columns))
     shared = None
@@ -47,7 +53,7 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
         for place, line in zip(heights, lines):
             if isinstance(line, Row):
                 strength = FADED[min(runs.index(line), len(FADED) - 1)] if line.kind == RUN else 1.
-                _bar(axes, place, line, source, color, strength, theme)
+                _bar(axes, place, line, source, color, strength, cut, theme)
         axes.axvline(0, color=theme.muted, linewidth=1)
         axes.tick_params(axis="y", length=0, labelleft=column == 0)
         axes.spines["left"].set_visible(False)
@@ -60,10 +66,15 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
         label.set_color(theme.text if isinstance(line, Row) else theme.muted)
         label.set_fontstyle("normal" if isinstance(line, Row) else "italic")
     shared.set_ylim(heights[-1] - 0.9, 0.7)
-    numbers = [row.values.get(source) or 0. for row in rows for source in columns]
-    low, high = min(*numbers, 0.), max(*numbers, 0.)
-    shared.set_xlim(low - 0.04 * (high - low or 1.), high + 0.36 * max(high - low, 0.5))   # room for numbers
+    room = 0.64 if longest > high else 0.36      # for numbers
+    shared.set_xlim(low - 0.04 * (high - low or 1.), high + room * max(high - low, 0.5))
     return figure
+
+
+def _ends(rows: tp.Sequence[Row], columns: tp.Sequence[str]) -> tp.Tuple[float, float]:
+    """Where the scale begins and ends: with the scores of the rows that are comparable."""
+    numbers = [row.values.get(source) or 0. for row in rows if row.comparable for source in columns]
+    return min(*numbers, 0., 0.), max(*numbers, 0., 0.)
 
 
 def _places(lines: tp.Sequence[tp.Union[str, Row]]) -> tp.List[float]:
@@ -78,10 +89,13 @@ def _places(lines: tp.Sequence[tp.Union[str, Row]]) -> tp.List[float]:
 
 
 def _name(line: tp.Union[str, Row]) -> str:
-    return textwrap.fill(line.label, LABEL) if isinstance(line, Row) else line
+    return textwrap.fill(line.label, LABEL) if isinstance(line, Row) else textwrap.fill(line, HEADING)
 
 
-def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength: float, theme: Theme) -> None:
+def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength: float, cut: float, theme: Theme
+         ) -> None:
+    """One bar with its number. Where a bar that is not comparable is longer than `cut`, it leaves the axis, and the number
+    stands there."""
     value = row.values.get(source)
     if value is None:
         _beside(axes, 0, place, "undefined", color=theme.muted, fontsize=8)
@@ -89,13 +103,22 @@ def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength
     look = {RUN: {"color": color, "alpha": strength}, REFERENCE: {"color": theme.muted, "alpha": 0.55},
             PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
     axes.barh(place, value, height=0.62, linewidth=0.9, **look)
+    end = value if row.comparable else min(value, cut)
     # the number of a bar to the left stands right of zero, for left of the bar are the names
-    _beside(axes, max(value, 0.), place, typeset(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal")
+    beyond = {"bbox": {"facecolor": theme.background, "edgecolor": "none", "pad": 1.2}} if end < value else {}
+    _beside(axes, max(end, 0.), place, typeset(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal",
+            **beyond)
 
 
 def _beside(axes: tp.Any, value: float, place: float, words: str, **look: tp.Any) -> None:
     text = axes.annotate(words, (value, place), xytext=(4, 0), textcoords="offset points", va="center", **look)
     text.set_in_layout(False)   # room for it is in the limits of the axis
+
+
+def _sampled(comparisons: tp.Sequence[Comparison]) -> str:
+    """What the intervals take as samples."""
+    found = dict.fromkeys(each.over for item in comparisons for each in item.differences.values())
+    return " or ".join(found)
 
 
 def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str], theme: Theme) -> tp.Any:
@@ -109,7 +132,8 @@ def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str
     figure = new_figure(12, 1.75 + 0.42 * len(comparisons))
     level = next(iter(comparisons[0].differences.values())).interval.level
     heading(figure, f"What changes against {base}",
-            f"paired by track; whiskers: {level:.0%} intervals; pale: not distinguishable from no change", theme)
+            f"paired by track; whiskers: {level:.0%} intervals over {_sampled(comparisons)}; pale: the interval includes "
+            f"zero, not distinguishable from no change", theme)
     figure.supxlabel(f"change in {family.label}", fontsize=10)
     grid = figure.add_gridspec(1, len(columns))
     shared = None

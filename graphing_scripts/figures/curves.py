@@ -41,7 +41,7 @@ def training_curves(chain: Chain, theme: Theme) -> tp.Any:
                                          lambda r: r.train.get(MEGABYTE), lambda r: r.valid.get(MEGABYTE)))
     figure = new_figure(11, 1.05 + 2.9 * ((len(panels) + 1) // 2))
     heading(figure, "Training of " + " \N{RIGHTWARDS ARROW} ".join(part.run.name for part in chain.parts),
-            f"{chain.epochs} epoch{'s' * (chain.epochs != 1)}; {best_note(chain)}", theme, below=0.3)
+            f"{epochs_in_words(chain)}; {best_note(chain)}", theme, below=0.3)
     key(figure, _key(chain, theme))
     for cell, draw in zip(_cells(figure, len(panels)), panels):
         axes = figure.add_subplot(cell)
@@ -56,6 +56,12 @@ def _cells(figure: tp.Any, count: int) -> tp.List[tp.Any]:
     if count % 2:
         return [grid[0, :], *(grid[1 + place // 2, place % 2] for place in range(count - 1))]
     return [grid[place // 2, place % 2] for place in range(count)]
+
+
+def epochs_in_words(chain: Chain) -> str:
+    """How many epochs there are, or which ones of the training where the first ones are of a run that is not known."""
+    first = chain.parts[0].first
+    return f"{chain.epochs} epoch{'s' * (chain.epochs != 1)}" if first == 1 else f"epochs {first} to {chain.epochs}"
 
 
 def best_note(chain: Chain) -> str:
@@ -97,7 +103,7 @@ def lines(label: str) -> str:
 
 def _frame(axes: tp.Any, chain: Chain, theme: Theme, *, names: bool) -> None:
     """Epochs along the axis, the joins, and the names of the joined runs over them."""
-    _epochs(axes, chain.epochs)
+    _epochs(axes, chain.epochs, chain.parts[0].first)
     for join in chain.joins:
         axes.axvline(join - 0.5, color=theme.muted, linewidth=0.9, linestyle=(0, (5, 3)))
     if names and len(chain.parts) > 1:
@@ -109,11 +115,11 @@ def _frame(axes: tp.Any, chain: Chain, theme: Theme, *, names: bool) -> None:
                               xycoords=axes.get_xaxis_transform(), fontsize=8, color=theme.muted)
 
 
-def _epochs(axes: tp.Any, last: int) -> None:
+def _epochs(axes: tp.Any, last: int, first: int = 1) -> None:
     axes.grid(axis="y", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_xlabel("epoch")
-    axes.set_xlim(0.5 if last < FEW else 0, last + 0.5)
+    axes.set_xlim(first - 0.5 if last - first < FEW - 1 else first - 1, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 

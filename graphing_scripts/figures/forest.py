@@ -1,18 +1,19 @@
 """The forest plot: one line per source for each comparison of two runs, with its interval and what may be said of it.
 
-A mark is filled where the first of the two may be called better or worse (`demucs.metrics.statistics.verdict`). A grey
-band shows how far the aggregates of runs lie apart that differ in their seed alone.
+A mark is filled where the first of the two may be called better or worse, that is, where the interval excludes zero
+(`demucs.metrics.statistics.verdict`). A grey band shows how far the aggregates of runs lie apart that differ in their
+seed alone.
 """
 
 import typing as tp
 
 from demucs.metrics.aggregates import ALL, one_family
 from demucs.metrics.statistics import UNCLEAR, Comparison, Difference, SeedSpread
-from demucs.tables import typeset
+from demucs.tables import interval_ends, true_minus, typeset
 
 from .style import Theme, heading, new_figure, source_color
 
-COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("", 3.2))   # heading, and place in inches
+COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("by the interval", 3.2))   # heading, and place in inches
 PLOT, TABLE = 4.6, 5.2         # widths in inches
 LONGEST = 34                   # characters of a name
 
@@ -87,8 +88,9 @@ def _head(figure: tp.Any, comparisons: tp.Sequence[Comparison], seeds: bool, the
     first, base = comparisons[0].first, comparisons[0].second
     level = next(iter(comparisons[0].differences.values())).interval.level
     tracks = " or ".join(str(count) for count in dict.fromkeys(item.tracks for item in comparisons))
-    told = [f"right of zero: better than {_short(base)}", f"{tracks} paired tracks", f"{level:.0%} bootstrap intervals",
-            "filled where better or worse", "grey: range over seeds" if seeds else ""]
+    over = " or ".join(dict.fromkeys(each.over for item in comparisons for each in item.differences.values()))
+    told = [f"right of zero: better than {_short(base)}", f"{tracks} paired tracks", f"{level:.0%} intervals over {over}",
+            "filled where they exclude zero", "grey: range over seeds" if seeds else ""]
     heading(figure, f"{_short(first) if len(comparisons) == 1 else 'Runs'} minus {_short(base)}",
             ", ".join(filter(None, told)), theme)
 
@@ -111,9 +113,10 @@ def _mark(axes: tp.Any, place: float, difference: Difference, color: str, theme:
 
 def _words(table: tp.Any, place: float, difference: Difference, seeds: tp.Optional[SeedSpread], theme: Theme) -> None:
     interval = difference.interval
-    value, low, high = (typeset(each, plus=True) for each in (difference.value, interval.low, interval.high))
+    value = typeset(difference.value, plus=True)
+    low, high = map(true_minus, interval_ends(interval.low, interval.high))
     told = difference.verdict
-    if told != UNCLEAR and seeds is not None and abs(difference.of_aggregates) <= seeds.range:
+    if told != UNCLEAR and difference.seeds == (1, 1) and seeds is not None and abs(difference.of_aggregates) <= seeds.range:
         told += ", within seeds"
     words = (f"{value}   [{low}, {high}]", f"{difference.won}, {difference.lost}, {difference.tied}", told)
     for text, (_, column) in zip(words, COLUMNS):

@@ -1,4 +1,8 @@
-"""The sections of a report that compares runs: the first named is what the others are held against."""
+"""The sections of a report that compares runs: the first named is what the others are held against.
+
+Runs that differ in their seed alone are one configuration. Configurations are compared by their averages over seeds,
+and the spread over the seeds of each is a section of its own.
+"""
 
 import dataclasses
 import typing as tp
@@ -6,32 +10,38 @@ import typing as tp
 from figures.bars import ablation_bars
 from figures.curves import comparison_curves
 from figures.forest import forest_plot
+from figures.seeds import spread_plot
 from figures.tracks import paired_scatter
 from records.chains import Chain
+from records.configurations import Configuration, compared, configurations, spread
 from records.readers import Run
 from records.tracks import per_track
 
 from demucs.errors import DatasetError
 from demucs.metrics.aggregates import ALL, FAMILIES, Family, track_values
-from demucs.metrics.statistics import Comparison, Difference, compare, describe
+from demucs.metrics.statistics import FEWEST, Comparison, Difference, describe, describe_spread, seeds_text
 from demucs.schema import Evaluation, TrackScores
 from demucs.tables import DASH, interval_text, p_text, true_minus, typeset
 
 from .elements import Cell, escape, paragraph, picture, table
 
 
+def scored_configurations(runs: tp.Sequence[Run]) -> tp.List[Configuration]:
+    return configurations([run for run in runs if run.evaluation is not None])
+
+
 def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]], tp.List[str]]:
-    """Each other run minus the first, in every family that both have per track, by the family's key; and why some are
-    missing."""
+    """Each other configuration minus the first, in every family that both have per track, by the family's key; and why some
+    are missing."""
     found: tp.Dict[str, tp.List[Comparison]] = {}
     notes: tp.List[str] = []
-    scored = [run.evaluation for run in runs if run.evaluation is not None]
+    scored = scored_configurations(runs)
     for other in scored[1:]:
         for family in FAMILIES.values():
-            if not _both(scored[0], other, family):
+            if not _both(scored[0].average, other.average, family):
                 continue
             try:
-                made = compare(other, scored[0], family)
+                made = compared(other, scored[0], family)
             except DatasetError as error:
                 notes.append(f"No paired comparison: {error}.")
             else:
@@ -54,7 +64,11 @@ def overall(comparison: Comparison) -> tp.Optional[Difference]:
 
 
 def verdicts(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
-    """One sentence per other run: what may be said of it against the first, in the first family that there is."""
+    """One sentence per other configuration: what may be said of it against the first, in the first family that there is.
+    Where there is no other, what the spread over seeds is."""
+    groups = scored_configurations(runs)
+    if len(groups) == 1 and len(groups[0].runs) > 1:
+        return [_spread_in_words(groups[0]), *(f"{run.name} has no scores." for run in runs if run.evaluation is None)]
     told = []
     for family in FAMILIES.values():
         for found in comparisons.get(family.key, ()):
@@ -63,8 +77,60 @@ def verdicts(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Co
             told.append(f"{found.first} against {found.second}, {words[0].lower()}{words[1:]}." if words else "")
         if told:
             return told
-    return [f"{runs[0].name} and {', '.join(run.name for run in runs[1:])} have no scores per track of the same songs: "
-            f"nothing can be said about which is better."]
+    return [_why_not(runs[0], other) for other in runs[1:]]
+
+
+def _why_not(first: Run, other: Run) -> str:
+    """Why nothing can be said about two runs."""
+    both, end = f"{first.name} and {other.name}", "nothing can be said about which is better."
+    if first.evaluation is None or other.evaluation is None:
+        missing = " and ".join(run.name for run in (first, other) if run.evaluation is None)
+        return f"{both}: of {missing} there are no scores per track, so {end}"
+    ours, theirs = ({track.name for track in run.evaluation.tracks} for run in (first, other) if run.evaluation)
+    shared = len(ours & theirs)
+    if 0 < shared < FEWEST:
+        return (f"{both} have scores of {shared} song{'s' * (shared != 1)} in common, and a comparison needs {FEWEST}, so "
+                f"{end}")
+    if not shared:
+        return f"{both} have no scores per track of the same songs: {end}"
+    return f"{both} have no scores of the same sources and metric for {FEWEST} songs or more: {end}"
+
+
+def _spread_in_words(configuration: Configuration) -> str:
+    """The spread over seeds of the mean over sources, in the first family that there is."""
+    for family in FAMILIES.values():
+        found = spread(configuration, family)
+        if found:
+            names = ", ".join(map(_seed, configuration.runs))
+            return true_minus(f"{seeds_text(len(configuration.runs))} of one configuration: {names}. "
+                              f"{describe_spread(found.get(ALL) or next(iter(found.values())))}; {family.label}.")
+    return f"{configuration.name}: scored on different songs or in different metrics, so there is no spread over seeds."
+
+
+def spreads(groups: tp.Sequence[Configuration], families: tp.Sequence[Family]) -> str:
+    """Picture and table of the spread over the seeds of each configuration, per family; "" without several seeds."""
+    parts = []
+    for family in families:
+        found = {group.name: made for group in groups if (made := spread(group, family))}
+        if not found:
+            continue
+        sources = groups[0].average.sources
+        rows: tp.List[tp.List[Cell]] = []
+        for name, made in found.items():
+            rows.append([f"{name}: {', '.join(_seed(run) for group in groups if group.name == name for run in group.runs)}"])
+            rows += [["mean over sources" if source == ALL else source, each.mean, each.deviation, each.range,
+                      min(each.values), max(each.values)] for source, each in made.items()]
+        told = "; ".join(describe_spread(made.get(ALL) or next(iter(made.values()))) for made in found.values())
+        parts.append(f"<h3>{escape(family.short)}</h3>"
+                     + picture(lambda theme, found=found: spread_plot(found, sources, theme),
+                               f"Scores of every seed, {family.label}. {told}.")
+                     + table(["", "mean", "standard deviation", "range", "lowest", "highest"], rows,
+                             caption=f"Spread over seeds of {family.label}"))
+    return "".join(parts)
+
+
+def _seed(run: Run) -> str:
+    return f"{run.name} (seed {run.card.seed})" if run.card is not None else run.name
 
 
 def general_notes(comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
@@ -76,6 +142,11 @@ def general_notes(comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.L
                               if all(note in each for each in several)))
 
 
+def averages(groups: tp.Sequence[Configuration]) -> tp.Dict[str, Evaluation]:
+    """The scores of each configuration by its name."""
+    return {group.name: group.average for group in groups}
+
+
 def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparisons: tp.Sequence[Comparison],
                 general: tp.Sequence[str]) -> str:
     """Forest plot, table, and scatter of each pair, of one family, with the notes that are not among `general`."""
@@ -83,16 +154,22 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
         return ""
     family = comparisons[0].family
     rows: tp.List[tp.List[Cell]] = []
+    tested = any(each.p_value is not None for found in comparisons for each in found.differences.values())
     for found in comparisons:
         rows.append([f"{found.first} minus {found.second}, {found.tracks} tracks"])
         for source, difference in found.differences.items():
             interval = difference.interval
+            p_value = [DASH if difference.p_value is None else p_text(difference.p_value)] if tested else []
             rows.append(["mean over sources" if source == ALL else source, typeset(difference.value, plus=True),
                          true_minus(interval_text(interval.low, interval.high)),
-                         f"{difference.won}, {difference.lost}, {difference.tied}",
-                         p_text(difference.p_value), difference.verdict])
+                         f"{difference.won}, {difference.lost}, {difference.tied}", *p_value, difference.verdict])
     level = next(iter(comparisons[0].differences.values())).interval.level
     told = "; ".join(describe(whole) for found in comparisons if (whole := overall(found)) is not None)
+    over = " or ".join(dict.fromkeys(each.over for found in comparisons for each in found.differences.values()))
+    basis = (f"The verdict follows from the interval over {over}: better or worse where it excludes zero, else not "
+             f"distinguishable."
+             + (" The p value decides nothing; it tests the same songs by their ranks." if tested else
+                " There is no p value: the signed-rank test knows songs only."))
     limits = [f"{found.first} minus {found.second}: {true_minus(note)}" for found in comparisons for note in found.notes
               if note not in general]
     several = [picture(lambda theme: ablation_bars(comparisons, first.sources, theme),
@@ -104,8 +181,9 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
     return (f"<h3>{escape(family.short)}</h3>"
             + picture(lambda theme: forest_plot(comparisons, theme),
                       f"Forest plot of paired differences, {family.label}. {told}.")
-            + table(["", "difference, dB", f"{level:.0%} interval", "won, lost, tied", "signed-rank p", "verdict"],
-                    rows, caption=f"Paired differences in {family.label}")
+            + table(["", "difference, dB", f"{level:.0%} interval", "won, lost, tied", *(["signed-rank p"] if tested else []),
+                     "verdict, by the interval"], rows, caption=f"Paired differences in {family.label}")
+            + paragraph(basis, "quiet")
             + "".join(paragraph(text, "quiet") for text in limits) + "".join(several) + "".join(scatters))
 
 
@@ -119,6 +197,7 @@ def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Seque
     """A table per metric with each song's score of every run, the mean over sources, and with two runs the difference
     of every source."""
     scored = [run for run in runs if run.evaluation is not None]
+    rivals = len(scored) == len(scored_configurations(runs)) == 2
     parts, seen = [], set()
     for found in comparisons.values():
         metric = found[0].family.metric
@@ -133,13 +212,13 @@ def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Seque
         signed = range(len(head), len(head) + len(sources) + 1)
         rows: tp.List[tp.List[Cell]] = [[name, *(_mean(several[name], sources, metric) for several in tracks)]
                                         for name in shared]
-        if len(scored) == 2:
+        if rivals:
             head += [f"{source}, difference" for source in [*sources, "mean"]]
             for row, name in zip(rows, shared):
                 one, two = (_each(several[name], sources, metric) for several in tracks)
                 changes = [None if a is None or b is None else b - a for a, b in zip(one, two)]
                 row += [*changes, _overall(changes)]
-        told = f"; differences are {scored[1].name} minus {scored[0].name}" if len(scored) == 2 else ""
+        told = f"; differences are {scored[1].name} minus {scored[0].name}" if rivals else ""
         parts.append(table(head, rows, sortable=True, changes=signed, caption=f"{per_track(metric)}, mean over sources"
                                                                               f"{told}; a click on a head sorts"))
     return "".join(parts)

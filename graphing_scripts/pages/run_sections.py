@@ -5,14 +5,14 @@ from pathlib import Path
 
 from figures.bars import score_bars
 from figures.correlations import AMONG, correlations
-from figures.curves import best_note, tested_curves, training_curves
+from figures.curves import best_note, epochs_in_words, tested_curves, training_curves
 from figures.tracks import track_spread
 from records import baselines
 from records.chains import Chain
 from records.comparability import family_in_words, statement
-from records.readers import Run
-from records.scores import (PUBLISHED, RUN, Row, choose, groups_of, measured, of_published_sources, scored_on,
-                            subject_of, undefined)
+from records.readers import RECORDS_OF_A_RUN, Run
+from records.scores import (PUBLISHED, RUN, Row, advice, choose, families_with_scores, groups_of, measured,
+                            of_published_sources, scored_on, subject_of, undefined)
 from records.tracks import doubtful, metrics_of, per_track
 
 from demucs import schema
@@ -40,8 +40,9 @@ SUMS = "Sums of the estimates against sums of the true sources: what a user of t
 
 
 def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
-    """What most readers look for, as far as the runs have it."""
-    return [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
+    """What most readers look for, as far as the runs have it; else the first family that they have."""
+    found = [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
+    return found or [family for run in runs for family in families_with_scores(run)][:1]
 
 
 def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
@@ -62,7 +63,8 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
             compared = ", ".join(f"{row.label} {typeset(row.values[ALL])} dB" for row in others)
             told.append(f"Separators that learn nothing or next to nothing, in {families[0].name}: {compared}.")
     elif run.history:
-        told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name}).")
+        told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name})."
+                    if run.kind == RECORDS_OF_A_RUN else f"It has no scores: {advice(run)}.")
     note = choose(run, families[-1], table_of_published).sentence if families and of_published_sources(run) else ""
     return [" ".join(filter(None, told)), note]
 
@@ -76,6 +78,8 @@ def _on_a_further_set(run: Run, families: tp.Sequence[Family]) -> str:
 def _training_sentence(chain: Chain) -> str:
     run, before = chain.last, chain.parts[:-1]
     history = f", after {' and '.join(f'{len(part.epochs)} of {part.run.name}' for part in before)}" if before else ""
+    if not before and run.first_epoch > 1:
+        history = f", after {run.first_epoch - 1} of the training that it continues"
     if run.card is not None:
         card = run.card
         return (f"{card.model} ({card.parameters / 1e6:.1f} million parameters) trained for {card.epochs_done} of "
@@ -194,7 +198,7 @@ def training(chain: Chain) -> str:
                       record.chosen if record else "of the run before", f"{record.valid['loss']:.4f}"
                       if record and "loss" in record.valid else "", record.valid.get("nsdr") if record else None])
     return (picture(lambda theme: training_curves(chain, theme),
-                    f"Training curves over {chain.epochs} epochs of {told}: loss, validation nSDR per source, chosen "
+                    f"Training curves over {epochs_in_words(chain)} of {told}: loss, validation nSDR per source, chosen "
                     f"weights, penalty and gradient norm; {best_note(chain)}.")
             + picture(lambda theme: tested_curves(chain, theme),
                       "Scores on the test songs along the training, one panel for each way to aggregate them.")

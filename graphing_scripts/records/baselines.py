@@ -22,6 +22,7 @@ TEST_SET = "MUSDB18-HQ test"
 TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50
 REGIME = "MUSDB18-HQ train"
+REGIMES = {TEST_SET: REGIME, "MUSDB18 test": "MUSDB18 train"}    # training data of the rows of each test set
 KIND = "Demucs"      # in the names of models whose rows stand beside a result
 
 
@@ -130,18 +131,19 @@ def choose(rows: tp.Iterable[Baseline], subject: Subject) -> Selection:
 
 def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
     """What standing beside these rows means for `subject`."""
-    basis = f"{TEST_TRACKS} songs ({TEST_SET})"
+    test_set = rows_of(subject.test_set)
+    basis = f"{TEST_TRACKS} songs ({test_set})"
     if subject.test_set == NOT_STATED:
         return (f"What this result was scored on is not recorded, so no number here can be compared with published "
-                f"ones, which were measured on the {basis}: they are shown for orientation only.")
+                f"ones, which were measured on the {basis}: they are shown for orientation only. If it was one of "
+                f"{' and '.join(TEST_SETS)}, say so with --scored-on.")
     if subject.test_set not in TEST_SETS or subject.tracks != TEST_TRACKS:
         return (f"Published numbers were measured on the {basis} and this result on {songs(subject)}, so no number "
                 f"here can be compared with them: they are shown for orientation only.")
     if subject.training_data == NOT_RECORDED:
-        same = "same " if subject.test_set == TEST_SET else ""
         return (f"What this result's model was trained on is not recorded, so no published number is of its kind for "
-                f"certain: rows of models trained on {REGIME} and scored on the {same}{basis} are shown for "
-                f"orientation.")
+                f"certain: rows of models trained on {REGIMES[test_set]} and scored on the same {basis} are shown for "
+                f"orientation. If it is known, say so with --trained-on.")
     if not beside:
         return (f"No published number of {KIND} models is comparable with this one: none was trained on "
                 f"{subject.training_data}, scored on {songs(subject)} and aggregated as "
@@ -150,6 +152,11 @@ def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
             f"{TEST_TRACKS} songs ({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
             f"{_unlike(subject, beside)}; they show which number is higher, not whether other songs or another seed "
             f"would turn that round.")
+
+
+def rows_of(test_set: str) -> str:
+    """The test set of the published rows that a result on `test_set` is shown with: its own where there are such."""
+    return test_set if test_set in TEST_SETS else TEST_SET
 
 
 def _unlike(subject: Subject, beside: tp.Sequence[Baseline]) -> str:

@@ -1,10 +1,11 @@
 """Runs that continue one another, as one line of epochs.
 
 A run that continues another (`continue_from=SIGNATURE`) begins with an empty history of its own, and with the best
-weights of the other. Here the histories stand one after the other: epoch 1 of the second follows the last one of the
-first.
+weights of the other. Here the histories stand one after the other: epoch 1 of the second follows the last one that the
+first had then, as its run card says, or else the last one that it has now.
 """
 
+import dataclasses
 import json
 import typing as tp
 from dataclasses import dataclass
@@ -161,8 +162,9 @@ def link(runs: tp.Sequence[Run], parents: tp.Mapping[str, str], results: Path) -
             try:
                 known[parent] = find_runs([parent], results)[0]
             except SignatureError:
-                run.notes.append(f"{run.name} continues {parent}, whose history was not found: epochs are counted from "
-                                 f"the start of {run.name}.")
+                run.notes.append(f"{run.name} continues {parent}, whose history was not found: " + (
+                    f"it is drawn from its first epoch on, which is number {run.first_epoch}." if run.first_epoch > 1 else
+                    f"epochs are counted from the start of {run.name}."))
                 return None
         return known.get(parent or "")
 
@@ -184,9 +186,21 @@ def _chain(runs: tp.Sequence[Run]) -> Chain:
     for run in runs:
         if not run.history and not run.printed and run is not runs[-1]:
             continue
+        if parts and run.first_epoch <= parts[-1].last:
+            parts[-1] = _until(parts[-1], run)
         end = parts[-1].last if parts else 0
         parts.append(Part(run=run, first=max(end + 1, run.first_epoch)))    # a log may count on
     return Chain(parts=tuple(parts))
+
+
+def _until(part: Part, run: Run) -> Part:
+    """`part` with the epochs that it had when `run` began, where the card of `run` says so."""
+    kept = run.first_epoch - part.first
+    if run.card is None or run.card.continued_after is None or run.parent != part.run.signature or kept < 1:
+        return part
+    run.notes.append(f"{part.run.name} was trained on after {run.name} had begun: {len(part.run.history) - kept} epochs of "
+                     f"it are not drawn here.")
+    return dataclasses.replace(part, run=dataclasses.replace(part.run, history=part.run.history[:kept]))
 
 
 def _told_before(chain: Chain, chains: tp.Sequence[Chain]) -> bool:

@@ -37,6 +37,7 @@ REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
 EXPERIMENTS = REPOSITORY / layout.EXPERIMENTS
 RECORDS = (RUN_CARD, HISTORY, EVALUATION)
+RECORDS_OF_A_RUN = "the records of a run"      # `Run.kind` of what was trained, or is to be evaluated, here
 _SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
 _EPOCHS = re.compile(r"(\d+)_epoch")
 
@@ -55,8 +56,8 @@ class Run:
     """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
     `evaluation`; those that are not on the same tracks stay out and `notes` says so. `further` are evaluations of the model
     on further test sets, each with its references. `printed` has the latest first.
-    `first_epoch` is 1 unless a log
-    counts on from the run before. `arguments` are the overrides that Dora kept, where there is no card."""
+    `first_epoch` is 1 unless a log counts on from the run before, or the run card says after how many epochs this run
+    began. `arguments` are the overrides that Dora kept, where there is no card."""
     name: str
     card: tp.Optional[RunCard] = None
     history: tp.List[EpochRecord] = field(default_factory=list)
@@ -68,6 +69,7 @@ class Run:
     first_epoch: int = 1
     arguments: tp.List[str] = field(default_factory=list)
     logged: bool = False      # whether the history was read from a log, with its few decimals
+    kind: str = RECORDS_OF_A_RUN      # what it was read from, in words
     trained_on: str = ""      # as the reader of the records says, where they do not
     scored_on: str = ""
 
@@ -217,6 +219,7 @@ def read_records(folder: Path) -> Run:
     found = Run(name=folder.resolve().name)
     if (folder / RUN_CARD).exists():
         found.card = _load(RunCard, folder / RUN_CARD)
+        found.first_epoch = 1 + (found.card.continued_after or 0)
     elif (folder / ARGV).exists():    # Dora's, which the experiments of others have, too
         plain = schema.read_json(folder / ARGV)
         if not isinstance(plain, list):
@@ -237,7 +240,8 @@ def read_folder(folder: Path) -> tp.List[Run]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if (folder / museval_json.SUBSET).is_dir() or any(_is_museval(path) for path in files[:1]):
         made = museval_json.read_folder(folder)
-        return [Run(name=folder.resolve().name, evaluation=dataclasses.replace(made, sources=in_order(made.sources)))]
+        return [Run(name=folder.resolve().name, kind="a folder of museval's files",
+                    evaluation=dataclasses.replace(made, sources=in_order(made.sources)))]
     wanted = [path for path in files if path.name.endswith((".json", ".json.gz", ".log", ".out", ".txt"))]
     if not wanted:
         raise SchemaError(f"{folder}: holds no record, history, log (.log), printed result (.out, .txt) or file of "
@@ -253,23 +257,26 @@ def read_file(path: Path) -> Run:
     if isinstance(plain, str):
         if third_party.is_log(plain):
             first, history = third_party.read_log(plain, str(path))
-            return Run(name=name, history=history, first_epoch=first, logged=True)
+            return Run(name=name, history=history, first_epoch=first, logged=True, kind="a solver's log")
         return _printed(name, path, third_party.read_printed(plain, str(path)))
     if isinstance(plain, list):
         history = schema.load_history(path)
         if not history:
             raise SchemaError(f"{path}: a history without an epoch; train at least one")
-        return Run(name=name, history=history)
+        card = path.parent / RUN_CARD          # which tells where it began
+        behind = _load(RunCard, card).continued_after if path.name == HISTORY and card.exists() else None
+        return Run(name=name, history=history, first_epoch=1 + (behind or 0), kind="a history")
     kinds = set(plain) if isinstance(plain, dict) else set()
     if "evaluation_metadata" in kinds:
-        return Run(name=name, evaluation=third_party.read_instrumental(plain, name, str(path)))
+        return Run(name=name, evaluation=third_party.read_instrumental(plain, name, str(path)),
+                   kind="an evaluation of the variants' notes")
     if "targets" in kinds:
         track = museval_json.read_track(path)
-        return Run(name=name, evaluation=Evaluation(
+        return Run(name=name, kind="museval's file of a track", evaluation=Evaluation(
             name=name, model="museval", dataset="1 track read from museval", sources=in_order(track.scores),
             tracks=[track], settings={}, model_hash="", commit="", versions={}, created=""))
     if "tracks" in kinds:
-        return Run(name=name, evaluation=schema.from_plain(Evaluation, plain, where=str(path)))
+        return Run(name=name, evaluation=schema.from_plain(Evaluation, plain, where=str(path)), kind="an evaluation")
     if "sessions" in kinds:
         return Run(name=name, card=schema.from_plain(RunCard, plain, where=str(path)))
     if "nsdr" in kinds or "sdr" in kinds:
@@ -296,7 +303,7 @@ def _plain(path: Path) -> tp.Any:
 
 def _printed(name: str, path: Path, numbers: Metrics) -> Run:
     epochs = _EPOCHS.search(path.stem)
-    return Run(name=name,
+    return Run(name=name, kind="a printed result",
                printed=[Printed(name=name, numbers=numbers, epochs=int(epochs.group(1)) if epochs else None)])
 
 

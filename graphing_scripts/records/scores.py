@@ -9,28 +9,32 @@ import re
 import typing as tp
 from dataclasses import dataclass
 
+from demucs.errors import SignatureError
 from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, Aggregate, Family, FamilyError, aggregate, logged_aggregate,
                                        one_family)
 from demucs.schema import RunCard
 
 from . import baselines
 from .comparability import NOT_RECORDED, NOT_STATED, SINGLE, Subject
-from .readers import REFERENCE_LABELS, Run
+from .readers import RECORDS_OF_A_RUN, REFERENCE_LABELS, Run
 
 RUN, REFERENCE, PUBLISHED = "run", "reference", "published"
+NOT_COMPARABLE = "not comparable"
 MUSDB_TRAIN_TRACKS = (86, 100)   # without and with the 14 songs for validation
 
 
 @dataclass(frozen=True)
 class Row:
     """One line: `values[source or "all"]` in dB or None; `kind` is RUN, REFERENCE or PUBLISHED; `origin` says where a
-    published number comes from, `footnote` what is in doubt about it."""
+    published number comes from, `footnote` what is in doubt about it. Rows that are not `comparable` with those above
+    them do not set the scale of an axis."""
     label: str
     kind: str
     values: tp.Dict[str, tp.Optional[float]]
     family: Family
     origin: str = ""
     footnote: str = ""
+    comparable: bool = True
 
 
 def one_table(rows: tp.Sequence[Row], where: str = "a score table") -> tp.List[Row]:
@@ -59,13 +63,16 @@ def measured(run: Run, family: Family) -> tp.List[Row]:
 
 
 def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) -> tp.List[Row]:
-    """Published rows of the family, and of the run's training data where that is known to be another than MUSDB18-HQ,
-    where the run has the four sources that they are about. The sentence of `choose` says what they are worth."""
+    """Published rows of the family and of the run's test set (MUSDB18-HQ's where it is neither of MUSDB18), for a run that
+    has their four sources: of its training data where that is known, else of the training part of that test set. The
+    sentence of `choose` says what they are worth."""
     if not of_published_sources(run):
         return []
-    known = training_data(run)
-    regime = baselines.REGIME if known == NOT_RECORDED or not _on_musdb(run) else known
-    return [published_row(row) for row in baselines.select(table, family, regime=regime)]
+    test_set = baselines.rows_of(_test_set(run))
+    known = run.trained_on or training_data(run)
+    regime = baselines.REGIMES[test_set] if known == NOT_RECORDED or not _on_musdb(run) else known
+    return [published_row(row, comparable=False)
+            for row in baselines.select(table, family, regime=regime, test_set=test_set)]
 
 
 def subject(run: Run, family: Family) -> Subject:
@@ -73,13 +80,47 @@ def subject(run: Run, family: Family) -> Subject:
     evaluation = run.evaluation
     rows = measured(run, family)
     if not rows:
-        raise FamilyError(f"{run.name} has no scores in the family {family.key}: evaluate it first, with that metric")
+        raise FamilyError(f"{run.name} has no scores in the family {family.key}: {advice(run, family)}")
     row = rows[0]
     bag = re.match(r"bag of (.*)", evaluation.model) if evaluation is not None else None
     return Subject(name=row.label, value=row.values[ALL], family=family.key, training_data=training_data(run),
                    models=f"bag of {bag.group(1).count(',') + 1}" if bag else SINGLE,
                    test_set=evaluation.dataset if evaluation is not None else NOT_STATED,
                    tracks=len(evaluation.tracks) if evaluation is not None else None)
+
+
+def families_with_scores(run: Run) -> tp.List[Family]:
+    """The families in which a run has scores, those of papers, logs and the challenge first."""
+    return [family for family in EVERY_FAMILY.values() if measured(run, family)]
+
+
+def first_family(runs: tp.Sequence[Run], *, pooled: bool = True) -> Family:
+    """The first family, without `pooled` of those with a value per track, in which all of `runs` have scores. Raises
+    SignatureError, saying which each has, if there is none."""
+    has = {run.name: families_with_scores(run) for run in runs}
+    shared = [family for family in EVERY_FAMILY.values()
+              if (pooled or not family.pooled) and all(family in found for found in has.values())]
+    if shared:
+        return shared[0]
+    without = [run for run in runs if not has[run.name]]
+    if without:
+        raise SignatureError(f"{without[0].name} has no scores: {advice(without[0])}")
+    told = "; ".join(f"{name}: {', '.join(family.key for family in found)}" for name, found in has.items())
+    raise SignatureError(f"{', '.join(has)} have no family of scores in common ({told}): evaluate them with the "
+                         f"same metrics")
+
+
+def advice(run: Run, family: tp.Optional[Family] = None) -> str:
+    """What gives a run scores (of `family`), by what kind of input it is."""
+    found = families_with_scores(run)
+    if found and family is not None:
+        there = f"it has {', '.join(each.key for each in found)}"
+        if run.kind != RECORDS_OF_A_RUN or family.metric in {each.metric for each in found}:
+            return there
+        return f"{there}; evaluate it with {family.metric} (slurm_scripts/evaluate_slurm.sh {run.name})"
+    if run.kind == RECORDS_OF_A_RUN:
+        return f"evaluate it first (slurm_scripts/evaluate_slurm.sh {run.name})"
+    return f"it is {run.kind}; name its evaluation.json, a printed result of its test, or a folder of museval's files, too"
 
 
 def training_data(run: Run) -> str:
@@ -94,6 +135,10 @@ def training_data(run: Run) -> str:
                 for argument in card.argv)
     musdb = card.train_tracks in MUSDB_TRAIN_TRACKS and not other and _on_musdb(run)
     return baselines.REGIME if musdb else f"{card.train_tracks} songs"
+
+
+def _test_set(run: Run) -> str:
+    return run.evaluation.dataset if run.evaluation is not None else run.scored_on or NOT_STATED
 
 
 def _on_musdb(run: Run) -> bool:
@@ -138,10 +183,21 @@ def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselin
         beside = choose(first, family, table).beside if of_published_sources(first) else ()
         rows = [published_row(row) for row in beside] or published(first, family, table)
         told = f"published, {beside[0].test_set}" if beside else \
-            f"published, {baselines.TEST_SET}: for orientation, not comparable"
+            f"published, {baselines.rows_of(_test_set(first))}: for orientation, {why_not(subject_of(first, family))}"
         groups += [Group(told, rows)] if rows else []
     one_table([row for group in groups for row in group.rows], where="a figure")
     return groups
+
+
+def why_not(subject: Subject) -> str:
+    """Why no published row is comparable with a result, as a clause for a heading."""
+    if subject.test_set == NOT_STATED:
+        return "not recorded what this was scored on: give --scored-on"
+    if subject.test_set not in baselines.TEST_SETS or subject.tracks != baselines.TEST_TRACKS:
+        return NOT_COMPARABLE
+    if subject.training_data == NOT_RECORDED:
+        return "not recorded what this was trained on: give --trained-on"
+    return NOT_COMPARABLE
 
 
 def subject_of(run: Run, family: Family) -> Subject:
@@ -164,9 +220,9 @@ def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> 
     return baselines.choose(table, subject_of(run, family))
 
 
-def published_row(row: baselines.Baseline) -> Row:
+def published_row(row: baselines.Baseline, *, comparable: bool = True) -> Row:
     return Row(label=row.label, kind=PUBLISHED, values=row.values, family=EVERY_FAMILY[row.family], origin=row.source,
-               footnote=row.footnote)
+               footnote=row.footnote, comparable=comparable)
 
 
 def scored_on(run: Run) -> str:

@@ -208,8 +208,9 @@ def test_a_comparison_says_better_only_where_the_interval_does(results, undrawn)
     page = Page(comparison([alone(run), better, chance], {}))
     first, second = re.findall(r"(aaaa1111|bbbb2222) against 759c9a58, the mean over sources: (\S+) dB .*?: (.*?)\.",
                                page.text)
-    assert first[0] == "aaaa1111" and first[2] == "better" and float(first[1]) == pytest.approx(1.245, abs=0.006)
-    assert second[0] == "bbbb2222" and second[2] == "not distinguishable"
+    assert first[0] == "aaaa1111" and first[2] == "better (the interval over songs excludes zero)"
+    assert float(first[1]) == pytest.approx(1.245, abs=0.006)
+    assert second[0] == "bbbb2222" and second[2] == "not distinguishable (the interval over songs includes zero)"
     captions = [attributes["aria-label"] for attributes in page.of("div") if "aria-label" in attributes]
     assert f"Paired differences in {NSDR_MEAN.label}" in captions
     alts = " ".join(image["alt"] for image in page.of("img"))

@@ -363,7 +363,8 @@ def test_the_line_on_a_difference_has_its_interval_family_and_verdict():
     vocals = compare(first, second, SDR_MEAN_OF_MEDIANS).differences["vocals"]
     assert describe(vocals) == (
         f"vocals: +0.09 dB (95% interval {vocals.interval.low:+.2f} to {vocals.interval.high:+.2f}, SDR, mean over 50 "
-        f"paired tracks), better on 38, worse on 12, tied on 0, signed-rank p < 0.001: not distinguishable")
+        f"paired tracks), better on 38, worse on 12, tied on 0, signed-rank p < 0.001: not distinguishable "
+        f"(the interval over songs includes zero)")
 
 
 def test_values_are_those_of_the_aggregates():

@@ -63,6 +63,8 @@ def test_epochs_default_and_one_process_without_gpu(no_slurm):
     ("continue_run_slurm.sh", ["11111111", "--clear"], "--clear is not an override"),
     ("train_slurm.sh", ["5", "--test-only"], "there is no sbatch here"),
     ("pipeline_slurm.sh", ["5", "--seeds", "4,x"], "--seeds takes numbers"),
+    ("pipeline_slurm.sh", ["5", "--seeds", "4"], "a sweep needs two trainings at least"),
+    ("pipeline_slurm.sh", ["5", "--with", "optim.lr=1e-4"], "a sweep needs two trainings at least"),
     ("pipeline_slurm.sh", ["5", "--with", "seed=1", "--with", "seed=1"], "two of these are the same experiment"),
     ("pipeline_slurm.sh", ["five"], "EPOCHS must be a whole number"),
     ("report_slurm.sh", [], "which models?"),
