@@ -23,7 +23,8 @@ RANGES: tp.Dict[str, Allowed] = {
     "channels": WIDTH, "channels_time": WIDTH, "growth": Range(0, 64, open_least=True),
     "depth": Range(1, 64, whole=True), "lstm_layers": Range(0, 64, whole=True), "nfft": Range(4, 2 ** 20, whole=True),
     "wiener_iters": ITERATIONS, "end_iters": ITERATIONS, "multi_freqs": SHARE, "multi_freqs_depth": LEVEL,
-    "freq_emb": GAIN, "emb_scale": Range(0, 10 ** 6, open_least=True), "kernel_size": STEPS, "stride": STEPS, "time_stride": STEPS,
+    "freq_emb": GAIN, "emb_scale": Range(0, 10 ** 6, open_least=True),
+    "kernel_size": STEPS, "stride": STEPS, "time_stride": STEPS,
     "context": LEVEL, "context_enc": LEVEL, "norm_starts": LEVEL, "norm_groups": GROUPS,
     "dconv_mode": Range(0, 3, whole=True), "dconv_depth": Range(-64, 64, whole=True),      # negative: without dilation
     "dconv_comp": Range(0, 65_536, open_least=True), "dconv_attn": SAMPLES, "dconv_lstm": SAMPLES, "dconv_init": GAIN,
