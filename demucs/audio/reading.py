@@ -231,7 +231,7 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
                f"{promised}; copy or download it again")
     if short and complete:
         raise AudioError(message)
-    if not complete and (short or error is not None and promised >= UNKNOWN):     # of unknown length: ends with an error
+    if not complete and (short or error is not None and promised >= UNKNOWN):     # unknown length: ends with an error
         more = _after_damage(path, wav)
         if more is not None:
             return more
