@@ -180,7 +180,8 @@ def probe(path: tp.Union[str, Path]) -> AudioInfo:
     """Length, sample rate and channels from the header, or by decoding if the header does not have the length.
 
     Raises AudioError if the file is missing, empty, of zero length, truncated (according to its header) or not audio;
-    ToolError if only ffmpeg could read it and is not installed."""
+    ToolError if only ffmpeg could read it and is not installed.
+    """
     path = existing_file(path)
     file = _open(path)
     if file is None:

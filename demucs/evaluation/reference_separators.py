@@ -3,7 +3,7 @@
 They have the interface of a model, so they are separated and evaluated like one. The nSDR of `Silence` is 0 dB by
 definition; that of `MixtureAsEstimate` is about -5 dB for four equally loud sources. `AverageSpectrumFilter` is the
 best filter that follows from the average spectra of the sources: a fixed equaliser per source. A model that does not
-exceed its score has learnt no more than average spectra.
+exceed its score has learned no more than average spectra.
 """
 
 import typing as tp

@@ -1,8 +1,7 @@
 """Catalogue of the published models of Demucs, and reader of bag files, without torch.
 
 `demucs/remote/files.txt` lists the files of single models, `demucs/remote/NAME.yaml` are the bags. Bag files in a
-folder of
-exported models have the same format, so that published ones can be copied and edited:
+folder of exported models have the same format, so that published ones can be copied and edited:
 
     models: ['955717e8', 'f7e0c4bc']     # single models; quotes, since a signature may look like a number
     weights: [[1, 1, 0, 0], [0, 0, 1, 1]]     # optional: a row per model, a number per source

@@ -24,8 +24,8 @@ if tp.TYPE_CHECKING:
 
 PIECE = 8 * 2 ** 20        # bytes of the largest intermediate result; two of them should fit in the cache
 LAST = torch.channels_last
-# With a single thread, torch uses oneDNN for a 1x1 convolution only if it is dilated, which has no effect on the result:
-# 89 GFLOP/s without and 233 with dilation.
+# With a single thread, torch uses oneDNN for a 1x1 convolution only if it is dilated, which has no effect on the
+# result: 89 GFLOP/s without and 233 with dilation.
 DILATED = 2
 Span = tp.Tuple[int, int]  # first position, and the one after the last
 
