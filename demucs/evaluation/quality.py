@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class SeparatedSong(tp.NamedTuple):
-    """`estimates` [S, A, L] and the `mixture` [A, L], or None if there is none, at `samplerate` Hz."""
+    """Separated song: `estimates` [S, A, L] and `mixture` [A, L] (None if there is none), at `samplerate` Hz."""
     estimates: torch.Tensor
     mixture: tp.Optional[torch.Tensor]
     samplerate: int

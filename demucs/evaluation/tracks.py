@@ -35,7 +35,7 @@ Sums = tp.Mapping[str, tp.Sequence[str]]                  # source -> the stems 
 
 
 class Song(tp.NamedTuple):
-    """`mix` [A, L], `references` [S, A, L] float32 at `samplerate` Hz."""
+    """Song with mixture `mix` [A, L] and `references` [S, A, L], float32 at `samplerate` Hz."""
     mix: torch.Tensor
     references: torch.Tensor
     samplerate: int
@@ -277,7 +277,7 @@ def _read_musdb(track: tp.Any, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
 
 
 def dataset_name(root: tp.Union[str, Path], split: str = "test") -> str:
-    """Name of the tracks of ROOT/SPLIT in a record: "MUSDB18-HQ test" only for a folder with all 50 test tracks."""
+    """Name of the tracks of ROOT/SPLIT in a record: "MUSDB18-HQ test" only if they look like all 50 of them."""
     root = Path(root)
     if (root / MANIFEST).exists():
         try:

@@ -49,7 +49,7 @@ class Branch:
         joins: the branch that its last row, which must have `merge`, is added to in the encoder, and from which it
             continues in the decoder.
         normalize: whether its input is normalised to zero mean and unit standard deviation, and its output
-        denormalised.
+            denormalised.
     """
     name: str
     encoder: str

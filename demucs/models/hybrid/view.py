@@ -90,11 +90,11 @@ class ComplexAsChannels:
     channels_per_signal = 2
 
     def encode(self, z: torch.Tensor) -> torch.Tensor:
-        """[B, A, F, T] complex -> [B, 2 A, F, T] real."""
+        """Real and imaginary parts [B, 2 A, F, T] of a complex spectrogram [B, A, F, T]."""
         return torch.view_as_real(z).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def decode(self, features: torch.Tensor, mix: torch.Tensor, training: bool) -> torch.Tensor:
-        """[B, S, 2 A, F, T] real -> [B, S, A, F, T] complex. `mix` and `training` are ignored."""
+        """Complex spectrograms [B, S, A, F, T] of features [B, S, 2 A, F, T]. `mix` and `training` are ignored."""
         batch, sources, _, bins, frames = features.shape
         pairs = features.view(batch, sources, -1, 2, bins, frames).permute(0, 1, 2, 4, 5, 3)
         return torch.view_as_complex(pairs.contiguous())
@@ -117,11 +117,11 @@ class MagnitudeMask:
     channels_per_signal = 1
 
     def encode(self, z: torch.Tensor) -> torch.Tensor:
-        """[B, A, F, T] complex -> [B, A, F, T] magnitudes."""
+        """Magnitudes [B, A, F, T] of a complex spectrogram."""
         return z.abs()
 
     def decode(self, features: torch.Tensor, mix: torch.Tensor, training: bool) -> torch.Tensor:
-        """[B, S, A, F, T] magnitudes with the mixture [B, A, F, T] -> [B, S, A, F, T] complex."""
+        """Complex spectrograms [B, S, A, F, T] of magnitudes [B, S, A, F, T] and the mixture [B, A, F, T]."""
         iterations = self.end_iters if training else self.wiener_iters
         if iterations < 0:
             mix = mix[:, None]
