@@ -92,7 +92,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Decoder block, the inverse of `EncoderBlock`. The outermost one (`last`) has no activation."""
+    """Decoder block, the mirror image of `EncoderBlock`. The outermost one (`last`) has no activation."""
 
     def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec], last: bool,
                  context_over_frequency: bool = True):
