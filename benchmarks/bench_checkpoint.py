@@ -1,14 +1,14 @@
-"""How long saving stops a training, and how long a training takes to be there again, beside published Demucs.
+"""Time for which saving a checkpoint stops a training, and time of a restart, compared with published Demucs.
 
     DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_checkpoint.py [--rounds 3] [--channels 48] [--steps 2]
 
-The state is that of HDemucs with Adam, two averages over batches, two over epochs, and the best weights. Published Demucs
-writes it before it goes on; ours copies it, and writes while training goes on. What that takes from the steps beside it
-is measured, too: the fastest of --steps steps during the writing beside the fastest without. Both together stand beside
-the 5 % of the default interval (`checkpoint.minutes` of conf/config.yaml) that saving may take. The restart is a process
-of its own: imports, building the model, reading the checkpoint, until it could take the next step. One round follows the
-other in changing order; the median of each side counts. The error is the largest difference of weights after the restart
-from those that were saved. The last line is JSON.
+The state is that of HDemucs with Adam, two exponential moving averages over batches, two over epochs, and the best
+weights. Published Demucs writes it before training continues; ours copies it, and writes it while training continues.
+The slowdown of training steps during the writing is also measured: the fastest of --steps steps with and without
+writing. The sum of both is compared with the 5 % of the default interval (`checkpoint.minutes` of conf/config.yaml)
+that saving may take. The restart is a separate process: imports, building the model, and reading the checkpoint, until
+it could compute the next step. The two sides take turns in alternating order, and the median of each side counts. The
+error is the largest difference between weights after the restart and the saved weights. The last line is JSON.
 """
 
 import argparse
@@ -39,7 +39,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="by each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=2, help="with and without writing beside (default: %(default)s)")
     args = parser.parse_args()
-    settings = {"do": "build", "model": {**MODEL, "channels": args.channels}, "segment": 44., "svd": {**SVD, "penalty": 0}}
+    settings = {"do": "build", "model": {**MODEL, "channels": args.channels}, "segment": 44.,
+                "svd": {**SVD, "penalty": 0}}
     seconds: dict = {side: {"stalled": [], "written": [], "restart": []} for side in SIDES}
     weights = {}
     with ExitStack() as stack:
@@ -61,22 +62,24 @@ def main() -> None:
                                 for name, value in saved(again, folder).items())
             for key, value in done.items():
                 seconds[side][key].append(value)
-            print(f"round {number + 1}, {side}: stalled {done['stalled']:.2f} s, written after {done['written']:.2f} s, "
-                  f"again there after {done['restart']:.2f} s", flush=True)
+            print(f"round {number + 1}, {side}: stalled {done['stalled']:.2f} s, written after "
+                  f"{done['written']:.2f} s, again there after {done['restart']:.2f} s", flush=True)
         plain, beside = [], []
         for _ in range(args.steps):
             plain.append(peers["ours"].ask(do="train", **STEP)["seconds"])
             beside.append(peers["ours"].ask(do="train beside", folder=str(folder / "ours"), **STEP)["seconds"])
         size = (folder / "ours" / NEWEST).stat().st_size / 2 ** 20
-    # Not the best: memory that the round before has left is at hand, which that of a training seldom is.
-    usual = {side: {key: statistics.median(values) for key, values in measured.items()} for side, measured in seconds.items()}
+    # Not the minimum: memory freed by the previous round is available again, which is rarely so in a training.
+    usual = {side: {key: statistics.median(values) for key, values in measured.items()}
+             for side, measured in seconds.items()}
     interval = yaml.safe_load((REPOSITORY / "conf" / "config.yaml").read_text())["checkpoint"]["minutes"] * 60
-    # Steps are slower as long as the writing takes, which may be part of one step or several.
+    # Steps are slower during the writing, which may take a part of one step, or several steps.
     slower = max(0., min(beside) - min(plain)) * max(1., usual["ours"]["written"] / min(beside))
     share = 100 * (usual["ours"]["stalled"] + slower) / interval
-    print(f"{size:.0f} MB: training waits {usual['ours']['stalled']:.2f} s and loses {slower:.2f} s in steps beside the "
-          f"writing, {share:.2f} % of {interval:g} s; published waits {usual['published']['stalled']:.2f} s")
-    rows = [(f"saving a training of {size:.0f} MB: until it goes on", "stalled"), ("restart until the next step", "restart")]
+    print(f"{size:.0f} MB: training waits {usual['ours']['stalled']:.2f} s and loses {slower:.2f} s in steps beside "
+          f"the writing, {share:.2f} % of {interval:g} s; published waits {usual['published']['stalled']:.2f} s")
+    rows = [(f"saving a training of {size:.0f} MB: until it goes on", "stalled"),
+            ("restart until the next step", "restart")]
     print(json.dumps([
         *({"name": name, "ours": usual["ours"][key], "peer": usual["published"][key],
            "ratio": usual["published"][key] / usual["ours"][key], "error": error, "unit": "s"} for name, key in rows),
@@ -85,7 +88,7 @@ def main() -> None:
 
 
 def saved(peer: Peer, folder: Path) -> dict:
-    """The weights of that process."""
+    """Weights of the model in the process of `peer`."""
     path = folder / "weights.npz"
     peer.ask(do="save", path=str(path))
     with np.load(path) as found:

@@ -1,11 +1,12 @@
-"""Segments per second of the training loader, with and without repitch, beside that of published Demucs.
+"""Segments per second of the training data loader, with and without pitch shifting (repitch), compared with published
+Demucs.
 
     DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_loader.py
 
 Both read the same four generated tracks of 30 s (44.1 kHz, stereo, 16 bit) in segments of 11 s with the same number of
-loader workers, in turns; the best of the rounds counts. With repitch, every segment is stretched (proba 1).
-The last line is JSON: one entry per case, with the largest difference between examples of both. Stretched ones differ
-by some 16-bit steps (3e-5 each): published Demucs cuts fractions off where we round, before it stretches.
+loader workers, in turns; the best round counts. With repitch, every segment is stretched (proba 1). The last line is
+JSON: one entry per case, with the largest difference between examples of both. Stretched examples differ by some 16-bit
+steps (3e-5 each), because published Demucs truncates samples before stretching, and ours rounds them.
 """
 
 import json
@@ -45,7 +46,7 @@ def make_tracks(root: Path) -> None:
 
 
 def rate(dataset) -> float:
-    """Segments per second of a second pass, as the peer measures it."""
+    """Segments per second in the second pass, as measured for the peer."""
     loader = DataLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size=4, seed=0), num_workers=WORKERS,
                         persistent_workers=True)
     for epoch in range(2):
@@ -58,8 +59,8 @@ def rate(dataset) -> float:
 
 def largest_difference(dataset, examples) -> dict:
     error = {"plain": 0., "repitch": 0.}
-    for place in np.linspace(0, len(dataset) - 1, 6).astype(int):
-        error["plain"] = max(error["plain"], float(np.abs(dataset[place].numpy() - examples[f"plain {place}"]).max()))
+    for index in np.linspace(0, len(dataset) - 1, 6).astype(int):
+        error["plain"] = max(error["plain"], float(np.abs(dataset[index].numpy() - examples[f"plain {index}"]).max()))
     for source, (pitch, tempo) in enumerate([(0, 0.), (2, 12.), (-2, -12.), (1, 3.2)]):
         ours = soundstretch.find().stretch(dataset[0][source], RATE, pitch=pitch, tempo=tempo, voice=source == 3)
         error["repitch"] = max(error["repitch"], float(np.abs(ours.numpy() - examples[f"stretched {source}"]).max()))

@@ -1,13 +1,14 @@
-"""Time of scoring four stereo stems beside museval, memory for a long song, and the part of scoring in an evaluation.
+"""Time of scoring four stereo stems compared with museval, memory for a long song, and cost of scoring in an
+evaluation.
 
     python benchmarks/bench_metrics.py [--seconds 240] [--long 360] [--song 240] [--separated 60] [--rounds 3]
 
-museval (0.4.1) and ours score the same signals, each in a process of its own, on the same cores. museval knows no SDR
-without the other measures, so both of our times stand beside its one. For a whole song it takes minutes. The memory of
-scoring --long seconds is that of the whole process, beside the 2000 MB that it may take. The time of all scores that an
-evaluation computes for a song stands beside that of separating it by HDemucs and HTDemucs with random weights, on the
-GPU where there is one: a ratio above 10 means that scores take less than a
-tenth. Separation is measured on --separated seconds and multiplied. The last line is JSON.
+museval (0.4.1) and ours score the same signals, each in a process of its own, on the same cores. museval cannot compute
+the SDR without the other measures, so both of our times are compared with its one time, which is minutes for a whole
+song. The memory of scoring --long seconds is that of the whole process, compared with a limit of 2000 MB. The time of
+all scores that an evaluation computes for a song is compared with the time of separating it with HDemucs and HTDemucs
+with random weights, on the GPU if there is one: a ratio above 10 means that scoring takes less than a tenth of it.
+Separation is measured on --separated seconds and extrapolated. The last line is JSON.
 """
 
 import argparse
@@ -46,13 +47,13 @@ def scoring(which: str, seconds: float, rounds: int, target: Path) -> tp.Dict[st
 
 
 def difference(ours: Path, peer: Path, names: tp.Iterable[str]) -> float:
-    """The largest difference of any frame, in dB."""
+    """Largest difference in dB over all frames."""
     one, other = np.load(ours), np.load(peer)
     return max(float(np.nanmax(np.abs(one[name] - other[name]))) for name in names)
 
 
 def all_scores(seconds: float, rounds: int, device: torch.device) -> float:
-    """Seconds for what an evaluation computes of a song."""
+    """Seconds for all scores that an evaluation computes for a song."""
     song = signals(seconds)
     times = []
     for _ in range(rounds):
@@ -63,11 +64,11 @@ def all_scores(seconds: float, rounds: int, device: torch.device) -> float:
 
 
 def separation(name: str, seconds: float, device: torch.device) -> float:
-    """Seconds for separating some of a song."""
+    """Seconds for the separation of `seconds` of a song."""
     torch.manual_seed(0)
     model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=RATE, segment=SEGMENTS[name]).to(device)
     mix = signals(seconds)[0].sum(0)
-    if device.type == "cuda":                    # the first call of each kernel is not what a song takes
+    if device.type == "cuda":                    # warm-up: the first call of each kernel is slow
         separate_song(model, mix, device=device)
     begin = time.perf_counter()
     separate_song(model, mix, device=device)

@@ -1,12 +1,13 @@
-"""Time and peak memory of separating a song with HDemucs and HTDemucs, beside published Demucs with the same weights.
+"""Time and peak memory of separating a song with HDemucs and HTDemucs, compared with published Demucs with the same
+weights.
 
     DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_separation.py [--seconds 180] [--rounds 1] [--model NAME]
 
-Each separation is a process of its own; they take turns, and the best round counts. Published Demucs separates in
-float32, ours in bf16, too: how far its estimates are from those of published Demucs stands in the name of its rows, as
-the nSDR of the worst source. The last line is JSON: for each model and precision one entry for time and one for memory.
-`ratio` is how many times less ours takes, `error` the largest difference of a sample, for a song and estimates of about
-unit scale.
+Each separation is a process of its own; the two sides take turns, and the best round counts. Published Demucs separates
+in float32, ours also in bf16. The names of the bf16 rows contain the agreement of the estimates with those of published
+Demucs, as the nSDR of the worst source. The last line is JSON: for each model and precision one entry for time and one
+for memory. `ratio` is the time or memory of published Demucs divided by ours, `error` the largest difference of a
+sample, for a song and estimates of about unit scale.
 """
 
 import argparse
@@ -30,7 +31,8 @@ PRECISIONS = {"published": ("float32",), "ours": ("float32", "bf16")}
 
 
 def song(seconds: float) -> np.ndarray:
-    """[2, L] float32 of unit deviation: chords that change every second, under a noise that comes and goes."""
+    """Synthetic song [2, L] float32 of unit standard deviation: chords that change every second, and modulated
+    noise."""
     draw = np.random.default_rng(0)
     time = np.arange(int(seconds * RATE)) / RATE
     wav = draw.normal(size=(2, len(time))) * (0.2 + 0.2 * np.sin(2 * np.pi * 1.5 * time))
@@ -42,24 +44,25 @@ def song(seconds: float) -> np.ndarray:
 
 
 def separation(side: str, model: str, precision: str, source: Path, target: Path) -> tp.Dict[str, float]:
-    """One separation. It runs outside of the repository, where published code would find ours instead."""
+    """One separation, run outside of the repository, in which published code would import ours instead."""
     done = subprocess.run([python(side), str(PEER), side, model, precision, str(source), str(target)],
                           cwd=source.parent, env=variables(side), stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def difference(ours: Path, peer: Path) -> tp.Tuple[float, float]:
-    """Between estimates [S, A, L] in two files: of the worst sample, and as the nSDR in dB of the worst source."""
+    """(largest difference of a sample, nSDR of the worst source in dB) between estimates [S, A, L] in two files."""
     error, worst = 0., float("inf")
     for one, other in zip(np.load(ours, mmap_mode="r"), np.load(peer, mmap_mode="r")):
-        apart = np.asarray(one, np.float64) - other
-        error = max(error, float(np.abs(apart).max()))
-        worst = min(worst, 10 * np.log10(np.square(other, dtype=np.float64).sum() / max(np.square(apart).sum(), 1e-30)))
+        residual = np.asarray(one, np.float64) - other
+        error = max(error, float(np.abs(residual).max()))
+        worst = min(worst, 10 * np.log10(np.square(other, dtype=np.float64).sum()
+                                         / max(np.square(residual).sum(), 1e-30)))
     return error, float(worst)
 
 
 def compare(model: str, seconds: float, rounds: int, folder: Path) -> tp.List[tp.Dict[str, tp.Any]]:
-    """The entries of one model."""
+    """Results for one model."""
     measured: tp.Dict[tp.Tuple[str, str], tp.List[tp.Dict[str, float]]] = {}
     for _, side in in_turns(rounds):
         for precision in PRECISIONS[side]:

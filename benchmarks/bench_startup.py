@@ -1,10 +1,10 @@
-"""How long Demucs takes to start, beside published Demucs: the command's help, and the import of what separates.
+"""Start-up time compared with published Demucs: the help of the command line, and the import of the separation modules.
 
     DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_startup.py [--rounds 5]
 
-Each start is a process of its own, from its beginning to its end; they take turns, in changing order, after one of each
-that only fills the file cache; the best round counts. The last line is JSON, without errors: there is no output to
-compare.
+Each start is a process of its own, measured from its start to its end. After one warm-up start of each side, which
+fills the file cache, the two sides take turns in alternating order, and the best round counts. The last line is JSON,
+without errors: there is no output to compare.
 """
 
 import argparse

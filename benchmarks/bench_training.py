@@ -1,12 +1,12 @@
-"""Time of one training step of HDemucs beside published Demucs's solver, from the same weights and the same batches.
+"""Time of one training step of HDemucs compared with the solver of published Demucs, with the same weights and batches.
 
     DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_training.py [--rounds 4] [--channels 16] [--seconds 4]
 
 A step is the forward pass, the L1 loss, the SVD penalty (svd=base2, svd.penalty=1e-5), the backward pass, Adam, two
-averages over batches, and the metrics; the settings are the published ones but for the number of channels. One process
-of each side stays and they take turns: after a step to warm up, some steps per round, in changing order; the fastest
-step counts. The last line is JSON; its error is the largest difference of the losses of all steps, and of any weight
-after them, from those of published Demucs.
+exponential moving averages over batches, and the metrics. The settings are the published ones except for the number of
+channels. One process per side keeps running, and they take turns: after a warm-up step, some steps per round, in
+alternating order; the fastest step counts. The last line is JSON; its error is the largest difference to published
+Demucs of the losses of all steps, and of any weight after them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks.environments import SIDES, Peer, in_turns
 
 SCRIPT = REPOSITORY / "benchmarks" / "peers" / "training_peer.py"
-MODEL = {"multi_freqs_depth": 3, "dconv_init": 1e-3}    # where the published configuration differs from the class
+MODEL = {"multi_freqs_depth": 3, "dconv_init": 1e-3}    # published configuration where it differs from class defaults
 SVD = {"penalty": 1e-5, "min_size": 1, "dim": 100, "niters": 4, "powm": False, "proba": 1, "conv_only": False,
        "convtr": True, "bs": 1}
 

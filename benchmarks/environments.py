@@ -1,4 +1,4 @@
-"""The two environments that benchmarks compare: ours, and that of published Demucs (DEMUCS_ORACLE, else .oracle)."""
+"""Environments of the benchmarks: ours, and that of published Demucs (DEMUCS_ORACLE, by default .oracle)."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ SIDES = ("ours", "published")
 
 
 def python(side: str) -> str:
-    """The interpreter of a side. Exits with the remedy where published Demucs is not installed."""
+    """Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
     if side == "ours":
         return sys.executable
     oracle = os.environ.get("DEMUCS_ORACLE", str(REPOSITORY / ".oracle" / "bin" / "python"))
@@ -23,16 +23,16 @@ def python(side: str) -> str:
 
 
 def variables(side: str) -> tp.Dict[str, str]:
-    """Environment variables in which `import demucs` finds the code of this side."""
+    """Environment variables with which `import demucs` imports the code of this side."""
     found = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return {**found, "PYTHONPATH": str(REPOSITORY)} if side == "ours" else found
 
 
 class Peer:
-    """A process of one side that stays and answers requests, one line of JSON each way.
+    """Persistent process of one side, which answers requests; requests and answers are lines of JSON.
 
-    It waits while the other side is measured, so that both can take turns within one state of the machine.
-    `folder` is where it runs: not the repository, where published code would find ours instead.
+    It waits while the other side is measured, so that both take turns under the same conditions of the machine.
+    `folder` is its working directory: not the repository, in which published code would import ours instead.
     """
 
     def __init__(self, side: str, script: Path, folder: Path):
@@ -41,7 +41,7 @@ class Peer:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, **request: tp.Any) -> tp.Any:
-        """The answer to a request. Raises RuntimeError where the process is no more."""
+        """Answer to a request. Raises RuntimeError if the process has ended."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request) + "\n")
@@ -61,7 +61,8 @@ class Peer:
 
 
 def in_turns(rounds: int) -> tp.Iterator[tp.Tuple[int, str]]:
-    """(round, side): both sides in every round, in changing order, so that a drift of the machine hits both alike."""
+    """(round, side) pairs: both sides in every round, in alternating order, so that a drift of the machine affects
+    both."""
     for number in range(rounds):
         for side in SIDES if number % 2 else reversed(SIDES):
             yield number, side

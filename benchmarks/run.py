@@ -1,10 +1,10 @@
-"""Runs every benchmark, one after the other, and writes docs/benchmarks.md from their results.
+"""Runner of all benchmarks, which writes docs/benchmarks.md from their results.
 
     python -m benchmarks.run [--quick] [--printed FILE] [NAME ...]
 
-A benchmark is a script bench_NAME.py whose last line is a JSON list of `Result`s. Where all of them ran at full length,
-the page is written; with --quick or with names, it is printed instead. What a call has printed before it failed is not
-measured again where it is given back: --printed FILE.
+A benchmark is a script bench_NAME.py whose last output line is a JSON list of `Result`s. If all of them ran at full
+length, the page is written; with --quick or with names, it is printed instead. After a failure, --printed FILE with the
+output of the failed call reuses its complete results.
 """
 
 import argparse
@@ -37,17 +37,17 @@ QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", 
 PEER_VERSIONS = ("import json, platform; from importlib import metadata; print(json.dumps({'python': "
                  "platform.python_version(), **{name: metadata.version(name) for name in "
                  "('demucs', 'torch', 'torchaudio', 'numpy')}}))")
-ENOUGH = 0.95    # of the peer's speed: what lies between this and 1 is within the noise of a shared machine
+ENOUGH = 0.95    # minimum ratio; between this and 1, differences are within the noise of a shared machine
 
 
 class BenchmarkError(DemucsError):
-    """A benchmark failed, or printed what is not a result."""
+    """Error for a benchmark that failed, or printed invalid results."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One measurement: values of both sides in `unit`, how many times better ours is, and the largest difference of
-    what both computed (None where they compute nothing)."""
+    """One measurement: values of both sides in `unit`, the ratio by which ours is better, and the largest difference of
+    the outputs of both (None if there is no output)."""
     name: str
     ours: float
     peer: float
@@ -57,7 +57,7 @@ class Result:
 
 
 def parse(line: str, where: str) -> tp.List[Result]:
-    """The results in the last line that benchmark `where` printed. Raises BenchmarkError for anything else."""
+    """Results from the last line that benchmark `where` printed. Raises BenchmarkError if it is invalid."""
     try:
         results = [Result(**entry) for entry in json.loads(line)]
         wrong = [result.name for result in results if not (result.ours > 0 and result.peer > 0 and result.ratio > 0)]
@@ -69,7 +69,7 @@ def parse(line: str, where: str) -> tp.List[Result]:
 
 
 def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
-    """Run one benchmark, showing what it prints. Raises BenchmarkError where it fails."""
+    """Run one benchmark and show its output. Raises BenchmarkError if it fails."""
     print(f"== {script.name} {' '.join(arguments)}".rstrip(), flush=True)
     last = ""
     with subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True) as process:
@@ -83,7 +83,7 @@ def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
 
 
 def complete(printed: str) -> tp.Dict[str, tp.List[Result]]:
-    """The results, by script, in what a call at full length has printed."""
+    """Results by script from the printed output of a call at full length."""
     found = {}
     for part in printed.split("== bench_")[1:]:
         title, *lines = part.strip().splitlines()
@@ -94,14 +94,14 @@ def complete(printed: str) -> tp.Dict[str, tp.List[Result]]:
 
 
 def table(results: tp.Iterable[Result]) -> str:
-    """A Markdown table, one line per result."""
+    """Markdown table with one row per result."""
     return markdown(["", "ours", "peer", "unit", "ratio", "largest difference"],
                     [[result.name, f"{result.ours:#.4g}", f"{result.peer:#.4g}", result.unit, number(result.ratio),
                       "" if result.error is None else f"{result.error:.1e}"] for result in results], "lrrlrr")
 
 
 def machine() -> tp.Dict[str, str]:
-    """What the numbers were measured on."""
+    """Description of this machine: processor, cores, memory, system, load."""
     def field(path: str, key: str) -> str:
         try:
             lines = Path(path).read_text().splitlines()
@@ -124,14 +124,14 @@ def peer_versions() -> tp.Dict[str, str]:
 
 def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[str, str], ours: tp.Mapping[str, str],
          peer: tp.Mapping[str, str], code: str, date: str, about: tp.Mapping[str, str], quick: bool) -> str:
-    """docs/benchmarks.md: `results` and `about`, what each measures, by the file name of the benchmark."""
+    """Text of docs/benchmarks.md; `results` and `about` (descriptions) are by file name of the benchmark."""
     def listed(pairs: tp.Mapping[str, str]) -> str:
         return ", ".join(f"{key} {value}" for key, value in pairs.items())
     return "\n".join([
         "# Benchmarks", "",
         "Written by `make bench`" + (" with **short settings (--quick): not for conclusions**." if quick else "."),
-        "Each number is measured beside that of a peer, in the same run, on the same machine and the same input, in turns, "
-        "each in its own environment. The peer is published Demucs where the name says nothing else.", "",
+        "Each number is measured beside that of a peer, in the same run, on the same machine and the same input, in "
+        "turns, each in its own environment. The peer is published Demucs where the name says nothing else.", "",
         table(result for several in results.values() for result in several), "",
         "The ratio says how many times better ours is: our speed by the peer's for what is counted per second, the "
         "peer's time or memory by ours for all else. Above 1, ours is faster or smaller. The largest difference is "
@@ -146,7 +146,7 @@ def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[s
 
 
 def about(script: Path) -> str:
-    """The description at the top of a benchmark, without its command line."""
+    """Description of a benchmark: its module docstring without the command line."""
     paragraphs = (ast.get_docstring(ast.parse(script.read_text())) or "").split("\n\n")
     return " ".join(" ".join(each.split()) for each in paragraphs if not each.startswith(" "))
 
@@ -156,8 +156,8 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     scripts = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(scripts)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="short settings, to see whether everything works")
-    parser.add_argument("--printed", type=Path, metavar="FILE", help="what a call of today has printed: benchmarks that are "
-                        "complete there are not run again")
+    parser.add_argument("--printed", type=Path, metavar="FILE", help="what a call of today has printed: benchmarks "
+                        "that are complete there are not run again")
     args = parser.parse_args(argv)
     unknown = sorted(set(args.names) - set(scripts))
     if unknown:

@@ -1,4 +1,5 @@
-"""The loader of published Demucs 4.1.0, measured in its own environment: called by bench_loader.py, prints JSON.
+"""Measurement of the data loader of published Demucs 4.1.0 in its own environment, called by bench_loader.py; prints
+JSON.
 
     python loader_peer.py ROOT EXAMPLES.npz WORKERS
 """
@@ -18,7 +19,7 @@ SOURCES = ["drums", "bass", "other", "vocals"]
 
 
 def rate(dataset, workers):
-    """Segments per second of a second pass: workers, and the system's file cache, are warm by then."""
+    """Segments per second in the second pass, when the workers have started and the file cache is filled."""
     loader = DataLoader(dataset, batch_size=4, num_workers=workers, persistent_workers=workers > 0, shuffle=True)
     for _ in range(2):
         begin = time.perf_counter()
@@ -33,8 +34,8 @@ def main():
     random.seed(0)
     metadata = dict(sorted(build_metadata(root, SOURCES).items()))
     dataset = Wavset(root, metadata, SOURCES, segment=11, shift=1)
-    places = np.linspace(0, len(dataset) - 1, 6).astype(int)
-    examples = {f"plain {place}": dataset[place].numpy() for place in places}
+    indices = np.linspace(0, len(dataset) - 1, 6).astype(int)
+    examples = {f"plain {index}": dataset[index].numpy() for index in indices}
     for source, (pitch, tempo) in enumerate([(0, 0.), (2, 12.), (-2, -12.), (1, 3.2)]):
         examples[f"stretched {source}"] = repitch(dataset[0][source], pitch, tempo, voice=source == 3).numpy()
     np.savez(output, **examples)

@@ -1,10 +1,10 @@
-"""Scoring in a process of its own: seconds, peak memory and the numbers, by museval or by ours.
+"""Measurement of scoring in a process of its own: seconds, peak memory and scores, by museval or by ours.
 
     python benchmarks/peers/metrics_peer.py museval|ours SECONDS ROUNDS OUTPUT.npz
 
-Run by bench_metrics.py, twice with the Python of our environment, which has museval. Both score the same four stereo
-stems, ours by SDR alone and by all four measures, the best round of each. The last line is JSON; memory is that of the
-whole process, songs included.
+It is called by bench_metrics.py for both, with the Python of our environment, which has museval. Both score the same
+four stereo stems, ours with SDR alone and with all four measures; the best round of each counts. The last line is JSON;
+memory is that of the whole process, including the signals.
 """
 
 import json
@@ -20,7 +20,8 @@ METRICS = ("SDR", "ISR", "SIR", "SAR")
 
 
 def signals(seconds: float) -> tuple:
-    """References and estimates [4, 2, L], float32: noises of different colours, which leak, with errors of their own."""
+    """References and estimates [4, 2, L] float32: noise of different spectra, and estimates with leakage and added
+    noise."""
     draw = torch.Generator().manual_seed(0)
     shape = (4, 2, int(seconds * RATE))
     references = torch.randn(shape, generator=draw).mul_(0.1)
@@ -46,7 +47,7 @@ def ours(references: torch.Tensor, estimates: torch.Tensor, rounds: int) -> dict
 
 def museval(references: torch.Tensor, estimates: torch.Tensor) -> dict:
     from museval import metrics
-    if not hasattr(np.linalg, "linalg"):            # museval 0.4.1 names what numpy 2.4 removed
+    if not hasattr(np.linalg, "linalg"):            # used by museval 0.4.1, removed in numpy 2.4
         np.linalg.linalg = np.linalg
     arrays = [wav.double().numpy().transpose(0, 2, 1) for wav in (references, estimates)]
     begin = time.perf_counter()

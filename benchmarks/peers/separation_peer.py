@@ -1,10 +1,10 @@
-"""One separation in a process of its own: seconds and peak memory, by published Demucs or by ours.
+"""Measurement of a separation in a process of its own: seconds and peak memory, by published Demucs or by ours.
 
     PYTHON benchmarks/peers/separation_peer.py published|ours hdemucs|htdemucs float32|bf16 INPUT.npy OUTPUT.npy
 
-Run by bench_separation.py, with the Python of the environment that has the code in question. Both build the model with
-its default arguments from the same seed and raise the layer scales to 0.5, at which every part of the model matters to
-the output. The last line is JSON.
+It is called by bench_separation.py, with the Python of the environment of that side. Both build the model with its
+default arguments from the same seed and set the layer scales to 0.5, so that every part of the model affects the
+output. The last line is JSON.
 """
 
 import json

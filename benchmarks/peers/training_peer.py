@@ -1,10 +1,12 @@
-"""Training steps and validation passes of HDemucs in a process that stays, by published Demucs's solver or our stages.
+"""Training steps and validation passes of HDemucs in a persistent process, by the solver of published Demucs or our
+stages.
 
     PYTHON benchmarks/peers/training_peer.py published|ours
 
-Run by bench_training.py, bench_validation.py and bench_checkpoint.py. Each line of standard input is a request in JSON,
-each answered by one line. Both sides build the model from the same seed, raise its layer scales to 0.5, at which every part of the model
-matters to the output, and draw the same batches and the same directions for the randomised SVD.
+It is called by bench_training.py, bench_validation.py and bench_checkpoint.py. Each line of standard input is a request
+in JSON, which is answered by one line. Both sides build the model from the same seed, set its layer scales to 0.5, so
+that every part of the model affects the output, and draw the same batches and the same directions for the randomised
+SVD.
 """
 
 import contextlib
@@ -24,7 +26,7 @@ LR, BETAS, EMA_DECAYS = 3e-4, (0.9, 0.9998), (0.9995, 0.9999)
 
 
 def batch_of(step: int, batch: int, seconds: float) -> torch.Tensor:
-    """Sources [B, S, A, L] of step `step`: noise, whose level changes slowly."""
+    """Sources [B, S, A, L] of step `step`: noise with a slowly varying level."""
     draw = torch.Generator().manual_seed(step)
     length = int(seconds * RATE)
     level = torch.rand(batch, 4, 2, 1 + length // 4410, generator=draw).repeat_interleave(4410, dim=-1)[..., :length]
@@ -32,7 +34,7 @@ def batch_of(step: int, batch: int, seconds: float) -> torch.Tensor:
 
 
 class Published:
-    """The published solver without an experiment around it: what `_run_one_epoch` looks at, and nothing else."""
+    """Solver of published Demucs without an experiment, with only the attributes that `_run_one_epoch` uses."""
 
     def __init__(self, settings: dict, svd: dict, segment: float):
         from demucs.ema import ModelEMA
@@ -62,13 +64,12 @@ class Published:
         from demucs.apply import random
         self.model.eval()
         self.solver.loaders = {"valid": [tracks]}
-        # The shift trick draws where the song begins: here in the middle of what is possible, for both.
+        # The shift trick draws a random delay: here it is the middle of the range, for both sides.
         with mock.patch.object(random, "randint", lambda low, high: (low + high) // 2):
             return self.solver._run_one_epoch(0, train=False)
 
-
     def save(self, folder: Path) -> dict:
-        """Seconds until training may go on, and until the file is there."""
+        """Seconds until training can continue ("stalled"), and until the file is complete ("written")."""
         self._with_best(folder)
         begin = time.perf_counter()
         self.solver._serialize(0)
@@ -76,7 +77,7 @@ class Published:
         return {"stalled": seconds, "written": seconds}
 
     def restore(self, folder: Path) -> None:
-        import demucs.solver         # with what `demucs.train` imports, whose configuration is in no package
+        import demucs.solver         # the imports of `demucs.train`, whose configuration is not in the package
         import demucs.wav
         import dora
         import hydra
@@ -94,7 +95,7 @@ class Published:
 
 
 class Ours:
-    """Our stages of an epoch, without the experiment and the data around them."""
+    """Our training and validation stages, without an experiment and data."""
 
     def __init__(self, settings: dict, svd: dict, segment: float):
         from demucs.separation import plan
@@ -134,9 +135,8 @@ class Ours:
         with mock.patch.object(self.plan, "shift_leads", lambda *_: [RATE // 2 - RATE // 2 // 2]):
             return stage.run(0, "main")
 
-
     def save(self, folder: Path) -> dict:
-        """Seconds until training may go on, and until the file is there."""
+        """Seconds until training can continue ("stalled"), and until the file is complete ("written")."""
         from demucs.training.state import random_states
         registry, checkpoints = self._registry(folder)
         begin = time.perf_counter()
@@ -153,13 +153,13 @@ class Ours:
         return answer
 
     def restore(self, folder: Path) -> None:
-        import demucs.train          # what a process of a training imports before anything else
+        import demucs.train          # the imports of a training process
         registry, checkpoints = self._registry(folder)
         package, path = checkpoints.read()
         registry.restore(package, str(path))
 
     def _registry(self, folder: Path) -> tuple:
-        """The state of a training, as the solver registers it."""
+        """State registry and checkpoints of a training, as in the solver."""
         from demucs.training.checkpoints import Checkpoints
         from demucs.training.ema import ModelEMA, copy_state
         from demucs.training.state import StateRegistry

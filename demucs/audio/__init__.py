@@ -1,12 +1,12 @@
-"""Audio files in and out, and the programs that help with it. The names of `public` are those of published Demucs's
-`demucs.audio`; they are loaded when they are used, so that what needs no torch here does not wait for it.
+"""Reading and writing of audio files, and external programs for it. The names in `public` are those of `demucs.audio`
+in published Demucs. They are imported on first use, so that modules without torch load quickly.
 """
 
 import typing as tp
 
 if tp.TYPE_CHECKING:
-    from .public import (AudioFile, as_dtype_pcm, convert_audio, convert_audio_channels, encode_ffmpeg, encode_mp3, encode_wav,
-                         f32_pcm, i16_pcm, prevent_clip, save_audio)
+    from .public import (AudioFile, as_dtype_pcm, convert_audio, convert_audio_channels, encode_ffmpeg, encode_mp3,
+                         encode_wav, f32_pcm, i16_pcm, prevent_clip, save_audio)
 
 __all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels", "encode_ffmpeg", "encode_mp3",
            "encode_wav", "f32_pcm", "i16_pcm", "prevent_clip", "save_audio"]

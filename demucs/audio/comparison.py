@@ -1,4 +1,4 @@
-"""Differences between audio files, sample by sample, in steps of 16 bits."""
+"""Comparison of audio files, sample by sample, in steps of 16-bit PCM."""
 
 import typing as tp
 from pathlib import Path
@@ -8,20 +8,20 @@ import numpy as np
 from .samples import read_samples
 
 SUFFIXES = (".wav", ".flac")
-SCALE = 2 ** 15     # steps of 16 bits in the full scale of a float
+SCALE = 2 ** 15     # 16-bit steps in the full scale of a float
 
 
 def songs(folder: Path) -> tp.Dict[str, Path]:
-    """Relative name -> path of every audio file below `folder`."""
+    """Mapping relative name -> path of all audio files below `folder`."""
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES}
 
 
 def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
-    """(largest difference in steps of 16 bits, samples that differ, samples) of two files.
+    """(largest difference in 16-bit steps, number of samples that differ, number of samples) of two files.
 
     Raises:
-        AudioError: where one cannot be read.
-        ValueError: where rate, channels or length differ.
+        AudioError: if a file cannot be read.
+        ValueError: if sample rate, channels or length differ.
     """
     (a, rate_a), (b, rate_b) = (read_samples(path) for path in (first, second))
     if (a.shape, rate_a) != (b.shape, rate_b):

@@ -1,4 +1,4 @@
-"""ffmpeg and ffprobe as programs beside ours: found once, run without a shell, with paths that cannot be options."""
+"""Calls of the programs ffmpeg and ffprobe, without a shell, and with file names that cannot be taken for options."""
 
 import functools
 import re
@@ -14,22 +14,22 @@ import torch
 from ..errors import AudioError, ToolError
 from . import programs
 
-# ffmpeg's names of formats that hold audio themselves, by the programs and devices that leave them. Not among them: playlists,
-# lists of files and pictures, devices, streams over a network, and text, all of which make it open something else.
-FORMATS = ("aa,aac,aax,ac3,ace,act,adp,ads,adx,aea,afc,aiff,aix,alaw,amr,amrnb,amrwb,apac,ape,apm,aptx,aptx_hd,argo_asf,asf,"
-           "asf_o,ast,au,avi,avr,bfstm,bonk,boa,brstm,caf,codec2,dff,daud,dcstr,derf,dfpwm,dhav,dsf,dss,dts,dtshd,dv,dxa,ea,"
-           "eac3,epaf,flac,flv,fsb,fwse,g722,g723_1,g726,g726le,g729,gsm,gxf,hca,hcom,iff,ilbc,iamf,ircam,iss,kvag,laf,lc3,"
-           "live_flv,loas,lvf,lxf,matroska,webm,mca,mlp,mm,mmf,mods,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,"
-           "mpegvideo,msf,mtaf,mtv,mulaw,musx,mxf,mxg,nistsphere,nsp,nut,nuv,ogg,oma,osq,paf,pmp,pp_bnk,psxstr,pva,pvf,qcp,"
-           "qoa,r3d,rka,rl2,rm,rpl,rsd,rso,s337m,sbc,scd,sdr2,sds,sdx,shn,sln,smjpeg,smk,smush,sol,sox,spdif,svag,"
-           "svs,swf,tak,thp,tiertexseq,truehd,tta,txd,vag,vividas,voc,vpk,vqf,w64,wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,"
-           "wve,xa,xmd,xvag,xwma,yop")
+# ffmpeg's names of the formats that contain audio themselves. Excluded are playlists, lists of files and pictures,
+# devices, network streams, and text, all of which make ffmpeg open other files.
+FORMATS = ("aa,aac,aax,ac3,ace,act,adp,ads,adx,aea,afc,aiff,aix,alaw,amr,amrnb,amrwb,apac,ape,apm,aptx,aptx_hd,"
+           "argo_asf,asf,asf_o,ast,au,avi,avr,bfstm,bonk,boa,brstm,caf,codec2,dff,daud,dcstr,derf,dfpwm,dhav,dsf,dss,"
+           "dts,dtshd,dv,dxa,ea,eac3,epaf,flac,flv,fsb,fwse,g722,g723_1,g726,g726le,g729,gsm,gxf,hca,hcom,iff,ilbc,"
+           "iamf,ircam,iss,kvag,laf,lc3,live_flv,loas,lvf,lxf,matroska,webm,mca,mlp,mm,mmf,mods,mov,mp4,m4a,3gp,3g2,"
+           "mj2,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,msf,mtaf,mtv,mulaw,musx,mxf,mxg,nistsphere,nsp,nut,nuv,ogg,oma,"
+           "osq,paf,pmp,pp_bnk,psxstr,pva,pvf,qcp,qoa,r3d,rka,rl2,rm,rpl,rsd,rso,s337m,sbc,scd,sdr2,sds,sdx,shn,sln,"
+           "smjpeg,smk,smush,sol,sox,spdif,svag,svs,swf,tak,thp,tiertexseq,truehd,tta,txd,vag,vividas,voc,vpk,vqf,"
+           "w64,wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmd,xvag,xwma,yop")
 
 VAGUE = ("Invalid data found when processing input", "Invalid argument", "Conversion failed!")
 
 
 def existing_file(path: tp.Union[str, Path]) -> Path:
-    """The absolute path of an audio file. Raises AudioError where it is missing, unreadable, no file, or empty."""
+    """Absolute path of an audio file. Raises AudioError if it is missing, unreadable, not a regular file, or empty."""
     path = Path(path).absolute()
     try:
         found = path.stat()
@@ -37,7 +37,7 @@ def existing_file(path: tp.Union[str, Path]) -> Path:
         dangling = path.is_symlink()
         raise AudioError(f"{path}: " + (f"is a link to {path.readlink()}, which is not there" if dangling else
                                         "no such file")) from error
-    except (OSError, ValueError) as error:       # ValueError: a zero byte in the name
+    except (OSError, ValueError) as error:       # ValueError: a null byte in the name
         raise AudioError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISDIR(found.st_mode):
         raise AudioError(f"{path}: is a folder, not an audio file")
@@ -52,7 +52,7 @@ def existing_file(path: tp.Union[str, Path]) -> Path:
 
 @functools.lru_cache(maxsize=None)
 def program(name: str) -> str:
-    """Where a program is. Raises ToolError where it is not installed."""
+    """Path of a program. Raises ToolError if it is not installed."""
     path = shutil.which(name)
     if path is None:
         raise ToolError(f"{name} is not installed: it is needed for audio that is neither wav, flac, mp3 nor ogg "
@@ -65,13 +65,14 @@ def installed() -> bool:
 
 
 def complaint(said: bytes, path: Path) -> str:
-    """What ffmpeg says about a file, in one line without the name of the file; nothing where it is content.
+    """Error message of ffmpeg about a file, in one line without the name of the file; "" if there is none.
 
-    Its last line, or the one before where that only names a kind of error.
+    It is the last line, or the last specific one if that only names a category of errors.
     """
     if b"not on whitelist" in said:
         return "a kind of file that is not read here"
-    lines = [re.sub(r"^\[[^\]]* @ 0x[0-9a-f]+\] *", "", line).strip() for line in said.decode(errors="replace").splitlines()]
+    lines = [re.sub(r"^\[[^\]]* @ 0x[0-9a-f]+\] *", "", line).strip()
+             for line in said.decode(errors="replace").splitlines()]
     lines = [line.replace(f"file:{path}: ", "").replace(f"file:{path}", "the file") for line in lines
              if line and not line.startswith("Last message repeated")]
     specific = [line for line in lines if not line.endswith(VAGUE)]
@@ -79,7 +80,7 @@ def complaint(said: bytes, path: Path) -> str:
 
 
 def run(command: tp.List[str], path: Path) -> bytes:
-    """What a command writes to its output. Raises AudioError naming `path` where it fails."""
+    """Standard output of a command. Raises AudioError with `path` if it fails."""
     done = programs.call(command)
     if done.returncode:
         raise AudioError(f"{path}: not audio that ffmpeg or libsndfile can read "
@@ -88,32 +89,32 @@ def run(command: tp.List[str], path: Path) -> bytes:
 
 
 def input_arguments(path: Path) -> tp.List[str]:
-    """ffmpeg's arguments for a local file. A playlist in disguise must not make it open anything else."""
+    """Input arguments of ffmpeg for a local file. A disguised playlist must not make it open other files."""
     return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{path}"]
 
 
 class Decoded(tp.NamedTuple):
-    """`wav` [A, L] float32 at `samplerate` Hz; `complaint`: what ffmpeg said on the way, or nothing."""
+    """Decoded audio `wav` [A, L] float32 at `samplerate` Hz; `complaint` is ffmpeg's error message, or ""."""
     wav: torch.Tensor
     samplerate: int
     complaint: str
 
 
 def decode(path: Path, stream: str, *, before: tp.Sequence[str] = (), after: tp.Sequence[str] = ()) -> Decoded:
-    """The audio of one stream, as many channels and at the rate at which ffmpeg decodes it: headers can err about both.
-    Where they change on the way, ffmpeg converts the rest to what the beginning has.
+    """Audio of one stream, with the channels and sample rate that ffmpeg decodes, since headers may be wrong about
+    both. If they change within the stream, ffmpeg converts the remainder to the channels and rate of the beginning.
 
     Args:
         path: an existing file.
         stream: ffmpeg's name of the stream, such as "0:a:0".
-        before: further arguments for the input.
-        after: further arguments for the output.
+        before: further input arguments.
+        after: further output arguments.
 
     Raises:
-        AudioError: where nothing can be decoded.
+        AudioError: if nothing can be decoded.
     """
-    done = programs.call([program("ffmpeg"), "-nostdin", "-loglevel", "error", *before, *input_arguments(path), "-map", stream,
-                          "-threads", "1", *after, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"])
+    done = programs.call([program("ffmpeg"), "-nostdin", "-loglevel", "error", *before, *input_arguments(path),
+                          "-map", stream, "-threads", "1", *after, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"])
     said = complaint(done.stderr, path)
     header = _wav_header(done.stdout)
     if header is None or done.returncode and len(done.stdout) == header[2]:
@@ -125,13 +126,14 @@ def decode(path: Path, stream: str, *, before: tp.Sequence[str] = (), after: tp.
 
 
 def _wav_header(data: bytes) -> tp.Optional[tp.Tuple[int, int, int]]:
-    """(channels, rate in Hz, first byte of the samples) of what ffmpeg writes as wav; None where there is none."""
-    place, form = 12, None
-    while place + 8 <= len(data):
-        name, size = data[place:place + 4], struct.unpack_from("<I", data, place + 4)[0]
+    """(channels, sample rate in Hz, offset of the first sample in bytes) of ffmpeg's wav output; None if it has no
+    header."""
+    offset, form = 12, None
+    while offset + 8 <= len(data):
+        name, size = data[offset:offset + 4], struct.unpack_from("<I", data, offset + 4)[0]
         if name == b"fmt ":
-            form = struct.unpack_from("<HI", data, place + 10)
+            form = struct.unpack_from("<HI", data, offset + 10)
         if name == b"data":
-            return None if form is None or not form[0] else (*form, place + 8)
-        place += 8 + size
+            return None if form is None or not form[0] else (*form, offset + 8)
+        offset += 8 + size
     return None

@@ -1,7 +1,7 @@
-"""What the headers of uncompressed audio files promise: how many bytes of samples there are, and where.
+"""Size and offset of the samples according to the headers of uncompressed audio files.
 
-libsndfile takes what is there for what there should be, so that a file whose end is missing passes as a shorter one. And
-programs that write into a pipe cannot fill in a length: they leave 0, or a number near the largest that fits.
+libsndfile accepts truncated files without an error, as if they were shorter. And programs that write to a pipe cannot
+write the size into the header: they leave 0, or a number near the largest possible one.
 """
 
 import io
@@ -10,17 +10,17 @@ import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
 
-# Near 2 ** 31 or 2 ** 32: lengths that stand for "unknown" (sox: 0x7ffff000, arecord: 0x7fffffff less its header...). The
-# same where there are 64 bits for them.
+# Sizes near 2 ** 31 or 2 ** 32 that stand for "unknown" (sox: 0x7ffff000, arecord: 0x7fffffff minus its header...), and
+# their counterparts of 64 bits.
 PLACEHOLDERS = ((0x7FFF0000, 0x80000000), (0xFFFF0000, 0xFFFFFFFF), (2 ** 62, 2 ** 64))
-LARGEST = 2 ** 62          # bytes: a chunk that would begin beyond is none
-MOST_CHUNKS = 10_000       # before the samples; a file of zeros looks like chunks without contents
+LARGEST = 2 ** 62          # maximum offset of a chunk in bytes
+MOST_CHUNKS = 10_000       # maximum number of chunks before the samples; a file of zeros looks like empty chunks
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
 
 @dataclass(frozen=True)
 class Promise:
-    """Bytes of samples: `promised` by the header (None: it does not know), and `present` from byte `start` on."""
+    """Bytes of samples: `promised` by the header (None: unknown), and `present` in the file from byte `start` on."""
     promised: tp.Optional[int]
     present: int
     start: int
@@ -31,8 +31,8 @@ class Promise:
 
 
 def promise(path: Path) -> tp.Optional[Promise]:
-    """What the header of a wav (RIFF, RIFX, RF64, BW64), w64, aiff, au or caf file promises; None for other files, and where
-    the header does not come to its samples."""
+    """`Promise` of the header of a wav (RIFF, RIFX, RF64, BW64), w64, aiff, au or caf file; None for other files, and
+    if no chunk with samples is found."""
     with open(path, "rb") as file:
         total = file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -57,24 +57,24 @@ def promise(path: Path) -> tp.Optional[Promise]:
     return Promise(size if known and size >= 0 else None, present, start)
 
 
-def _chunk(file: tp.BinaryIO, place: int, wanted: bytes, number: str, *, padded: bool = True
+def _chunk(file: tp.BinaryIO, offset: int, wanted: bytes, number: str, *, padded: bool = True
            ) -> tp.Optional[tp.Tuple[int, int]]:
-    """(first byte of the contents, size) of the chunk `wanted`, sought from byte `place` on."""
+    """(offset of the contents, size) of the chunk `wanted`, searched from byte `offset` on."""
     width = struct.calcsize(number)
     for _ in range(MOST_CHUNKS):
-        if place > LARGEST:
+        if offset > LARGEST:
             break
-        file.seek(place)
+        file.seek(offset)
         head = file.read(4 + width)
         if len(head) < 4 + width:
             return None
         size, = struct.unpack(number, head[4:])
-        place += 4 + width
+        offset += 4 + width
         if head[:4] == wanted:
-            return place, size
+            return offset, size
         if size < 0:
             return None
-        place += size + (size % 2 if padded else 0)
+        offset += size + (size % 2 if padded else 0)
     return None
 
 
@@ -82,7 +82,7 @@ def _riff(file: tp.BinaryIO, number: str) -> tp.Optional[tp.Tuple[int, int]]:
     found = _chunk(file, 12, b"data", number)
     if found is None or found[1] != 0xFFFFFFFF:
         return found
-    long_sizes = _chunk(file, 12, b"ds64", number)       # of a file longer than 4 GiB: RIFF size, then data size
+    long_sizes = _chunk(file, 12, b"ds64", number)       # in files above 4 GiB: RIFF size, then data size
     if long_sizes is None or long_sizes[0] > found[0]:
         return found
     file.seek(long_sizes[0])
@@ -91,46 +91,48 @@ def _riff(file: tp.BinaryIO, number: str) -> tp.Optional[tp.Tuple[int, int]]:
 
 
 def _w64(file: tp.BinaryIO) -> tp.Optional[tp.Tuple[int, int]]:
-    """Chunks of Sony's wave64 are named by 16 bytes; their size is in 8 bytes, counts those 24, and is padded to 8."""
-    place = 40
+    """As `_chunk` for Sony's wave64, whose chunks have names of 16 bytes and sizes of 8 bytes, which include these 24
+    bytes and are padded to multiples of 8."""
+    offset = 40
     for _ in range(MOST_CHUNKS):
-        if place > LARGEST:
+        if offset > LARGEST:
             break
-        file.seek(place)
+        file.seek(offset)
         head = file.read(24)
         if len(head) < 24:
             return None
         size, = struct.unpack("<q", head[16:])
         if head[:16] == W64_DATA:
-            return place + 24, max(size, 24) - 24
+            return offset + 24, max(size, 24) - 24
         if size < 24:
             return None
-        place += (size + 7) // 8 * 8
+        offset += (size + 7) // 8 * 8
     return None
 
 
 def holds_samples(path: Path, found: Promise) -> bool:
-    """Whether samples follow the header of a RIFF file that promises none: bytes that are there and are no further chunks."""
+    """Whether a RIFF file with a size of 0 in its header contains samples: bytes that are not further chunks."""
     if found.promised != 0 or not found.present:
         return False
     with open(path, "rb") as file:
         if file.read(4) != b"RIFF":
             return False
-        place, total = found.start, found.start + found.present
+        offset, total = found.start, found.start + found.present
         for _ in range(MOST_CHUNKS):
-            if place >= total:
+            if offset >= total:
                 break
-            file.seek(place)
+            file.seek(offset)
             head = file.read(8)
             if len(head) < 8 or not head[:4].isascii() or not head[:4].decode("ascii").isprintable():
                 return True
-            place += 8 + struct.unpack("<I", head[4:])[0]
-            place += place % 2
-        return place < total or place > total + 1
+            offset += 8 + struct.unpack("<I", head[4:])[0]
+            offset += offset % 2
+        return offset < total or offset > total + 1
 
 
 class Mended(io.RawIOBase):
-    """A file of which some bytes read as others: `changes` says at which place which. For `soundfile.SoundFile`."""
+    """Read-only view of a file in which some bytes are replaced (`changes`: offset -> bytes), for
+    `soundfile.SoundFile`."""
 
     def __init__(self, path: Path, changes: tp.Mapping[int, bytes]):
         self._file = open(path, "rb")
@@ -151,8 +153,8 @@ class Mended(io.RawIOBase):
     def readinto(self, buffer: tp.Any) -> int:
         begin = self._file.tell()
         data = bytearray(self._file.read(len(buffer)))
-        for place, new in self._changes.items():
-            for index, byte in enumerate(new, start=place - begin):
+        for offset, new in self._changes.items():
+            for index, byte in enumerate(new, start=offset - begin):
                 if 0 <= index < len(data):
                     data[index] = byte
         buffer[:len(data)] = bytes(data)
@@ -164,6 +166,6 @@ class Mended(io.RawIOBase):
 
 
 def with_sizes(path: Path, found: Promise) -> Mended:
-    """A wav file whose header promises the samples that are there instead of none."""
+    """View of a wav file with the true size of its samples in the header instead of 0."""
     data = min(found.present, 0xFFFFFF00)
     return Mended(path, {4: struct.pack("<I", data + found.start - 8), found.start - 4: struct.pack("<I", data)})

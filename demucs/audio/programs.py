@@ -1,25 +1,25 @@
-"""Programs beside ours, run to their end without a shell."""
+"""Calls of external programs without a shell."""
 
 import subprocess
 import typing as tp
 
-TRIES = 4       # of a program that is ended by a signal
+TRIES = 4       # attempts for a program that is terminated by a signal
 
 
 def call(command: tp.Sequence[str], given: bytes = b"", *, timeout: tp.Optional[float] = None
          ) -> "subprocess.CompletedProcess[bytes]":
-    """A finished command whose input was `given`.
+    """Run a command with the standard input `given` to its end.
 
-    A scheduler that asks a job to stop sends its signal to this program as well, which ends by it; then it is started
-    again, since what is at work has to finish before it can be saved.
+    A scheduler that stops a job also sends its signal to this program, which is terminated. It is then started again,
+    since the current work of the job must finish before its state can be saved.
 
     Raises:
-        OSError: where it cannot be started.
+        OSError: if it cannot be started.
         subprocess.TimeoutExpired: after `timeout` seconds.
     """
     for _ in range(TRIES):
         done = subprocess.run(command, input=given, capture_output=True, timeout=timeout)
-        # ffmpeg ends by itself when it gets one, and says so.
+        # ffmpeg handles the signal itself: it exits with a message.
         if done.returncode >= 0 and b"received signal" not in done.stderr:
             break
     return done

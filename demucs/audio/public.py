@@ -1,4 +1,4 @@
-"""Public door to audio: `AudioFile`, conversion, writing, with the names and arguments of published Demucs."""
+"""Public interface for audio: `AudioFile`, conversion, writing, with the names and arguments of published Demucs."""
 
 import typing as tp
 from pathlib import Path
@@ -19,12 +19,12 @@ __all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels
            "encode_wav", "f32_pcm", "i16_pcm", "prevent_clip", "save_audio"]
 
 PathLike = tp.Union[str, Path]
-READING = {"seek_time": Range(0, 10 ** 9, unit="seconds"), "duration": Range(0, 10 ** 9, unit="seconds"), "samplerate": RATE,
-           "channels": CHANNELS}
+READING = {"seek_time": Range(0, 10 ** 9, unit="seconds"), "duration": Range(0, 10 ** 9, unit="seconds"),
+           "samplerate": RATE, "channels": CHANNELS}
 
 
 class AudioFile:
-    """A file of any kind that ffmpeg reads, with one or several audio streams; `len()` says how many."""
+    """Audio file of any format that ffmpeg reads, with one or several audio streams; `len()` is their number."""
 
     def __init__(self, path: PathLike):
         self.path = Path(path)
@@ -36,14 +36,14 @@ class AudioFile:
 
     @property
     def info(self) -> tp.Dict[str, tp.Any]:
-        """What ffprobe says: {"format": {...}, "streams": [{...}, ...]}. Raises AudioError for what it cannot read."""
+        """Output of ffprobe: {"format": {...}, "streams": [{...}, ...]}. Raises AudioError for unreadable files."""
         if self._info is None:
             self._info = streams.describe(self.path)
         return self._info
 
     @property
     def duration(self) -> float:
-        """Seconds. Raises AudioError where the file does not say."""
+        """Duration in seconds. Raises AudioError if the file has no information about it."""
         try:
             return float(self.info["format"]["duration"])
         except KeyError as error:
@@ -53,7 +53,7 @@ class AudioFile:
         return len(streams.audio_streams(self.info))
 
     def _stream(self, stream: int) -> int:
-        """The place among all streams of an audio stream."""
+        """Index among all streams of the audio stream number `stream`."""
         try:
             return streams.audio_streams(self.info)[stream]
         except IndexError as error:
@@ -63,24 +63,24 @@ class AudioFile:
         return int(self.info["streams"][self._stream(stream)]["channels"])
 
     def samplerate(self, stream: int = 0) -> int:
-        """In Hz."""
+        """Sample rate of an audio stream in Hz."""
         return int(self.info["streams"][self._stream(stream)]["sample_rate"])
 
     def read(self, seek_time: tp.Optional[float] = None, duration: tp.Optional[float] = None,
              streams: tp.Union[slice, int, tp.Sequence[int]] = slice(None), samplerate: tp.Optional[int] = None,
              channels: tp.Optional[int] = None) -> torch.Tensor:
-        """Audio streams [N, A, L] float32; one alone, given as a number, as [A, L].
+        """Audio streams [N, A, L] float32; a single stream, given as a number, as [A, L].
 
         Args:
             seek_time: seconds to skip.
             duration: seconds to read; default: to the end.
-            streams: which of the audio streams: a slice, a list or a number.
-            samplerate: in Hz, for ffmpeg to convert to; default: that of each stream.
-            channels: to convert to, as `convert_audio_channels` does.
+            streams: selected audio streams: a slice, a list or a number.
+            samplerate: sample rate in Hz to which ffmpeg resamples; default: that of each stream.
+            channels: number of channels to convert to, as in `convert_audio_channels`.
 
         Raises:
-            AudioError: for what cannot be read, impossible numbers, or where the streams differ in shape.
-            ToolError: where ffmpeg is not installed.
+            AudioError: for unreadable files, invalid arguments, or if the streams differ in shape.
+            ToolError: if ffmpeg is not installed.
         """
         for name, value in (("seek_time", seek_time), ("duration", duration), ("samplerate", samplerate),
                             ("channels", channels)):
@@ -111,30 +111,31 @@ def convert_audio_channels(wav: torch.Tensor, channels: int = 2) -> torch.Tensor
 
 
 def convert_audio(wav: torch.Tensor, from_samplerate: int, to_samplerate: int, channels: int) -> torch.Tensor:
-    """`wav` [..., A, L] at another rate (Hz) and number of channels; see `dsp.convert`."""
+    """`wav` [..., A, L] at another sample rate (Hz) and number of channels; see `dsp.convert`."""
     return convert.convert_audio(wav, from_samplerate, to_samplerate, channels)
 
 
 def i16_pcm(wav: torch.Tensor) -> torch.Tensor:
-    """16-bit integers of floats in [-1, 1]; integers stay. `wav` itself is left as it is.
+    """16-bit integers from floats in [-1, 1]; integers are returned unchanged. `wav` is not modified.
 
-    The fraction of 32767 steps is cut off, not rounded, so that files are those of published Demucs to the last bit.
+    The product with 32767 is truncated, not rounded, so that files equal those of published Demucs bit by bit.
     """
     return (wav.clamp(-1, 1) * 32767).short() if wav.dtype.is_floating_point else wav
 
 
 def f32_pcm(wav: torch.Tensor) -> torch.Tensor:
-    """Floats in [-1, 1] of 16-bit integers; floats stay."""
+    """Floats in [-1, 1] from 16-bit integers; floats are returned unchanged."""
     return wav if wav.dtype.is_floating_point else wav.float() / 32767
 
 
 def as_dtype_pcm(wav: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`f32_pcm` of `wav` where `dtype` is a floating-point type, else `i16_pcm`."""
+    """`f32_pcm` of `wav` if `dtype` is a floating-point type, otherwise `i16_pcm`."""
     return f32_pcm(wav) if dtype.is_floating_point else i16_pcm(wav)
 
 
 def prevent_clip(wav: torch.Tensor, mode: tp.Optional[str] = "rescale") -> torch.Tensor:
-    """`wav` [..., L] made to fit into [-1, 1]: "rescale", "clamp", "tanh", or "none" (as None). Raises AudioError."""
+    """`wav` [..., L] limited to [-1, 1] by `mode`: "rescale", "clamp", "tanh", or "none" (as None). Raises
+    AudioError."""
     if mode in (None, "none"):
         return wav
     if not wav.dtype.is_floating_point:
@@ -144,18 +145,20 @@ def prevent_clip(wav: torch.Tensor, mode: tp.Optional[str] = "rescale") -> torch
 
 def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitrate: int = 320, quality: int = 2,
                verbose: bool = False) -> None:
-    """Write `wav` [A, L] as mp3, whatever the suffix of `path`: `bitrate` in kbit/s, `quality` 2 (best) to 7 (fastest).
+    """Write `wav` [A, L] as mp3, with any suffix of `path`: `bitrate` in kbit/s, `quality` from 2 (best) to 7
+    (fastest).
 
-    What is above the highest bit rate for the sample rate stands for that. Raises AudioError for what LAME cannot do.
+    A bit rate above the maximum for the sample rate stands for the maximum. Raises AudioError for settings that LAME
+    does not support.
     """
     write_mp3(path, _integers(wav, 16), samplerate, bitrate=bitrate, quality=quality, verbose=verbose)
 
 
 def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16, as_float: bool = False
                ) -> None:
-    """Write `wav` [A, L] as wav, whatever the suffix of `path`: 16, 24 or 32 bits per sample, or 32-bit floats.
+    """Write `wav` [A, L] as wav, with any suffix of `path`: 16, 24 or 32 bits per sample, or 32-bit floats.
 
-    Floats too are cut at -1 and 1. Raises AudioError for another depth, or an impossible rate.
+    Floats are clipped to [-1, 1], too. Raises AudioError for another bit depth, or an invalid sample rate.
     """
     if as_float:
         samples, subtype = f32_pcm(wav).detach().clamp(-1, 1).cpu().float().T.numpy(), "FLOAT"
@@ -165,9 +168,10 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
 
 
 def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16) -> None:
-    """Write `wav` [A, L] in any format that ffmpeg knows by the suffix of `path`, with 16 or 24 bits where it has them.
+    """Write `wav` [A, L] in any format that ffmpeg derives from the suffix of `path`, with 16 or 24 bits if it supports
+    them.
 
-    Raises AudioError where ffmpeg does not want to; ToolError where it is not installed.
+    Raises AudioError if ffmpeg cannot write it; ToolError if ffmpeg is not installed.
     """
     check_rate(path, samplerate)
     form = "s16le" if bits_per_sample == 16 else "s32le"
@@ -181,7 +185,7 @@ def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_s
 
 
 def _integers(wav: torch.Tensor, bits: int) -> np.ndarray:
-    """`wav` [A, L] as [L, A]: int16, or int32 of which the upper 24 bits or all count."""
+    """`wav` [A, L] as integers [L, A]: int16, or int32 with the upper 24 bits or all bits used."""
     if bits not in (16, 24, 32):
         raise AudioError(f"{bits} bits per sample cannot be written: use 16 or 24")
     if bits == 16:
@@ -201,19 +205,19 @@ def _interleaved(wav: torch.Tensor, bits: int) -> bytes:
 def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int = 320,
                clip: tp.Optional[str] = "rescale", bits_per_sample: int = 16, as_float: bool = False, preset: int = 2
                ) -> None:
-    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must be there.
+    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must exist.
 
     Args:
-        wav: floats, brought into [-1, 1] by `clip`; or integers, whose full scale becomes 1 before; also of numpy.
-        samplerate: Hz.
-        bitrate: of mp3, kbit/s.
-        clip: as for `prevent_clip`; after that, samples are cut at -1 and 1, also in floating-point files.
+        wav: floats, limited to [-1, 1] by `clip`; or integers, which are divided by their full scale first; also numpy.
+        samplerate: sample rate in Hz.
+        bitrate: bit rate of mp3 in kbit/s.
+        clip: mode of `prevent_clip`; after it, samples are clipped to [-1, 1], also in floating-point files.
         bits_per_sample: 16, 24, or for wav 32.
         as_float: 32-bit floats in wav.
-        preset: of mp3, from 2 (best) to 7 (fastest).
+        preset: quality of mp3, from 2 (best) to 7 (fastest).
 
     Raises:
-        AudioError: for another suffix, impossible numbers, samples that are not finite, or where writing fails.
+        AudioError: for another suffix, invalid arguments, samples that are not finite, or if writing fails.
     """
     path = Path(path)
     suffix = path.suffix.lower()

@@ -1,7 +1,8 @@
-"""Audio files in and out, as float32 tensors [A, L].
+"""Reading and writing of audio files as float32 tensors [A, L].
 
-libsndfile (through soundfile) reads wav, flac, ogg and mp3 and seeks in them; ffmpeg, through a pipe, reads the rest
-(m4a, wma, the sound of videos...). No shell is involved, and paths are made absolute first: any file name works.
+libsndfile (through soundfile) reads wav, flac, ogg and mp3 with seeking; ffmpeg, through a pipe, reads other formats
+(m4a, wma, the audio of videos...). No shell is involved, and paths are made absolute first, so that any file name
+works.
 """
 
 import contextlib
@@ -26,17 +27,17 @@ from .writing import write_mp3, write_samples
 logger = logging.getLogger(__name__)
 
 CLIP_MODES = ("rescale", "clamp", "tanh", "none")
-BLOCK = 2 ** 25                 # frames that are decoded at once, 12 minutes at 44.1 kHz: headers may promise any number
-COUNTING = 2 ** 20              # the same where it is not known how many there are
-UNKNOWN = 2 ** 62               # more frames than any file has: libsndfile's number where a flac file does not say
+BLOCK = 2 ** 25                 # frames decoded at a time, 12 minutes at 44.1 kHz: headers may have any number
+COUNTING = 2 ** 20              # frames decoded at a time if their total number is unknown
+UNKNOWN = 2 ** 62               # more frames than any file has: libsndfile's number for flac files of unknown length
 Read = tp.TypeVar("Read", bound=tp.Callable[..., tp.Any])
-ESTIMATED = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")     # codings whose number of frames is a guess
+ESTIMATED = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")     # encodings with an estimated number of frames
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """`frames` is exact for wav, flac and ogg; for mp3 and what ffmpeg reads, it is what the header promises or
-    suggests, and may be off by a few frames of the codec (some 1152 samples each)."""
+    """Length and format of an audio file. `frames` is exact for wav, flac and ogg. For mp3 and formats read by ffmpeg
+    it is derived from the header, and may be off by a few frames of the codec (some 1152 samples each)."""
     frames: int
     samplerate: int       # Hz
     channels: int
@@ -51,36 +52,36 @@ def _zero_length(path: Path) -> AudioError:
 
 
 def _truncated(promise: headers.Promise) -> str:
-    return (f"truncated: the header promises {promise.promised} bytes of audio, {promise.present} are there; copy or download "
-            f"it again")
+    return (f"truncated: the header promises {promise.promised} bytes of audio, {promise.present} are there; copy or "
+            f"download it again")
 
 
 def _open(path: Path, *, complete: bool = True) -> tp.Optional[soundfile.SoundFile]:
-    """The file opened by libsndfile, None where it does not know the format. A file that is truncated raises AudioError,
-    or unless `complete` is warned of."""
+    """The file opened by libsndfile; None if it does not support the format. A truncated file raises AudioError, or
+    with `complete` = False logs a warning."""
     promise = headers.promise(path)
     mended = promise is not None and headers.holds_samples(path, promise)
     try:
         with without_library_notes() if promise is None else contextlib.nullcontext():
             file = soundfile.SoundFile(headers.with_sizes(path, promise) if mended else os.fsencode(path))
-    except (soundfile.LibsndfileError, TypeError):   # TypeError: a suffix that means headerless samples
+    except (soundfile.LibsndfileError, TypeError):   # TypeError: a suffix of raw files without header
         file = None
     if promise is not None and promise.truncated and (file is None or file.subtype not in ESTIMATED):
         if complete:
             raise AudioError(f"{path}: {_truncated(promise)}")
         logger.warning("%s: %s", path, _truncated(promise))
-    if file is not None and file.frames <= 0 and promise is None and installed():     # ffmpeg may see more in it
+    if file is not None and file.frames <= 0 and promise is None and installed():     # ffmpeg may find audio in it
         return None
     return file
 
 
 def kind(path: Path) -> tp.Tuple[tp.Optional[str], str]:
-    """libsndfile's names of the format and coding of a file, such as ("WAV", "PCM_16"); (None, "") where it knows neither.
-    Warns of one that it does not read and that is truncated."""
+    """libsndfile's names of the format and encoding of a file, such as ("WAV", "PCM_16"); (None, "") if it does not
+    support the file. Logs a warning if such a file is truncated."""
     try:
         with without_library_notes(), soundfile.SoundFile(os.fsencode(path)) as file:
             return file.format, file.subtype
-    except (soundfile.LibsndfileError, TypeError):    # TypeError: a suffix that means headerless samples
+    except (soundfile.LibsndfileError, TypeError):    # TypeError: a suffix of raw files without header
         promise = headers.promise(path)
         if promise is not None and promise.truncated:
             logger.warning("%s: %s", path, _truncated(promise))
@@ -88,9 +89,9 @@ def kind(path: Path) -> tp.Tuple[tp.Optional[str], str]:
 
 
 def _decode(file: soundfile.SoundFile, frames: int) -> tp.Tuple[np.ndarray, tp.Optional[soundfile.LibsndfileError]]:
-    """(the next samples [L, A] float32, at most `frames`, and what ended them too early or None).
+    """(next samples [L, A] float32, at most `frames`; the error that ended decoding early, or None).
 
-    After an error libsndfile does not say how many samples it has decoded before.
+    The buffer is filled with NaN first, since libsndfile does not report the number of samples decoded before an error.
     """
     samples = np.full((frames, file.channels), np.nan, np.float32)
     try:
@@ -103,7 +104,7 @@ def _decode(file: soundfile.SoundFile, frames: int) -> tp.Tuple[np.ndarray, tp.O
 
 def _blocks(file: soundfile.SoundFile, frames: tp.Optional[int]
             ) -> tp.Iterator[tp.Tuple[np.ndarray, tp.Optional[soundfile.LibsndfileError]]]:
-    """`_decode` until `frames` samples (None: all) are there or no more come."""
+    """Results of `_decode` up to a total of `frames` samples (None: all), or the end of the file."""
     left, most = (UNKNOWN, COUNTING) if frames is None else (frames, BLOCK)
     while left:
         samples, error = _decode(file, min(left, most))
@@ -114,14 +115,14 @@ def _blocks(file: soundfile.SoundFile, frames: tp.Optional[int]
 
 
 def _frames(file: soundfile.SoundFile) -> int:
-    """The number of frames in an open file, counted where it does not say."""
+    """Number of frames in an open file, counted by decoding if the header does not have it."""
     if file.frames < UNKNOWN:
         return file.frames
     return sum(len(samples) for samples, _ in _blocks(file, None))
 
 
 def _move(file: soundfile.SoundFile, start: int) -> None:
-    """Makes `start` the next frame to be read."""
+    """Make `start` the next frame to be read."""
     if not start:
         return
     if file.seekable():
@@ -146,7 +147,8 @@ def _ffmpeg_probe(path: Path) -> AudioInfo:
 
 
 def _ffmpeg_read(path: Path, start: int, frames: tp.Optional[int]) -> tp.Tuple[torch.Tensor, int]:
-    """Decodes from the start of the file: in compressed streams only that finds sample `start` exactly."""
+    """Samples decoded from the start of the file, which is the only way to find sample `start` exactly in compressed
+    streams."""
     info = _ffmpeg_probe(path)
     end = "" if frames is None else f":end_sample={start + frames}"
     some = ["-af", f"atrim=start_sample={start}{end}"] if start or frames is not None else []
@@ -158,7 +160,7 @@ def _ffmpeg_read(path: Path, start: int, frames: tp.Optional[int]) -> tp.Tuple[t
 
 
 def _naming(read: Read) -> Read:
-    """What fails in the readers for a reason that nobody has foreseen names the file, too, which may be one of thousands."""
+    """Decorator that turns unexpected exceptions of a reader into an AudioError with the name of the file."""
     @functools.wraps(read)
     def named(path: tp.Union[str, Path], *arguments: tp.Any, **keywords: tp.Any) -> tp.Any:
         try:
@@ -168,15 +170,18 @@ def _naming(read: Read) -> Read:
         except Exception as error:
             if exhausted_memory(error):
                 raise
-            raise AudioError(f"{path}: cannot be decoded ({type(error).__name__}: {error}); copy or download it again") from error
+            raise AudioError(f"{path}: cannot be decoded ({type(error).__name__}: {error}); copy or download it "
+                             f"again") from error
     return tp.cast(Read, named)
 
 
 @_naming
 def probe(path: tp.Union[str, Path]) -> AudioInfo:
-    """Length, rate and channels from the header, or by decoding where that does not know. Raises AudioError where the file is
-    missing, empty, of zero length, truncated (as far as its header tells) or not audio; ToolError where only ffmpeg could say
-    and it is missing."""
+    """Length, sample rate and channels from the header, or by decoding if the header does not have the length.
+
+    Raises AudioError if the file is missing, empty, of zero length, truncated (according to its header) or not audio;
+    ToolError if only ffmpeg could read it and is not installed.
+    """
     path = existing_file(path)
     file = _open(path)
     if file is None:
@@ -194,9 +199,9 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
          ) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L] float32, sample rate in Hz) of `path` from sample `start`, at most `frames` of them.
 
-    Integer formats are scaled to [-1, 1). Fewer samples (or none) come back where the file ends before.
-    Raises AudioError as `probe` does, and where less can be decoded than the header promises; where `complete` is false, what
-    can be decoded comes back with a warning.
+    Integer formats are scaled to [-1, 1). If the file ends earlier, fewer samples (or none) are returned. Raises the
+    errors of `probe`, and AudioError if less can be decoded than the header promises; with `complete` = False, the
+    decoded samples are returned with a warning.
     """
     path = existing_file(path)
     file = _open(path, complete=complete)
@@ -215,7 +220,7 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
         try:
             _move(file, start)
             found = list(_blocks(file, wanted))
-        except soundfile.LibsndfileError:      # before the start, or behind the end of a file that does not know its end
+        except soundfile.LibsndfileError:      # before the start, or after the end of a file of unknown length
             found = [(np.empty((0, channels), np.float32), None)]
         exact = file.subtype not in ESTIMATED and promised < UNKNOWN
     error = found[-1][1] if found else None
@@ -223,12 +228,12 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
         np.empty((0, channels), np.float32)
     wav = torch.from_numpy(np.ascontiguousarray(samples.T))
     short = exact and len(samples) < (wanted or 0)
-    message = (f"{path}: truncated or damaged: {start + len(samples)} samples can be decoded, the header promises {promised}; "
-               f"copy or download it again")
+    message = (f"{path}: truncated or damaged: {start + len(samples)} samples can be decoded, the header promises "
+               f"{promised}; copy or download it again")
     if short and complete:
         raise AudioError(message)
-    if not complete and (short or error is not None and promised >= UNKNOWN):     # there the end is an error, too
-        more = _behind_damage(path, wav)
+    if not complete and (short or error is not None and promised >= UNKNOWN):     # unknown length: ends with an error
+        more = _after_damage(path, wav)
         if more is not None:
             return more
     if short:
@@ -240,9 +245,9 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
     return wav, samplerate
 
 
-def _behind_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.Tensor, int]]:
-    """What ffmpeg decodes of a file in which libsndfile stops at the first damage, after `wav`; None where it is no more. It
-    warns of damage."""
+def _after_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.Tensor, int]]:
+    """(samples, sample rate) decoded by ffmpeg from a file in which libsndfile stops at the first damage, after `wav`;
+    None if they are not more. ffmpeg's messages are logged as warnings."""
     if installed():
         with contextlib.suppress(AudioError):
             found = streams.read_first(path)
@@ -252,7 +257,7 @@ def _behind_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.
 
 
 def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int) -> None:
-    """Raises AudioError naming `path` and the time of the first NaN or infinity in `wav` [..., L]."""
+    """Raise AudioError with `path` and the time of the first NaN or infinity in `wav` [..., L], if there is any."""
     if torch.isfinite(wav).all():
         return
     bad = ~torch.isfinite(wav).reshape(-1, wav.shape[-1]).all(dim=0)
@@ -262,10 +267,10 @@ def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int
 
 
 def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
-    """`wav` [..., L] made to fit into [-1, 1], by one of CLIP_MODES.
+    """`wav` [..., L] limited to [-1, 1], by one of CLIP_MODES.
 
-    "rescale" divides all of it where the peak is above 1/1.01; "clamp" cuts at 0.99; "tanh" squashes; "none" leaves it
-    to the file format. Raises AudioError for another mode.
+    "rescale" divides the whole signal by 1.01 times its peak if that is above 1; "clamp" clips at 0.99; "tanh" applies
+    tanh; "none" leaves clipping to the file format. Raises AudioError for another mode.
     """
     if mode == "rescale":
         return wav / max(1.01 * float(wav.abs().max()), 1.0) if wav.numel() else wav
@@ -282,9 +287,9 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
           as_float: bool = False, mp3_bitrate: int = 320, mp3_preset: int = 2) -> None:
     """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`.
 
-    `clip` as in `prevent_clip`. `bits` 16, 24 or (wav only) 32 per sample; `as_float` writes 32-bit float wav, and does
-    not concern the other formats. `mp3_bitrate` in kbit/s, `mp3_preset` from 2 (best) to 7 (fastest).
-    Raises AudioError for another suffix, impossible numbers, or samples that are not finite.
+    `clip` is a mode of `prevent_clip`, `bits` 16, 24 or (wav only) 32 per sample. `as_float` writes 32-bit float wav,
+    and has no effect for other formats. `mp3_bitrate` is in kbit/s, `mp3_preset` from 2 (best) to 7 (fastest).
+    Raises AudioError for another suffix, invalid arguments, or samples that are not finite.
     """
     path = Path(path).absolute()
     if wav.dim() != 2 or not wav.shape[0]:
@@ -296,7 +301,8 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     if suffix == ".mp3":
         if wav.shape[0] > 2:
             raise AudioError(f"{path}: mp3 holds one or two channels, not {wav.shape[0]}; write wav or flac")
-        return write_mp3(path, to_int16(wav).T.contiguous().numpy(), samplerate, bitrate=mp3_bitrate, quality=mp3_preset)
+        return write_mp3(path, to_int16(wav).T.contiguous().numpy(), samplerate, bitrate=mp3_bitrate,
+                         quality=mp3_preset)
     if suffix not in (".wav", ".flac"):
         raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
     if bits not in ((16, 24) if suffix == ".flac" else (16, 24, 32)):
@@ -304,7 +310,7 @@ def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip
     if suffix == ".wav" and as_float:
         samples, subtype = wav, "FLOAT"
     elif bits == 16:
-        samples, subtype = to_int16(wav), "PCM_16"   # libsndfile would round downwards
+        samples, subtype = to_int16(wav), "PCM_16"   # libsndfile would round down
     else:
         samples, subtype = wav, f"PCM_{bits}"
     write_samples(path, samples.T.contiguous().numpy(), samplerate, subtype=subtype, form=suffix[1:].upper())

@@ -1,4 +1,4 @@
-"""Whole sound files as arrays, without torch: for what draws or compares separations. Songs are read by `reading`."""
+"""Reading of whole audio files as arrays, without torch, for figures and comparisons. `reading` is for songs."""
 
 import os
 import typing as tp
@@ -12,8 +12,8 @@ from ..notes import without_library_notes
 
 
 def read_samples(path: tp.Union[str, Path], dtype: str = "float64") -> tp.Tuple[np.ndarray, int]:
-    """(samples [L, A], sample rate in Hz) of a separated stem, as libsndfile reads it; integer formats are scaled to
-    [-1, 1). Raises AudioError where libsndfile cannot."""
+    """(samples [L, A], sample rate in Hz) of a separated stem, read by libsndfile; integer formats are scaled to [-1,
+    1). Raises AudioError if libsndfile cannot read it."""
     try:
         with without_library_notes():
             return soundfile.read(os.fsencode(path), dtype=dtype, always_2d=True)

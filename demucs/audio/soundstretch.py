@@ -1,7 +1,7 @@
-"""Pitch and tempo change by soundstretch, the program of Olli Parviainen's SoundTouch.
+"""Pitch shifting and time stretching by soundstretch, the program of Olli Parviainen's SoundTouch.
 
-https://www.surina.net/soundtouch. Audio goes through pipes as 16-bit wav, as published Demucs hands it over in files:
-no temporary files, no shell. The program is looked for once per process: `$SOUNDSTRETCH`, then
+https://www.surina.net/soundtouch. Audio is passed through pipes as 16-bit wav, which published Demucs passes in files:
+no temporary files, no shell. The program is searched once per process: `$SOUNDSTRETCH`, then
 soundtouch/build/soundstretch of this repository, then PATH.
 """
 
@@ -23,15 +23,15 @@ from ..errors import ToolError
 from . import programs
 
 MINIMUM_VERSION = (2, 1, 2)
-MAX_SLOWER = 95     # percent: the program takes no tempo below -95 %
+MAX_SLOWER = 95     # percent: the program accepts no tempo change below -95 %
 BUILT_HERE = Path(__file__).resolve().parents[2] / "soundtouch" / "build" / "soundstretch"
 FIX = ("run `make setup`, install the package soundstretch (apt) or soundtouch (conda-forge), run soundtouch/build.sh, "
        "or set $SOUNDSTRETCH to the program")
-PEAK = 0.99     # as published Demucs: louder samples are cut, so that rounding to 16 bits cannot wrap
+PEAK = 0.99     # as in published Demucs: samples are clipped, so that rounding to 16 bits cannot overflow
 
 
 def _wav_bytes(samples: np.ndarray, samplerate: int) -> bytes:
-    """A wav file of `samples` int16 [L, A]."""
+    """Content of a wav file of `samples` int16 [L, A]."""
     channels, data = samples.shape[1], samples.astype("<i2").tobytes()
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, samplerate, samplerate * channels * 2, channels * 2, 16)
     head = struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE")
@@ -39,10 +39,10 @@ def _wav_bytes(samples: np.ndarray, samplerate: int) -> bytes:
 
 
 def _samples(wav: bytes, channels: int) -> tp.Optional[np.ndarray]:
-    """int16 samples [L, A] of a 16-bit wav stream, None where it is not one or its end is missing.
+    """int16 samples [L, A] of a 16-bit wav stream; None if it is not one or is truncated.
 
-    soundstretch writes its header before it knows the length, and again at the end. In a pipe it cannot go back: the
-    first header then says 0, and the true one stands behind the samples.
+    soundstretch writes its header before it knows the length, and again at the end. In a pipe it cannot seek: the first
+    header has the length 0, and the true header follows the samples.
     """
     start, bits = 12, 0
     while True:
@@ -71,16 +71,16 @@ def _samples(wav: bytes, channels: int) -> tp.Optional[np.ndarray]:
 
 @dataclass(frozen=True)
 class Soundstretch:
-    """A soundstretch program that was found to work. Cheap to pickle, so data loader workers need no search."""
+    """A working soundstretch program. It is cheap to pickle, so that data loader workers need no search."""
     path: str
     version: tp.Tuple[int, ...]
 
     def stretch(self, wav: torch.Tensor, samplerate: int, *, pitch: float, tempo: float,
                 voice: bool = False) -> torch.Tensor:
-        """`wav` [A, L] float32 at `samplerate` Hz, `pitch` semitones higher and `tempo` percent faster: [A, L'] float32
-        with L' about L / (1 + tempo / 100). `voice` tunes the algorithm for speech and singing.
+        """`wav` [A, L] float32 at `samplerate` Hz, shifted by `pitch` semitones and `tempo` percent faster: [A, L']
+        float32 with L' about L / (1 + tempo / 100). `voice` tunes the algorithm for speech and singing.
 
-        Raises ToolError where the program fails, with its own words.
+        Raises ToolError with the message of the program if it fails.
         """
         samples = to_int16(wav.detach().cpu().clamp(-PEAK, PEAK)).T.numpy()
         command = [self.path, "stdin", "stdout", f"-pitch={pitch}", f"-tempo={tempo:.6f}"]
@@ -89,13 +89,13 @@ class Soundstretch:
         done = self._run(command, _wav_bytes(samples, samplerate), limit=60 + 10 * wav.shape[-1] / samplerate)
         result = None if done.returncode else _samples(done.stdout, len(wav))
         if result is None:
-            words = " ".join(done.stderr.decode(errors="replace").split("information.")[-1].split())
+            message = " ".join(done.stderr.decode(errors="replace").split("information.")[-1].split())
             raise ToolError(f"{self.path} failed (exit code {done.returncode}, {len(done.stdout)} bytes of audio) on "
-                            f"{' '.join(command[1:])}: {words or 'it gave no reason'}")
+                            f"{' '.join(command[1:])}: {message or 'it gave no reason'}")
         return torch.from_numpy(result.T.astype(np.float32, order="C") / np.float32(32768))
 
     def _run(self, command: tp.Sequence[str], wav: bytes, *, limit: float) -> "subprocess.CompletedProcess[bytes]":
-        """The program with `wav` as its input. It needs a hundredth of `limit` seconds."""
+        """Run the program with `wav` as its input. It usually needs a hundredth of `limit` seconds."""
         try:
             return programs.call(command, wav, timeout=limit)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -103,7 +103,7 @@ class Soundstretch:
 
 
 def _candidate() -> tp.Tuple[str, str]:
-    """(path, where it was looked for). Raises ToolError where there is none."""
+    """(path of the program, name of the place where it was found). Raises ToolError if there is none."""
     chosen = os.environ.get("SOUNDSTRETCH")
     if chosen:
         if not os.access(chosen, os.X_OK) or os.path.isdir(chosen):
@@ -120,7 +120,7 @@ def _candidate() -> tp.Tuple[str, str]:
 
 @functools.lru_cache(maxsize=None)
 def find() -> Soundstretch:
-    """The soundstretch program to use. Raises ToolError where it is missing, too old, or something else."""
+    """The soundstretch program to use. Raises ToolError if it is missing, too old, or another program."""
     path, place = _candidate()
     try:
         done = subprocess.run([path], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)

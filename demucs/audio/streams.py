@@ -1,5 +1,5 @@
-"""Any audio stream of any file, as ffmpeg decodes it: files with several streams (stems in one mp4), and rates
-converted by ffmpeg. What `audio.reading` does for the first stream of a file, exactly and often without ffmpeg, belongs there.
+"""Reading of any audio stream by ffmpeg: files with several streams (stems in one mp4), and resampling by ffmpeg.
+`audio.reading` reads the first stream of a file exactly, and often without ffmpeg.
 """
 
 import json
@@ -14,13 +14,13 @@ from .ffmpeg import Decoded, decode, existing_file, input_arguments, program, ru
 
 logger = logging.getLogger(__name__)
 
-SHORTFALL = 0.5     # seconds that may lack at the end of what a header says: codecs and containers round
+SHORTFALL = 0.5     # tolerance in seconds for the duration in a header: codecs and containers round it
 
 
 def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
-    """What ffprobe says about a file: {"format": {...}, "streams": [{...}, ...]}, numbers mostly as strings.
+    """Output of ffprobe for a file: {"format": {...}, "streams": [{...}, ...]}, with most numbers as strings.
 
-    Raises AudioError where the file is missing, empty or not for ffmpeg; ToolError where ffprobe is not installed.
+    Raises AudioError if the file is missing, empty or not supported; ToolError if ffprobe is not installed.
     """
     path = existing_file(path)
     said = run([program("ffprobe"), "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams",
@@ -33,15 +33,15 @@ def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
 
 
 def audio_streams(description: tp.Mapping[str, tp.Any]) -> tp.List[int]:
-    """The places of the audio streams among all streams."""
+    """Indices of the audio streams among all streams."""
     return [index for index, stream in enumerate(description["streams"]) if stream.get("codec_type") == "audio"]
 
 
 def seconds_of(description: tp.Mapping[str, tp.Any], stream: int) -> tp.Optional[float]:
-    """How long a stream is by its header; None where that does not say."""
-    for place in (description["streams"][stream], description["format"]):
+    """Duration of a stream in seconds according to its header; None if the header does not have it."""
+    for header in (description["streams"][stream], description["format"]):
         try:
-            return float(place["duration"])
+            return float(header["duration"])
         except (KeyError, ValueError):
             pass
     return None
@@ -49,16 +49,16 @@ def seconds_of(description: tp.Mapping[str, tp.Any], stream: int) -> tp.Optional
 
 def read(path: tp.Union[str, Path], stream: int, *, start: tp.Optional[float] = None,
          seconds: tp.Optional[float] = None, samplerate: tp.Optional[int] = None, padding: bool = False) -> Decoded:
-    """Stream number `stream` (among all streams).
+    """Audio of stream number `stream` (among all streams).
 
     Args:
         start: seconds to skip.
-        seconds: how long to read; default: all.
-        samplerate: in Hz, for ffmpeg to convert to; default: the stream's.
-        padding: also what the file says that a player should leave away at its ends.
+        seconds: seconds to read; default: all.
+        samplerate: sample rate in Hz to which ffmpeg resamples; default: that of the stream.
+        padding: include the delay and padding that players skip according to the file.
 
     Raises:
-        AudioError: where the stream cannot be decoded.
+        AudioError: if the stream cannot be decoded.
     """
     before = (["-ss", str(start)] if start else []) + (["-flags2", "+skip_manual"] if padding else [])
     after = (["-t", str(seconds)] if seconds is not None else []) + \
@@ -68,12 +68,12 @@ def read(path: tp.Union[str, Path], stream: int, *, start: tp.Optional[float] = 
 
 def read_first(path: tp.Union[str, Path], *, samplerate: tp.Optional[int] = None, padding: bool = False
                ) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L], rate in Hz) of the first audio stream; `samplerate` and `padding` as for `read`.
+    """(samples [A, L], sample rate in Hz) of the first audio stream; `samplerate` and `padding` as in `read`.
 
-    Where less can be decoded than the header says, what there is comes back, with a warning.
+    If less can be decoded than the duration in the header, the decoded samples are returned, with a warning.
 
     Raises:
-        AudioError: where there is none, or nothing of it can be decoded.
+        AudioError: if there is no audio stream, or nothing of it can be decoded.
     """
     description = describe(path)
     indices = audio_streams(description)

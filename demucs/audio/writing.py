@@ -1,4 +1,4 @@
-"""Samples into audio files that are whole or not there: what all writers of wav, flac and mp3 share."""
+"""Atomic writing of wav, flac and mp3 files, shared by all writers."""
 
 import contextlib
 import errno
@@ -14,13 +14,13 @@ from ..errors import AudioError, describe_os_error
 from ..files import atomic
 from .encoding import check_mp3, check_rate
 
-LARGEST_RIFF = 2 ** 32 - 2 ** 16     # bytes of samples; the sizes in a RIFF header have 32 bits
+LARGEST_RIFF = 2 ** 32 - 2 ** 16     # maximum bytes of samples, since sizes in a RIFF header have 32 bits
 WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 
 
 class _Sink:
-    """A file for libsndfile that remembers what went wrong: libsndfile itself only says "System error", and Python prints what
-    its callbacks raise."""
+    """File object for libsndfile that stores the first OSError: libsndfile only reports "System error", and exceptions
+    in its callbacks are printed by Python."""
 
     def __init__(self, file: tp.BinaryIO):
         self._file = file
@@ -29,7 +29,7 @@ class _Sink:
     def write(self, data: tp.Any) -> int:
         return self._try(self._file.write, data)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:       # which may have to write what is in the buffer
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:       # seeking may have to write the buffer
         return self._try(self._file.seek, offset, whence)
 
     def tell(self) -> int:
@@ -45,13 +45,14 @@ class _Sink:
 
 
 def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *, subtype: str, form: str) -> None:
-    """Write `samples` [L, A] of a type that libsndfile takes. `form` is "WAV" or "FLAC", `subtype` a coding in WIDTHS.
+    """Write `samples` [L, A] of a type that libsndfile supports. `form` is "WAV" or "FLAC", `subtype` an encoding in
+    WIDTHS.
 
-    A wav file that is too long for the sizes in its header is written as RF64, its 64-bit form, which libsndfile, ffmpeg and
-    audio editors read.
+    A wav file that is too long for the sizes in its header is written as RF64, its 64-bit variant, which libsndfile,
+    ffmpeg and audio editors read.
 
     Raises:
-        AudioError: where libsndfile cannot write that, or the file cannot be written.
+        AudioError: if libsndfile does not support the format, or the file cannot be written.
     """
     check_rate(path, samplerate)
     if form == "WAV" and samples.size * WIDTHS[subtype] > LARGEST_RIFF:
@@ -60,21 +61,22 @@ def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: in
         sink = _Sink(file)
         try:
             soundfile.write(sink, samples, samplerate, subtype=subtype, format=form)
-        except (soundfile.LibsndfileError, AssertionError) as error:     # an assertion: that all has been written
+        except (soundfile.LibsndfileError, AssertionError) as error:     # soundfile asserts that everything was written
             if sink.failure is None:
                 reason = getattr(error, "error_string", "incomplete").rstrip(".")
-                raise AudioError(f"{path}: {form} of {samplerate} Hz with {samples.shape[1]} channels cannot be written "
-                                 f"({reason})") from error
+                raise AudioError(f"{path}: {form} of {samplerate} Hz with {samples.shape[1]} channels cannot be "
+                                 f"written ({reason})") from error
         if sink.failure is not None:
             raise sink.failure
 
 
 def write_mp3(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *, bitrate: int, quality: int,
               verbose: bool = False) -> None:
-    """Write 16-bit `samples` [L, A] at `bitrate` kbit/s; `quality` from 2 (best) to 7 (fastest). See `encoding.check_mp3`.
+    """Write 16-bit `samples` [L, A] at `bitrate` kbit/s; `quality` from 2 (best) to 7 (fastest). See
+    `encoding.check_mp3`.
 
     Raises:
-        AudioError: for what mp3 does not hold or LAME refuses, or where the file cannot be written.
+        AudioError: for settings that mp3 or LAME do not support, or if the file cannot be written.
     """
     check_mp3(path, samplerate, bitrate, quality)
     channels = samples.shape[1]
@@ -88,15 +90,15 @@ def write_mp3(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *
         encoder.set_quality(quality)
         data = encoder.encode(samples.astype("<i2").tobytes()) + encoder.flush()
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise AudioError(f"{path}: LAME refuses {channels} channels, {samplerate} Hz, {bitrate} kbit/s, quality {quality}: "
-                         f"{error}") from error
+        raise AudioError(f"{path}: LAME refuses {channels} channels, {samplerate} Hz, {bitrate} kbit/s, quality "
+                         f"{quality}: {error}") from error
     with _opened(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def _opened(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
-    """`atomic` in a folder that is there already. Raises AudioError where the file cannot be written."""
+    """`atomic` in an existing folder. Raises AudioError if the file cannot be written."""
     try:
         os.stat(Path(path).absolute().parent)
         with atomic(path) as file:
@@ -106,7 +108,7 @@ def _opened(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
 
 
 def unwritable(path: tp.Union[str, Path], error: OSError) -> AudioError:
-    """What to say where a file could not be written; what was under its name before is still there."""
+    """Error for a file that could not be written; a previous file of that name is kept."""
     hint = {errno.ENOSPC: "free some space, or choose another folder", errno.EDQUOT: "your quota is used up",
             errno.EACCES: "make the folder writable, or choose another one",
             errno.EROFS: "choose a folder on another file system"}.get(error.errno or 0)

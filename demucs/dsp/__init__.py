@@ -1,1 +1,1 @@
-"""Signal processing that knows nothing of models or files."""
+"""Signal processing, independent of models and files."""

@@ -1,5 +1,5 @@
-"""Overlap-add, levels and resampling on numpy arrays, without torch: for programs that run a model by other means, and for
-threads that must stay single ones."""
+"""Overlap-add, levels and resampling on numpy arrays, without torch, for programs that run a model without it, and for
+code that must not start torch's threads."""
 
 import functools
 import math
@@ -9,15 +9,14 @@ import numpy as np
 
 from .overlap_add import OverlapAdd
 
-CHUNK = 1 << 19          # samples that are looked at together
+CHUNK = 1 << 19          # samples read at a time
 ZEROS = 24               # zero crossings of the interpolation filter on each side
-ROLLOFF = 0.945          # its cut-off, by the lower Nyquist frequency
+ROLLOFF = 0.945          # cut-off of the filter relative to the lower Nyquist frequency
 
 
 def overlap_add(pieces: tp.Iterable[np.ndarray], plan: OverlapAdd) -> np.ndarray:
-    """Float32 [..., L] from what a model makes of the chunks of a plan, [..., length of the chunk] each, in their order.
-
-    What lies before the song is dropped.
+    """Weighted overlap-add of a model's outputs for the chunks of a plan, each [..., length of the chunk], in their
+    order, to float32 [..., L]. Samples before the song are dropped.
     """
     total: tp.Optional[np.ndarray] = None
     length = max(chunk.stop for chunk in plan.chunks)
@@ -31,18 +30,19 @@ def overlap_add(pieces: tp.Iterable[np.ndarray], plan: OverlapAdd) -> np.ndarray
 
 
 def level(read: tp.Callable[[int, int], np.ndarray], length: int) -> tp.Tuple[float, float]:
-    """(mean, unbiased standard deviation) of the mean over the channels of `length` samples, in float64, chunk by chunk.
+    """(mean, unbiased standard deviation) of the mono mixture of `length` samples, in float64, chunk by chunk.
 
-    `read(start, frames)` gives samples [A, up to `frames`]; less than `length` where that was an estimate.
+    `read(start, frames)` returns samples [A, up to `frames`]. The signal may be shorter than `length`, which may be an
+    estimate.
     """
     count, mean, squares = 0, 0., 0.
     for start in range(0, length, CHUNK):
         wav = read(start, CHUNK).mean(axis=0).astype(np.float64)
         if not len(wav):
             break
-        here, total = float(wav.mean()), count + len(wav)
-        delta = here - mean
-        squares += float(np.square(wav - here).sum()) + delta ** 2 * count * len(wav) / total
+        chunk_mean, total = float(wav.mean()), count + len(wav)
+        delta = chunk_mean - mean
+        squares += float(np.square(wav - chunk_mean).sum()) + delta ** 2 * count * len(wav) / total
         mean += delta * len(wav) / total
         count = total
     return mean, math.sqrt(squares / max(count - 1, 1))
@@ -50,7 +50,7 @@ def level(read: tp.Callable[[int, int], np.ndarray], length: int) -> tp.Tuple[fl
 
 @functools.lru_cache(maxsize=8)
 def _filters(old: int, new: int) -> tp.Tuple[np.ndarray, int]:
-    """(filters [new, taps], samples before): one windowed sinc for each output sample of a period."""
+    """(filters [new, taps], number of taps before the sample): one windowed sinc for each output sample of a period."""
     rate = min(new, old) * ROLLOFF
     width = math.ceil(ZEROS * old / rate)
     taps = np.arange(-width, width + old)
@@ -61,9 +61,9 @@ def _filters(old: int, new: int) -> tp.Tuple[np.ndarray, int]:
 
 
 def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """`wav` [..., L] as [..., floor(L * to_rate / from_rate)], by the filters that `convert.resample` has for rates with a
-    common period (J. O. Smith, https://ccrma.stanford.edu/~jos/resample/), computed in float64: julius computes them in float32,
-    which makes a difference of up to 1e-4 of the amplitude."""
+    """`wav` [..., L] resampled to [..., floor(L * to_rate / from_rate)], with the filters that `convert.resample` uses
+    for rates with a common period (J. O. Smith, https://ccrma.stanford.edu/~jos/resample/). They are computed in
+    float64; julius computes them in float32, which makes a difference of up to 1e-4 of the amplitude."""
     if from_rate == to_rate or not wav.shape[-1]:
         return wav
     common = math.gcd(from_rate, to_rate)

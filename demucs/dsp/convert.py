@@ -1,10 +1,11 @@
-"""Channel, sample rate and sample format conversion of waveforms.
+"""Conversion of number of channels, sample rate and sample format of waveforms.
 
-Resampling is julius's windowed sinc interpolation for rational rates (J. O. Smith's algorithm,
-https://ccrma.stanford.edu/~jos/resample/). Its filter bank depends on the two rates only, so it is built once per pair
-and process. It has one filter per sample of the shortest period in which the rates meet, so that for rates like 44 099
-and 44 100 Hz it would take gigabytes. Those are left to libsoxr, whose filters do not depend on the ratio; its "very high
-quality" is flat to 0.05 dB up to 0.93 of the lower Nyquist frequency and leaves less than -130 dB above it (tests measure).
+Resampling is the windowed sinc interpolation of julius for rational ratios (J. O. Smith's algorithm,
+https://ccrma.stanford.edu/~jos/resample/). Its filter bank depends on the two rates only, so it is computed once per
+pair and process. It has one filter per output sample of the shortest common period of the rates, so that for rates like
+44 099 and 44 100 Hz it would take gigabytes. Such pairs are resampled by libsoxr, whose filters do not depend on the
+ratio; its "very high quality" is flat to 0.05 dB up to 0.93 of the lower Nyquist frequency and leaves less than -130 dB
+above it (measured in tests).
 """
 
 import dataclasses
@@ -20,14 +21,14 @@ import torch
 from ..errors import AudioError
 from ..ranges import POSITIVE, shown
 
-RATES = dataclasses.replace(POSITIVE, whole=False)      # 44100.0 is one, too
-LARGEST_BANK = 2 ** 25      # coefficients, 128 MiB; between usual rates there are fewer than 2 ** 20
+RATES = dataclasses.replace(POSITIVE, whole=False)      # 44100.0 is a valid sample rate, too
+LARGEST_BANK = 2 ** 25      # coefficients, 128 MiB; common pairs of rates have fewer than 2 ** 20
 ZEROS = 24                  # zero crossings of julius's sinc on each side
-ROLLOFF = 0.945             # its cut-off, by the lower Nyquist frequency
+ROLLOFF = 0.945             # cut-off of the sinc relative to the lower Nyquist frequency
 
 
 def _bank_size(from_rate: int, to_rate: int) -> int:
-    """Coefficients of julius's filter bank: one filter per output sample of a period."""
+    """Number of coefficients of julius's filter bank, which has one filter per output sample of a period."""
     common = math.gcd(from_rate, to_rate)
     old, new = from_rate // common, to_rate // common
     return new * (2 * math.ceil(ZEROS * old / (ROLLOFF * min(old, new))) + old)
@@ -38,19 +39,20 @@ def _resampler(from_rate: int, to_rate: int) -> julius.ResampleFrac:
     return julius.ResampleFrac(from_rate, to_rate)
 
 
-MOST_CHANNELS = 64      # beyond it, the dimensions of a waveform were exchanged
+MOST_CHANNELS = 64      # with more, the dimensions of a waveform were probably exchanged
 
 
 def as_float(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
-    """`wav` as float32 tensor: floats as they are, integers with their full scale as 1.
+    """`wav` as a float32 tensor: floats are not scaled, integers are divided by their full scale.
 
-    Raises AudioError for what is no waveform: other objects, complex numbers, truth values.
+    Raises AudioError for other objects, complex numbers and booleans.
     """
     if isinstance(wav, np.ndarray):
         try:
             wav = torch.from_numpy(np.ascontiguousarray(wav, dtype=wav.dtype.newbyteorder("=")))
         except TypeError:
-            raise AudioError(f"audio of type {wav.dtype} cannot be used: give floats, or integers of 8 to 64 bits") from None
+            raise AudioError(f"audio of type {wav.dtype} cannot be used: give floats, or integers of 8 to 64 "
+                             f"bits") from None
     if not isinstance(wav, torch.Tensor):
         raise AudioError(f"expected a tensor or a numpy array of shape [channels, samples], got {type(wav).__name__}")
     if wav.layout != torch.strided or wav.is_quantized or wav.is_meta:
@@ -61,12 +63,13 @@ def as_float(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
     if wav.dtype.is_complex or wav.dtype == torch.bool:
         raise AudioError(f"audio of type {wav.dtype} cannot be used: give floats, or integers of 8 to 64 bits")
     limits = torch.iinfo(wav.dtype)
-    middle = (limits.max + 1) / 2 if limits.min == 0 else 0.       # unsigned samples are around it
+    middle = (limits.max + 1) / 2 if limits.min == 0 else 0.       # zero level of unsigned samples
     return ((wav.double() - middle) / (middle or limits.max + 1.)).float()
 
 
 def as_waveform(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
-    """`as_float` of what has the shape [channels, samples]. Raises AudioError for others, also [samples, channels]."""
+    """`as_float` for the shape [channels, samples]. Raises AudioError for other shapes, including [samples,
+    channels]."""
     wav = as_float(wav)
     if wav.dim() != 2 or not wav.numel():
         raise AudioError(f"expected audio of shape [channels, samples], got {list(wav.shape)}")
@@ -79,8 +82,8 @@ def as_waveform(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
 def convert_channels(wav: torch.Tensor, channels: int) -> torch.Tensor:
     """`wav` [..., A, L] with `channels` channels: [..., channels, L]. May share memory with `wav`.
 
-    One channel is the mean of all; one channel is repeated to fill many; of too many channels the first ones are kept.
-    Raises AudioError where several channels would have to become more, or none is wanted.
+    A single channel is the mean of all; mono is copied to all channels; of too many channels the first ones are kept.
+    Raises AudioError for an increase from several channels to more, and for an invalid number of channels.
     """
     if channels not in POSITIVE:
         raise AudioError(f"channels={shown(channels)} {POSITIVE.demand(channels)}")
@@ -103,11 +106,11 @@ def resample(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
     Raises AudioError for a rate that is not positive.
     """
     if not all(rate in RATES and float(rate).is_integer() for rate in (from_rate, to_rate)):
-        raise AudioError(f"cannot resample from {shown(from_rate)} Hz to {shown(to_rate)} Hz: sample rates must be positive "
-                         f"whole numbers")
+        raise AudioError(f"cannot resample from {shown(from_rate)} Hz to {shown(to_rate)} Hz: sample rates must be "
+                         f"positive whole numbers")
     if from_rate == to_rate:
         return wav
-    if wav.shape[-1] == 0:   # the filter repeats the last sample at the borders: there is none
+    if wav.shape[-1] == 0:   # the filter extends the signal by its last sample, which does not exist
         return wav
     if _bank_size(int(from_rate), int(to_rate)) <= LARGEST_BANK:
         return _resampler(int(from_rate), int(to_rate)).to(wav)(wav)
@@ -115,25 +118,26 @@ def resample(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
 
 
 def _resample_any(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
-    """`resample` by libsoxr, for any two rates."""
+    """`resample` with libsoxr, for any two rates."""
     length = wav.shape[-1] * to_rate // from_rate
     rows = [soxr.resample(row, from_rate, to_rate, quality="VHQ") for row in
             wav.detach().to("cpu", torch.float32).reshape(-1, wav.shape[-1]).numpy()]
     out = np.zeros((len(rows), length), np.float32)
-    for place, row in zip(out, rows):
-        place[:len(row)] = row[:length]
+    for target, row in zip(out, rows):
+        target[:len(row)] = row[:length]
     return torch.from_numpy(out).reshape(*wav.shape[:-1], length).to(wav)
 
 
 def convert_audio(wav: torch.Tensor, from_rate: int, to_rate: int, channels: int) -> torch.Tensor:
-    """`wav` [..., A, L] at `from_rate` Hz as [..., channels, L'] at `to_rate` Hz. See the two functions above."""
+    """`wav` [..., A, L] at `from_rate` Hz as [..., channels, L'] at `to_rate` Hz; see `convert_channels` and
+    `resample`."""
     return resample(convert_channels(wav, channels), from_rate, to_rate)
 
 
 def to_int16(wav: torch.Tensor) -> torch.Tensor:
-    """16-bit PCM of `wav`: the nearest of 32767 steps per unit, limited to [-32767, 32767].
+    """16-bit PCM of `wav`: 32767 times the sample, rounded to the nearest integer and limited to [-32767, 32767].
 
-    Published Demucs 4.1.0 cuts off the fraction of the same product, its predecessors took (through torchaudio) the
-    nearest of 32768 steps: this is one step away from either at most.
+    Published Demucs 4.1.0 truncates the same product; earlier versions (through torchaudio) rounded 32768 times the
+    sample. The difference to either is at most one step.
     """
     return (wav.to(torch.float32).clamp(-1, 1) * 32767).round_().to(torch.int16)

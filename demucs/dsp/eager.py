@@ -1,10 +1,10 @@
-"""Where a tensor may be computed in another order than the plain formulas have."""
+"""Condition for optimised CPU implementations that change the order of floating point operations."""
 
 import torch
 
 
 def eager_on_cpu(x: torch.Tensor) -> bool:
-    """Whether `x` is on a CPU, needs no gradients, and is computed at once: not while a graph is traced, compiled or
-    exported, which has to hold for other devices, too."""
+    """Whether `x` is on a CPU, needs no gradients, and is computed in eager mode: not while a graph is traced, compiled
+    or exported, which must be valid for other devices, too."""
     return (not torch.is_grad_enabled() and x.device.type == "cpu"
             and not (torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.compiler.is_exporting()))

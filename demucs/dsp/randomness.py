@@ -1,7 +1,8 @@
-"""Chance that can be repeated: generators keyed by what a draw belongs to.
+"""Reproducible random generators, keyed by the purpose of a draw.
 
-A draw is keyed by (seed, purpose, epoch, step, example, ...), never by rank or loader worker, so the result does not
-depend on how work is split. numpy's SeedSequence mixes the key (M. O'Neill's seed_seq_fe design), Philox generates.
+The key of a draw is (seed, purpose, epoch, step, example, ...), never the rank or data loader worker, so the result
+does not depend on how work is distributed. numpy's SeedSequence mixes the key (M. O'Neill's seed_seq_fe design); the
+generator is Philox.
 """
 
 import contextlib
@@ -13,9 +14,10 @@ import torch
 
 
 def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
-    """A generator for the draws called `purpose` at the place `key`, e.g. `generator(42, "flip", epoch, step, example)`.
+    """Random generator for the draws of `purpose` with the key `key`, e.g. `generator(42, "flip", epoch, step,
+    example)`.
 
-    Different purposes at the same place draw independently. All of `seed` and `key` must be >= 0.
+    Draws of different purposes with the same key are independent. `seed` and all of `key` must be >= 0.
     """
     entropy = [int(seed), zlib.crc32(purpose.encode()), *map(int, key)]
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
@@ -23,11 +25,12 @@ def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
 
 @contextlib.contextmanager
 def seeded_torch(seed: int, purpose: str, *key: int, device: tp.Optional[torch.device] = None) -> tp.Iterator[None]:
-    """Run code that draws from torch's global state (svd_lowrank, dropout) under a keyed one, then restore it."""
+    """Context in which torch's global random generator (used by svd_lowrank, dropout) has a keyed state, which is
+    restored afterwards."""
     devices = [device] if device is not None and torch.device(device).type == "cuda" else []
     number = int(generator(seed, purpose, *key).integers(2 ** 63))
     with torch.random.fork_rng(devices=devices):
-        # Not torch.manual_seed, which would seed devices whose state is not restored.
+        # Not torch.manual_seed, which would also seed devices whose state is not restored.
         torch.default_generator.manual_seed(number)
         for cuda in devices:
             torch.cuda.default_generators[torch.device(cuda).index or 0].manual_seed(number)

@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms as the Demucs family uses them, and the paddings around them.
+"""Short-time Fourier transforms of the Demucs family, and reflection padding.
 
 Hann window, hop of a quarter window, centred frames, and 1/sqrt(n_fft) normalisation ("normalized" in torch), so that
 the level of a spectrogram does not depend on the window length.
@@ -25,19 +25,20 @@ def istft(z: torch.Tensor, *, hop: int, length: int) -> torch.Tensor:
         x = torch.istft(z.reshape(-1, *z.shape[-2:]), n_fft, hop, window=window, win_length=n_fft, normalized=True,
                         length=length, center=True)
         return x.view(*z.shape[:-2], length)
-    # One signal after the other takes a fraction of the memory, and a third of the time: torch copies more.
+    # Signals one by one take a fraction of the memory and a third of the time of torch.istft, which copies more.
     weight = _overlap_add(window.square().expand(z.shape[-1], n_fft), hop)
     signals = [_inverse(each, hop, window).div_(weight)[n_fft // 2:][:length] for each in z.reshape(-1, *z.shape[-2:])]
     return torch.stack([F.pad(x, (0, length - len(x))) for x in signals]).view(*z.shape[:-2], length)
 
 
 def _inverse(z: torch.Tensor, hop: int, window: torch.Tensor) -> torch.Tensor:
-    """[F, T] -> [(T - 1) * hop + n_fft], with the window applied twice."""
+    """Overlap-add of the inverse Fourier transforms of [F, T] frames, multiplied by the window, to
+    [(T - 1) * hop + n_fft]."""
     return _overlap_add(torch.fft.irfft(z.t().contiguous(), n=len(window), norm="ortho").mul_(window), hop)
 
 
 def _overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:
-    """[T, N] that start `hop` samples apart, which divides N -> [(T - 1) * hop + N]."""
+    """Sum of frames [T, N] that start `hop` samples apart, which divides N, to [(T - 1) * hop + N]."""
     parts = frames.shape[1] // hop
     rows = frames.new_zeros(len(frames) + parts - 1, hop)
     for part, piece in enumerate(frames.split(hop, dim=1)):
@@ -46,10 +47,10 @@ def _overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:
 
 
 def pad_reflect(x: torch.Tensor, left: int, right: int) -> torch.Tensor:
-    """Mirror padding of [..., L] by `left` and `right` samples, for any L >= 1.
+    """Reflection padding of [..., L] by `left` and `right` samples, for any L >= 1.
 
-    A signal can only be mirrored over as many samples as it has. A shorter one is first lengthened with zeros, to its
-    right as far as padding is wanted there, then to its left.
+    Reflection needs a signal longer than the padding. A shorter signal is first padded with zeros, on the right up to
+    `right` samples, then on the left.
     """
     missing = max(left, right) - x.shape[-1] + 1
     if missing > 0:

@@ -1,4 +1,4 @@
-"""Multichannel Wiener filtering of source spectrograms by expectation-maximisation.
+"""Multichannel Wiener filtering of source spectrograms by expectation-maximisation (EM).
 
 The local Gaussian model of Duong, Vincent and Gribonval (2010) in the weighted, simplified form of Nugraha, Liutkus and
 Vincent (2016), as used by Open-Unmix (Stöter et al. 2019) and by HDemucs without complex-as-channels: each source has a
@@ -8,17 +8,17 @@ power spectrum v and a spatial covariance R per bin, and its estimate is v R (su
 import torch
 
 REGULARISATION = 1e-10   # power of the white noise assumed in every bin
-WINDOW = 300             # frames filtered together: statistics are taken over them
+WINDOW = 300             # frames filtered together, over which the statistics are estimated
 
 
 def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, residual: bool = False) -> torch.Tensor:
     """Complex source spectrograms [B, S, A, F, T] from magnitude estimates and the mixture.
 
     Args:
-        magnitudes: estimated magnitudes [B, S, A, F, T]; they start with the mixture's phase.
+        magnitudes: estimated magnitudes [B, S, A, F, T]; the initial phase is that of the mixture.
         mix: complex mixture [B, A, F, T].
-        iterations: EM rounds; with 0 the magnitudes and the mixture's phase are the answer.
-        residual: let a further source take what the others leave over. It takes part in the filtering and is dropped.
+        iterations: number of EM iterations; with 0 the result has the given magnitudes and the phase of the mixture.
+        residual: add the residual of the mixture as another source in the filtering, which is then dropped.
 
     Unlike Open-Unmix's implementation, a bin where the mixture is exactly zero stays zero.
     """
@@ -34,8 +34,8 @@ def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, resi
 
 
 def _filter(y: torch.Tensor, x: torch.Tensor, iterations: int) -> torch.Tensor:
-    """EM on one window: y [B, S, A, F, T] estimates, x [B, A, F, T] mixture."""
-    # Loud mixtures are brought down to 10 so that the regularisation keeps its relative size.
+    """EM over one window with estimates `y` [B, S, A, F, T] and mixture `x` [B, A, F, T]."""
+    # Loud mixtures are scaled to a maximum of 10 so that the regularisation keeps its relative size.
     scale = (x.abs().amax(dim=(1, 2, 3)) / 10).clamp(min=1)
     x = x / scale[:, None, None, None]
     y = y / scale[:, None, None, None, None]

@@ -1,1 +1,1 @@
-"""Scores of separators on songs with known sources, and signs of quality where none are known."""
+"""Evaluation of separators: scores on songs with reference sources, and quality measures without references."""

@@ -1,4 +1,4 @@
-"""From scores to what stays: the record of an evaluation, example separations, and tables for the screen."""
+"""Output of an evaluation: its record, example separations, and tables for the terminal."""
 
 import hashlib
 import typing as tp
@@ -24,10 +24,11 @@ EXAMPLE_BITRATE = 192    # kbit/s
 def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: tp.Sequence[TrackScores], *, name: str,
                       dataset: str, settings: tp.Mapping[str, tp.Any], sources: tp.Optional[tp.Sequence[str]] = None,
                       expected: tp.Sequence[str] = (), device: str = "") -> Evaluation:
-    """The record of an evaluation of `separator` that was finished now; without `tracks`, what its tracks share.
+    """Record of an evaluation of `separator`, with the current time; with empty `tracks`, the fields that all tracks
+    share.
 
-    A model of the zoo is called by its name there, any other separator by its class, a bag by its models. `sources` are
-    those that were scored (default: the separator's), `expected` names the tracks of the whole test set.
+    A model of the zoo is recorded by its name there, any other separator by its class, a bag by its models. `sources`
+    are the scored sources (default: the separator's), `expected` the names of all tracks of the test set.
     """
     return Evaluation(
         name=name, model=_kind(separator), dataset=dataset, sources=list(sources or separator.sources),
@@ -36,7 +37,8 @@ def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: t
 
 
 def precision(model: nn.Module) -> tp.Dict[str, str]:
-    """Settings that tell in what numbers a model computes, and in what its weights are stored where that is another."""
+    """Settings for a record: the number format in which a model computes, and that of its stored weights if
+    different."""
     if isinstance(model, BagOfModels):
         found = [precision(single) for single in model.models]
         return {key: ", ".join(sorted({each[key] for each in found if key in each}))
@@ -48,7 +50,7 @@ def precision(model: nn.Module) -> tp.Dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """A device in records: "cpu", or "cuda: " and the kind of GPU."""
+    """Name of a device in records: "cpu", or "cuda: " and the GPU model."""
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
@@ -61,8 +63,8 @@ def _kind(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
 
 
 def _hash(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
-    """16 hexadecimal digits: of the weights of a model; of a bag, of its models in their order, with their segments and
-    their part of each source. "" where there are no weights."""
+    """Hash of a separator, 16 hexadecimal digits: of the weights of a model; of a bag, over its models in order, their
+    segments and their normalised weights per source. "" for a separator without weights."""
     if isinstance(separator, BagOfModels):
         parts = [(_hash(single), float(single.segment), shares)
                  for single, shares in zip(separator.models, separator.shares())]
@@ -71,9 +73,9 @@ def _hash(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
 
 
 class ExampleWriter:
-    """Writes the first seconds of the tracks in `names`, for ears and for the report.
+    """Writer of excerpts, the first seconds of the tracks in `names`, for listening and for the report.
 
-    In FOLDER/TRACK lie `mixture.mp3` and `SOURCE.mp3` (the estimates), in FOLDER/TRACK/reference the true sources.
+    FOLDER/TRACK contains `mixture.mp3` and `SOURCE.mp3` (the estimates), FOLDER/TRACK/reference the reference sources.
     """
 
     def __init__(self, folder: Path, *, sources: tp.Sequence[str], samplerate: int, names: tp.Iterable[str],
@@ -85,7 +87,8 @@ class ExampleWriter:
         self.seconds = seconds
 
     def __call__(self, name: str, mix: torch.Tensor, references: torch.Tensor, estimates: torch.Tensor) -> None:
-        """A track: its mixture [A, L], and references and estimates [S, A, L], at `samplerate`."""
+        """Write the excerpts of a track from its mixture [A, L], references and estimates [S, A, L], at
+        `samplerate`."""
         if name not in self.names:
             return
         folder = self.folder / name
@@ -99,8 +102,8 @@ class ExampleWriter:
 
 
 def score_tables(evaluations: tp.Sequence[Evaluation]) -> str:
-    """One table per family of aggregates that is defined, each under its name: separators down, sources across. The
-    mean is over the sources; the instrumental, which is a sum of them, stands behind it."""
+    """One table per family of aggregates that is defined, with its name as title: one row per separator, one column per
+    source. The mean is over the sources; the instrumental, which is a sum of sources, follows it."""
     tables = [_table(evaluations, family) for family in FAMILIES.values()
               if any(aggregate(evaluation, family).defined for evaluation in evaluations)]
     marked = [f"ill-conditioned, so that ISR, SIR and SAR depend on rounding: {', '.join(names)}"
@@ -111,12 +114,12 @@ def score_tables(evaluations: tp.Sequence[Evaluation]) -> str:
 
 def _table(evaluations: tp.Sequence[Evaluation], family: Family) -> str:
     sources = evaluations[0].sources
-    behind = [INSTRUMENTAL] if any(family.metric in track.scores.get(INSTRUMENTAL, {})
-                                   for track in evaluations[0].tracks) and INSTRUMENTAL not in sources else []
-    columns = [*zip(sources, sources), ("mean", ALL), *zip(behind, behind)]
+    extra = [INSTRUMENTAL] if any(family.metric in track.scores.get(INSTRUMENTAL, {})
+                                  for track in evaluations[0].tracks) and INSTRUMENTAL not in sources else []
+    columns = [*zip(sources, sources), ("mean", ALL), *zip(extra, extra)]
     rows = []
     for evaluation in evaluations:
-        values = {**aggregate_tracks(evaluation.tracks, behind, family).values, **aggregate(evaluation, family).values}
+        values = {**aggregate_tracks(evaluation.tracks, extra, family).values, **aggregate(evaluation, family).values}
         rows.append([evaluation.name, *(number(values[key]) for _, key in columns)])
     return "\n".join([f"{family.label}; {evaluations[0].dataset}, {len(evaluations[0].tracks)} tracks",
                       *aligned(["", *(name for name, _ in columns)], rows, least=(0, 10))])

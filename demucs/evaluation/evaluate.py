@@ -1,8 +1,8 @@
-"""Scores of a model, a bag, or of files separated before, on tracks with known sources.
+"""Scores of a model, a bag, or previously separated files, on tracks with reference sources.
 
-Each track is separated and scored by itself, so an evaluation may be spread over processes and stopped at any time:
-with `TrackFiles` each result is on disk at once, and what is there is not done again. Reference separators go through
-exactly what models go through.
+Each track is separated and scored independently, so an evaluation may be distributed over processes and stopped at any
+time. With `TrackFiles` each result is written immediately, and existing results are not computed again. Reference
+separators are evaluated in exactly the same way as models.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 Separator = tp.Union[nn.Module, SeparatedFolder]
 Device = tp.Union[None, str, torch.device]
-Read = tp.Tuple[Song, tp.Optional[torch.Tensor]]      # a track, and its estimates where they were made before
+Read = tp.Tuple[Song, tp.Optional[torch.Tensor]]      # a track, and its estimates if they were separated before
 Keep = tp.Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 class Results(tp.Protocol):
-    """Where `TrackFiles` keeps scores, or whatever has its two methods."""
+    """Storage of scores with the two methods of `TrackFiles` used here."""
 
     def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
              ) -> tp.Tuple[tp.Optional[TrackScores], str]: ...
@@ -50,13 +50,13 @@ class Results(tp.Protocol):
 
 
 class Marks(tp.NamedTuple):
-    """Fingerprints of a song, and of the estimates of it that were made before: "" where there are no such files."""
+    """Fingerprints of the files of a song and of its previously separated estimates; "" if there are no such files."""
     song: str = ""
     estimates: str = ""
 
 
 class Separated(tp.NamedTuple):
-    """A track at the separator's rate: `mix` [A, L], `references` and `estimates` [S, A, L]."""
+    """A track at the separator's sample rate: `mix` [A, L], `references` and `estimates` [S, A, L]."""
     mix: torch.Tensor
     references: torch.Tensor
     estimates: torch.Tensor
@@ -68,30 +68,30 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *
                     files: tp.Optional[Results] = None, save_to: tp.Optional[Path] = None,
                     keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1,
                     stop: tp.Callable[[], bool] = lambda: False, **settings: tp.Any) -> tp.List[TrackScores]:
-    """Scores of every `world_size`-th track, beginning with track `rank`, in the order of `tracks`.
+    """Scores of every `world_size`-th track, starting with track `rank`, in the order of `tracks`.
 
     Args:
-        separator: a model or a bag, as `apply.separate` takes it, or a folder of separated files.
+        separator: a model or a bag, as for `apply.separate`, or a folder of separated files.
         tracks: with references in the order of `sources`.
         metrics: "nsdr" and "si_sdr" of whole tracks; "bsseval" for SDR, ISR, SIR and SAR in frames of one second, as
-            museval has them, or "sdr" for the first of these alone.
-        sums: score sums of sources, too.
+            museval computes them, or "sdr" for the SDR in frames alone.
+        sums: also score sums of sources.
         sources: names of the references; default: the separator's sources.
-        folded: the separator's sources that are added to another one before scoring, {source: other source}.
-        seed: of the shift trick; each track draws its own shifts from it and its name, so that a score does not depend
-            on which other tracks are evaluated.
-        device: where to separate, and to score where it is a CUDA device; default: where the model is.
-        files: where results go, and where those of before are looked for.
+        folded: the separator's sources that are added to another source before scoring, {source: other source}.
+        seed: random seed of the shift trick. The shifts of a track depend on it and on the name of the track, so that a
+            score does not depend on which other tracks are evaluated.
+        device: where to separate, and also to score if it is a CUDA device; default: the device of the model.
+        files: storage of results, from which earlier results are reused.
         save_to: folder for the estimates, as TRACK/SOURCE.mp3.
         keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track.
-        stop: called after each track that was scored; where it answers yes, the scores so far are returned.
-        settings: further ones of `apply.separate`: shifts, overlap, split, segment.
+        stop: called after each scored track; if it returns True, the scores so far are returned.
+        settings: further settings of `apply.separate`: shifts, overlap, split, segment.
 
     Raises:
         ConfigError: for an unknown metric.
-        AudioError, DatasetError: where tracks cannot be read, or memory did not suffice for them, after all others are scored;
-            it names all of them.
-        ResultsError: where a result cannot be written.
+        AudioError, DatasetError: if tracks cannot be read or need too much memory. Raised after all other tracks are
+            scored; the message names every such track.
+        ResultsError: if a result cannot be written.
     """
     for metric in metrics:
         if metric not in METRICS:
@@ -116,7 +116,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *
         begin = time.monotonic()
         try:
             read = _read(separator, track)
-        except (AudioError, DatasetError) as error:      # the others can still be scored
+        except (AudioError, DatasetError) as error:      # other tracks can still be scored
             faults[track.name] = error
             logger.warning("Eval | %s cannot be scored: %s", track.name, error)
             clock.tracks -= 1
@@ -126,7 +126,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *
                                   device=device, **settings)
             between = time.monotonic()
             scores = _score_anywhere(song, names, separator.samplerate, metrics, sums, where)
-        except AudioError as error:                      # whatever the model does here it may do to all
+        except AudioError as error:                      # a fault of the model may affect all tracks: stop
             raise error if track.name in str(error) else AudioError(f"{track.name}: {error}") from error
         except Exception as error:
             if not exhausted_memory(error):
@@ -162,7 +162,7 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *
 
 
 def too_large(name: str, error: Exception) -> AudioError:
-    """What to say about a track for which memory ran out: another may be shorter."""
+    """Error for a track that needs more memory than there is; shorter tracks may still fit."""
     return AudioError(f"{name}: out of {exhausted_memory(error)}; smaller segments take less (--segment, in training "
                       f"model_segment), and tracks that are scored are not scored again")
 
@@ -173,7 +173,7 @@ def _read(separator: Separator, track: ReferenceTrack) -> Read:
 
 def separate_track(separator: Separator, track: ReferenceTrack, *, read: Read, sources: tp.Sequence[str],
                    folded: tp.Mapping[str, str], seed: int, **settings: tp.Any) -> Separated:
-    """A track that was `read` and its estimates, at the separator's rate, in the order of `sources`."""
+    """The track of `read` and its estimates, at the separator's sample rate, in the order of `sources`."""
     song, estimates = read
     mix, references = song.mix, song.references
     if estimates is None:
@@ -190,7 +190,8 @@ def separate_track(separator: Separator, track: ReferenceTrack, *, read: Read, s
 
 
 def _scoring_device(separator: Separator, device: Device) -> torch.device:
-    """A CUDA device scores what it separates; others do not compute in float64, or are the CPU."""
+    """Device for scoring: the separation device if it is a CUDA device, otherwise the CPU, as other accelerators lack
+    float64."""
     weights = separator.parameters() if isinstance(separator, nn.Module) else iter(())
     where = torch.device(next((tensor.device for tensor in weights), "cpu") if device is None else device)
     return where if where.type == "cuda" else torch.device("cpu")
@@ -198,7 +199,7 @@ def _scoring_device(separator: Separator, device: Device) -> torch.device:
 
 def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int, metrics: tp.Sequence[str], sums: bool,
                     device: torch.device) -> Scores:
-    """`score` on `device`, or on the CPU where its memory does not suffice."""
+    """`score` on `device`, or on the CPU if the memory of `device` does not suffice."""
     def on(where: torch.device) -> Scores:
         with computing_in("float32", where):
             return score(song.references.to(where), song.estimates.to(where), sources, samplerate, metrics=metrics,
@@ -211,8 +212,9 @@ def _score_anywhere(song: Separated, sources: tp.Sequence[str], samplerate: int,
     return on(torch.device("cpu"))
 
 
-def _marks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], faults: tp.Dict[str, DemucsError]) -> tp.Dict[str, Marks]:
-    """Fingerprints by name of track. What cannot be read comes into `faults` instead."""
+def _marks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], faults: tp.Dict[str, DemucsError]
+           ) -> tp.Dict[str, Marks]:
+    """Fingerprints by name of track. Tracks that cannot be read are added to `faults` instead."""
     marks = {}
     for track in tracks:
         own = separator.files(track) if isinstance(separator, SeparatedFolder) else ()
@@ -223,8 +225,9 @@ def _marks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], faults: tp
     return marks
 
 
-def _done_before(tracks: tp.Sequence[ReferenceTrack], marks: tp.Mapping[str, Marks], files: Results, save_to: tp.Optional[Path],
-                 sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
+def _done_before(tracks: tp.Sequence[ReferenceTrack], marks: tp.Mapping[str, Marks], files: Results,
+                 save_to: tp.Optional[Path], sources: tp.Sequence[str]) -> tp.Dict[str, TrackScores]:
+    """Scores of earlier evaluations that can be reused, by name of track."""
     done = {}
     for track in tracks:
         scores, reason = files.find(track.name, *marks[track.name])
@@ -242,24 +245,24 @@ def _done_before(tracks: tp.Sequence[ReferenceTrack], marks: tp.Mapping[str, Mar
 
 
 def estimate_path(folder: Path, name: str, source: str) -> Path:
-    """Where `save_to` has the estimate of a source of track `name`."""
+    """File of the estimate of a source of track `name` in the folder `save_to`."""
     return Path(folder) / name / f"{source}.mp3"
 
 
 def _means(scores: Scores, sources: tp.Sequence[str]) -> str:
-    """Means over the sources, for a line of the log."""
-    words = []
+    """Means over the sources, for a log line."""
+    parts = []
     for metric in ("nsdr", "SDR"):
         values = [scores.scores[source].get(metric) for source in sources]
         defined = [value for value in values if value is not None]
         if any(metric in row for row in scores.scores.values()):
             mean = float(np.mean(defined)) if defined else None
-            words.append(f"{metric} {number(mean, missing='undefined')}")
-    return " | ".join(words) + (" | ill-conditioned" if scores.ill_conditioned else "")
+            parts.append(f"{metric} {number(mean, missing='undefined')}")
+    return " | ".join(parts) + (" | ill-conditioned" if scores.ill_conditioned else "")
 
 
 class _Clock:
-    """How long the rest takes, if the other tracks are like those that are done."""
+    """Estimate of the remaining time from the mean time per finished track."""
 
     def __init__(self, tracks: int):
         self.tracks = tracks

@@ -1,7 +1,7 @@
-"""A look at all test songs before a training, which would else end at one of them after many epochs.
+"""Check of all test songs before a training, which would otherwise fail at one of them after many epochs.
 
-Every file is read once, to its end. What was read before is known by sizes and modification times, so a run that starts
-again reads nothing.
+Every file is read once, to its end. Files that were read before are recognised by size and modification time, so a run
+that is restarted reads nothing.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ def inspect(tracks: tp.Sequence[ReferenceTrack], *, sources: tp.Sequence[str], c
     """Read all of `tracks`, which have references of `sources`.
 
     Args:
-        cache_dir: folder that keeps which songs were read before.
+        cache_dir: folder for the list of songs that were read before.
 
     Raises:
-        FaultyTracks: where some cannot be read or their files do not fit together; it names all of them.
+        FaultyTracks: if songs cannot be read or their files do not fit together; the message names all of them.
     """
     key = json.dumps([list(sources), *([track.name, *map(str, track.files)] for track in tracks)])
     path = Path(cache_dir) / f"tests-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.json"
@@ -59,7 +59,7 @@ def _read_before(path: Path) -> tp.Dict[str, Stamps]:
 
 
 def _stamps(track: ReferenceTrack) -> tp.Optional[Stamps]:
-    """Size and modification time (ns) of each file; None where one cannot be seen."""
+    """Size in bytes and modification time in ns of each file; None if one cannot be accessed."""
     try:
         return [[status.st_size, status.st_mtime_ns] for status in (path.stat() for path in track.files)]
     except OSError:

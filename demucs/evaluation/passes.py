@@ -1,12 +1,11 @@
-"""Separating a song again, to see what a model repeats and what it answers by accident.
+"""Repeated separations of a song, to measure how consistent a model's estimates are.
 
-Each function returns passes [K, S, A, L] for `metrics.quality.agreement`. Two ways of asking the same thing again:
+Each function returns passes [K, S, A, L] for `metrics.quality.agreement`. There are two kinds of repetition:
 
-- with the song at other places in the model's segments, as the shift trick does it (Défossez et al. 2019,
-  arXiv:1911.13254);
-- with a mixture made anew from the estimates, each moved in time against the others. If they were the true sources,
-  this would be as good a song as the first, and a good model would take it apart into the same estimates. (Separating
-  remixed estimates is how RemixIT trains without references: E. Tzinis et al., IEEE JSTSP 16(6), 2022.)
+- the song is shifted relative to the model's segments, as in the shift trick (Défossez et al. 2019, arXiv:1911.13254);
+- the estimates are shifted in time relative to each other and mixed again. If they were the true sources, the remix
+  would be as good a song as the original, and a good model would separate it into the same estimates. (RemixIT trains
+  without references on remixed estimates: E. Tzinis et al., IEEE JSTSP 16(6), 2022.)
 """
 
 import typing as tp
@@ -20,7 +19,7 @@ from ..separation.song import separate_song
 
 
 def shifted(model: nn.Module, mix: torch.Tensor, *, count: int = 2, seed: int = 0, **settings: tp.Any) -> np.ndarray:
-    """`count` separations [K, S, A, L] of a song `mix` [A, L], each with one shift of its own.
+    """`count` separations [K, S, A, L] of a song `mix` [A, L], each with one random shift of its own.
 
     `settings` and errors are those of `separate_song`, without `shifts`.
     """
@@ -29,9 +28,10 @@ def shifted(model: nn.Module, mix: torch.Tensor, *, count: int = 2, seed: int = 
 
 
 def remixed(model: nn.Module, estimates: torch.Tensor, *, seed: int = 0, **settings: tp.Any) -> np.ndarray:
-    """Two passes [2, S, A, L]: `estimates` [S, A, L], moved against each other, and what the model makes of their sum.
+    """Two passes [2, S, A, L]: `estimates` [S, A, L], shifted relative to each other, and the model's separation of
+    their sum.
 
-    Of S sources, source number s is turned round by s / S of the song. `settings` and errors are those of
+    Of S sources, source s is rotated (circular shift) by s / S of the song. `settings` and errors are those of
     `separate_song`, without `shifts`.
     """
     step = estimates.shape[-1] / len(estimates)

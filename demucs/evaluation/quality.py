@@ -1,4 +1,4 @@
-"""Measures without references for a folder of separated songs: FOLDER/TRACK/SOURCE.wav, from whatever program."""
+"""Quality measures without references for a folder of separated songs, FOLDER/TRACK/SOURCE.wav, of any separator."""
 
 import logging
 import typing as tp
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class SeparatedSong(tp.NamedTuple):
-    """`estimates` [S, A, L], and the `mixture` [A, L] where it is there, at `samplerate` Hz."""
+    """Separated song: `estimates` [S, A, L] and `mixture` [A, L] (None if there is none), at `samplerate` Hz."""
     estimates: torch.Tensor
     mixture: tp.Optional[torch.Tensor]
     samplerate: int
 
 
 def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optional[Path]:
-    """The mixture of a separated song: in its folder, or below `mixtures` as TRACK/mixture.wav, test/TRACK/mixture.wav
-    or TRACK.wav. None where it is in none of these places."""
+    """Mixture file of a separated song: in its folder, or below `mixtures` as TRACK/mixture.wav, test/TRACK/mixture.wav
+    or TRACK.wav. None if there is none."""
     places = [folder, *([mixtures / folder.name, mixtures / "test" / folder.name] if mixtures else [])]
     files = [stem_files(place).get(MIXTURE) for place in places if place.is_dir()]
     if mixtures:
@@ -40,11 +40,11 @@ def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optiona
 
 
 def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path] = None) -> SeparatedSong:
-    """The song in `folder`, with the estimates of `sources`, of which there is at least one.
+    """The song in `folder`, with the estimates of `sources` (at least one).
 
     Raises:
-        DatasetError: where a source is missing, or files differ in rate, channels or length.
-        AudioError: where a file cannot be read.
+        DatasetError: if a source is missing, or files differ in sample rate, channels or length.
+        AudioError: if a file cannot be read.
     """
     stems = stem_files(folder)
     missing = [source for source in sources if source not in stems]
@@ -67,8 +67,8 @@ def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path
 
 
 def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, **settings: tp.Any) -> tp.Dict[str, tp.Any]:
-    """All measures {measure: one value per source}; see `measure_song`. With a model and the mixture, also those that
-    separate again, by `settings` of `separate_song` and `seed`.
+    """All measures {measure: one value per source}; see `measure_song`. With a model and the mixture, these include the
+    measures from repeated separations, with `settings` of `separate_song` and `seed`.
 
     Raises:
         AudioError, ConfigError: as `measure_song` and `separate_song`.
@@ -89,16 +89,16 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
     """Measures of every song in a folder of separations.
 
     Args:
-        root: of TRACK/SOURCE.wav (or flac, mp3).
-        mixtures: where mixtures lie that are not among the estimates; see `mixture_file`. Measures that need one are
-            left out for a song without.
-        sources: default: the model's, else all stems of the first song.
-        model: that made the separations, for the measures that separate again.
-        settings: for separating again: `seed`, `overlap`, `segment`, `device`, ...
+        root: folder of TRACK/SOURCE.wav (or flac, mp3).
+        mixtures: folder of mixtures that are not among the estimates; see `mixture_file`. Measures that need the
+            mixture are omitted for a song without one.
+        sources: default: those of the model, otherwise all stems of the first song.
+        model: the model that computed the separations, for the measures from repeated separations.
+        settings: of the repeated separations: `seed`, `overlap`, `segment`, `device`, ...
 
     Raises:
-        DatasetError, AudioError: where the songs are not usable.
-        ConfigError: where a model's sources are not those of the separations, or `settings` are impossible.
+        DatasetError, AudioError: if the songs are not usable.
+        ConfigError: if a model's sources differ from those of the separations, or `settings` are invalid.
     """
     root = Path(root)
     folders = separated_folders(root)
@@ -117,7 +117,8 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
         except Exception as error:
             if not exhausted_memory(error):
                 raise
-            raise AudioError(f"{folder}: out of {exhausted_memory(error)}; move this song elsewhere, or leave the model out"
+            raise AudioError(f"{folder}: out of {exhausted_memory(error)}; move this song elsewhere, or leave the "
+                             "model out"
                              ) from error
         values = {source: {key: column[index] for key, column in found.items()} for index, source in enumerate(sources)}
         tracks.append(QualityTrack(folder.name, song.estimates.shape[-1] / song.samplerate, values))

@@ -1,4 +1,4 @@
-"""The tables of docs/quality.md, written from the record of a study."""
+"""Tables of docs/quality.md, generated from the record of a study."""
 
 import textwrap
 import typing as tp
@@ -23,7 +23,7 @@ QUESTIONS = {
 
 
 def write_tables(study: QualityStudy, page: Path) -> None:
-    """Replace what stands between the two marks in `page`. Raises ConfigError where they are not there."""
+    """Replace the text between the two markers in `page`. Raises ConfigError if the markers are missing."""
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ConfigError(f"{page}: has no place for the tables; it needs the lines {BEGIN.strip()} and {END.strip()}")
@@ -32,14 +32,14 @@ def write_tables(study: QualityStudy, page: Path) -> None:
 
 
 def tables(study: QualityStudy) -> str:
-    """Markdown: what was studied, who separated how well, and the correlations."""
+    """Markdown text with a description of the study, the scores of the separators, and the correlations."""
     parts = [f"Study `{study.name}`: {study.dataset}, {len(study.tracks)} songs, {len(study.columns)} separators, seed "
              f"{study.settings['seed']}; {study.created[:10]}, torch {study.versions.get('torch', '?')}.",
              _qualities(study)]
     for (among, over), title in QUESTIONS.items():
         found = [item for item in study.correlations if (item.among, item.over) == (among, over)]
         if found:
-            parts.append(f"**{title}.**\n\n{_correlations(study, found)}\n\n{_in_words(study, found)}")
+            parts.append(f"**{title}.**\n\n{_correlations(study, found)}\n\n{_summary(study, found)}")
     parts.append("Spearman's rho and its 95 % interval over songs; the sign it was expected to have stands before "
                  "them. **Bold** where the\ninterval excludes zero on the expected side, *slanted* where it does on "
                  "the other.")
@@ -62,8 +62,8 @@ def _correlations(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> s
                       *(cells[key, source] for source in sources)] for key in keys])
 
 
-def _in_words(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
-    """Which measures tell more than chance does, of which sources."""
+def _summary(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
+    """Sentences that name the measures whose correlation excludes zero, with the sources for which it does."""
     single = [item for item in found if item.source != "all"]
     as_expected = {key: [item.source for item in single if item.measure == key and _side(item, study) > 0]
                    for key in study.expected}
@@ -80,8 +80,7 @@ def _in_words(study: QualityStudy, found: tp.Sequence[RankCorrelation]) -> str:
 
 
 def _side(item: RankCorrelation, study: QualityStudy) -> int:
-    """1 where the interval lies on the side that was expected, -1 where it lies on the other, 0 where it has zero in
-    it."""
+    """1 if the confidence interval is on the expected side of zero, -1 if on the other side, 0 if it contains zero."""
     if item.low <= 0 <= item.high:
         return 0
     return 1 if item.rho * study.expected[item.measure] > 0 else -1

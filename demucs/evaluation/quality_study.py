@@ -1,10 +1,11 @@
-"""How far measures without references agree with true scores, for separators of many qualities.
+"""Study of the agreement between quality measures without references and true scores, for separators of many qualities.
 
-Three kinds of separators:
+There are three kinds of separators:
 
-- "model": one model, whole, and spoilt by degrees: its weights rounded, on the way back to what they were before
-  training, or with noise on them. Like checkpoints, they share an architecture, and they can be asked again;
-- "reference": separators that learn nothing or next to nothing;
+- "model": a trained model and degraded copies of it, with weights that are rounded, interpolated towards a random
+  initialisation, or perturbed by noise. Like checkpoints of one training they share an architecture, and their
+  separations can be repeated;
+- "reference": separators that are not trained, or have only average spectra;
 - "oracle": the true sources, degraded by known amounts. They only have measures that need no model.
 """
 
@@ -37,39 +38,40 @@ logger = logging.getLogger(__name__)
 
 MODEL, REFERENCE, ORACLE = "model", "reference", "oracle"
 ALL = "all"                                        # of separators: every kind; of sources: the mean over them
-KEPT = (1., 0.95, 0.9, 0.85, 0.75)                 # part of the way from the first weights to the trained ones
-NOISES = (0.1, 0.2, 0.3)                           # deviation of noise by that of the weights of a layer
-LEAKS = (-20., -10., -5.)                          # dB of the other sources in an estimate
-EXCHANGED = 0.3                                    # part of a source that is dealt out to the others
-NOISE_LEVEL = -10.                                 # dB of white noise by the source
+KEPT = (1., 0.95, 0.9, 0.85, 0.75)                 # interpolation from initial (0) to trained weights (1)
+NOISES = (0.1, 0.2, 0.3)                           # standard deviation of noise relative to that of a parameter tensor
+LEAKS = (-20., -10., -5.)                          # level in dB of all other sources in an estimate
+EXCHANGED = 0.3                                    # fraction of a source that is exchanged with the other sources
+NOISE_LEVEL = -10.                                 # level in dB of white noise relative to the source
 N_FFT = 4096
 
-Separator = tp.Callable[[Song, int], torch.Tensor]     # (song, its number) -> estimates [S, A, L]
+Separator = tp.Callable[[Song, int], torch.Tensor]     # (song, its index) -> estimates [S, A, L]
 
 
 def spoilt(model: nn.Module, *, kept: float = 1., noise: float = 0., seed: int = 0) -> nn.Module:
-    """A copy of a model of the zoo with worse weights: `kept` of the way from fresh ones (of `seed`) to its own, and
-    with Gaussian noise of `noise` times the deviation of each tensor."""
-    twin = copy.deepcopy(model)
+    """Degraded copy of a model of the zoo: its parameters are interpolated between a random initialisation of `seed`
+    (`kept` = 0) and its own (`kept` = 1), plus Gaussian noise of `noise` times the standard deviation of each
+    tensor."""
+    degraded = copy.deepcopy(model)
     with seeded_torch(seed, "fresh weights of a spoilt model"):
         fresh = zoo.build(model.zoo_name, **model.zoo_kwargs).state_dict() if kept < 1 else model.state_dict()
     with torch.no_grad():
-        for place, (name, weight) in enumerate(twin.named_parameters()):
-            draws = generator(seed, "noise on weights", place).standard_normal(tuple(weight.shape))
+        for index, (name, weight) in enumerate(degraded.named_parameters()):
+            draws = generator(seed, "noise on weights", index).standard_normal(tuple(weight.shape))
             weight.lerp_(fresh[name], 1 - kept)
             weight.add_(torch.from_numpy(draws).to(weight) * (noise * weight.std(correction=0)))
-    return twin
+    return degraded
 
 
 def model_variants(model: nn.Module, seed: int = 0) -> tp.Dict[str, nn.Module]:
-    """The model and its spoilt copies, by names that say what was done."""
+    """The model and its degraded copies, by names that describe the degradation."""
     variants = {f"{part:.0%} trained": spoilt(model, kept=part, seed=seed) for part in KEPT[1:]}
     variants.update({f"weights + {noise:.0%} noise": spoilt(model, noise=noise, seed=seed) for noise in NOISES})
     return {"trained": model, "half precision": copy.deepcopy(model).half().float(), **variants}
 
 
 def oracles(seed: int = 0) -> tp.Dict[str, Separator]:
-    """Estimates made from the true sources, by names that say how."""
+    """Separators that compute estimates from the true sources, by names that describe the degradation."""
     def leaking(decibels: float) -> Separator:
         return lambda song, number: song.references + 10 ** (decibels / 20) * (
             song.references.sum(dim=0) - song.references)
@@ -89,7 +91,8 @@ def oracles(seed: int = 0) -> tp.Dict[str, Separator]:
 
 
 def ideal_ratio_mask(references: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
-    """Estimates [S, A, L]: the mixture [A, L] dealt out by the true magnitudes [S, A, L] in a spectrogram."""
+    """Estimates [S, A, L] of the ideal ratio mask: the spectrogram of the mixture [A, L], masked by the ratio of the
+    magnitude of each reference [S, A, L] to their sum."""
     magnitudes = stft(references, n_fft=N_FFT, hop=N_FFT // 4).abs()
     shares = magnitudes / magnitudes.sum(dim=0).clamp(min=torch.finfo(magnitudes.dtype).tiny)
     z = stft(mix, n_fft=N_FFT, hop=N_FFT // 4)
@@ -97,31 +100,31 @@ def ideal_ratio_mask(references: torch.Tensor, mix: torch.Tensor) -> torch.Tenso
 
 
 class Scored(tp.NamedTuple):
-    """True nSDR in dB, one value per source, and measures {measure: one value per source}, of one song."""
+    """True nSDR in dB, one value per source, and measures {measure: one value per source} of one song."""
     nsdr: tp.List[float]
     values: tp.Dict[str, tp.List[tp.Optional[float]]]
 
 
 def scored(song: Song, estimates: torch.Tensor, several: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Scored:
-    """`several` passes for the measures that need them, as `measure_song` takes them."""
+    """True nSDR and measures of one song; `several` are the passes for `measure_song`."""
     return Scored(nsdr(song.references.double(), estimates.double()).tolist(),
                   measure_song(estimates.numpy(), song.samplerate, mixture=song.mix.numpy(), passes=several))
 
 
-def study(model: nn.Module, tracks: tp.Sequence[ReferenceTrack], training: tp.Sequence[tp.Union[str, Path]], *, dataset: str,
-          name: str, seed: int = 0, **settings: tp.Any) -> QualityStudy:
-    """Every measure of every song by every separator, and how they agree with nSDR.
+def study(model: nn.Module, tracks: tp.Sequence[ReferenceTrack], training: tp.Sequence[tp.Union[str, Path]], *,
+          dataset: str, name: str, seed: int = 0, **settings: tp.Any) -> QualityStudy:
+    """All measures of all songs and separators, and their rank correlations with nSDR.
 
     Args:
-        model: of the zoo; its spoilt copies and their passes take most of the time.
+        model: of the zoo; its degraded copies and their passes take most of the time.
         tracks: songs with references in the order of `model.sources`.
         training: folders of songs that the average-spectrum filter is fitted on.
-        dataset, name: of the songs and of the study, for the record.
-        seed: of what is drawn: shifts, fresh weights, noise, intervals.
+        dataset, name: names of the songs and of the study, for the record.
+        seed: random seed of shifts, initial weights, noise and confidence intervals.
         settings: those of `separate_song`, without `shifts` and `seed`.
 
     Raises:
-        DatasetError, AudioError: where a track cannot be read, or there are fewer than five.
+        DatasetError, AudioError: if a track cannot be read, or there are fewer than five.
     """
     audio_format = dict(audio_channels=model.audio_channels, samplerate=model.samplerate, segment=float(model.segment))
     references = {"mixture as estimate": MixtureAsEstimate(model.sources, **audio_format),
@@ -173,10 +176,10 @@ def _column(separator: str, kind: str, results: tp.Sequence[Scored], sources: tp
 def correlations(columns: tp.Sequence[QualityColumn], sources: tp.Sequence[str], *, seed: int = 0
                  ) -> tp.List[RankCorrelation]:
     """Rank correlations of every measure with nSDR, for each source and on average over sources ("all"), over tracks
-    and over separators: among those of kind "model", and among all where every kind has the measure.
+    and over separators: among those of kind "model", and among all separators if every kind has the measure.
 
     Raises:
-        DatasetError: where fewer than five songs have every value.
+        DatasetError: if fewer than five songs have every value.
     """
     result = []
     for key, among in itertools.product(MEASURES, (MODEL, ALL)):

@@ -1,4 +1,4 @@
-"""Measures without references as text for the screen: songs in their order, and means over songs."""
+"""Text tables of quality measures without references: ranked songs, and means over songs."""
 
 import typing as tp
 
@@ -8,11 +8,12 @@ from .. import tables
 from ..metrics.quality.ranking import ranking
 from ..schema import QualityScores
 
-WIDTHS = (40, 7, 10)                         # characters of a song's name, its place, and a number
+WIDTHS = (40, 7, 10)                         # column widths in characters: name of a song, its rank, a number
 
 
 def table(scores: QualityScores, by: tp.Sequence[str]) -> str:
-    """Songs down, the best first, with their mean place from 0 to 1; measures `by` of each source across."""
+    """Table with one row per song, the best first, with its mean rank from 0 to 1, and one column per measure of `by`
+    and source."""
     tracks = {track.name: track for track in scores.tracks}
     rows = []
     for place in ranking(scores, by):
@@ -26,7 +27,7 @@ def table(scores: QualityScores, by: tp.Sequence[str]) -> str:
 
 
 def summary(scores: QualityScores) -> str:
-    """Mean over songs of every measure, sources across."""
+    """Table of the means over songs, with one row per measure and one column per source."""
     rows = []
     for key, label in scores.measures.items():
         columns = [[track.values[source].get(key) for track in scores.tracks] for source in scores.sources]

@@ -1,4 +1,4 @@
-"""Records of test sets that are scored in shards: none replaces another, and the last shard puts one together."""
+"""Records of evaluations in shards: each test set has its own record, which the last shard assembles."""
 
 import logging
 import os
@@ -16,17 +16,17 @@ from .track_files import ResultsError, TrackFiles
 from .tracks import SongSet
 
 TRACKS, RECORD = "tracks", EVALUATION.removesuffix(".json")
-FURTHER = f"{RECORD}_on_"      # and the name of a test set that is not the first
-LONGEST = 100                  # characters of that name in a file name
-NAMED = 8                      # tracks in a message
+FURTHER = f"{RECORD}_on_"      # prefix of the record of a second or later test set, before the name of the test set
+LONGEST = 100                  # maximum characters of that name in a file name
+NAMED = 8                      # maximum number of tracks named in a message
 
 
 def record_of(folder: Path, songs: SongSet) -> str:
-    """Name of the record of `songs` among those in FOLDER: "evaluation" for the first test set that a model is scored on,
-    "evaluation_on_NAME" for any further one. So none replaces another.
+    """Name of the record of `songs` in FOLDER: "evaluation" for the first test set that a model is scored on,
+    "evaluation_on_NAME" for any further one, so that no record is overwritten.
 
     Raises:
-        ConfigError: where other songs have been scored under the name of this test set.
+        ConfigError: if other songs were scored under the name of this test set.
     """
     label = re.sub(r"[^\w.-]+", "-", songs.name).strip("-")[:LONGEST]
     for record in (RECORD, f"{FURTHER}{label}", f"{FURTHER}{label}-{zlib.crc32(os.fsencode(songs.name)):08x}"):
@@ -43,7 +43,7 @@ def record_of(folder: Path, songs: SongSet) -> str:
 
 
 def _scored(folder: Path, record: str) -> tp.Optional[Evaluation]:
-    """An evaluation that is there, or has begun; None where there is none that can be read."""
+    """A complete or unfinished evaluation; None if there is none that can be read."""
     path = folder / f"{record}.json"
     try:
         if path.exists():
@@ -54,17 +54,17 @@ def _scored(folder: Path, record: str) -> tp.Optional[Evaluation]:
 
 
 def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
-    """Write the evaluation of all tracks to `path` if they are all there; else None, and the log names the missing.
+    """Write the evaluation to `path` if all tracks are scored; otherwise return None and log the missing tracks.
 
     Raises:
-        ResultsError: where an evaluation on another test set, which was made meanwhile, would be replaced.
+        ResultsError: if `path` meanwhile contains an evaluation on another test set.
     """
     whole, missing = files.assemble()
     if whole is not None:
-        there = _read_record(path) if path.exists() else None
-        if there is not None and there.dataset != whole.dataset:
-            raise ResultsError(f"{path} has the scores on {there.dataset} by now; evaluate on {whole.dataset} again, which "
-                               f"then gets a record of its own")
+        existing = _read_record(path) if path.exists() else None
+        if existing is not None and existing.dataset != whole.dataset:
+            raise ResultsError(f"{path} has the scores on {existing.dataset} by now; evaluate on {whole.dataset} "
+                               f"again, which then gets a record of its own")
         schema.save(whole, path)
         return whole
     names = [f"{name} ({reason})" if reason else name for name, reason in missing.items()]
@@ -75,7 +75,7 @@ def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
 
 
 def collect_records(folder: Path) -> tp.List[Evaluation]:
-    """Put together every record of which tracks lie in FOLDER/tracks. Raises ResultsError where tracks are missing."""
+    """Assemble every record with tracks in FOLDER/tracks. Raises ResultsError if tracks are missing."""
     places = sorted(place for place in (folder / TRACKS).glob("*") if place.is_dir())
     if not places:
         raise ResultsError(f"{folder / TRACKS}: contains no scores of tracks; evaluate first")
@@ -86,13 +86,13 @@ def collect_records(folder: Path) -> tp.List[Evaluation]:
 
 
 def finish(folder: Path) -> None:
-    """Put every record together, and print it. Raises ResultsError where tracks are missing."""
+    """Assemble and print every record. Raises ResultsError if tracks are missing."""
     report(collect_records(folder), folder)
 
 
 def report(evaluations: tp.Sequence[tp.Optional[Evaluation]], folder: Path) -> None:
-    """Print what came out, where all shards are done, a table for each test set; then what the same separator was scored
-    on before."""
+    """Print a table for each test set if all shards are done, followed by earlier evaluations of the same separator on
+    other test sets."""
     whole = [evaluation for evaluation in evaluations if evaluation is not None]
     if whole and len(whole) == len(evaluations):
         shown = {evaluation.dataset for evaluation in whole}

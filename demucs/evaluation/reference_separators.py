@@ -1,9 +1,9 @@
-"""Separators that learn nothing or next to nothing, to read a model's score against.
+"""Trivial separators as lower bounds for a model's score.
 
-They have the interface of a model, so that whatever separates or evaluates a model takes them too. nSDR of `Silence`
-is 0 dB by definition; of `MixtureAsEstimate`, about -5 dB where four sources are equally loud;
-`AverageSpectrumFilter` is the best that knowing each source's average spectrum gives: a fixed equaliser per source. A
-model that does not beat it has not learnt to listen.
+They have the interface of a model, so they are separated and evaluated like one. The nSDR of `Silence` is 0 dB by
+definition; that of `MixtureAsEstimate` is about -5 dB for four equally loud sources. `AverageSpectrumFilter` is the
+best filter that follows from the average spectra of the sources: a fixed equaliser per source. A model that does not
+exceed its score has learned no more than average spectra.
 """
 
 import typing as tp
@@ -20,7 +20,7 @@ from .tracks import track_folders
 
 
 class _Separator(nn.Module):
-    """[B, A, L] -> [B, S, A, L]; what all of them share."""
+    """Base class of separators [B, A, L] -> [B, S, A, L], with the attributes of a model."""
 
     def __init__(self, sources: tp.Sequence[str], *, audio_channels: int = 2, samplerate: int = 44100,
                  segment: float = 10.):
@@ -32,22 +32,22 @@ class _Separator(nn.Module):
 
 
 class Silence(_Separator):
-    """Estimates every source as silence."""
+    """Separator that estimates every source as silence."""
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(mix)[:, None].repeat(1, len(self.sources), 1, 1)
 
 
 class MixtureAsEstimate(_Separator):
-    """Estimates every source as the mixture."""
+    """Separator that estimates every source as the mixture."""
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         return mix[:, None].repeat(1, len(self.sources), 1, 1)
 
 
 class AverageSpectrumFilter(_Separator):
-    """One fixed gain per source and frequency bin, E|S|^2 / E|X|^2 over the training songs: a Wiener filter (Wiener
-    1949) for sources that would be stationary and the same in every song.
+    """Filter with one fixed gain per source and frequency bin, E|S|^2 / E|X|^2 over the training songs. It is the
+    Wiener filter (Wiener 1949) for stationary sources with the same spectrum in every song.
 
     Args:
         gains: shape [S, F], between 0 and 1; F = n_fft // 2 + 1.
@@ -60,7 +60,7 @@ class AverageSpectrumFilter(_Separator):
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         n_fft = 2 * (self.gains.shape[-1] - 1)
         length = mix.shape[-1]
-        # a centred transform mirrors half a window at both ends, which takes that many samples
+        # a centred STFT pads by reflection of half a window, which needs more than that many samples
         padded = nn.functional.pad(mix, (0, max(0, n_fft // 2 + 1 - length)))
         z = stft(padded, n_fft=n_fft, hop=n_fft // 4)
         estimates = z[:, None] * self.gains[:, None, :, None]
@@ -69,11 +69,11 @@ class AverageSpectrumFilter(_Separator):
     @classmethod
     def fit(cls, tracks: tp.Iterable[tp.Union[str, Path]], sources: tp.Sequence[str], *, audio_channels: int = 2,
             samplerate: int = 44100, segment: float = 10., n_fft: int = 4096) -> "AverageSpectrumFilter":
-        """The filter of the songs in `tracks`, folders with a file SOURCE.wav each; one song in memory at a time.
+        """Filter fitted on the songs in `tracks`, folders with one SOURCE.wav per source; one song in memory at a time.
 
         Raises:
-            DatasetError: no song, or one of another format.
-            AudioError: a file that cannot be read.
+            DatasetError: for no song, or a song of another format.
+            AudioError: for a file that cannot be read.
         """
         power: tp.Union[int, torch.Tensor] = 0          # [S + 1, F], the mixture last
         for folder in tracks:
@@ -96,7 +96,7 @@ class AverageSpectrumFilter(_Separator):
 
 
 def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path) -> tp.Dict[str, nn.Module]:
-    """What `model` is compared with on the data in `musdb`, by the name that its record gets.
+    """Reference separators for `model` on the data in `musdb`, by the names of their records.
 
     Raises:
         DatasetError, AudioError: as `AverageSpectrumFilter.fit`, for the training songs.

@@ -1,4 +1,4 @@
-"""Evaluations as the command lines ask for them: of a model, or of files that were separated before, on a test set."""
+"""Evaluations as requested on the command line: of a model, or of previously separated files, on a test set."""
 
 import logging
 import os
@@ -29,36 +29,36 @@ NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders
 
 @dataclass(frozen=True)
 class Request:
-    """What is scored where, under the names of the flags of the command lines.
+    """Settings of an evaluation, with the names of the command line flags.
 
-    Without `musdb` (a folder as `track_folders` takes it) and `nonhq` (compressed MUSDB18), the test songs are those
-    that belong to the model. `shard`: None for what the environment says.
+    Without `musdb` (a folder for `track_folders`) and `nonhq` (compressed MUSDB18), the model is scored on its own test
+    songs. `shard`: None for that of the environment (see `shards`).
     """
     name: str
     musdb: tp.Optional[Path] = None
     nonhq: tp.Optional[Path] = None
-    dataset_name: tp.Optional[str] = None      # in records; None: found out
+    dataset_name: tp.Optional[str] = None      # in records; None: derived from the folder
     no_sdr: bool = False                       # no SDR, ISR, SIR and SAR in frames
     device: str = "cpu"
-    examples: int = 2                          # tracks of which an excerpt is kept
+    examples: int = 2                          # number of tracks with an excerpt
     shard: tp.Optional[Shard] = None
-    again: bool = False                        # also what was scored before with the same settings
+    again: bool = False                        # score tracks again that have a score with the same settings
     results: Path = RESULTS
     experiments: Path = EXPERIMENTS
 
     @property
     def folder(self) -> Path:
-        """Where the records are."""
+        """Folder of the records."""
         return self.results / "runs" / self.name
 
     @property
     def part(self) -> Shard:
-        """Raises ConfigError where the environment has numbers that are none."""
+        """Shard of this process. Raises ConfigError for invalid numbers in the environment."""
         return self.shard or shard_of(os.environ)
 
     def place(self, name: str, model: tp.Any = None) -> test_sets.Place:
-        """Where the test songs are: by default those of the run `name`, or of `model`. Raises DatasetError where these
-        are not on this machine."""
+        """Place of the test songs; by default of those that belong to the run `name`, or to `model`. Raises
+        DatasetError if they are not on this machine."""
         own = test_sets.belonging_to(name, model, experiments_folder=self.experiments, results=self.results)
         given = self.nonhq if self.nonhq is not None else self.musdb
         if given is not None:
@@ -66,33 +66,34 @@ class Request:
         return test_sets.place(own, test_sets.default_musdb(), name)
 
     def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
-        """The tracks in `place`, with references of `sources`. Raises DatasetError."""
+        """Tracks in `place`, with references of `sources`. Raises DatasetError as `song_set`."""
         return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name,
                         targets=place.targets, stems=place.stems)
 
     def excerpts(self, record: str) -> Path:
-        """Folder for excerpts: those of several test sets do not mix."""
+        """Folder for excerpts, one per test set."""
         return self.results / "examples" / (self.name + record.removeprefix(RECORD))
 
 
 def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str, tp.Any],
                 precision: str = PRECISIONS[0], save_to: tp.Optional[Path] = None, references: bool = False) -> None:
-    """Score a model or a bag, keep what belongs to its run beside the record, and print the scores.
+    """Score a model or a bag, copy the files of its run to the folder of the record, and print the scores.
 
     Args:
         settings: shifts, overlap, split, segment and seed of `apply.separate`.
-        precision: of separating, as `apply.separate` has it.
+        precision: that of `apply.separate`.
         save_to: folder for all estimates.
         references: score reference separators as well.
 
     Raises:
-        DemucsError: where data or settings are not usable.
+        DemucsError: if data or settings are not usable.
     """
     place = request.place(request.name, model)
     if place.compressed and references:
         raise ConfigError(NO_COMPRESSED_TRAINING)
     if place.targets and references:
-        raise ConfigError("the reference separators know no dset.targets, which this model was trained for; leave them out")
+        raise ConfigError("the reference separators know no dset.targets, which this model was trained for; leave them "
+                          "out")
     songs = request.songs(model.sources, place)
     record = records.record_of(request.folder, songs)
     others = reference_separators(model, songs.sources, place.folder) if references else {}
@@ -109,15 +110,15 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
 
 
 def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence[str]] = None) -> None:
-    """Score the files FOLDER/TRACK/SOURCE.wav, and print the scores. `sources`: default: those of the first track.
+    """Score the files FOLDER/TRACK/SOURCE.wav, and print the scores. `sources` are by default those of the first track.
 
     Raises:
-        DemucsError: where files or test set are not usable, or a model was scored under the name.
+        DemucsError: if files or test set are not usable, or a model was scored under the same name.
     """
     separator = SeparatedFolder(folder, sources=sources)
-    there = request.folder / f"{RECORD}.json"
-    if there.exists() and schema.load(Evaluation, there).model != SEPARATED:
-        raise ConfigError(f"{there} is the evaluation of a model; choose another name with --name")
+    existing = request.folder / f"{RECORD}.json"
+    if existing.exists() and schema.load(Evaluation, existing).model != SEPARATED:
+        raise ConfigError(f"{existing} is the evaluation of a model; choose another name with --name")
     songs = request.songs(separator.sources, request.place(folder.resolve().name))
     record = records.record_of(request.folder, songs)
     evaluation = _score(request, separator, songs, name=request.name, record=record,
@@ -129,17 +130,17 @@ def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence
 def _score(request: Request, separator: Separator, songs: SongSet, *, name: str, record: str, metrics: tp.Sequence[str],
            separation: tp.Mapping[str, tp.Any], settings: tp.Mapping[str, tp.Any], precision: str = PRECISIONS[0],
            save_to: tp.Optional[Path] = None, excerpts: tp.Optional[Path] = None) -> tp.Optional[Evaluation]:
-    """Score this process's shard into FOLDER/tracks/RECORD/, and put FOLDER/RECORD.json together if no other is left.
+    """Score this process's shard into FOLDER/tracks/RECORD/, and assemble FOLDER/RECORD.json if all tracks are scored.
 
-    Returns the whole evaluation, or None where tracks of other shards are missing; the log names them.
+    Returns the whole evaluation, or None if tracks of other shards are missing, which are logged.
 
     Args:
-        separation: settings of separating.
-        settings: further ones for the record.
+        separation: settings of the separation.
+        settings: further settings for the record.
         excerpts: folder for excerpts of the first `request.examples` tracks.
     """
     settings = {"metrics": list(metrics), **settings, **separation}
-    if precision != PRECISIONS[0]:          # else the record says what the weights have
+    if precision != PRECISIONS[0]:          # otherwise the record has the number format of the weights
         settings["precision"] = precision
         separation = {**separation, "precision": precision}
     part, device = request.part, device_of(request.device, os.environ)

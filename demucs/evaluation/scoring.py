@@ -1,9 +1,8 @@
-"""Scores of one separated track: which measures there are, of the sources and of sums of them.
+"""Scores of one separated track, for its sources and for sums of sources.
 
-Sums of estimates are scored against the sum of their references, as one source each: what is left without one source
-("no_drums"), and without the vocals ("instrumental"). That is what a separation into two stems gives, and what
-separators of the accompaniment are scored by: SDR, ISR and SAR of a single reference per frame, and nSDR of the whole
-track.
+Each sum of estimates is scored against the sum of their references, as a single source: the song without one source
+("no_drums"), and without the vocals ("instrumental"). Such sums result from a separation into two stems, and are the
+output of accompaniment separators: SDR, ISR and SAR of a single reference per frame, and nSDR of the whole track.
 """
 
 import dataclasses
@@ -19,14 +18,14 @@ from ..metrics.energies import energies
 from ..schema import pack_frames
 
 METRICS = ("nsdr", "si_sdr", "sdr", "bsseval")
-WITHOUT_INTERFERENCE = tuple(measure for measure in MEASURES if measure != "SIR")     # one reference knows none
+WITHOUT_INTERFERENCE = tuple(measure for measure in MEASURES if measure != "SIR")     # SIR needs several references
 INSTRUMENTAL = "instrumental"
 VOCALS = "vocals"
 
 
 @dataclasses.dataclass
 class Scores:
-    """What `TrackScores` holds under the same names."""
+    """Scores of a track; the fields are those of the same names in `TrackScores`."""
     scores: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]
     frames: tp.Dict[str, tp.Dict[str, str]]
     condition: tp.Optional[float] = None
@@ -37,7 +36,7 @@ def score(references: torch.Tensor, estimates: torch.Tensor, sources: tp.Sequenc
           metrics: tp.Sequence[str], sums: bool = False) -> Scores:
     """Scores of one track, computed in float64 on the device of the signals [S, A, L].
 
-    Values over frames are medians over the frames that are defined. What is undefined or infinite is None.
+    Values of framewise measures are medians over the defined frames. Undefined or infinite values are None.
     """
     parts = {source: [index] for index, source in enumerate(sources)}
     if sums:
@@ -54,19 +53,19 @@ def score(references: torch.Tensor, estimates: torch.Tensor, sources: tp.Sequenc
         _add(result, sources, measured.frames)
         if "bsseval" in metrics:
             result.condition, result.ill_conditioned = measured.condition, measured.ill_conditioned
-    for place, name in enumerate(parts):
+    for index, name in enumerate(parts):
         if name == INSTRUMENTAL and name not in sources and "bsseval" in metrics:
             summed = [sum(wavs[part] for part in parts[name])[None] for wavs in (references, estimates)]
             _add(result, [name], bss_eval(*summed, samplerate, measures=WITHOUT_INTERFERENCE,
-                                          found=found[place:place + 1]).frames)
+                                          found=found[index:index + 1]).frames)
         elif name not in sources and measures:
-            _add(result, [name], {"SDR": found.sdr()[place:place + 1].cpu().numpy()})
+            _add(result, [name], {"SDR": found.sdr()[index:index + 1].cpu().numpy()})
     return result
 
 
 def sums_of(sources: tp.Sequence[str]) -> tp.Dict[str, tp.List[int]]:
-    """Which of `sources`, by index, make up each sum that is scored. With two sources there is none: each is what is
-    left without the other."""
+    """Indices of the `sources` in each scored sum. With two sources there are no sums, since each source is the song
+    without the other."""
     if len(sources) < 3:
         return {}
     sums = {INSTRUMENTAL if left_out == VOCALS else f"no_{left_out}":

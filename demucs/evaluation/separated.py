@@ -1,4 +1,4 @@
-"""Songs that were separated before, by whatever program, in the place of a model: FOLDER/TRACK/SOURCE.wav."""
+"""Previously separated songs of any separator, FOLDER/TRACK/SOURCE.wav, which are evaluated like a model."""
 
 import typing as tp
 from pathlib import Path
@@ -11,18 +11,19 @@ from ..data.tracks import MIXTURE
 from ..errors import DatasetError
 from .tracks import ReferenceTrack, Song
 
-LAME_DELAY = 1105            # samples by which LAME and the decoder delay a song, where the file does not say so
-LAME_PADDING = 3 * 1152      # and at most so many more at its end
-NAMED = 5                    # tracks in a message
+LAME_DELAY = 1105            # delay of LAME and decoder in samples, for files without information about it
+LAME_PADDING = 3 * 1152      # maximum padding at the end in samples
+NAMED = 5                    # maximum number of tracks named in a message
 
 
 def estimate_files(folder: Path) -> tp.Dict[str, Path]:
-    """Source -> file of its estimate in the folder of a track, in the order of names."""
+    """Mapping source -> file of its estimate in the folder of a track, sorted by name."""
     return {name: path for name, path in sorted(stem_files(folder).items()) if name != MIXTURE}
 
 
 def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
-    """Folders in ROOT that hold estimates, sorted. Raises DatasetError where none does, which calls one a `kind`."""
+    """Folders in ROOT that contain estimates, sorted. Raises DatasetError if there are none; `kind` is for its
+    message."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and estimate_files(path)) if root.is_dir() else []
     if not folders:
         raise DatasetError(f"{root}: contains no separated {kind}; it should hold TRACK/SOURCE.wav")
@@ -30,25 +31,26 @@ def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
 
 
 def without_delay(wav: torch.Tensor, path: Path, length: int) -> torch.Tensor:
-    """The song of `length` samples in what an mp3 was decoded to, where that is longer by as much as LAME may add;
-    anything else as it is."""
+    """The `length` samples of the song in a decoded mp3, if the excess fits the delay and padding of LAME; otherwise
+    `wav` unchanged."""
     if path.suffix.lower() == ".mp3" and LAME_DELAY <= wav.shape[-1] - length <= LAME_DELAY + LAME_PADDING:
         return wav[..., LAME_DELAY:LAME_DELAY + length]
     return wav
 
 
 class SeparatedFolder:
-    """A folder with a folder per track, and in each a file per source: wav, flac or mp3, at the rate of the references.
+    """Folder of previously separated tracks: one folder per track with one file per source (wav, flac or mp3), at the
+    sample rate of the references.
 
-    Has the attributes of a model that an evaluation asks for: `sources`, `samplerate`, `audio_channels`.
+    It has the attributes of a model that an evaluation needs: `sources`, `samplerate`, `audio_channels`.
 
     Args:
-        folder: of FOLDER/TRACK/SOURCE.wav, or FOLDER/test/TRACK/SOURCE.wav.
+        folder: contains TRACK/SOURCE.wav, or test/TRACK/SOURCE.wav.
         sources: default: those of the first track.
 
     Raises:
-        DatasetError: where there is no such folder, or nothing in it.
-        AudioError: where the first file cannot be read.
+        DatasetError: if the folder does not exist or contains no estimates.
+        AudioError: if the first file cannot be read.
     """
 
     def __init__(self, folder: tp.Union[str, Path], *, sources: tp.Optional[tp.Sequence[str]] = None):
@@ -62,7 +64,7 @@ class SeparatedFolder:
         self.samplerate, self.audio_channels = info.samplerate, info.channels
 
     def require(self, tracks: tp.Iterable[ReferenceTrack]) -> None:
-        """Raises DatasetError where a source of a track is missing."""
+        """Raise DatasetError if a source of a track is missing."""
         missing = [f"{self.folder / track.name / source}.wav" for track in tracks for source in self.sources
                    if source not in (estimate_files(self.folder / track.name)
                                      if (self.folder / track.name).is_dir() else {})]
@@ -73,22 +75,22 @@ class SeparatedFolder:
 
     @property
     def formats(self) -> str:
-        """Kinds of files that there are, such as "flac, wav"."""
+        """File formats of the estimates, such as "flac, wav"."""
         suffixes = {path.suffix.lower()[1:] for folder in separated_folders(self.folder)
                     for name, path in estimate_files(folder).items() if name in self.sources}
         return ", ".join(sorted(suffixes))
 
     def files(self, track: ReferenceTrack) -> tp.Tuple[Path, ...]:
-        """The files of a track's estimates, in the order of `sources`."""
+        """Files of a track's estimates, in the order of `sources`."""
         stems = estimate_files(self.folder / track.name)
         return tuple(stems[source] for source in self.sources)
 
     def separate(self, track: ReferenceTrack) -> tp.Tuple[Song, torch.Tensor]:
-        """The track, and its estimates [S, A, L] as they are in the files.
+        """The track, and its estimates [S, A, L] from the files.
 
         Raises:
-            DatasetError: where a file does not fit the references in rate, channels or length.
-            AudioError: where one cannot be read.
+            DatasetError: if a file differs from the references in sample rate, channels or length.
+            AudioError: if a file cannot be read.
         """
         song = track.read()
         _, channels, length = song.references.shape

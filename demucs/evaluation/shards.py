@@ -1,8 +1,8 @@
-"""The part of a test set that a process scores, and the device that it scores on.
+"""Shards of a test set, one per process, and the device of each.
 
-A shard is every N-th track. It is given by --shard I/N, or found in the environment where the batch script says that its
-processes share the songs (DEMUCS_SHARED_SCORING): the task of a Slurm array, and the rank among the processes of a job. A
-process of somebody else's job scores all songs.
+A shard is every N-th track. It is set by --shard I/N, or derived from the environment if the batch script declares that
+its processes share the songs (DEMUCS_SHARED_SCORING): from the task of a Slurm array and the rank among the processes
+of a job. In any other job, a process scores all songs.
 """
 
 import argparse
@@ -31,11 +31,11 @@ def shard(text: str) -> Shard:
 
 
 def shard_of(environment: tp.Mapping[str, str]) -> Shard:
-    """The shard of this process among the tasks of a Slurm array and the ranks of its job, where the batch script has them
-    share the songs; else all songs.
+    """Shard of this process among the tasks of a Slurm array and the ranks of its job, if the batch script declares
+    that they share the songs; otherwise all songs.
 
     Raises:
-        ConfigError: where the numbers of the array have gaps, so that parts would be left out, or are no numbers.
+        ConfigError: if the task indices of the array have gaps, so that tracks would be left out, or are invalid.
     """
     def number(name: str, default: int) -> int:
         text = environment.get(name) or str(default)
@@ -47,8 +47,8 @@ def shard_of(environment: tp.Mapping[str, str]) -> Shard:
         return Shard(0, 1)
     rank, world_size = number("RANK", 0), number("WORLD_SIZE", 1)
     if rank >= world_size:
-        raise ConfigError(f"RANK={rank} of WORLD_SIZE={world_size} in the environment: ranks count from 0 to WORLD_SIZE - 1;"
-                          f" unset them, or give --shard I/N")
+        raise ConfigError(f"RANK={rank} of WORLD_SIZE={world_size} in the environment: ranks count from 0 to "
+                          f"WORLD_SIZE - 1; unset them, or give --shard I/N")
     if not environment.get("SLURM_ARRAY_TASK_ID") or environment[SHARED] != "job":
         return Shard(rank, world_size)
     first, last = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_MAX", 0)
@@ -61,12 +61,12 @@ def shard_of(environment: tp.Mapping[str, str]) -> Shard:
 
 
 def device_of(name: str, environment: tp.Mapping[str, str]) -> torch.device:
-    """The device called `name`; of several GPUs, where none is named, that of this process's place on its machine.
+    """The device called `name`; for "cuda" with several GPUs, the GPU of this process's local rank.
 
     Raises:
-        ConfigError: where it cannot be used.
+        ConfigError: if it cannot be used.
     """
-    place = environment.get("LOCAL_RANK") or "0"
+    rank = environment.get("LOCAL_RANK") or "0"
     if name == "cuda" and torch.cuda.device_count() > 1:
-        name = f"cuda:{(int(place) if place.isdecimal() else 0) % torch.cuda.device_count()}"
+        name = f"cuda:{(int(rank) if rank.isdecimal() else 0) % torch.cuda.device_count()}"
     return usable_device(name)

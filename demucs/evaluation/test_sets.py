@@ -1,4 +1,4 @@
-"""Which test set belongs to a model: that of the data that it was trained on, as its run card says."""
+"""Test set of a model: that of the dataset it was trained on, according to its run card."""
 
 import os
 import re
@@ -12,13 +12,14 @@ from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
 from ..schema import SOURCES, RunCard, TestSet
 from ..separation.bag import BagOfModels
 
-MUSDB = "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"      # where conf/config.yaml has it
+MUSDB = "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"      # the default of conf/config.yaml
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)(?:,([^}]*))?\}")
 _FALSE = ("false", "off", "no", "0")
 
 
 class Place(tp.NamedTuple):
-    """A folder of test songs, compressed (.stem.mp4) or not; and of what the outputs of a model are sums, see `TestSet`."""
+    """Folder of test songs, compressed (.stem.mp4) or not, and the stems that add up to each output of a model (see
+    `TestSet`)."""
     folder: Path
     compressed: bool = False
     targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None
@@ -27,11 +28,11 @@ class Place(tp.NamedTuple):
 
 def belonging_to(name: str, model: tp.Any = None, *, experiments_folder: Path = EXPERIMENTS,
                  results: Path = RESULTS) -> tp.Optional[TestSet]:
-    """The test set of the run `name`, or else of the runs that `model` (a model or a bag) comes from; None where that is
-    not known, or models of a bag have several.
+    """Test set of the run `name`, otherwise of the runs that `model` (a model or a bag) was exported from; None if it
+    is unknown, or the models of a bag have different ones.
 
     Raises:
-        SchemaError: where a run card is damaged.
+        SchemaError: if a run card is damaged.
     """
     card = _card(name, experiments_folder, results)
     if card is not None:
@@ -50,7 +51,7 @@ def _of_model(model: tp.Any, experiments_folder: Path, results: Path) -> tp.Opti
 
 
 def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:
-    """That of an experiment, else the copy that an evaluation has made of it."""
+    """Run card of an experiment, otherwise the copy of it that an evaluation made; None if there is neither."""
     if not names_experiment(signature):
         return None
     experiments_folder, results = folders
@@ -61,7 +62,7 @@ def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:
 
 
 def of_run(card: RunCard) -> tp.Optional[TestSet]:
-    """What a run card says; of an older one, what follows from the settings that it has."""
+    """Test set of a run card; for cards of older versions, derived from the settings of the run."""
     if card.test_set is not None:
         return card.test_set
     return from_overrides(card.delta if card.delta is not None else _pairs(card.argv), card.sources)
@@ -73,8 +74,8 @@ def _pairs(argv: tp.Sequence[str]) -> tp.Dict[str, tp.Any]:
 
 
 def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str]) -> tp.Optional[TestSet]:
-    """What follows from the settings in which a run differs from the base configuration; None where they name a group of
-    settings for the data, which may say anything."""
+    """Test set derived from the settings in which a run differs from the base configuration; None if they select
+    another configuration group for the data, whose content is unknown here."""
     def text(key: str) -> str:
         value = settings.get(key)
         return "" if value in (None, "", "null") else str(value)
@@ -92,10 +93,10 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
 
 
 def _targets(value: tp.Any) -> tp.Optional[tp.Dict[str, tp.List[str]]]:
-    """`dset.targets` as it was set, from plain values or from an override: "{rhythm:[drums,bass],vocals:[vocals]}".
+    """Value of `dset.targets`, from plain values or from an override: "{rhythm:[drums,bass],vocals:[vocals]}".
 
     Raises:
-        DatasetError: where it cannot be read.
+        DatasetError: if it cannot be parsed.
     """
     if value in (None, "", "null"):
         return None
@@ -103,36 +104,38 @@ def _targets(value: tp.Any) -> tp.Optional[tp.Dict[str, tp.List[str]]]:
         return {str(name): [str(part) for part in parts] for name, parts in value.items()}
     pairs = re.findall(r"([^\s{},:]+)\s*:\s*\[([^\]]*)\]", str(value).replace("'", "").replace('"', ""))
     if not pairs:
-        raise DatasetError(f"dset.targets={value} of this model cannot be read; evaluate it where the folder of its run is")
+        raise DatasetError(f"dset.targets={value} of this model cannot be read; evaluate it where the folder of its "
+                           "run is")
     return {name: [part.strip() for part in parts.split(",")] for name, parts in pairs}
 
 
 def default_musdb() -> Path:
-    """Where MUSDB18-HQ is on this machine."""
+    """Folder of MUSDB18-HQ on this machine."""
     return Path(os.environ.get("DEMUCS_MUSDB") or "datasets/musdbhq")
 
 
 def resolved(setting: str) -> Path:
-    """The folder that a setting means here: "${oc.env:NAME,FOLDER}" is what the variable NAME says, or else FOLDER."""
+    """Folder of a setting on this machine: "${oc.env:NAME,FOLDER}" is replaced by the environment variable NAME, or by
+    FOLDER if it is not set."""
     return Path(_VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[2] or "", setting))
 
 
 def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
-    """Where the songs of the test set `own` of the model `name` are here. `default` is where MUSDB18-HQ is, on which a
-    model is scored that has no test songs of its own.
+    """Place of the songs of the test set `own` of the model `name` on this machine. `default` is the folder of
+    MUSDB18-HQ, on which models without test songs of their own are scored.
 
     Raises:
-        DatasetError: where the data of the model are not here.
+        DatasetError: if the data of the model are not on this machine.
     """
     if own is None:
         return Place(default)
     folder = resolved(own.folder)
-    if own.key == "dset.musdb":      # the same songs wherever they lie
+    if own.key == "dset.musdb":      # the same songs in whatever folder
         return Place(folder if os.path.isdir(folder) else default, targets=own.targets, stems=own.stems)
     if not os.path.isdir(folder):
         variable = _VARIABLE.search(own.folder)
-        raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder {folder} "
-                           f"here; name the one with test/TRACK/SOURCE.wav by --musdb"
+        raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder "
+                           f"{folder} here; name the one with test/TRACK/SOURCE.wav by --musdb"
                            + (f" or {variable[1]}" if variable else ""))
     if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
         return Place(default, targets=own.targets, stems=own.stems)

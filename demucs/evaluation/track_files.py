@@ -1,7 +1,7 @@
-"""Scores of an evaluation on disk while it goes on: each track in a file of its own, written when the track is done.
+"""Intermediate results of an evaluation: the scores of each track in a file of its own, written when the track is done.
 
-So an evaluation may be spread over processes and jobs, none of which writes another's file, and one that was stopped
-goes on where it was. What is there counts only if it was made with the same settings, weights and audio.
+So an evaluation may be distributed over processes and jobs, which never write the same file, and an interrupted
+evaluation can be resumed. A file is reused only if it was computed with the same settings, weights and audio.
 """
 
 import dataclasses
@@ -17,21 +17,21 @@ from ..schema import Evaluation, SchemaError, TrackScores
 
 logger = logging.getLogger(__name__)
 
-SAME = ("model", "model_hash", "dataset", "sources", "settings")     # what two files of one evaluation agree in
-LONGEST_NAME = 200      # bytes of a file name, of the 255 that file systems allow; temporary ones are longer
+SAME = ("model", "model_hash", "dataset", "sources", "settings")     # fields with equal values in all files
+LONGEST_NAME = 200      # bytes of a file name, below the limit of 255 because temporary names are longer
 
 
 class ResultsError(DemucsError):
-    """Results cannot be written, or are not there."""
+    """Error for results that cannot be written or are missing."""
 
 
 class TrackFiles:
-    """The files of one evaluation, FOLDER/TRACK.json, each an `Evaluation` of one track.
+    """Files of one evaluation, FOLDER/TRACK.json, each an `Evaluation` of one track.
 
     Args:
-        folder: made when it is needed first.
-        record: what all tracks share, with `expected`, the names of all tracks of the test set; its own `tracks` are
-            left out.
+        folder: created when the first file is written.
+        record: the fields that all tracks share, with `expected`, the names of all tracks of the test set; its `tracks`
+            are ignored.
     """
 
     def __init__(self, folder: Path, record: Evaluation):
@@ -40,7 +40,7 @@ class TrackFiles:
 
     @classmethod
     def found(cls, folder: Path) -> "TrackFiles":
-        """The evaluation that the newest file in `folder` belongs to. Raises ResultsError where there is none."""
+        """The evaluation that the newest file in `folder` belongs to. Raises ResultsError if there is no file."""
         records = []
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
             try:
@@ -52,7 +52,7 @@ class TrackFiles:
         return cls(folder, max(records, key=lambda record: record.created))
 
     def path(self, name: str) -> Path:
-        """The file of track `name`."""
+        """File of the track `name`."""
         encoded = os.fsencode(name)
         if len(encoded) > LONGEST_NAME:
             name = f"{encoded[:LONGEST_NAME].decode(errors='ignore')}-{zlib.crc32(encoded):08x}"
@@ -60,11 +60,12 @@ class TrackFiles:
 
     def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
              ) -> tp.Tuple[tp.Optional[TrackScores], str]:
-        """The scores of a track where they count, else None and the reason: "" where it was never scored.
+        """(scores, "") of a track if they can be reused, otherwise (None, reason); the reason is "" if there is no
+        file.
 
         Args:
-            fingerprint: of the audio of the track; None for any.
-            estimates: the same of files that were separated before.
+            fingerprint: fingerprint of the audio of the track; None: not compared.
+            estimates: fingerprint of its previously separated files; None: not compared.
         """
         record, reason = self._load(name, fingerprint, estimates)
         return (None if record is None else record.tracks[0]), reason
@@ -92,7 +93,7 @@ class TrackFiles:
         """Write the scores of a track that was finished at `created`.
 
         Raises:
-            ResultsError: where it cannot be written; what is there stays.
+            ResultsError: if it cannot be written; existing files are kept.
         """
         record = dataclasses.replace(self.record, tracks=[scores], created=created)
         try:
@@ -102,9 +103,9 @@ class TrackFiles:
                                f"before are kept, so make room and call again") from error
 
     def assemble(self) -> tp.Tuple[tp.Optional[Evaluation], tp.Dict[str, str]]:
-        """The whole evaluation, once every expected track is there; and those that are missing, each with the reason.
+        """(evaluation, {}) if every expected track is scored, otherwise (None, missing tracks with the reasons).
 
-        It follows from the files alone, so that whoever makes it makes the same.
+        The result depends on the files alone, so every process assembles the same evaluation.
         """
         found: tp.List[Evaluation] = []
         missing = {}
@@ -129,7 +130,7 @@ def _all(values: tp.Iterable[str]) -> str:
 
 
 def difference(field: str, before: tp.Any, now: tp.Any) -> str:
-    """What differs, in words: "shifts was 1, now 2"."""
+    """Description of a difference, such as "shifts was 1, now 2"."""
     if isinstance(before, dict) and isinstance(now, dict):
         return ", ".join(difference(key, before.get(key), now.get(key)) for key in sorted({*before, *now})
                          if before.get(key) != now.get(key))

@@ -1,11 +1,11 @@
-"""Songs with known sources, to score separations on: folders of audio files, or the stem files of MUSDB18.
+"""Test songs with reference sources: folders of audio files, or the stem files of MUSDB18.
 
-A track knows its name and how to read itself, so a list of them costs nothing, and any kind of dataset can make one.
+A track has a name and a function that reads it, so a list of tracks needs no memory, and any kind of dataset can be
+represented.
 
-A source that a dataset lacks may be the sum of those that it has: "no_drums" of everything but the drums,
-"instrumental" (or "accompaniment", "no_vocals") of everything but the vocals. And where a model tells apart what a
-dataset does not, as one that separates guitar and piano does on MUSDB18, its estimates are added up before they are
-scored.
+A source that a dataset lacks may be the sum of stems that it has: "no_drums" is the sum of all stems but the drums,
+"instrumental" (or "accompaniment", "no_vocals") that of all but the vocals. If a model separates more sources than a
+dataset has, such as guitar and piano on MUSDB18, its estimates are added up before they are scored.
 """
 
 import functools
@@ -28,14 +28,14 @@ from ..schema import SOURCES, SchemaError, read_json
 
 MUSDB_TEST_TRACKS = 50
 MUSDB_TEST_TRACK = "Al James - Schoolboy Facination"      # [sic]
-REST = "other"                                            # by MUSDB18's definition: what has no stem of its own
-PROBES, PROBE = 8, 2 ** 13                                # places of a file that are looked at, and bytes at each
+REST = "other"                                            # in MUSDB18, all instruments without a stem of their own
+PROBES, PROBE = 8, 2 ** 13                                # number of blocks of a file in its fingerprint, bytes of each
 
 Sums = tp.Mapping[str, tp.Sequence[str]]                  # source -> the stems that add up to it
 
 
 class Song(tp.NamedTuple):
-    """`mix` [A, L], `references` [S, A, L] float32 at `samplerate` Hz."""
+    """Song with mixture `mix` [A, L] and `references` [S, A, L], float32 at `samplerate` Hz."""
     mix: torch.Tensor
     references: torch.Tensor
     samplerate: int
@@ -43,9 +43,12 @@ class Song(tp.NamedTuple):
 
 @dataclass(frozen=True)
 class ReferenceTrack:
-    """`read()` raises AudioError or DatasetError naming the file at fault. `files` are all that the song consists of,
-    whichever of them are read. `check()` raises what `read()` would, with one file at a time in memory; None: no such
-    way."""
+    """Test song with references.
+
+    `read()` raises AudioError or DatasetError with the name of the faulty file. `files` are all files of the song,
+    including those that are not read. `check()` raises the errors of `read()`, but needs memory for one file only; None
+    if there is no such function.
+    """
     name: str
     read: tp.Callable[[], Song]
     files: tp.Tuple[Path, ...] = ()
@@ -54,8 +57,8 @@ class ReferenceTrack:
 
 @dataclass(frozen=True)
 class SongSet:
-    """A test set for a model: `name` in records, and the tracks with references of `sources`. The model's sources in
-    `folded` are added to another one, {source: other source}."""
+    """Test set for a model: `name` in records, and the tracks with references of `sources`. The model's sources in
+    `folded` are added to another source before scoring, {source: other source}."""
     name: str
     tracks: tp.List[ReferenceTrack]
     sources: tp.List[str]
@@ -65,15 +68,15 @@ class SongSet:
 def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test", compressed: bool = False,
              name: tp.Optional[str] = None, targets: tp.Optional[Sums] = None,
              stems: tp.Optional[tp.Sequence[str]] = None) -> SongSet:
-    """The test set in `root` for a model of `sources`: MUSDB18 where `compressed`, else folders as `track_folders`
-    takes them, with `targets` and `stems`.
+    """Test set in `root` for a model of `sources`: MUSDB18 if `compressed`, otherwise folders as in `track_folders`,
+    with `targets` and `stems`.
 
     Raises:
         DatasetError: as `track_folders` and `musdb_stem_tracks`.
     """
-    there = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
+    found = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
     folded = {source: REST for source in sources
-              if source not in (targets or {}) and not _parts(source, there) and REST in there and REST in sources}
+              if source not in (targets or {}) and not _parts(source, found) and REST in found and REST in sources}
     scored = [source for source in sources if source not in folded]
     if compressed:
         tracks = musdb_stem_tracks(root, sources=scored, split=split, targets=targets)
@@ -83,18 +86,20 @@ def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str
 
 
 def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
-                  targets: tp.Optional[Sums] = None, stems: tp.Optional[tp.Sequence[str]] = None) -> tp.List[ReferenceTrack]:
-    """The tracks ROOT/SPLIT/TRACK/{mixture,SOURCE...}.wav (MUSDB18-HQ), sorted by name, or ROOT/TRACK/... where there
-    is no such split. Files may be flac or mp3 as well.
+                  targets: tp.Optional[Sums] = None, stems: tp.Optional[tp.Sequence[str]] = None
+                  ) -> tp.List[ReferenceTrack]:
+    """Tracks ROOT/SPLIT/TRACK/{mixture,SOURCE...}.wav (MUSDB18-HQ), sorted by name, or ROOT/TRACK/... if there is no
+    such split. Files may also be flac or mp3.
 
-    `targets` says of which stems a source is the sum, as `dset.targets` does, and `stems` which then make up the song.
+    `targets` maps a source to the stems that add up to it, as `dset.targets` does; `stems` are then all stems of the
+    song.
 
-    Without a mixture file the mixture is the sum of `sources`, as in training; where these are not all stems but one or
-    sums of some, it is the sum of all stems in the folder.
+    Without a mixture file the mixture is the sum of `sources`, as in training. If there is a single source, or sources
+    are sums of stems, it is the sum of all stems in the folder.
 
     Raises:
-        DatasetError: where there is no such folder, or no track in it.
-        FaultyTracks: where tracks lack a stem or cannot be read; it names all of them.
+        DatasetError: if there is no such folder, or no track in it.
+        FaultyTracks: if tracks lack a stem or cannot be read; the message names all of them.
     """
     tracks, faults = [], []
     for path in _song_folders(root, split):
@@ -111,7 +116,7 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
 
 def _track(path: Path, sources: tp.Sequence[str], targets: Sums, song_stems: tp.Optional[tp.Sequence[str]]
            ) -> ReferenceTrack:
-    """The track in the folder `path`. Raises DatasetError where it lacks a stem."""
+    """The track in the folder `path`. Raises DatasetError if a stem is missing."""
     broken = broken_link(path)
     if broken:
         raise DatasetError(broken)
@@ -141,7 +146,8 @@ def _track(path: Path, sources: tp.Sequence[str], targets: Sums, song_stems: tp.
 
 
 def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:
-    """The files of a song in an order that no model's sources have a part in: those of MUSDB18, then further ones."""
+    """Files of a song in an order that does not depend on a model's sources: those of MUSDB18 first, then others by
+    name."""
     first = [MIXTURE, *SOURCES]
     names = sorted(files, key=lambda name: (first.index(name) if name in first else len(first), name))
     return tuple(files[name] for name in names if files[name].is_file())
@@ -150,21 +156,21 @@ def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:
 def _song_folders(root: tp.Union[str, Path], split: str) -> tp.List[Path]:
     """Folders of the songs in ROOT/SPLIT, or in ROOT; sorted, at least one."""
     root = Path(root)
-    place = root / split
-    if os.path.isdir(place):
-        folders = _subfolders(place)
+    parent = root / split
+    if os.path.isdir(parent):
+        folders = _subfolders(parent)
         if not folders:
-            raise DatasetError(f"{place}: contains no track; it should hold a folder per song")
+            raise DatasetError(f"{parent}: contains no track; it should hold a folder per song")
         return folders
     folders = [folder for folder in _subfolders(root) if stem_files(folder)] if os.path.isdir(root) else []
     if not folders:
-        raise DatasetError(f"{place}: no such folder; set DEMUCS_MUSDB (or --musdb) to a folder that contains "
+        raise DatasetError(f"{parent}: no such folder; set DEMUCS_MUSDB (or --musdb) to a folder that contains "
                            f"{split}/TRACK/mixture.wav")
     return folders
 
 
 def _subfolders(folder: Path) -> tp.List[Path]:
-    """Folders in `folder`, and links to nothing."""
+    """Folders in `folder`, and broken symbolic links."""
     try:
         return sorted(item for item in folder.iterdir()
                       if not item.name.startswith(".") and (os.path.isdir(item) or broken_link(item)))
@@ -173,7 +179,7 @@ def _subfolders(folder: Path) -> tp.List[Path]:
 
 
 def _parts(source: str, stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
-    """Which of `stems` add up to `source`; none where it cannot be made of them."""
+    """Those of `stems` that add up to `source`; empty if there are none."""
     if source in stems:
         return (source,)
     plain = [stem for stem in stems if stem != MIXTURE and left_out(stem) is None]
@@ -182,7 +188,7 @@ def _parts(source: str, stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
 
 
 def _mixed(sources: tp.Sequence[str], stems: tp.Sequence[str]) -> tp.List[str]:
-    """Which of `stems` make up the song; none where that cannot be known."""
+    """Those of `stems` that add up to the mixture; empty if unknown."""
     plain = [stem for stem in stems if left_out(stem) is None]
     if len(sources) > 1 and set(sources) <= set(plain):
         return list(sources)
@@ -190,8 +196,8 @@ def _mixed(sources: tp.Sequence[str], stems: tp.Sequence[str]) -> tp.List[str]:
 
 
 def _read_folder(song: Track, mixed: tp.Sequence[str], recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
-    """`mixed` names the stems whose sum is the mixture, `recipe` those of each reference. Stems of one channel become as
-    many as the others have, as in training."""
+    """The song with the mixture as the sum of the stems `mixed`, and each reference as the sum of the stems in one row
+    of `recipe`. Mono stems are copied to the number of channels of the song, as in training."""
     wavs, forms = {}, {}
     for stem in _stems(song):
         wavs[stem], forms[song.files(stem)[0].name] = _read_stem(song, stem)
@@ -221,13 +227,14 @@ def _read_stem(song: Track, stem: str) -> tp.Tuple[torch.Tensor, reading.AudioIn
 
 
 def _require_alike(folder: Path, forms: tp.Mapping[str, reading.AudioInfo]) -> None:
-    """Raises DatasetError where the files of a track, by name, do not make one song."""
+    """Raise DatasetError if the files of a track, by name, differ in length, sample rate or channels (mono
+    excepted)."""
     lengths, rates = {form.frames for form in forms.values()}, {form.samplerate for form in forms.values()}
     channels = {form.channels for form in forms.values()} - {1}
     if len(lengths) > 1 or len(rates) > 1 or len(channels) > 1:
-        told = ", ".join(f"{name} has {form.channels} x {form.frames} at {form.samplerate} Hz"
-                         for name, form in forms.items())
-        raise DatasetError(f"{folder}: files differ in channels, samples or rate: {told}; render the track again")
+        listed = ", ".join(f"{name} has {form.channels} x {form.frames} at {form.samplerate} Hz"
+                           for name, form in forms.items())
+        raise DatasetError(f"{folder}: files differ in channels, samples or rate: {listed}; render the track again")
 
 
 def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.Tensor:
@@ -239,10 +246,10 @@ def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.
 
 def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
                       targets: tp.Optional[Sums] = None) -> tp.List[ReferenceTrack]:
-    """The tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), read through the musdb package, which needs ffmpeg.
+    """Tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), read by the musdb package, which needs ffmpeg.
 
     Raises:
-        DatasetError: where there is none, or a source that MUSDB18 does not have.
+        DatasetError: if there are no tracks, or for a source that MUSDB18 does not have.
     """
     root = Path(root)
     if not (root / split).is_dir() or not any((root / split).glob("*.stem.mp4")):
@@ -251,7 +258,7 @@ def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], s
     unknown = [source for source, parts in zip(sources, recipe) if not parts or not set(parts) <= set(SOURCES)]
     if unknown:
         raise DatasetError(f"{root}: MUSDB18 has no source {', '.join(unknown)}; it has {', '.join(SOURCES)}")
-    import musdb  # takes a second, and only this kind of dataset needs it
+    import musdb  # here, because the import takes a second and only this kind of dataset needs it
 
     tracks = musdb.DB(str(root), subsets=[split], is_wav=False).tracks
     return [ReferenceTrack(track.name, functools.partial(_read_musdb, track, recipe), (Path(track.path),))
@@ -270,7 +277,7 @@ def _read_musdb(track: tp.Any, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
 
 
 def dataset_name(root: tp.Union[str, Path], split: str = "test") -> str:
-    """What to call the tracks of ROOT/SPLIT in a record: "MUSDB18-HQ test" only for what looks like all of it."""
+    """Name of the tracks of ROOT/SPLIT in a record: "MUSDB18-HQ test" only if they look like all 50 of them."""
     root = Path(root)
     if (root / MANIFEST).exists():
         try:
@@ -286,12 +293,12 @@ def dataset_name(root: tp.Union[str, Path], split: str = "test") -> str:
 
 
 def fingerprint(files: tp.Iterable[Path]) -> str:
-    """16 hexadecimal digits that change when one of the files does: of their names, sizes, and some parts of each.
+    """Fingerprint of files, 16 hexadecimal digits: a hash of their names, sizes, and some blocks of each.
 
-    Where the files lie and when they were written does not matter, so a copy on another disk is the same.
+    It does not depend on folder or modification time, so copies of the files have the same fingerprint.
 
     Raises:
-        AudioError: where a file cannot be read.
+        AudioError: if a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in files:
@@ -299,8 +306,8 @@ def fingerprint(files: tp.Iterable[Path]) -> str:
             size = path.stat().st_size
             digest.update(os.fsencode(path.name) + f"\0{size}\0".encode())
             with open(path, "rb") as file:
-                for place in range(PROBES):
-                    file.seek(place * max(0, size - PROBE) // (PROBES - 1))
+                for index in range(PROBES):
+                    file.seek(index * max(0, size - PROBE) // (PROBES - 1))
                     digest.update(file.read(PROBE))
         except OSError as error:
             raise AudioError(f"{path}: cannot be read ({error.strerror})") from error

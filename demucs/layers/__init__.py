@@ -1,1 +1,1 @@
-"""Layers that models are made of."""
+"""Layers of the separation models."""

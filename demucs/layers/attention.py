@@ -1,19 +1,19 @@
-"""Attention over time that prefers the near past and future (Défossez 2021, "Hybrid Spectrogram and Waveform Source
-Separation", section 3.3)."""
+"""Local attention over time (Défossez 2021, "Hybrid Spectrogram and Waveform Source Separation", section 3.3)."""
 
 import torch
 from torch import nn
 
 from ..dsp.eager import eager_on_cpu
 
-SCORES = 6 * 2 ** 20       # bytes of attention scores at a time, on a CPU
+SCORES = 6 * 2 ** 20       # bytes of attention scores per block of queries on a CPU
 
 
 class LocalAttention(nn.Module):
-    """Residual multi-head attention without positional embedding: [B, C, T] -> [B, C, T].
+    """Residual multi-head attention without positional encoding: [B, C, T] -> [B, C, T].
 
-    Each query asks for its own reach: `ndecay` controls in (0, 1/2), weighted 1..ndecay, set how fast the score falls
-    with distance in time. A step never attends to itself, since the residual path already carries it.
+    Attention scores are penalised in proportion to the distance in time. The rate depends on the query, as the weighted
+    sum of `ndecay` controls in (0, 1/2) with weights 1..ndecay. A time step never attends to itself, since the residual
+    connection already carries it.
     """
 
     SELF_SCORE = -100.   # instead of -inf, so that a sequence of one step stays finite
@@ -28,7 +28,7 @@ class LocalAttention(nn.Module):
         self.query = nn.Conv1d(channels, channels, 1)
         self.key = nn.Conv1d(channels, channels, 1)
         self.query_decay = nn.Conv1d(channels, heads * ndecay, 1)
-        # Start with small decay rates, that is with a wide reach: sigmoid(-2) is 0.12.
+        # Start with small decay rates, that is with a wide attention span: sigmoid(-2) is 0.12.
         self.query_decay.weight.data *= 0.01
         self.query_decay.bias.data[:] = -2
         self.proj = nn.Conv1d(channels, channels, 1)
@@ -45,8 +45,8 @@ class LocalAttention(nn.Module):
         slope = (rates * gains[:, None]).sum(2)[..., None]                     # [B, heads, query, 1]
         time = torch.arange(steps, device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
 
-        pieces = []
-        step = self._queries_at_a_time(x)
+        blocks = []
+        step = self._queries_per_block(x)
         for start in range(0, steps, step):
             span = slice(start, start + step)
             scores = (query[:, :, span] @ key).to(time.dtype)                    # [B, heads, query, key]
@@ -54,12 +54,12 @@ class LocalAttention(nn.Module):
             scores.addcmul_(slope[:, :, span], distance, value=-1)               # in place: the tensor is large
             scores.diagonal(start, -2, -1).fill_(self.SELF_SCORE)
             weights = scores.softmax(-1).to(content.dtype)
-            pieces.append(content @ weights.transpose(2, 3))                     # [B, heads, C / heads, query]
-        return x + self.proj(torch.cat(pieces, dim=-1).view(x.shape))
+            blocks.append(content @ weights.transpose(2, 3))                     # [B, heads, C / heads, query]
+        return x + self.proj(torch.cat(blocks, dim=-1).view(x.shape))
 
-    def _queries_at_a_time(self, x: torch.Tensor) -> int:
-        """All; or as many as have scores that stay in the cache, where nothing else needs them again: 2.8 times as fast
-        over 1700 steps, and in a tenth of the memory."""
+    def _queries_per_block(self, x: torch.Tensor) -> int:
+        """Number of queries processed together: all; or for inference on a CPU, as many as have scores that fit in the
+        cache, which is 2.8 times as fast over 1700 steps, and takes a tenth of the memory."""
         if not eager_on_cpu(x):
             return x.shape[2]
         return max(1, SCORES // (x.element_size() * len(x) * self.heads * x.shape[2]))

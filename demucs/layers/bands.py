@@ -1,8 +1,9 @@
-"""A frequency block with own weights per band: `multi_freqs` of the published configuration.
+"""Frequency blocks with separate weights per band: `multi_freqs` of the published configuration.
 
-Convolutions over frequency assume that all frequencies look alike. Here the axis is cut at given fractions and each band
-gets its copy of the block. The cuts fall between strides and the bands overlap by the kernel, so that with equal weights
-in all copies the result is that of the one block over the whole axis.
+Convolutions over frequency assume equal statistics at all frequencies. Here the frequency axis is split at given
+fractions, and each band has its own copy of the block. The split points are multiples of the stride and the bands
+overlap by the kernel, so that with equal weights in all copies the output equals that of a single block over the whole
+axis.
 """
 
 import copy
@@ -16,7 +17,7 @@ from .blocks import DecoderBlock, EncoderBlock
 
 
 def _redrawn(template: nn.Module) -> nn.Module:
-    """A copy of a block with fresh initial weights, drawn module by module in the order of the tree."""
+    """Copy of a block with new random initial weights, drawn in the order of `modules()`."""
     block = copy.deepcopy(template)
     for module in block.modules():
         if hasattr(module, "reset_parameters"):
@@ -39,7 +40,7 @@ class BandSplitEncoder(_BandSplit):
     def __init__(self, template: EncoderBlock):
         super().__init__(template)
         for layer in self.layers:
-            layer.conv.padding = (0, 0)          # only the two outer ends are padded, in forward
+            layer.conv.padding = (0, 0)          # only both ends of the whole axis are padded, in forward
 
     def forward(self, x: torch.Tensor, inject: None = None) -> torch.Tensor:
         assert inject is None, "branches do not meet inside split bands"
@@ -48,7 +49,7 @@ class BandSplitEncoder(_BandSplit):
         x = F.pad(x, (0, 0, padding, padding))
         starts = [0]
         for ratio in self.spec.bands:
-            # Positions in the padded axis. A band ends with the last whole kernel before its cut.
+            # Positions in the padded axis. A band ends with the last whole kernel before its split point.
             reach = round(bins * ratio) + padding - starts[-1]
             rows = round((reach - kernel) / stride + 1)
             starts.append(starts[-1] + rows * stride)
@@ -72,7 +73,7 @@ class BandSplitDecoder(_BandSplit):
             if whole is None:
                 whole = band
                 continue
-            # Neighbouring bands overlap by kernel - stride rows, which both carry the bias.
+            # Neighbouring bands overlap by kernel - stride rows, to which both have added the bias.
             overlap = self.spec.kernel - stride
             seam = whole[:, :, -overlap:] + band[:, :, :overlap] - layer.conv_tr.bias[:, None, None]
             whole = torch.cat([whole[:, :, :-overlap], seam, band[:, :, overlap:]], dim=2)

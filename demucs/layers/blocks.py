@@ -1,7 +1,8 @@
-"""The convolution blocks that Demucs towers are stacked from: one down, one up, over time or over frequency.
+"""Encoder and decoder blocks of Demucs, over time or over frequency.
 
-Down: strided convolution, norm, GELU, residual branch, 1x1 convolution with GLU. Up is the mirror image. A block over
-frequency works on [B, C, F, T] and convolves along F; a block over time works on [B, C, T].
+An encoder block is a strided convolution, normalisation, GELU, residual branch, and 1x1 convolution with GLU. A decoder
+block has the same parts in reverse order. A block over frequency processes [B, C, F, T] and convolves along F; a block
+over time processes [B, C, T].
 (Défossez et al. 2019, "Music Source Separation in the Waveform Domain"; Défossez 2021 for the two axes.)
 """
 
@@ -18,10 +19,11 @@ from .dconv import DConv, DConvSpec
 
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
-    """One row of a tower: what a block on the way down and its mirror on the way up have in common.
+    """Settings of one level, shared by its encoder block and its decoder block.
 
-    `outer` are the channels on the side of the signal, `inner` those on the side of the bottom. `merge` makes a bare
-    convolution, which brings the time branch to the shape of the frequency branch at the level where they meet.
+    `outer` is the number of channels on the side of the signal, `inner` that on the side of the bottleneck. With
+    `merge` the block is a plain convolution, which brings the time branch to the shape of the frequency branch at the
+    level where the branches merge.
     """
     outer: int
     inner: int
@@ -40,7 +42,7 @@ def _norm(groups: int, channels: int) -> nn.Module:
 
 
 def _along_time(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Apply a module for [B, C, T] to each frequency of [B, C, F, T] on its own (or to [B, C, T] as it is)."""
+    """Apply a module for [B, C, T] to each frequency of [B, C, F, T] independently (or to [B, C, T] directly)."""
     if x.dim() == 3:
         return module(x)
     batch, channels, bins, frames = x.shape
@@ -49,7 +51,7 @@ def _along_time(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 class EncoderBlock(nn.Module):
-    """One level down: [B, outer, F, T] -> [B, inner, F / stride, T], or [B, outer, T] -> [B, inner, T / stride]."""
+    """Encoder block: [B, outer, F, T] -> [B, inner, F / stride, T], or [B, outer, T] -> [B, inner, T / stride]."""
 
     def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec]):
         super().__init__()
@@ -69,9 +71,9 @@ class EncoderBlock(nn.Module):
         self.dconv = DConv(spec.inner, dconv) if dconv else None
 
     def forward(self, x: torch.Tensor, inject: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
-        """`inject` [B, inner, T] is the time branch, added where the two branches meet."""
+        """`inject` [B, inner, T] is the time branch, added at the level where the two branches merge."""
         if self.spec.axis == "time" and x.dim() == 4:
-            x = x.flatten(1, 2)                  # the level after the meeting: one frequency is left
+            x = x.flatten(1, 2)                  # the level after the merge: a single frequency bin
         if inject is None and piecewise.can_encode(self, x):
             return piecewise.encode(self, x)
         if self.spec.axis == "time":
@@ -90,7 +92,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """One level up, the mirror of `EncoderBlock`. The outermost one (`last`) has no activation."""
+    """Decoder block, the mirror image of `EncoderBlock`. The outermost one (`last`) has no activation."""
 
     def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec], last: bool,
                  context_over_frequency: bool = True):
@@ -115,11 +117,12 @@ class DecoderBlock(nn.Module):
 
     def expand(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor]
                ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
-        """The transposed convolution's output with its padding still on, and its input where one frequency is left."""
+        """Output of the transposed convolution before its padding is removed, and its input if there is a single
+        frequency bin."""
         if piecewise.can_decode(self, x):
             return piecewise.decode(self, x, skip, first=0, length=self._reach(x), activate=False), None
         if self.spec.axis == "frequency" and x.dim() == 3:
-            x = x.view(x.shape[0], self.spec.inner, -1, x.shape[-1])   # just above the meeting: one frequency
+            x = x.view(x.shape[0], self.spec.inner, -1, x.shape[-1])   # the level of the merge: a single frequency bin
         if not self.spec.merge:
             x = x + skip
             if self.rewrite is not None:
@@ -130,8 +133,8 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor], length: int
                 ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
-        """Returns the block's output, over time cut to `length`, and where one frequency is left what entered the
-        transposed convolution: the branches part there."""
+        """Return the output of the block, cut to `length` along time, and the input of its transposed convolution if
+        there is a single frequency bin, which is where the time branch continues."""
         padding = self.spec.padding
         if piecewise.can_decode(self, x):
             inner = length if self.spec.axis == "time" else self._reach(x) - 2 * padding

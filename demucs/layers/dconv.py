@@ -1,4 +1,4 @@
-"""The residual branch inside Demucs layers: dilated convolutions in a narrow space (Défossez 2021, section 3.3)."""
+"""Residual branch of Demucs layers: dilated convolutions with few channels (Défossez 2021, section 3.3)."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ KERNEL = 3
 
 @dataclasses.dataclass(frozen=True)
 class DConvSpec:
-    """Numbers of one residual branch. A negative `depth` means that many layers without dilation."""
+    """Settings of a residual branch. A negative `depth` means -`depth` layers without dilation."""
     depth: int = 2
     compress: float = 4
     init: float = 1e-4
@@ -22,8 +22,8 @@ class DConvSpec:
 
 
 class LayerScale(nn.Module):
-    """A learnt gain per channel that starts near zero, so that a deep residual stack starts near the identity
-    (Touvron et al. 2021, "Going deeper with image transformers")."""
+    """Learned gain per channel with an initial value near zero, so that a deep residual stack is initially near the
+    identity (Touvron et al. 2021, "Going deeper with image transformers")."""
 
     def __init__(self, channels: int, init: float):
         super().__init__()
@@ -34,9 +34,10 @@ class LayerScale(nn.Module):
 
 
 class DConv(nn.Module):
-    """[B, C, T] -> [B, C, T]: x + f_1(x) + f_2(...), each f compressing to C / compress channels and back.
+    """Residual branch [B, C, T] -> [B, C, T]: x + f_1(x) + f_2(...), where each f reduces to C / compress channels and
+    expands to C again.
 
-    The optional LSTM and attention sit in the compressed space, between the two convolutions.
+    The optional LSTM and attention are between the two convolutions, on C / compress channels.
     """
 
     def __init__(self, channels: int, spec: DConvSpec):
@@ -50,7 +51,7 @@ class DConv(nn.Module):
             dilation = 2 ** index if spec.depth > 0 else 1
             compress = nn.Conv1d(channels, hidden, KERNEL, dilation=dilation, padding=dilation * (KERNEL // 2))
             expand = nn.Conv1d(hidden, 2 * channels, 1)
-            # Drawing order of initial weights is the published one: both convolutions, attention, LSTM.
+            # Initial weights are drawn in the published order: both convolutions, attention, LSTM.
             attention = [LocalAttention(hidden)] if spec.attention else []
             lstm = [BLSTM(hidden, layers=2, max_steps=200, skip=True)] if spec.lstm else []
             self.layers.append(nn.Sequential(

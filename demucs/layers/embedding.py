@@ -1,18 +1,20 @@
-"""Frequency embedding: tells convolutions over frequency where they are (Isik et al. 2020; Défossez 2021, section 3.2)."""
+"""Frequency embedding, a positional encoding for convolutions over frequency (Isik et al. 2020; Défossez 2021, section
+3.2).
+"""
 
 import torch
 from torch import nn
 
 
 class FrequencyEmbedding(nn.Module):
-    """One learnt vector per frequency bin, added to [B, C, F, T].
+    """Learned vector per frequency bin, added to [B, C, F, T].
 
     Args:
         bins: number of frequency bins F.
-        channels: C.
-        weight: gain of the embedding where it is added.
-        scale: factor between the stored parameter and its use, which multiplies its learning rate under Adam.
-        smooth: start from a random walk over frequency rather than from white noise.
+        channels: number of channels C.
+        weight: gain of the embedding.
+        scale: factor between the stored parameter and the embedding, which multiplies its learning rate under Adam.
+        smooth: initialise with a random walk over frequency instead of white noise.
     """
 
     def __init__(self, bins: int, channels: int, *, weight: float, scale: float, smooth: bool):

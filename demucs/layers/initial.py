@@ -1,12 +1,12 @@
-"""Rescaling of initial weights, shared by all of Demucs (Défossez et al. 2019, section 5.2)."""
+"""Rescaling of initial weights, used by all Demucs models (Défossez et al. 2019, section 5.2)."""
 
 import torch
 from torch import nn
 
 
 def rescale_convolutions(module: nn.Module, reference: float) -> None:
-    """Bring the weights of every convolution in `module` towards standard deviation `reference`, half way in log scale:
-    weight and bias are divided by sqrt(std / reference)."""
+    """Rescale weight and bias of every convolution in `module` by 1 / sqrt(std / reference), where std is the standard
+    deviation of the weight: half way to the standard deviation `reference` on a logarithmic scale."""
     with torch.no_grad():
         for sub in module.modules():
             if isinstance(sub, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)):

@@ -1,8 +1,8 @@
-"""Position codes of the cross-domain transformer (Rouard et al. 2022, arXiv:2211.08553, section 3).
+"""Positional encodings of the cross-domain transformer (Rouard et al. 2022, arXiv:2211.08553, section 3).
 
-All are sums added to tokens. The two published sinusoidal codes differ: along time alone, cosines come before sines and
-the periods reach `period` exactly; over frequency and time, the first half of the channels says where in time and the
-second half where in frequency, sines and cosines in turns (Vaswani et al. 2017).
+All are added to the tokens. The two published sinusoidal encodings differ. That of time has all cosines before all
+sines, and the longest period is exactly 2 pi * `period`. That of frequency and time encodes time in the first half of
+the channels and frequency in the second half, with alternating sines and cosines (Vaswani et al. 2017).
 """
 
 import math
@@ -11,11 +11,11 @@ import typing as tp
 import torch
 from torch import nn
 
-SCALE, BOOST = 0.2, 3.        # of learnt codes, as published
+SCALE, BOOST = 0.2, 3.        # initial standard deviation and factor of learned encodings, as published
 
 
 def sinusoids(positions: torch.Tensor, channels: int, period: float) -> torch.Tensor:
-    """Codes [..., channels] of `positions` [...]: cosines, then sines, with periods from 2 pi to 2 pi * `period`."""
+    """Encoding [..., channels] of `positions` [...]: cosines, then sines, with periods from 2 pi to 2 pi * `period`."""
     half = channels // 2
     exponents = torch.arange(half, device=positions.device) / (half - 1)
     phases = positions[..., None] / period ** exponents
@@ -23,7 +23,7 @@ def sinusoids(positions: torch.Tensor, channels: int, period: float) -> torch.Te
 
 
 def sinusoids_2d(channels: int, bins: int, frames: int, period: float, device: torch.device) -> torch.Tensor:
-    """Codes [channels, bins, frames] of the points of a spectrogram, for a number of channels divisible by 4."""
+    """Encoding [channels, bins, frames] of the positions of a spectrogram; `channels` must be divisible by 4."""
     half = channels // 2
     rates = torch.exp(torch.arange(0., half, 2, device=device) * -(math.log(period) / half))        # [half / 2]
 
@@ -36,8 +36,8 @@ def sinusoids_2d(channels: int, bins: int, frames: int, period: float, device: t
 
 
 class SinusoidalTime(nn.Module):
-    """[1, T, C] codes of T steps. In training they may start at a random step in [0, random_shift]; published Demucs
-    draws that when separating, too, which we do not."""
+    """Sinusoidal encoding [1, T, C] of T time steps. In training it starts at a random step in [0, random_shift];
+    unlike in published Demucs, not in separation."""
 
     def __init__(self, channels: int, *, period: float, random_shift: int):
         super().__init__()
@@ -53,14 +53,15 @@ class SinusoidalTime(nn.Module):
 
 
 class CapeTime(nn.Module):
-    """[B, T, C] continuous augmented codes (Likhomanenko et al. 2021, "CAPE", arXiv:2106.03143): in training the whole
-    sequence is shifted, each step is moved, and time is stretched, at random for each example.
+    """Continuous augmented positional encoding [B, T, C] (Likhomanenko et al. 2021, "CAPE", arXiv:2106.03143): in
+    training, all positions are shifted, each position is shifted on its own, and time is stretched, at random for each
+    example.
 
     Args:
         centred: positions have zero mean.
-        augment: do all that in training.
-        global_shift, local_shift: largest moves, in steps.
-        scale: largest factor of stretching.
+        augment: apply these augmentations in training.
+        global_shift, local_shift: maximum shifts in steps.
+        scale: maximum stretch factor.
     """
 
     def __init__(self, channels: int, *, period: float, centred: bool, augment: bool, global_shift: float,
@@ -86,13 +87,14 @@ class CapeTime(nn.Module):
         return sinusoids(positions.to(device), self.channels, self.period).float()
 
     def _uniform(self, bound: float, *shape: int) -> torch.Tensor:
-        """In [-bound, bound], from torch's global generator on the CPU, so that devices do not matter."""
+        """Uniform values in [-bound, bound], from torch's global generator on the CPU, so that they are equal on all
+        devices."""
         return (2 * torch.rand(*shape, dtype=torch.float64) - 1) * bound
 
 
 class LearntTime(nn.Module):
-    """[1, T, C] learnt codes of up to `steps` steps. The stored table is smaller by `BOOST` than what is added, which
-    multiplies its learning rate under Adam."""
+    """Learned encoding [1, T, C] of up to `steps` time steps. The stored parameter is the encoding divided by `BOOST`,
+    which multiplies its learning rate under Adam."""
 
     def __init__(self, channels: int, *, steps: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Bidirectional LSTM over time, in overlapping chunks where the sequence is long (Défossez et al. 2021, section 3.2)."""
+"""Bidirectional LSTM over time, in overlapping chunks for long sequences (Défossez et al. 2021, section 3.2)."""
 
 import math
 import typing as tp
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 
 class LSTM(nn.LSTM):
-    """`nn.LSTM` that stays in float32 under autocast on a GPU. There torch would compute it in float16 whatever the type of
-    the autocast is, and what lies above 65504 would become infinite."""
+    """`nn.LSTM` that stays in float32 under autocast on a GPU. There torch would compute it in float16 regardless of
+    the type of autocast, and values above 65504 would become infinite."""
 
     def forward(self, input: torch.Tensor, hx: tp.Any = None) -> tp.Any:
         if input.is_cuda and torch.is_autocast_enabled("cuda"):
@@ -22,8 +22,8 @@ class LSTM(nn.LSTM):
 class BLSTM(nn.Module):
     """Residual BiLSTM with as many hidden units as channels: [B, C, T] -> [B, C, T].
 
-    Sequences longer than `max_steps` are cut in chunks of that length with half overlap, run side by side, and only the
-    middle half of each chunk is kept: an LSTM over thousands of steps is slow and forgets.
+    Sequences longer than `max_steps` are cut into chunks of that length with half overlap, processed as a batch, and
+    only the middle half of each chunk is kept: an LSTM over thousands of steps is slow and forgets.
     """
 
     def __init__(self, channels: int, *, layers: int = 1, max_steps: tp.Optional[int] = None, skip: bool = False):

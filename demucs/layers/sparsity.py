@@ -1,7 +1,7 @@
-"""Fixed patterns of which time step may attend to which: `t_mask_type` of the published configuration.
+"""Fixed sparsity patterns of attention: `t_mask_type` of the published configuration.
 
-A mask says nothing about how attention is computed; here it goes to torch's dense kernels, which skip what it excludes
-from the result, not from the work.
+The masks are used with torch's dense attention kernels, which exclude masked keys from the result, but not from the
+computation.
 """
 
 import functools
@@ -13,7 +13,7 @@ KINDS = ("diag", "jmask", "random", "global")
 
 
 def check_kinds(kinds: tp.Sequence[str]) -> None:
-    """Raises ValueError for a pattern that does not exist."""
+    """Raise ValueError for an unknown pattern."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"t_mask_type={'_'.join(kinds)!r}: {unknown[0]!r} is no pattern; join some of "
@@ -23,15 +23,16 @@ def check_kinds(kinds: tp.Sequence[str]) -> None:
 @functools.lru_cache(maxsize=16)
 def attention_mask(queries: int, keys: int, *, kinds: tp.Tuple[str, ...], window: int, global_window: int,
                    sparsity: float, seed: int) -> torch.Tensor:
-    """Bool [queries, keys], true where a query sees a key: the union of patterns. On the CPU, shared: do not write to it.
+    """Attention mask, bool [queries, keys] on the CPU, true where a query attends to a key: the union of patterns. It
+    is cached, so do not modify it.
 
     Args:
-        kinds: of "diag" (keys within `window` of the query's place), "jmask" (keys at triangular-number distances, so
-            that they thin out), "random" (a share of 1 - `sparsity`, drawn from `seed`) and "global" (the first
-            `global_window` keys for all queries, and all keys for the queries of the same stretch).
+        kinds: some of "diag" (keys within `window` of the position of the query), "jmask" (keys at distances that are
+            triangular numbers, so that their density decreases), "random" (a fraction of 1 - `sparsity`, drawn from
+            `seed`) and "global" (the first `global_window` keys for all queries, and all keys for the first queries).
 
     Raises:
-        ValueError: for another kind.
+        ValueError: for an unknown kind.
     """
     check_kinds(kinds)
     patterns = {"diag": _diagonal, "jmask": _thinning, "random": _random, "global": _global}
@@ -42,10 +43,11 @@ def attention_mask(queries: int, keys: int, *, kinds: tp.Tuple[str, ...], window
 
 
 def _around(queries: int, keys: int, offsets: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Keys at `offsets` from each query's own place, which is `ratio` keys per query; cut off at both ends."""
-    places = (ratio * torch.arange(queries)[:, None] + offsets).long().clamp(0, keys - 1)
+    """Mask of the keys at `offsets` from the position of each query, with `ratio` keys per query; clamped at both
+    ends."""
+    indices = (ratio * torch.arange(queries)[:, None] + offsets).long().clamp(0, keys - 1)
     mask = torch.zeros(queries, keys, dtype=torch.bool)
-    return mask.scatter_(1, places, True)
+    return mask.scatter_(1, indices, True)
 
 
 def _diagonal(queries: int, keys: int, *, window: int, **_: tp.Any) -> torch.Tensor:
@@ -53,7 +55,7 @@ def _diagonal(queries: int, keys: int, *, window: int, **_: tp.Any) -> torch.Ten
 
 
 def _thinning(queries: int, keys: int, **_: tp.Any) -> torch.Tensor:
-    # One more step at each end takes what is cut off there, and is dropped.
+    # One additional step at each end receives the clamped keys, and is removed.
     reach = torch.arange(int((2 * keys) ** 0.5 + 1))
     distances = reach * (reach + 1) // 2
     offsets = torch.cat([-distances.flip(0)[:-1], distances])

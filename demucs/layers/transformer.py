@@ -1,6 +1,6 @@
-"""The cross-domain transformer (Rouard, Massa and Défossez 2022, "Hybrid Transformers for Music Source Separation",
-arXiv:2211.08553, section 3): layers that attend within the spectrogram and within the waveform alternate with layers in
-which each of the two asks the other.
+"""Cross-domain transformer (Rouard, Massa and Défossez 2022, "Hybrid Transformers for Music Source Separation",
+arXiv:2211.08553, section 3). Layers with self-attention within the spectral and the temporal branch alternate with
+layers with cross-attention between the two branches.
 
 Tokens are [B, N, C]. Names and order of parameters, and the order in which initial weights are drawn, are those of
 published Demucs. All attention goes through torch's `scaled_dot_product_attention`.
@@ -22,7 +22,7 @@ KERNELS = ("softmax", "linear")
 
 @dataclasses.dataclass(frozen=True)
 class MaskSpec:
-    """Which sparse pattern a layer uses; see `sparsity.attention_mask`."""
+    """Sparsity pattern of an attention layer; see `sparsity.attention_mask`."""
     kinds: tp.Tuple[str, ...]
     window: int
     global_window: int
@@ -30,7 +30,7 @@ class MaskSpec:
     seed: int
 
     def check(self) -> None:
-        """Raises ValueError for a pattern that does not exist."""
+        """Raise ValueError for an unknown pattern."""
         check_kinds(self.kinds)
 
     def __call__(self, queries: int, keys: int, device: torch.device) -> torch.Tensor:
@@ -39,30 +39,30 @@ class MaskSpec:
 
 @dataclasses.dataclass(frozen=True)
 class TransformerSpec:
-    """Numbers of a transformer, all of its layers alike.
+    """Settings of a transformer, shared by all its layers.
 
     Args:
-        channels, heads: C and the number of attention heads, which divides it.
-        hidden_scale: width of the feed-forward part in multiples of C.
-        layers: number of layers, in each of the two branches; `cross_first` starts with one that asks the other branch.
-        dropout: probability, after attention and in the feed-forward part, in training.
-        norm_in: normalise the tokens at the entrance; `norm_in_group` groups over all tokens instead, where `norm_in` is
-            false.
-        group_norm: groups of a normalisation over all tokens inside of layers, instead of one per token (0).
-        norm_first: normalise before attention and feed-forward rather than after; `norm_out` again at the end, then, over
-            all tokens with that many groups (an odd number).
-        layer_scale: learnt gains on both residual branches, from 1e-4.
-        gelu: rather than ReLU.
-        positions: "sin", "cape" or "scaled", the code of time steps; `weight_positions` is its gain.
-        max_positions: longest input of "scaled".
-        max_period: of sinusoidal codes.
-        random_shift: of "sin", steps; `cape_*` of "cape": see `positions`.
-        weight_decay, lr: of the optimiser for these parameters; `lr` None for the common one.
-        sparse_self, sparse_cross: masks of the two kinds of layer; None for dense attention.
-        kernel: "softmax", or "linear" for attention whose cost grows with the number of tokens, not with its square.
+        channels, heads: number of channels C, and the number of attention heads, which divides it.
+        hidden_scale: width of the feed-forward network in multiples of C.
+        layers: number of layers in each of the two branches; with `cross_first` the first one has cross-attention.
+        dropout: dropout probability in training, after attention and in the feed-forward network.
+        norm_in: layer normalisation of the input tokens; if false, `norm_in_group` is the number of groups of a group
+            normalisation over all tokens (0: none).
+        group_norm: number of groups of a group normalisation over all tokens in the layers; 0: layer normalisation.
+        norm_first: normalise before attention and feed-forward network instead of after them. Then `norm_out` is the
+            number of groups (odd) of a group normalisation over all tokens at the end of each layer.
+        layer_scale: learned gains of both residual branches, initialised to 1e-4.
+        gelu: GELU instead of ReLU.
+        positions: positional encoding of time, "sin", "cape" or "scaled"; `weight_positions` is its gain.
+        max_positions: longest input of "scaled" in steps.
+        max_period: longest period of sinusoidal encodings.
+        random_shift: of "sin", in steps; `cape_*`: of "cape"; see `positions`.
+        weight_decay, lr: of the optimiser for these parameters; `lr` None for that of all other parameters.
+        sparse_self, sparse_cross: masks of self-attention and cross-attention; None for dense attention.
+        kernel: "softmax", or "linear" for attention whose cost is linear in the number of tokens instead of quadratic.
 
     Raises:
-        ValueError: for a kernel that is unknown, or a linear one with a mask.
+        ValueError: for an unknown kernel, or a linear kernel with a mask.
     """
     channels: int
     heads: int = 8
@@ -99,7 +99,7 @@ class TransformerSpec:
 
 
 class TokenScale(nn.Module):
-    """A learnt gain per channel of tokens [..., C]."""
+    """Learned gain per channel of tokens [..., C]."""
 
     def __init__(self, channels: int, init: float = 1e-4):
         super().__init__()
@@ -110,11 +110,11 @@ class TokenScale(nn.Module):
 
 
 class TokenGroupNorm(nn.GroupNorm):
-    """Group normalisation of tokens [B, N, C], over all of them at once."""
+    """Group normalisation of tokens [B, N, C], over all tokens together."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.num_groups == 1:
-            # The statistics do not depend on the order, so the two transpositions are saved.
+            # The statistics do not depend on the order of the axes, so no transposition is needed.
             mean, std = x.mean((1, 2), keepdim=True), x.var((1, 2), correction=0, keepdim=True)
             return torch.addcmul(self.bias, (x - mean) * (std + self.eps).rsqrt(), self.weight)
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
@@ -122,30 +122,30 @@ class TokenGroupNorm(nn.GroupNorm):
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, heads: int, dropout: float,
             mask: tp.Optional[torch.Tensor]) -> torch.Tensor:
-    """[B, N, C], [B, M, C], [B, M, C] -> [B, N, C]. A query that sees no key gets zero."""
+    """Multi-head attention [B, N, C], [B, M, C], [B, M, C] -> [B, N, C]; zero for queries without any unmasked key."""
     split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value)]
     attended = F.scaled_dot_product_attention(*split, attn_mask=mask, dropout_p=dropout)
     return attended.transpose(1, 2).flatten(2)
 
 
 class DenseAttention(nn.MultiheadAttention):
-    """torch's parameters and their initialisation, without its slow path."""
+    """Dense attention with the parameters and initialisation of `nn.MultiheadAttention`, but a faster forward pass."""
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Tokens [B, N, C] ask tokens [B, M, C]."""
+        """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""
         channels = self.embed_dim
         if query is memory:
             parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         else:
-            asked = F.linear(memory, self.in_proj_weight[channels:], self.in_proj_bias[channels:])
+            key_value = F.linear(memory, self.in_proj_weight[channels:], self.in_proj_bias[channels:])
             parts = (F.linear(query, self.in_proj_weight[:channels], self.in_proj_bias[:channels]),
-                     *asked.chunk(2, dim=-1))
+                     *key_value.chunk(2, dim=-1))
         attended = _attend(*parts, heads=self.num_heads, dropout=self.dropout if self.training else 0., mask=None)
         return self.out_proj(attended)
 
 
 class MaskedAttention(nn.Module):
-    """Attention under a fixed sparse pattern, with the parameter names that published Demucs has for it."""
+    """Attention with a fixed sparsity pattern, and the parameter names of published Demucs."""
 
     def __init__(self, channels: int, heads: int, *, dropout: float, mask: MaskSpec):
         super().__init__()
@@ -158,7 +158,7 @@ class MaskedAttention(nn.Module):
         self.dropout = dropout
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, N, C] ask tokens [B, M, C]."""
+        """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""
         dropout = self.dropout if self.training else 0.
         attended = _attend(self.q(query), self.k(memory), self.v(memory), heads=self.heads, dropout=dropout,
                            mask=self.mask(query.shape[1], memory.shape[1], query.device))
@@ -166,8 +166,8 @@ class MaskedAttention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention with the kernel phi(q) phi(k), phi(x) = ELU(x) + 1 (Katharopoulos et al. 2020, arXiv:2006.16236), without
-    scaling. Keys and values are summed up once for all queries."""
+    """Linear attention with the kernel phi(q) phi(k), phi(x) = ELU(x) + 1 (Katharopoulos et al. 2020,
+    arXiv:2006.16236), without scaling. The sum over keys and values is computed once for all queries."""
 
     EPSILON = 1e-6       # added to the sum of the weights
 
@@ -180,7 +180,7 @@ class LinearAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Tokens [B, N, C] ask tokens [B, M, C]."""
+        """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
                    for layer, x in ((self.q, query), (self.k, memory), (self.v, memory)))
         q, k = F.elu(q) + 1, F.elu(k) + 1
@@ -190,7 +190,7 @@ class LinearAttention(nn.Module):
 
 
 class _Layer(nn.Module):
-    """What layers within a branch and across branches share: everything but whom the attention asks."""
+    """Base class of layers with self-attention and cross-attention."""
 
     def __init__(self, spec: TransformerSpec, attention: str, mask: tp.Optional[MaskSpec], norms: int):
         super().__init__()
@@ -200,12 +200,12 @@ class _Layer(nn.Module):
                         else LinearAttention(channels, spec.heads))
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
-        if mask is not None:                     # drawn last, in the place of the dense one
+        if mask is not None:                     # replaces the dense one; its weights are drawn last
             self.add_module(attention, MaskedAttention(channels, spec.heads, dropout=spec.dropout, mask=mask))
         for index in range(1, norms + 1):
             self.add_module(f"norm{index}", TokenGroupNorm(spec.group_norm, channels) if spec.group_norm else
                             nn.LayerNorm(channels))
-        # Even numbers of groups give none: published Demucs tests for them bit by bit.
+        # An even number of groups gives no normalisation: published Demucs tests `norm_first & norm_out`.
         self.norm_out = TokenGroupNorm(spec.norm_out, channels) if spec.norm_first and spec.norm_out % 2 else None
         self.gamma_1 = TokenScale(channels) if spec.layer_scale else nn.Identity()
         self.gamma_2 = TokenScale(channels) if spec.layer_scale else nn.Identity()
@@ -221,30 +221,32 @@ class _Layer(nn.Module):
 
 
 class SelfLayer(_Layer):
-    """[B, N, C] -> [B, N, C]: tokens of one branch ask each other."""
+    """Layer with self-attention within a branch: [B, N, C] -> [B, N, C]."""
 
     def __init__(self, spec: TransformerSpec):
         super().__init__(spec, "self_attn", spec.sparse_self, norms=2)
 
     def forward(self, x: torch.Tensor, other: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
         if not self.norm_first:
-            x = self.norm1(x + self.gamma_1(self._ask(x)))
+            x = self.norm1(x + self.gamma_1(self._self_attention(x)))
             return self.norm2(x + self.gamma_2(self._feed_forward(x)))
-        x = x + self.gamma_1(self._ask(self.norm1(x)))
+        x = x + self.gamma_1(self._self_attention(self.norm1(x)))
         x = x + self.gamma_2(self._feed_forward(self.norm2(x)))
         return x if self.norm_out is None else self.norm_out(x)
 
-    def _ask(self, x: torch.Tensor) -> torch.Tensor:
+    def _self_attention(self, x: torch.Tensor) -> torch.Tensor:
         return self._drop(self.self_attn(x, x))
 
 
 class CrossLayer(_Layer):
-    """[B, N, C], [B, M, C] -> [B, N, C]: tokens of one branch ask those of the other."""
+    """Layer with cross-attention from the tokens of one branch to those of the other: [B, N, C], [B, M, C] -> [B, N,
+    C]."""
 
     def __init__(self, spec: TransformerSpec):
         super().__init__(spec, "cross_attn", spec.sparse_cross, norms=3)
         if not spec.norm_first:
-            # Published layers have this normalisation without using it; a parallel training may not wait for it.
+            # Published layers have this normalisation but do not use it; distributed training must not wait for its
+            # gradient.
             self.norm3.requires_grad_(False)
 
     def forward(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -257,19 +259,20 @@ class CrossLayer(_Layer):
 
 
 class CrossTransformer(nn.Module):
-    """([B, C, F, T], [B, C, T']) -> the same shapes: a spectral and a temporal branch.
+    """Cross-domain transformer of a spectral and a temporal branch: ([B, C, F, T], [B, C, T']) -> the same shapes.
 
     Raises:
-        ValueError: for numbers that do not fit together.
+        ValueError: for inconsistent settings.
     """
 
     def __init__(self, spec: TransformerSpec):
         super().__init__()
         if spec.channels % spec.heads:
-            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by t_heads={spec.heads}; change "
-                             f"one of channels, growth, depth, bottom_channels and t_heads")
+            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by t_heads={spec.heads}; "
+                             f"change one of channels, growth, depth, bottom_channels and t_heads")
         if spec.channels % 4:
-            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by 4, as codes of position need")
+            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by 4, as codes of position "
+                             f"need")
         if spec.positions not in POSITIONS:
             raise ValueError(f"t_emb={spec.positions!r} is unknown; use one of {', '.join(POSITIONS)}")
         self.spec = spec
@@ -279,11 +282,11 @@ class CrossTransformer(nn.Module):
             self.position_embeddings = LearntTime(spec.channels, steps=spec.max_positions)
         elif spec.positions == "cape":
             global_shift, local_shift, scale = spec.cape_bounds
-            self.time_codes = CapeTime(spec.channels, period=spec.max_period, centred=spec.cape_centred,
-                                       augment=spec.cape_augment, global_shift=global_shift, local_shift=local_shift,
-                                       scale=scale)
+            self.time_encoding = CapeTime(spec.channels, period=spec.max_period, centred=spec.cape_centred,
+                                          augment=spec.cape_augment, global_shift=global_shift,
+                                          local_shift=local_shift, scale=scale)
         else:
-            self.time_codes = SinusoidalTime(spec.channels, period=spec.max_period, random_shift=spec.random_shift)
+            self.time_encoding = SinusoidalTime(spec.channels, period=spec.max_period, random_shift=spec.random_shift)
 
         def norm_in() -> nn.Module:
             if spec.norm_in:
@@ -306,19 +309,19 @@ class CrossTransformer(nn.Module):
     def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor]:
         batch, channels, bins, frames = spectral.shape
         weight, device = self.spec.weight_positions, spectral.device
-        places = sinusoids_2d(channels, bins, frames, self.spec.max_period, device)
-        # Frame by frame, and all frequencies within a frame.
+        encoding = sinusoids_2d(channels, bins, frames, self.spec.max_period, device)
+        # Order of the tokens: frame by frame, and all frequencies within a frame.
         x = self.norm_in(spectral.permute(0, 3, 2, 1).flatten(1, 2))
-        x = torch.add(x, places.permute(2, 1, 0).flatten(0, 1), alpha=weight)
-        codes = self.position_embeddings if self.spec.positions == "scaled" else self.time_codes
+        x = torch.add(x, encoding.permute(2, 1, 0).flatten(0, 1), alpha=weight)
+        encoding_t = self.position_embeddings if self.spec.positions == "scaled" else self.time_encoding
         xt = self.norm_in_t(temporal.transpose(1, 2))
-        xt = torch.add(xt, codes(batch, xt.shape[1], device), alpha=weight)
+        xt = torch.add(xt, encoding_t(batch, xt.shape[1], device), alpha=weight)
         for layer, layer_t in zip(self.layers, self.layers_t):
             x, xt = layer(x, xt), layer_t(xt, x)
         return x.unflatten(1, (frames, bins)).permute(0, 3, 2, 1), xt.transpose(1, 2)
 
     def make_optim_group(self) -> tp.Dict[str, tp.Any]:
-        """The optimiser's settings for these parameters."""
+        """Parameter group of the optimiser for this transformer."""
         group: tp.Dict[str, tp.Any] = {"params": list(self.parameters()), "weight_decay": self.spec.weight_decay}
         if self.spec.lr is not None:
             group["lr"] = self.spec.lr

@@ -1,9 +1,9 @@
-"""From scores per track to one number per source, with the way of doing so in its name.
+"""Aggregation of scores per track to one number per source, by named methods ("families").
 
-The same scores give numbers up to 1 dB apart (with pooled frames: up to 3 dB) depending on what is averaged how, and
-papers, Demucs's logs, the MDX challenge and notes of users each do it differently. So no function here returns a bare
-"SDR": every aggregate belongs to a `Family`, and `one_family` refuses to put numbers of two families in one table or on
-one axis. In all families the overall number is the mean over sources.
+The same scores give numbers up to 1 dB apart (with pooled frames: up to 3 dB) depending on the method of aggregation,
+and papers, Demucs's logs, the MDX challenge and notes of users use different methods. So no function here returns just
+an "SDR": every aggregate belongs to a `Family`, and `one_family` refuses numbers of two families in one table or on one
+axis. In all families the overall number is the mean over sources.
 
     sdr_median_of_medians   median over 1 s frames, then median over tracks   papers, museval's own aggregation
     sdr_mean_of_medians     median over 1 s frames, then mean over tracks     what Demucs logs as `sdr`
@@ -12,13 +12,13 @@ one axis. In all families the overall number is the mean over sources.
     sdr_pooled_mean         mean over all 1 s frames of all tracks            notes on variants of HTDemucs
     sdr_pooled_median       median over all 1 s frames of all tracks          the same
 
-The first four need the scores of tracks only and are `FAMILIES`. The pooled ones need `TrackScores.frames`, and weigh
-long songs more. `EVERY_FAMILY` has them, too, and those of SI-SDR, ISR, SIR and SAR.
+The first four need only the scores of tracks and are in `FAMILIES`. The pooled ones need `TrackScores.frames`, and give
+long songs more weight. `EVERY_FAMILY` also contains them, and the families of SI-SDR, ISR, SIR and SAR.
 
-A track where a score is undefined (None: a source silent all through) is left out of that source's aggregate, and the
-number of tracks that count is part of the result. Undefined frames are left out likewise.
+A track with an undefined score (None: a source that is silent in the whole track) is excluded from the aggregate of
+that source, and the number of included tracks is part of the result. Undefined frames are excluded in the same way.
 
-Numpy only: the graphing scripts read this without torch.
+Only numpy is needed: the graphing scripts use this module without torch.
 """
 
 import typing as tp
@@ -29,7 +29,7 @@ import numpy as np
 from ..errors import DemucsError
 from ..schema import Evaluation, TrackScores, unpack_frames
 
-ALL = "all"   # name of the mean over sources among the names of sources
+ALL = "all"   # key of the mean over sources among the names of sources
 
 WHOLE_TRACK = ("nsdr", "si_sdr")
 FRAMEWISE = ("SDR", "ISR", "SIR", "SAR")
@@ -37,18 +37,18 @@ _NAMES = {"nsdr": "nSDR", "si_sdr": "SI-SDR"}
 
 
 class FamilyError(DemucsError):
-    """Numbers that were aggregated in different ways were about to be put side by side, or subtracted."""
+    """Error for a comparison or difference of numbers of different families."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A way to get from per-track scores to one number per source.
+    """Method of aggregation of scores per track to one number per source.
 
-    `metric` is the name in `TrackScores.scores`; `frames` what is done with frames of one second: "whole" (there are
-    none: one ratio per track), "median" (one value per track) or "pooled" (no value per track: all frames of all tracks
-    are one population); `across` what is taken over tracks, or over the pooled frames ("mean" or "median"). `history`
-    is the prefix of its values in an epoch's `test` (published Demucs's names; "" for pooled families, which are not
-    logged), `short` for a table head, `label` for an axis.
+    `metric` is the name in `TrackScores.scores`. `frames` is the aggregation over frames of one second: "whole" (no
+    frames: one ratio per track), "median" (one value per track) or "pooled" (no value per track: all frames of all
+    tracks are one population). `across` is the aggregation over tracks, or over the pooled frames ("mean" or "median").
+    `history` is the prefix of its values in an epoch's `test` (names of published Demucs; "" for pooled families, which
+    are not logged), `short` a title for table columns, `label` a label for axes.
     """
     key: str
     metric: str
@@ -60,7 +60,7 @@ class Family:
 
     @property
     def name(self) -> str:
-        """The metric as one writes it."""
+        """Name of the metric for display."""
         return _NAMES.get(self.metric, self.metric)
 
     @property
@@ -68,12 +68,12 @@ class Family:
         return self.frames == "pooled"
 
     def over_tracks(self, values: tp.Sequence[float]) -> float:
-        """Mean or median, in dB, of at least one value per track (of a pooled family: per frame)."""
+        """Mean or median, in dB, of one or more values per track (for a pooled family: per frame)."""
         return float(np.mean(values) if self.across == "mean" else np.median(values))
 
 
 def track_family(metric: str, across: str) -> Family:
-    """The family of `metric` with one value per track, and their "mean" or "median"."""
+    """Family of `metric` with one value per track, aggregated by "mean" or "median" over tracks."""
     name, history = _NAMES.get(metric, metric), metric.lower() + ("" if across == "mean" else "_med")
     if metric in WHOLE_TRACK:
         return Family(key=f"{metric}_{across}", metric=metric, across=across, history=history, frames="whole",
@@ -84,7 +84,7 @@ def track_family(metric: str, across: str) -> Family:
 
 
 def pooled_family(metric: str, across: str) -> Family:
-    """The family of `metric` over all frames of all tracks, and their "mean" or "median"."""
+    """Family of `metric` with the "mean" or "median" over all frames of all tracks."""
     return Family(key=f"{metric.lower()}_pooled_{across}", metric=metric, across=across, history="", frames="pooled",
                   short=f"{metric}, pooled {across}",
                   label=f"{metric} (dB): {across} over all 1 s frames of all tracks")
@@ -108,13 +108,13 @@ EVERY_FAMILY: tp.Dict[str, Family] = {family.key: family for family in (
 
 
 class HasFamily(tp.Protocol):
-    """Anything that carries the family of its numbers: `Aggregate`, a row of a table, a difference."""
+    """Interface of objects with a family: `Aggregate`, a row of a table, a difference."""
     @property
     def family(self) -> Family: ...
 
 
 def one_family(items: tp.Iterable[HasFamily], where: str = "one table") -> Family:
-    """The family that all `items` are of. Raises FamilyError where there are two, or where there is no item."""
+    """The common family of all `items`. Raises FamilyError if there is more than one, or no item."""
     families = {item.family.key: item.family for item in items}
     if len(families) != 1:
         found = " and ".join(f"{family.key} ({family.label})" for family in families.values()) or "nothing"
@@ -125,12 +125,12 @@ def one_family(items: tp.Iterable[HasFamily], where: str = "one table") -> Famil
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One family's numbers for one evaluation.
+    """Aggregated scores of one evaluation in one family.
 
-    `values[source]` is in dB, `values["all"]` the mean over sources; None where no track is defined (for "all": where
-    a source has no value, since a mean over fewer sources compares with nothing). `counts[source]` tracks went into
-    it, of `tracks`; `counts["all"]` is the smallest of them. A number read from a log tells neither: `counts` is empty
-    and `tracks` None.
+    `values[source]` is in dB, `values["all"]` the mean over sources. A value is None if no track is defined ("all": if
+    any source has no value, since a mean over fewer sources is not comparable). `counts[source]` is the number of
+    included tracks, of `tracks`; `counts["all"]` is the smallest of them. For numbers from a log both are unknown:
+    `counts` is empty and `tracks` None.
     """
     family: Family
     values: tp.Dict[str, tp.Optional[float]]
@@ -143,7 +143,7 @@ class Aggregate:
         return any(value is not None for value in self.values.values())
 
     def minus(self, other: "Aggregate") -> tp.Dict[str, tp.Optional[float]]:
-        """Differences in dB of the sources that both have; None where one is undefined. Raises FamilyError."""
+        """Differences in dB for the sources that both have; None if either value is undefined. Raises FamilyError."""
         one_family((self, other), where="a difference")
         pairs = {source: (value, other.values[source]) for source, value in self.values.items()
                  if source in other.values}
@@ -152,18 +152,18 @@ class Aggregate:
 
 
 def track_values(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> tp.List[float]:
-    """The defined scores of `source`, in dB, in the order of the tracks."""
+    """Defined scores of `source` in dB, in the order of the tracks."""
     values = (track.scores.get(source, {}).get(metric) for track in tracks)
     return [float(value) for value in values if value is not None and np.isfinite(value)]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All frames of all tracks of one source and metric: what the notes on variants quote.
+    """All frames of all tracks of one source and metric, as quoted in the notes on variants of HTDemucs.
 
-    `values` [frames] in dB are the defined ones, track after track; a frame may be infinite (an estimate without any
-    error), and then so is the mean. `undefined` frames are silent in reference or estimate. `tracks` have one that is
-    defined.
+    `values` [frames] are the defined frames in dB, track after track. A frame may be infinite (an estimate without any
+    error), and then the mean is, too. `undefined` is the number of frames that are silent in reference or estimate,
+    `tracks` the number of tracks with a defined frame.
     """
     values: np.ndarray
     undefined: int
@@ -179,12 +179,12 @@ class Pool:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the population of frames (not an estimate of it from a sample)."""
+        """Standard deviation of the population of frames (without Bessel's correction)."""
         return float(np.std(self.values))
 
 
 def pool(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> Pool:
-    """The frames of `source` over all `tracks`. Tracks without frames in their record add none."""
+    """Pooled frames of `source` over all `tracks`. Tracks without frames in their record contribute none."""
     frames = [np.array(unpack_frames(track.frames.get(source, {}).get(metric, "")), dtype=np.float64)
               for track in tracks]
     defined = [values[~np.isnan(values)] for values in frames]
@@ -193,7 +193,7 @@ def pool(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> Pool:
 
 
 def aggregate_tracks(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str], family: Family) -> Aggregate:
-    """Aggregate `tracks` in `family` for each of `sources` and over all of them."""
+    """Aggregate of `tracks` in `family` for each of `sources` and over all of them."""
     values: tp.Dict[str, tp.Optional[float]] = {}
     counts: tp.Dict[str, int] = {}
     for source in sources:
@@ -216,15 +216,15 @@ def _with_overall(values: tp.Dict[str, tp.Optional[float]]) -> tp.Dict[str, tp.O
 
 
 def aggregate(evaluation: Evaluation, family: Family) -> Aggregate:
-    """Aggregate an evaluation in `family`. See `Aggregate` for what comes back where scores are undefined."""
+    """Aggregate of an evaluation in `family`; `Aggregate` describes the result for undefined scores."""
     return aggregate_tracks(evaluation.tracks, evaluation.sources, family)
 
 
 def logged_aggregate(numbers: tp.Mapping[str, float], family: Family,
                      sources: tp.Optional[tp.Sequence[str]] = None) -> Aggregate:
-    """The numbers of `family` among those that a log or an epoch's `test` holds under published Demucs's names.
+    """Aggregate of `family` from the numbers of a log or of an epoch's `test`, under the names of published Demucs.
 
-    `sources` are by default those that the numbers name. Raises FamilyError for a pooled family, which no log has.
+    `sources` are by default those in the names. Raises FamilyError for a pooled family, which logs do not contain.
     """
     if family.pooled:
         raise FamilyError(f"{family.key} cannot be read from a log: published Demucs logs means and medians over "
@@ -242,11 +242,11 @@ def _number(value: tp.Optional[float]) -> tp.Optional[float]:
 
 
 def history_aggregates(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str]) -> tp.Dict[str, float]:
-    """The flattened numbers that an epoch's `test` holds, under published Demucs's names.
+    """Aggregates for an epoch's `test`, under the names of published Demucs.
 
-    For each metric m that the tracks have (lower case: nsdr, sdr, isr, sir, sar): `m_SOURCE` the mean over tracks,
-    `m_med_SOURCE` the median over tracks, `m` and `m_med` their means over sources. BSSEval scores are medians over
-    frames already. A number that is undefined has no entry, where published Demucs would write NaN.
+    For each metric m of the tracks (lower case: nsdr, sdr, isr, sir, sar): `m_SOURCE` is the mean over tracks,
+    `m_med_SOURCE` the median over tracks, `m` and `m_med` their means over sources. BSSEval scores are already medians
+    over frames. An undefined number has no entry, where published Demucs would write NaN.
     """
     result: tp.Dict[str, float] = {}
     metrics = list(dict.fromkeys(metric for track in tracks for scores in track.scores.values() for metric in scores))

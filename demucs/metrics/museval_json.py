@@ -1,10 +1,10 @@
-"""museval's files, one per track: read as an evaluation, and written so that museval's own aggregation reads ours.
+"""Reader and writer of museval's files, one per track, such that museval's own aggregation can read ours.
 
-The layout is that of museval 0.4.1 (https://github.com/sigsep/sigsep-mus-eval): FOLDER/test/TRACK.json with a list of
-targets, each with a list of frames, numbers in five decimals, NaN for what is undefined or infinite. Older files, which
-count time in samples, and compressed ones (.json.gz) are read, too.
+The format is that of museval 0.4.1 (https://github.com/sigsep/sigsep-mus-eval): FOLDER/test/TRACK.json with a list of
+targets, each with a list of frames, numbers with five decimals, and NaN for undefined or infinite values. Older files,
+which have times in samples, and compressed files (.json.gz) can be read, too.
 
-No torch: the graphing scripts read through this module.
+This module does not need torch, since the graphing scripts use it.
 """
 
 import gzip
@@ -23,21 +23,21 @@ METRICS = ("SDR", "SIR", "SAR", "ISR")     # in the order of museval's files
 VERSION = "0.4.1"
 SUBSET = "test"
 SUFFIXES = (".json", ".json.gz")
-LONGEST = 1000.             # seconds of a window; a larger number is one of samples, at MUSDB18's rate
+LONGEST = 1000.             # maximum seconds of a window; larger numbers are samples at the rate of MUSDB18
 RATE = 44100                # Hz
 MUSDB_TEST_TRACKS = 50
 
 
 def read_folder(folder: tp.Union[str, Path], *, name: tp.Optional[str] = None) -> Evaluation:
-    """The files in FOLDER, or in FOLDER/test, as one evaluation; scores are medians over frames.
+    """Evaluation from the files in FOLDER, or in FOLDER/test; scores are medians over frames.
 
-    The test set is not named in them: `dataset` says MUSDB18 where there are its 50 tracks.
+    The files do not name the test set: `dataset` is MUSDB18 if there are 50 tracks.
 
     Args:
-        name: of the evaluation; default: that of the folder.
+        name: name of the evaluation; default: that of the folder.
 
     Raises:
-        SchemaError: where there is no such file, or one that museval did not write.
+        SchemaError: if there is no such file, or one that museval did not write.
     """
     folder = Path(folder)
     where = folder / SUBSET if (folder / SUBSET).is_dir() else folder
@@ -53,7 +53,7 @@ def read_folder(folder: tp.Union[str, Path], *, name: tp.Optional[str] = None) -
 
 
 def read_track(path: tp.Union[str, Path]) -> TrackScores:
-    """The scores in one file. Raises SchemaError where museval did not write it."""
+    """Scores in one file. Raises SchemaError if museval did not write it."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -63,7 +63,8 @@ def read_track(path: tp.Union[str, Path]) -> TrackScores:
         duration = max((_end(target["frames"][-1]) for target in targets if target["frames"]), default=0.)
         if not all(isinstance(source, str) for source in frames) or not math.isfinite(duration):
             raise ValueError("a name that is no text, or a time that is no number")
-    except (KeyError, TypeError, ValueError, OSError, EOFError, IndexError, OverflowError, RecursionError, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, IndexError, OverflowError, RecursionError, zlib.error
+            ) as error:
         raise SchemaError(f"{path}: not a track of museval ({error!r:.200})") from error
     return TrackScores(
         name=path.name.split(".json")[0], duration=duration, seconds=0.,
@@ -74,7 +75,7 @@ def read_track(path: tp.Union[str, Path]) -> TrackScores:
 
 
 def _end(frame: tp.Mapping[str, float]) -> float:
-    """Seconds from the start of the track to the end of a frame."""
+    """End of a frame in seconds from the start of the track."""
     end = float(frame["time"] + frame["duration"])
     return end / RATE if frame["duration"] >= LONGEST else end
 
@@ -86,10 +87,10 @@ def _median(values: np.ndarray) -> tp.Optional[float]:
 
 def write_folder(evaluation: Evaluation, folder: tp.Union[str, Path]) -> tp.List[Path]:
     """Write FOLDER/test/TRACK.json for each track, and return their paths. Only the sources of the evaluation are
-    written, not the sums of them; a measure that was not computed is NaN.
+    written, not sums of sources; a measure that was not computed is NaN.
 
     Raises:
-        SchemaError: where a track has no frames.
+        SchemaError: if a track has no frames.
     """
     paths = []
     for track in evaluation.tracks:
@@ -101,7 +102,7 @@ def write_folder(evaluation: Evaluation, folder: tp.Union[str, Path]) -> tp.List
 
 
 def track_text(track: TrackScores, sources: tp.Sequence[str]) -> str:
-    """What museval would have written for `track`, to the letter. Raises SchemaError where it has no frames."""
+    """Text of the file for `track`, identical to that of museval. Raises SchemaError if it has no frames."""
     targets = []
     for source in sources:
         packed = track.frames.get(source, {})
@@ -117,7 +118,7 @@ def track_text(track: TrackScores, sources: tp.Sequence[str]) -> str:
 
 
 def _text(plain: tp.Any, newline: str = "\n", score: bool = False) -> str:
-    """JSON as museval indents it, with its decimals where `plain` is a score."""
+    """JSON text with the indentation of museval, and its number of decimals if `plain` is a score."""
     inner = newline + "  "
     if score:
         return f"{plain:.{FRAME_DECIMALS}f}" if math.isfinite(plain) else "NaN"

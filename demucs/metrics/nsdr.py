@@ -1,13 +1,13 @@
-"""nSDR: signal-to-distortion ratio over a whole track, as the Music Demixing Challenge 2021 defined it.
+"""nSDR: signal-to-distortion ratio over a whole track, as defined by the Music Demixing Challenge 2021.
 
 Y. Mitsufuji et al., "Music Demixing Challenge 2021", Frontiers in Signal Processing 1, 2022 (arXiv:2108.13559).
 For one source with reference s and estimate e, summed over all channels and samples of the track,
 
     nSDR = 10 log10( (sum s^2 + delta) / (sum (s - e)^2 + delta) ),   delta = 1e-7.
 
-It needs no frames, no filters and no permutation, so it costs next to nothing. An estimate of silence scores 0 dB.
-Delta keeps the ratio finite: a perfect estimate scores about 10 log10(sum s^2) + 70 dB, and a silent reference scores
-0 dB for a silent estimate and far below 0 dB for any other.
+It needs no frames, filters or permutation, so it is very fast. A silent estimate has 0 dB. Delta keeps the ratio
+finite: a perfect estimate has about 10 log10(sum s^2) + 70 dB; for a silent reference, a silent estimate has 0 dB and
+any other far less than 0 dB.
 """
 
 import torch
@@ -21,15 +21,15 @@ def nsdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
     """nSDR of every source, in dB.
 
     Args:
-        references: true sources, shape [..., S, A, L].
-        estimates: their estimates, the same shape.
+        references: reference sources, shape [..., S, A, L].
+        estimates: their estimates, of the same shape.
 
     Returns:
-        Shape [..., S]. The sums are taken in the type that is given: pass float64 where the last digits matter, since
-        float32 loses some over millions of samples. A NaN sample gives NaN.
+        Shape [..., S]. Sums are computed in the type of the input: use float64 if the last digits matter, since float32
+        loses precision over millions of samples. A NaN sample gives NaN.
 
     Raises:
-        AudioError: the shapes differ, have fewer than the three dimensions S, A, L, or hold no sample.
+        AudioError: if the shapes differ, have fewer than the three dimensions S, A, L, or are empty.
     """
     if references.shape != estimates.shape:
         raise AudioError(f"nSDR compares signals of one shape: references are {tuple(references.shape)}, estimates "
@@ -44,5 +44,5 @@ def nsdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 
 
 def normalized(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """nSDR of the energies of a signal and of its error, in dB."""
+    """nSDR in dB from the energies of a signal and of its error."""
     return 10 * torch.log10((signal + DELTA) / (error + DELTA))

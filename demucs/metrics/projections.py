@@ -1,15 +1,15 @@
-"""Energies of BSSEval's least-squares projections, without a projected signal ever being written down.
+"""Energies of BSSEval's least-squares projections, computed without the projected signals.
 
-A projection explains an estimate by filtered references: filters of `TAPS` taps from every reference channel to every
-channel of the estimate, found by least squares over the whole track (E. Vincent, R. Gribonval, C. Févotte, IEEE TASLP
-14(4), 2006; A. Liutkus, F.-R. Stöter, N. Ito, LVA/ICA 2018). Three facts make it cheap:
+A projection is the best approximation of an estimate by filtered references, with filters of `TAPS` taps from every
+reference channel to every channel of the estimate, by least squares over the whole track (E. Vincent, R. Gribonval,
+C. Févotte, IEEE TASLP 14(4), 2006; A. Liutkus, F.-R. Stöter, N. Ito, LVA/ICA 2018). Three properties make it fast:
 
-- The normal equations need correlations at lags 0 to TAPS - 1 only. They are added up block by block: within a block of B
-  samples, padded to B + TAPS - 1, circular correlation is linear correlation at these lags.
-- All estimates share one matrix of normal equations, which is symmetric and positive definite: it is factored once, and
-  each estimate is one more right-hand side. The filters from a source's own reference use a diagonal block of it.
-- museval filters each frame by itself, from silence, and only the energies of the results matter. By Parseval's theorem
-  they are sums over the spectra of the padded frame, where filtering is one small matrix product per frequency.
+- The normal equations need correlations at lags 0 to TAPS - 1 only. They are summed block by block: within a block of B
+  samples, padded to B + TAPS - 1, circular correlation equals linear correlation at these lags.
+- All estimates share one matrix of normal equations, which is symmetric and positive definite. It is factorised once,
+  and each estimate is one more right-hand side. The filters from a source's own reference use a diagonal block of it.
+- museval filters each frame independently, from silence, and only the energies of the results are needed. By Parseval's
+  theorem they are sums over the spectra of the padded frame, where filtering is a small matrix product per frequency.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 TAPS = 512
-BLOCK = 2 ** 13 - TAPS + 1       # padded, a power of two
+BLOCK = 2 ** 13 - TAPS + 1       # a power of two when padded
 BLOCKS_AT_ONCE = 4
 FRAMES_AT_ONCE = 8
 BINS_AT_ONCE = 2048
-ITERATIONS = 5        # of the power method: the order of magnitude is wanted
+ITERATIONS = 5        # of the power method: an order of magnitude suffices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Filters:
     Args:
         joint: [S, A, S, A, TAPS], from (source, channel) of the references to (source, channel) of the estimates.
         own: [S, A, A, TAPS], from the channels of a source's reference to those of its own estimate.
-        condition: reciprocal condition number of the normal equations, the smallest by the largest eigenvalue; 0 where
-            they are singular within rounding. Filters are noise where it is near the precision of float64.
+        condition: reciprocal condition number of the normal equations (smallest over largest eigenvalue); 0 if they are
+            singular within rounding. The filters are noise if it is near the precision of float64.
     """
     joint: torch.Tensor
     own: torch.Tensor
@@ -42,8 +42,8 @@ class Filters:
 
 
 def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
-    """sum_n r_i(n) x_k(n + l) for lags l in [0, TAPS): [I, I + K, TAPS] float64, with x all references, then all
-    estimates. Inputs are [I, L] and [K, L]; samples outside of them are zero."""
+    """Correlations sum_n r_i(n) x_k(n + l) for lags l in [0, TAPS): [I, I + K, TAPS] float64, where x are all
+    references followed by all estimates. Inputs are [I, L] and [K, L]; samples outside of them are zero."""
     count, length = references.shape
     every = count + len(estimates)
     size = BLOCK + TAPS - 1
@@ -51,17 +51,17 @@ def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Ten
     real = {"dtype": torch.float64, "device": references.device}
     cplx = {"dtype": torch.complex128, "device": references.device}
     total = torch.zeros(bins, count, every, **cplx)
-    # Memory that is asked for again in every turn costs more time than what is done in it.
+    # Buffers are allocated once: allocation in every iteration would take longer than the computation.
     padded = torch.zeros(every, BLOCKS_AT_ONCE, size, **real)
     spectra = torch.empty(every, BLOCKS_AT_ONCE, bins, **cplx)
     first, later = torch.empty(bins, count, BLOCKS_AT_ONCE, **cplx), torch.empty(bins, BLOCKS_AT_ONCE, every, **cplx)
     for begin in range(0, length, BLOCK * BLOCKS_AT_ONCE):
         for index in range(BLOCKS_AT_ONCE):
             start = min(begin + index * BLOCK, length)
-            there = min(size, length - start)
-            padded[:count, index, :there] = references[:, start:start + there]
-            padded[count:, index, :there] = estimates[:, start:start + there]
-            padded[:, index, there:] = 0
+            available = min(size, length - start)
+            padded[:count, index, :available] = references[:, start:start + available]
+            padded[count:, index, :available] = estimates[:, start:start + available]
+            padded[:, index, available:] = 0
         later.copy_(torch.fft.rfft(padded, out=spectra).permute(2, 1, 0))
         padded[:count, :, BLOCK:] = 0
         first.copy_(torch.fft.rfft(padded[:count], out=spectra[:count]).permute(2, 0, 1).conj())
@@ -70,12 +70,12 @@ def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Ten
 
 
 def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> Filters:
-    """Filters that explain estimates [S, A, L] by references [S, A, L] of whole tracks."""
+    """Least-squares filters from references [S, A, L] to estimates [S, A, L] of whole tracks."""
     sources, channels, _ = references.shape
     count = sources * channels
     lags = correlations(references.flatten(0, 1), estimates.flatten(0, 1))
     among, across = lags[:, :count], lags[:, count:]
-    # Row: a reference delayed by a. Column: another one delayed by b. Their product depends on a - b.
+    # Row: a reference delayed by a. Column: another reference delayed by b. Their product depends on a - b.
     both_ways = torch.cat([among.transpose(0, 1)[..., 1:].flip(-1), among], dim=-1)
     matrix = both_ways.unfold(-1, TAPS, 1).flip(-1).transpose(1, 2).reshape(count * TAPS, count * TAPS)
     matrix.diagonal().add_(torch.finfo(torch.float64).eps)          # as museval regularises them
@@ -92,19 +92,21 @@ def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> 
 
 
 def _solve(matrix: torch.Tensor, target: torch.Tensor) -> tp.Tuple[torch.Tensor, float]:
-    """The solution of normal equations, and what `Filters.condition` says of them."""
+    """Solution of normal equations, and their `Filters.condition`."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if not failed:
         return torch.cholesky_solve(target, factor), _condition(matrix, factor)
-    # Not positive definite within rounding: references depend on each other. What museval does then:
+    # Not positive definite within rounding: references are linearly dependent. As in museval:
     solution, failed = torch.linalg.solve_ex(matrix, target)
     if failed:
-        solution = torch.from_numpy(np.linalg.lstsq(matrix.cpu().numpy(), target.cpu().numpy(), rcond=None)[0]).to(target)
+        solution = torch.from_numpy(np.linalg.lstsq(matrix.cpu().numpy(), target.cpu().numpy(), rcond=None)[0]
+                                    ).to(target)
     return solution, 0.
 
 
 def _condition(matrix: torch.Tensor, factor: torch.Tensor) -> float:
-    """Smallest by largest eigenvalue of a positive definite matrix, by power iteration with it and with its inverse."""
+    """Ratio of the smallest to the largest eigenvalue of a positive definite matrix, by power iteration with the matrix
+    and with its inverse."""
     start = torch.ones(len(matrix), 1, dtype=matrix.dtype, device=matrix.device)
     start[1::2] = -1
     start[::7] *= 2                  # any vector that is no eigenvector of a Toeplitz matrix
@@ -118,9 +120,10 @@ def _condition(matrix: torch.Tensor, factor: torch.Tensor) -> float:
 
 
 class Energies(tp.NamedTuple):
-    """Sums of squares [frames, S] over the channels of each frame and source, padded with what filters ring on.
+    """Sums of squares [frames, S] over the channels of each frame and source, including the decay of the filters after
+    the frame.
 
-    `spatial` is the part explained by the source's own reference, `explained` by all references, `estimate` is all of it.
+    `spatial` is the part of the estimate explained by the source's own reference, `explained` that by all references.
     """
     own_error: torch.Tensor          # |spatial - reference|^2
     own: torch.Tensor                # |spatial|^2
@@ -130,7 +133,7 @@ class Energies(tp.NamedTuple):
 
 
 def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: Filters, *, frame: int) -> Energies:
-    """Energies of each whole frame of `frame` samples of [S, A, L]."""
+    """Energies of each complete frame of `frame` samples, from references and estimates [S, A, L]."""
     sources, channels, length = references.shape
     every = sources * channels
     frames = length // frame
@@ -141,10 +144,10 @@ def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: F
     # joint: [bins, out, in], own: [bins, S, out, in]
     real = {"dtype": torch.float64, "device": references.device}
     cplx = {"dtype": torch.complex128, "device": references.device}
-    # By Parseval's theorem, each bin of a real signal's half spectrum stands for two, but for the first and the last.
+    # Parseval's theorem: each bin of a real signal's half spectrum counts twice, except the first and the last one.
     weight = torch.full((bins,), (2 / size) ** 0.5, **real)
     weight[0] = weight[-1] = size ** -0.5
-    # Memory that is asked for again in every turn costs more time than what is done in it.
+    # Buffers are allocated once: allocation in every iteration would take longer than the computation.
     padded = torch.zeros(sources, channels, FRAMES_AT_ONCE, size, **real)
     spectra = torch.empty(2, every, FRAMES_AT_ONCE, bins, **cplx)
     parts = torch.empty(4, min(BINS_AT_ONCE, bins), every, FRAMES_AT_ONCE, **cplx)
@@ -157,7 +160,8 @@ def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: F
         sums = torch.zeros(len(result), every * FRAMES_AT_ONCE * 2, **real)
         for low in range(0, bins, BINS_AT_ONCE):
             some = slice(low, min(bins, low + BINS_AT_ONCE))
-            reference, estimate, explained, spatial = (part[:some.stop - low] for part in parts)      # [bins, S A, frames]
+            # [bins, S A, frames]
+            reference, estimate, explained, spatial = (part[:some.stop - low] for part in parts)
             reference.copy_(spectra[0, ..., some].permute(2, 0, 1))
             estimate.copy_(spectra[1, ..., some].permute(2, 0, 1))
             torch.bmm(joint[some], reference, out=explained)
@@ -175,13 +179,14 @@ def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: F
 
 
 def _squares(spectra: torch.Tensor) -> torch.Tensor:
-    """Sums of squares over bins: complex [bins, ...] -> [everything else and the two parts]."""
+    """Sums of squares over bins: complex [bins, ...] -> real [product of all other sizes, times 2 (real and
+    imaginary)]."""
     numbers = torch.view_as_real(spectra).flatten(1)
     return torch.linalg.vecdot(numbers, numbers, dim=0)
 
 
 def _fast_size(least: int) -> int:
-    """The smallest even number from `least` on without prime factors above 5."""
+    """Smallest even number >= `least` without prime factors above 5."""
     size = least + least % 2
     while True:
         rest = size

@@ -1,20 +1,20 @@
-"""Whether two results differ by more than chance: paired differences per track, intervals, tests, seeds.
+"""Statistical significance of the difference of two results: paired differences, confidence intervals, tests, seeds.
 
 Two separators scored on the same songs are compared song by song, because songs differ far more than separators do. For
-each source, and for the mean over sources of each song, `compare` gives the mean or median of the differences (as the
-family takes the mean or median over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and how
-many songs were won. `verdict` says "better" or "worse" only where the interval excludes zero; the p value decides
-nothing and is given as a second view of the same songs.
+each source, and for the mean over sources of each song, `compare` computes the mean or median of the differences (that
+of the family over tracks) with a bootstrap confidence interval, Wilcoxon's signed-rank test, and the number of songs
+won. `verdict` is "better" or "worse" only if the interval excludes zero; the p value is a second view of the same songs
+and decides nothing.
 
-What an interval covers: other songs like these, for these very weights. It does not cover another training run of the
-same configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals
-are per source and not corrected for looking at several: of equal separators with four sources, about one pair in five
-has a 95 % interval that excludes zero.
+An interval covers other songs of this kind, for the same weights. It does not cover another training run of the same
+configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals are per
+source and not corrected for multiple comparisons: of equal separators with four sources, about one pair in five has a
+95 % interval that excludes zero.
 
-The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); on the
-intervals see `bootstrap`.
+The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); the intervals
+are described in `bootstrap`.
 
-Numpy and scipy only: the graphing scripts call this without torch.
+Only numpy and scipy are needed: the graphing scripts use this module without torch.
 """
 
 import typing as tp
@@ -29,9 +29,9 @@ from ..tables import interval_text, number, p_text
 from .aggregates import ALL, Family, FamilyError, aggregate
 from .bootstrap import ACROSS, LEVEL, METHODS, RESAMPLES, Interval, bootstrap_interval, interval_of
 
-FEWEST = 5      # tracks: of fewer, no bootstrap interval is worth its name
-FEW = 10        # tracks: of fewer, intervals of 95 % cover a little less than they say, see `bootstrap`
-TIE = 0.005     # dB: what two decimals cannot show is neither won nor lost
+FEWEST = 5      # minimum number of tracks of a bootstrap interval
+FEW = 10        # with fewer tracks, intervals of 95 % cover a little less than 95 %, see `bootstrap`
+TIE = 0.005     # dB: smaller differences, which two decimals cannot show, are ties
 
 __all__ = ["LEVEL", "METHODS", "RESAMPLES", "Interval", "bootstrap_interval", "Difference", "Comparison", "SeedSpread",
            "compare", "seed_spread", "signed_rank", "verdict", "basis", "describe", "describe_spread", "beside_seeds",
@@ -44,13 +44,13 @@ BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 class Difference:
     """First minus second, for one source or for "all" (the mean over sources of each track), in one family.
 
-    `values` are the differences per track in dB, in the order of `tracks`; `value` their mean or median (the family's
-    `across`), which `interval` and the verdict are about. `of_aggregates` is what one gets by subtracting the two
-    aggregates of these tracks, as readers of two tables do: for a mean the same number, for a median another, since the
-    median of one separator may be one song and that of the other another song. `of_aggregates_interval` draws the same
-    songs for both. `p_value` is that of Wilcoxon's signed-rank test, two-sided; None where the interval is over seeds
-    too. `won` tracks are better by more than `TIE` dB. `dropped` tracks had no score in one of the two. `seeds` are the
-    numbers of trainings that the two averages are over.
+    `values` are the differences per track in dB, in the order of `tracks`; `value` is their mean or median (the
+    family's `across`), to which `interval` and the verdict refer. `of_aggregates` is the difference of the two
+    aggregates of these tracks, as in a comparison of two tables. For a mean it is the same number, for a median it is
+    not, since the medians of the two separators may be different songs. `of_aggregates_interval` resamples the same
+    songs for both. `p_value` is that of Wilcoxon's two-sided signed-rank test, None if the interval is over seeds too.
+    `won` is the number of tracks that are better by more than `TIE` dB, `dropped` that of tracks without a score in one
+    of the two. `seeds` are the numbers of training runs that the two averages are over.
     """
     source: str
     family: Family
@@ -69,7 +69,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What may be said of the first of the two: see the function `verdict`."""
+        """Verdict on the first of the two: see the function `verdict`."""
         return verdict(self)
 
     @property
@@ -80,9 +80,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations on the tracks that both have. `differences` has the sources, in the order of the first, then
-    "all"; a source with fewer than `FEWEST` tracks that both score is missing, and `notes` says so. `notes` are full
-    sentences on what limits the comparison, for the reader of any table or picture made from it."""
+    """Comparison of two evaluations on their common tracks. `differences` has the sources, in the order of the first,
+    then "all"; a source with fewer than `FEWEST` tracks scored in both is omitted, with a note. `notes` are full
+    sentences on the limits of the comparison, for the reader of any table or figure made from it."""
     first: str
     second: str
     family: Family
@@ -93,9 +93,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """How far runs that differ in their seed alone lie apart: one aggregate per seed, in dB, of one source and family.
+    """Spread of runs that differ only in their seed: one aggregate per seed, in dB, of one source and family.
 
-    `mean` over seeds is what papers with several seeds print.
+    `mean` over seeds is the number that papers with several seeds report.
     """
     source: str
     family: Family
@@ -111,18 +111,18 @@ class SeedSpread:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation, estimated from this sample of seeds (divided by one less than their number)."""
+        """Sample standard deviation over seeds (with Bessel's correction)."""
         return float(np.std(self.values, ddof=1))
 
 
 def signed_rank(values: tp.Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test on differences; zeros are left out, and 1 where nothing else is."""
+    """Two-sided p-value of Wilcoxon's signed-rank test on differences, without zeros; 1 if all are zero."""
     sample = np.asarray(values, dtype=np.float64)
     return float(stats.wilcoxon(sample).pvalue) if np.any(sample != 0) else 1.
 
 
 def verdict(difference: Difference) -> str:
-    """What may be said of the first: "better" or "worse" if the interval excludes zero, else "not distinguishable"."""
+    """Verdict on the first: "better" or "worse" if the interval excludes zero, otherwise "not distinguishable"."""
     if not difference.interval.excludes_zero:
         return UNCLEAR
     return BETTER if difference.interval.low > 0 else WORSE
@@ -139,13 +139,13 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *, level: flo
     """`first` minus `second`, source by source and over all sources, on the tracks and sources that both have, by name.
 
     Args:
-        family: of one value per track; a pooled family has none.
+        family: a family with one value per track, not a pooled one.
         level, method, resamples, seed: of the intervals, as in `bootstrap_interval`.
 
     Raises:
         FamilyError: for a pooled family.
-        DatasetError: where fewer than `FEWEST` tracks are shared or scored in both, a track occurs twice, or no source
-            is shared.
+        DatasetError: if fewer than `FEWEST` tracks are shared or scored in both, a track occurs twice, or no source is
+            shared.
     """
     if family.pooled:
         raise FamilyError(f"{family.key} has no value per track to pair: frames of one song are not independent, so "
@@ -166,16 +166,16 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *, level: flo
     for source in [*wanted, ALL]:
         paired, scores = _paired(ours, theirs, shared, wanted if source == ALL else [source], family.metric)
         if len(paired) < FEWEST:
-            notes.append(f"{_spoken(source)} is left out: only {len(paired)} tracks have a score in both, fewer than "
+            notes.append(f"{_label(source)} is left out: only {len(paired)} tracks have a score in both, fewer than "
                          f"{FEWEST}.")
             continue
         if len(paired) < len(shared):
-            notes.append(f"{_spoken(source)}: {len(shared) - len(paired)} of {len(shared)} tracks have no score in one "
+            notes.append(f"{_label(source)}: {len(shared) - len(paired)} of {len(shared)} tracks have no score in one "
                          f"of the two and do not count.")
         found = _difference(source, family, paired, scores, len(shared), options)
         low, high = found.interval.low, found.interval.high
         if not low - TIE <= found.of_aggregates <= high + TIE:
-            notes.append(f"{_spoken(source)}: subtracting the two {family.across}s gives "
+            notes.append(f"{_label(source)}: subtracting the two {family.across}s gives "
                          f"{number(found.of_aggregates, plus=True)} dB, which the paired differences do not bear out "
                          f"({number(found.value, plus=True)} dB, {interval_text(low, high)}).")
         differences[source] = found
@@ -188,7 +188,7 @@ def compare(first: Evaluation, second: Evaluation, family: Family, *, level: flo
 
 def _paired(ours: tp.Dict[str, TrackScores], theirs: tp.Dict[str, TrackScores], shared: tp.Sequence[str],
             sources: tp.Sequence[str], metric: str) -> tp.Tuple[tp.List[str], np.ndarray]:
-    """The shared tracks where all `sources` are defined in both, and their scores [2, sources, tracks]."""
+    """Shared tracks for which all `sources` are defined in both, and their scores [2, sources, tracks]."""
     scores = np.array([[[tracks[name].scores.get(source, {}).get(metric) for name in shared] for source in sources]
                        for tracks in (ours, theirs)], dtype=np.float64)   # None becomes NaN
     defined = np.isfinite(scores).all(axis=(0, 1))
@@ -197,7 +197,7 @@ def _paired(ours: tp.Dict[str, TrackScores], theirs: tp.Dict[str, TrackScores], 
 
 def _difference(source: str, family: Family, paired: tp.Sequence[str], scores: np.ndarray, shared: int,
                 options: tp.Dict[str, tp.Any]) -> Difference:
-    """From scores [2, sources, tracks] of the `paired` tracks."""
+    """Difference from scores [2, sources, tracks] of the `paired` tracks."""
     over_tracks = ACROSS[family.across]
 
     def subtracted(scores: np.ndarray, axis: int) -> tp.Any:
@@ -226,7 +226,7 @@ def _by_name(evaluation: Evaluation) -> tp.Dict[str, TrackScores]:
 
 def _notes(first: Evaluation, second: Evaluation, shared: tp.Sequence[str], sources: tp.Sequence[str],
            metric: str) -> tp.List[str]:
-    """What is not alike between the two, one sentence each."""
+    """Notes on conditions that differ between the two evaluations, one sentence each."""
     notes = []
     ours, theirs = _by_name(first), _by_name(second)
     if first.dataset != second.dataset:
@@ -256,14 +256,14 @@ def _notes(first: Evaluation, second: Evaluation, shared: tp.Sequence[str], sour
     return notes
 
 
-def _spoken(source: str) -> str:
+def _label(source: str) -> str:
     return "The mean over sources" if source == ALL else source
 
 
 def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict[str, SeedSpread]:
-    """Aggregates of runs that differ in their seed alone, for each source that all of them score, and for "all".
+    """Spread of runs that differ only in their seed, for each source that all of them score, and for "all".
 
-    Raises DatasetError for fewer than two runs, or runs on different tracks: then more than the seed differs.
+    Raises DatasetError for fewer than two runs, or runs on different tracks or sources.
     """
     if len(evaluations) < 2:
         raise DatasetError(f"a spread over seeds needs at least two runs, found {len(evaluations)}")
@@ -284,12 +284,12 @@ def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict
 
 
 def describe(difference: Difference) -> str:
-    """The difference in one line: value, interval, family, tracks, test, verdict and what it follows from."""
+    """Description of a difference in one line: value, interval, family, tracks, test, verdict and its basis."""
     interval, family = difference.interval, difference.family
     seeds = "" if difference.seeds == (1, 1) else \
         f", {' and '.join(seeds_text(count) for count in difference.seeds)}"
     test = "" if difference.p_value is None else f", signed-rank p {p_text(difference.p_value, '= ')}"
-    return (f"{_spoken(difference.source)}: {number(difference.value, plus=True)} dB ({interval.level:.0%} interval "
+    return (f"{_label(difference.source)}: {number(difference.value, plus=True)} dB ({interval.level:.0%} interval "
             f"{interval_text(interval.low, interval.high)}, {family.name}, {family.across} over "
             f"{len(difference.values)} paired tracks{seeds}), better on {difference.won}, worse on {difference.lost}, tied "
             f"on {difference.tied}{test}: {difference.verdict} ({basis(difference)})")
@@ -302,21 +302,22 @@ def seeds_text(count: int) -> str:
 def describe_spread(spread: SeedSpread) -> str:
     """A spread in one line: mean, standard deviation and range over seeds."""
     low, high = (number(edge(spread.values)) for edge in (min, max))
-    return (f"{_spoken(spread.source)}: {number(spread.mean)} dB in the mean over {seeds_text(len(spread.values))}, standard "
+    return (f"{_label(spread.source)}: {number(spread.mean)} dB in the mean over {seeds_text(len(spread.values))}, standard "
             f"deviation {number(spread.deviation)} dB, range {number(spread.range)} dB ({low} to {high})")
 
 
 def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
-    """A sentence on how the difference of two aggregates compares with what a change of seed alone does.
+    """Sentence that compares the difference of two aggregates with the spread over seeds.
 
-    Raises FamilyError where they are of two families.
+    Raises FamilyError if their families or sources differ.
     """
     if spread.family.key != difference.family.key or spread.source != difference.source:
         raise FamilyError(f"a difference in {difference.family.key} of {difference.source} cannot be compared with a "
                           f"spread in {spread.family.key} of {spread.source}")
     size, seeds = abs(difference.of_aggregates), len(spread.values)
     inside = size <= spread.range
-    told = ("no larger than that: another seed alone can do as much" if inside
-            else f"{size / spread.range:.1f} times that" if spread.range > 0 else "which is more than nothing")
-    return (f"{_spoken(spread.source)}: {seeds} seeds of one recipe lie within {number(spread.range)} dB (standard "
-            f"deviation {number(spread.deviation)} dB); the difference of {number(size)} dB between the aggregates is {told}.")
+    relation = ("no larger than that: another seed alone can do as much" if inside
+                else f"{size / spread.range:.1f} times that" if spread.range > 0 else "which is more than nothing")
+    return (f"{_label(spread.source)}: {seeds} seeds of one recipe lie within {number(spread.range)} dB (standard "
+            f"deviation {number(spread.deviation)} dB); the difference of {number(size)} dB between the aggregates is "
+            f"{relation}.")

@@ -1,1 +1,1 @@
-"""The models, and the zoo that lists them."""
+"""Separation models, and the zoo that lists them."""

@@ -1,9 +1,9 @@
-"""Demucs in the time domain (Défossez et al. 2019, arXiv:1911.13254), with the residual branches of the hybrid models
-where asked for (Défossez 2021, arXiv:2111.03600).
+"""Demucs in the time domain (Défossez et al. 2019, arXiv:1911.13254), optionally with the residual branches of the
+hybrid models (Défossez 2021, arXiv:2111.03600).
 
-A U of strided convolutions over time, with a BiLSTM at the bottom where there are no residual branches. Parameter names,
-shapes, order and seeded initial weights are those of published Demucs; its names count the steps of each level, so a
-level is a plain sequence of them.
+The model is a U-Net of strided convolutions over time, optionally with a BiLSTM in the bottleneck. Parameter names,
+shapes, order and seeded initial weights are those of published Demucs. Its parameter names contain the indices of the
+modules in each level, so a level is a plain `nn.Sequential`.
 """
 
 import math
@@ -19,35 +19,36 @@ from ..layers.initial import rescale_convolutions
 from ..layers.recurrent import BLSTM
 from .protocol import SeparationModel
 
-EPSILON = 1e-5   # added to the deviation, so that silence stays silence
+EPSILON = 1e-5   # added to the standard deviation, so that silence stays silence
 
 
 def _centre(x: torch.Tensor, length: int) -> torch.Tensor:
-    """The middle `length` samples of [..., L]; where the rest is odd, one more goes from the end."""
+    """The central `length` samples of [..., L]; if the excess is odd, one more sample is cut from the end."""
     start = (x.shape[-1] - length) // 2
     return x[..., start:start + length]
 
 
 class Demucs(SeparationModel):
-    """[B, A, L] -> [B, S, A, L].
+    """Time-domain separation model [B, A, L] -> [B, S, A, L].
 
     Args:
         sources: names of the sources.
-        audio_channels, samplerate, segment: of the audio: channels, Hz, seconds per piece when separating.
+        audio_channels, samplerate, segment: number of channels, sample rate in Hz, seconds per segment in separation.
         channels: hidden channels of the first level; `growth` is their factor per level.
         depth: number of levels.
-        rewrite: the 1x1 convolution in each block.
-        lstm_layers: of the BiLSTM at the bottom; 0 for none.
+        rewrite: use the 1x1 convolution in each block.
+        lstm_layers: number of layers of the BiLSTM in the bottleneck; 0 for none.
         kernel_size, stride: of the strided convolutions.
-        context: half width of the 1x1 convolutions in the decoder.
-        gelu: GELU rather than ReLU; glu: gated 1x1 convolutions rather than ReLU ones.
+        context: half width of the rewrite convolutions in the decoder (0: kernel size 1).
+        gelu: GELU instead of ReLU; glu: GLU instead of ReLU after the rewrite convolutions.
         norm_starts, norm_groups: first level with group normalisation, and its number of groups.
-        dconv_mode: residual branches in the encoder (1), the decoder (2), both (3) or nowhere (0).
+        dconv_mode: residual branches in the encoder (1), the decoder (2), both (3) or neither (0).
         dconv_depth, dconv_comp, dconv_init: layers, compression and initial gain of the residual branches.
         dconv_attn, dconv_lstm: first level whose residual branches have attention, an LSTM.
-        normalize: bring the input to unit level, and the output back.
-        resample: work at twice the rate.
-        rescale: reference standard deviation of initial weights (0: leave torch's).
+        normalize: normalise the input by mean and standard deviation of its mono mixture, and restore both in the
+            output.
+        resample: process the waveform at twice the sample rate.
+        rescale: reference standard deviation of initial weights (0: keep torch's initialisation).
 
     Raises:
         ValueError: for settings that contradict each other; the message names them.
@@ -105,7 +106,7 @@ class Demucs(SeparationModel):
         self.register_load_state_dict_pre_hook(_rename_first_generation)
 
     def valid_length(self, length: int) -> int:
-        """Samples, at least `length`, of which no convolution leaves a rest."""
+        """Input length >= `length` that all strided convolutions cover without remainder."""
         length = 2 * length if self.resample else length
         for _ in range(self.depth):
             length = max(1, math.ceil((length - self.kernel_size) / self.stride) + 1)
@@ -123,7 +124,7 @@ class Demucs(SeparationModel):
         if self.normalize:
             mono = mix.mean(dim=1, keepdim=True)
             mean = mono.mean(dim=-1, keepdim=True)
-            std = mono.std(dim=-1, keepdim=True, correction=min(1, length - 1))     # of one sample: 0, not NaN
+            std = mono.std(dim=-1, keepdim=True, correction=min(1, length - 1))     # for a single sample: 0, not NaN
             x = (mix - mean) / (EPSILON + std)
         padding = self.valid_length(length) - length
         x = F.pad(x, (padding // 2, padding - padding // 2))
@@ -147,11 +148,12 @@ class Demucs(SeparationModel):
 
 
 def _rename_first_generation(model: Demucs, state: tp.Dict[str, torch.Tensor], prefix: str, *_: tp.Any) -> None:
-    """Weights from before there were normalisations have their 1x1 and transposed convolutions one place lower."""
+    """Hook that renames weights of Demucs versions without normalisation modules, in which the index of the rewrite and
+    transposed convolutions is one lower."""
     own = model.state_dict().keys()
     for index in range(model.depth):
-        for tower in ("encoder", "decoder"):
+        for part in ("encoder", "decoder"):
             for kind in ("weight", "bias"):
-                new, old = f"{tower}.{index}.3.{kind}", f"{tower}.{index}.2.{kind}"
+                new, old = f"{part}.{index}.3.{kind}", f"{part}.{index}.2.{kind}"
                 if new in own and old not in own and prefix + old in state and prefix + new not in state:
                     state[prefix + new] = state.pop(prefix + old)

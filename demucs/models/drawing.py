@@ -1,4 +1,4 @@
-"""Drawings of hybrid models from the rows of built ones, with matplotlib."""
+"""Diagrams of hybrid models, drawn with matplotlib from the layers of an instance."""
 
 import typing as tp
 from pathlib import Path
@@ -36,8 +36,8 @@ def describe(spec: tp.Any, up: bool) -> str:
 
 
 def draw(model: tp.Any, path: Path) -> None:
-    """Encoders run down the left half, decoders up the right half; frequency branch inside, time branch outside; what
-    mixes them is below."""
+    """Draw a model to the file `path`: encoders in the left half from top to bottom, decoders in the right half from
+    bottom to top, the frequency branch inside, the time branch outside, the transformer below."""
     depth = len(model.encoder)
     figure, axes = plt.subplots(figsize=(11, 0.95 * (depth + 3)))
     places = {"tenc": 0., "enc": 3., "dec": 7., "tdec": 10.}
@@ -72,13 +72,13 @@ def draw(model: tp.Any, path: Path) -> None:
     words = "Channels in → out of each level; F / 4: frequency axis divided by 4, T: time axis."
     if transformer is not None:
         depth += 1
-        bottom = level(depth - 1)
-        box(axes, 5., bottom, "  |  ".join("self" if isinstance(layer, SelfLayer) else "cross"
-                                           for layer in transformer.layers), BOTH, width=7.5)
-        axes.text(5., bottom - 0.55, f"transformer of {transformer.spec.channels} channels: self-attention within each "
-                  "branch, cross-attention between them", ha="center", fontsize=8, color="0.3")
+        bottleneck = level(depth - 1)
+        box(axes, 5., bottleneck, "  |  ".join("self" if isinstance(layer, SelfLayer) else "cross"
+                                               for layer in transformer.layers), BOTH, width=7.5)
+        axes.text(5., bottleneck - 0.55, f"transformer of {transformer.spec.channels} channels: self-attention within "
+                  "each branch, cross-attention between them", ha="center", fontsize=8, color="0.3")
         for start, shift in (("tenc", 1.8), ("enc", 0.5), ("dec", -0.5), ("tdec", -1.8)):
-            above, below = (places[start], bottom + 0.8), (places[start] + shift, bottom + 0.35)
+            above, below = (places[start], bottleneck + 0.8), (places[start] + shift, bottleneck + 0.35)
             arrow(axes, *((above, below) if "enc" in start else (below, above)))
     if any(block.spec.axis == "time" for block in model.encoder):
         words += "\nGrey levels run over time, once one frequency is left."

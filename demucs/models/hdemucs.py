@@ -1,7 +1,8 @@
-"""HDemucs, the hybrid spectrogram and waveform Demucs (Défossez 2021, arXiv:2111.03600), as a row of the assembler.
+"""HDemucs, the hybrid spectrogram and waveform Demucs (Défossez 2021, arXiv:2111.03600), as a configuration of
+`HybridNet`.
 
-All keys of the published configuration are here, with the published defaults of the class. Parameter names, shapes,
-order and seeded initial weights are those of published Demucs, so weights can be exchanged.
+It has all keys of the published configuration, with the published defaults of the class. Parameter names, shapes, order
+and seeded initial weights are those of published Demucs, so weights can be exchanged.
 """
 
 import typing as tp
@@ -13,30 +14,32 @@ from .hybrid.net import HybridNet
 
 
 class HDemucs(HybridNet):
-    """[B, A, L] -> [B, S, A, L].
+    """Hybrid separation model [B, A, L] -> [B, S, A, L].
 
     Args:
         sources: names of the sources.
-        audio_channels, samplerate, segment: of the audio: channels, Hz, seconds per piece when separating.
-        channels: hidden channels of the first level; `channels_time` those of the time branch, where different.
+        audio_channels, samplerate, segment: number of channels, sample rate in Hz, seconds per segment in separation.
+        channels: hidden channels of the first level; `channels_time` those of the time branch, if different.
         growth: factor of the channels from one level to the next.
-        nfft: window of the spectrogram in samples; the hop is a quarter of it. The strides of the time branch must
-            multiply to the hop where the branches meet, which 4096 and 1024 do at kernel 8 and stride 4.
+        nfft: window length of the spectrogram in samples; the hop is a quarter of it. The product of the strides of the
+            time branch must equal the hop where the branches merge. With kernel size 8 and stride 4, this holds for
+            4096 and 1024.
         wiener_iters, end_iters, wiener_residual: Wiener filtering for `cac=False`; see `MagnitudeMask`. A hybrid model
-            is trained on its own sum, so both numbers of rounds must be equal there.
-        cac: complex numbers as channels; otherwise the network estimates magnitudes.
+            is trained on the sum of its branches, so both numbers of iterations must be equal.
+        cac: complex as channels; otherwise the network estimates magnitudes.
         depth: number of levels.
-        rewrite: the 1x1 convolution with GLU in each block.
+        rewrite: use the 1x1 convolution with GLU in each block.
         hybrid: with a time branch; `hybrid_old` keeps the padding of the first published hybrid models.
-        multi_freqs, multi_freqs_depth: own weights per frequency band in the outermost levels; see `layers.bands`.
+        multi_freqs, multi_freqs_depth: separate weights per frequency band in the outermost levels; see `layers.bands`.
         freq_emb, emb_scale, emb_smooth: frequency embedding (0: none); see `FrequencyEmbedding`.
-        kernel_size, stride: of the convolutions; `time_stride` is the stride below the meeting of the branches.
-        context, context_enc: half width of the 1x1 convolutions in decoder and encoder.
+        kernel_size, stride: of the convolutions; `time_stride` is the stride of the levels after the branches have
+            merged.
+        context, context_enc: half width of the rewrite convolutions in decoder and encoder (0: kernel size 1).
         norm_starts, norm_groups: first level with group normalisation, and its number of groups.
-        dconv_mode: residual branches in the encoder (1), the decoder (2), both (3) or nowhere (0).
+        dconv_mode: residual branches in the encoder (1), the decoder (2), both (3) or neither (0).
         dconv_depth, dconv_comp, dconv_init: layers, compression and initial gain of the residual branches.
         dconv_attn, dconv_lstm: first level whose residual branches have attention, an LSTM.
-        rescale: reference standard deviation of initial weights (0: leave torch's).
+        rescale: reference standard deviation of initial weights (0: keep torch's initialisation).
 
     Raises:
         ValueError: for settings that contradict each other; the message names them.

@@ -1,8 +1,10 @@
-"""HTDemucs, the hybrid transformer Demucs (Rouard, Massa and Défossez 2022, arXiv:2211.08553), as a row of the assembler.
+"""HTDemucs, the hybrid transformer Demucs (Rouard, Massa and Défossez 2022, arXiv:2211.08553), as a configuration of
+`HybridNet`.
 
-Shallower towers than HDemucs and no LSTM or attention inside of them: a transformer across both branches mixes what they
-end with. All keys of the published configuration are here, with the published defaults of the class; parameter names,
-shapes, order and seeded initial weights are those of published Demucs.
+Its encoders and decoders are shallower than those of HDemucs and have no LSTM or attention. Instead, a cross-domain
+transformer in the bottleneck processes the outputs of both encoders. It has all keys of the published configuration,
+with the published defaults of the class; parameter names, shapes, order and seeded initial weights are those of
+published Demucs.
 """
 
 import dataclasses
@@ -21,7 +23,8 @@ from .hybrid.net import HybridNet
 
 @dataclasses.dataclass(frozen=True)
 class TransformerSettings:
-    """What HTDemucs has beside the keys of HDemucs, in the published order; `HTDemucs` says what they mean."""
+    """Hyper-parameters that HTDemucs has in addition to those of HDemucs, in the published order; documented in
+    `HTDemucs`."""
     bottom_channels: int = 0
     t_layers: int = 5
     t_emb: str = "sin"
@@ -55,13 +58,14 @@ class TransformerSettings:
     t_cross_first: bool = False
 
 
-NOT_HERE = ("hybrid", "hybrid_old", "dconv_attn", "dconv_lstm")       # of HDemucs
+NOT_HERE = ("hybrid", "hybrid_old", "dconv_attn", "dconv_lstm")       # settings of HDemucs that HTDemucs lacks
 DEFAULTS = {"depth": 4, "multi_freqs_depth": 3, "dconv_comp": 8, "dconv_init": 1e-3, "segment": 10}
 LAST = ("rescale", "samplerate", "segment")
 
 
 def _settings() -> type:
-    """The arguments of HTDemucs in their published order: those of HDemucs, the transformer's before the last ones."""
+    """Dataclass of the arguments of HTDemucs in their published order: those of HDemucs, with those of the transformer
+    inserted before the last ones."""
     hints = {**tp.get_type_hints(HybridSettings), **tp.get_type_hints(TransformerSettings)}
     common = {field.name: field.default for field in dataclasses.fields(HybridSettings) if field.name not in NOT_HERE}
     own = {field.name: field.default for field in dataclasses.fields(TransformerSettings)}
@@ -71,17 +75,18 @@ def _settings() -> type:
     return dataclasses.make_dataclass("HTDemucsSettings", [*fields, ("use_train_segment", bool, True)], frozen=True)
 
 
-def _towers(s: tp.Any) -> HybridSettings:
-    """The part that it has in common with HDemucs; what only that has is off."""
-    common = {field.name: getattr(s, field.name) for field in dataclasses.fields(HybridSettings) if hasattr(s, field.name)}
+def _hybrid_settings(s: tp.Any) -> HybridSettings:
+    """The settings shared with HDemucs; the features that only HDemucs has are disabled."""
+    common = {field.name: getattr(s, field.name) for field in dataclasses.fields(HybridSettings)
+              if hasattr(s, field.name)}
     return HybridSettings(**common, dconv_attn=NEVER, dconv_lstm=NEVER)
 
 
 def _transformer(s: tp.Any) -> TransformerSpec:
-    """The transformer, whose number of channels follows from the towers.
+    """Specification of the transformer, with 0 channels, since their number follows from the encoders.
 
     Raises:
-        ValueError: for a sparse pattern that does not exist.
+        ValueError: for an unknown sparsity pattern.
     """
     mask = MaskSpec(kinds=tuple(s.t_mask_type.split("_")), window=s.t_sparse_attn_window,
                     global_window=s.t_global_window, sparsity=s.t_sparsity, seed=s.t_mask_random_seed)
@@ -100,19 +105,19 @@ def _transformer(s: tp.Any) -> TransformerSpec:
 
 
 class HTDemucs(HybridNet):
-    """[B, A, L] -> [B, S, A, L].
+    """Hybrid transformer separation model [B, A, L] -> [B, S, A, L].
 
     Args:
         sources to rescale, without those that begin with t_: see `HDemucs`.
-        bottom_channels: channels inside of the transformer; 0 for those that the towers end with.
+        bottom_channels: channels of the transformer; 0 for the number of output channels of the encoders.
         t_layers to t_lr: see `layers.transformer.TransformerSpec`. t_norm_in_group, t_group_norm and t_norm_out are
             numbers of groups, where true is one.
-        t_sparse_self_attn, t_sparse_cross_attn: fixed sparse patterns of attention, within and across branches, as
-            `t_mask_type` names them ("diag_random", ...), with t_mask_random_seed, t_sparse_attn_window,
-            t_global_window, t_sparsity: see `layers.sparsity`.
-        t_auto_sparsity: patterns found by hashing. Its kernels were never released, so it is refused.
-        segment: seconds; with `use_train_segment` also the length of a training example, which is what the transformer
-            knows: shorter input is padded to it when not training, and longer input is refused.
+        t_sparse_self_attn, t_sparse_cross_attn: fixed sparsity patterns for self-attention and cross-attention. They
+            are named by `t_mask_type` ("diag_random", ...) and set by t_mask_random_seed, t_sparse_attn_window,
+            t_global_window, t_sparsity; see `layers.sparsity`.
+        t_auto_sparsity: sparsity patterns found by hashing. Its kernels were never released, so it is refused.
+        segment: seconds. With `use_train_segment` it is also the length of a training example, which limits the
+            transformer: outside of training, shorter input is padded to it, and longer input is refused.
 
     Raises:
         ValueError: for settings that contradict each other; the message names them.
@@ -125,30 +130,30 @@ class HTDemucs(HybridNet):
         if s.wiener_iters != s.end_iters:
             raise ValueError(f"wiener_iters and end_iters must be equal, got {s.wiener_iters} and {s.end_iters}")
         if s.t_auto_sparsity and (s.t_sparse_self_attn or s.t_sparse_cross_attn):
-            raise ValueError("t_auto_sparsity=true needs kernels that were never released; set it to false, and choose a "
-                             "fixed pattern with t_mask_type")
+            raise ValueError("t_auto_sparsity=true needs kernels that were never released; set it to false, and choose "
+                             "a fixed pattern with t_mask_type")
         transformer = _transformer(s)
-        branches = published_branches(_towers(s))
+        branches = published_branches(_hybrid_settings(s))
         spectral, temporal = (branch.rows[-1].layer for branch in branches)
         if s.t_layers and len(branches[1].rows) < s.depth:
-            raise ValueError(f"depth={s.depth} is too deep: the transformer needs both branches at the bottom, and they "
-                             f"have met above it; use a smaller depth")
+            raise ValueError(f"depth={s.depth} is too deep: the transformer needs both branches at the bottom, and "
+                             f"they have met above it; use a smaller depth")
         if s.t_layers and temporal.inner != spectral.inner:
-            raise ValueError(f"the branches end with {spectral.inner} and {temporal.inner} channels, which the transformer "
-                             f"cannot mix; leave channels_time empty (now {s.channels_time})")
+            raise ValueError(f"the branches end with {spectral.inner} and {temporal.inner} channels, which the "
+                             f"transformer cannot mix; leave channels_time empty (now {s.channels_time})")
         super().__init__(
             sources, audio_channels=s.audio_channels, samplerate=s.samplerate, segment=s.segment, branches=branches,
-            mixers={"bottom": functools.partial(cross_domain, bottom=s.bottom_channels, spec=transformer)}, fusion=Sum(),
-            context=s.context, context_enc=s.context_enc, rescale=s.rescale)
+            mixers={"bottom": functools.partial(cross_domain, bottom=s.bottom_channels, spec=transformer)},
+            fusion=Sum(), context=s.context, context_enc=s.context_enc, rescale=s.rescale)
         self.use_train_segment = s.use_train_segment
 
     @property
     def longest_segment(self) -> float:
-        """A transformer knows no positions beyond the length that it was trained on."""
+        """The length of the training examples in seconds, since the transformer was not trained on later positions."""
         return self.segment
 
     def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
-        """As in `SeparationModel`. A transformer sees whole segments, of the length that was asked for."""
+        """As in `SeparationModel`; the transformer processes whole segments of the requested length."""
         if segment is None:
             return self.valid_length(length)
         known = int(segment * self.samplerate)
@@ -157,24 +162,25 @@ class HTDemucs(HybridNet):
         return known
 
     def valid_length(self, length: int) -> int:
-        """Samples that the model wants to see for `length` of them: the training length, where that is what it knows.
+        """Number of input samples for `length` samples: the training length with `use_train_segment`, otherwise
+        `length`.
 
         Raises:
-            ValueError: where that is shorter.
+            ValueError: if the training length is shorter than `length`.
         """
         if not self.use_train_segment:
             return length
         known = int(self.segment * self.samplerate)
         if length > known:
-            raise ValueError(f"{length} samples are more than the {known} ({float(self.segment):g} s) that this model was "
-                             f"trained on; separate in segments of at most {float(self.segment):g} s")
+            raise ValueError(f"{length} samples are more than the {known} ({float(self.segment):g} s) that this model "
+                             f"was trained on; separate in segments of at most {float(self.segment):g} s")
         return known
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L].
 
         Raises:
-            ValueError: for a mixture longer than the training length, when not training.
+            ValueError: for a mixture longer than the training length, outside of training mode.
         """
         length = mix.shape[-1]
         if self.training:

@@ -1,7 +1,7 @@
-"""What a separation model tells about itself, to whoever separates, trains, configures or stores it.
+"""Interface of separation models for separation, training, configuration and storage.
 
-Every model of the zoo is a `SeparationModel`. Separation also takes modules of other programs (published Demucs lets its
-users write their own), so what they may lack is asked through the functions below, which know the defaults.
+Every model of the zoo is a `SeparationModel`. Separation also accepts modules of other programs (published Demucs
+allows user-defined models). The functions below return the attributes that such modules may lack, with defaults.
 """
 
 import inspect
@@ -12,18 +12,18 @@ from torch import nn
 
 
 class SeparationModel(nn.Module):
-    """A separator of waveforms: a mixture [B, A, L] -> estimates [B, S, A, L], for any L >= 1.
+    """Base class of separation models, mixture [B, A, L] -> estimates [B, S, A, L], for any L >= 1.
 
     Attributes:
         sources: names of the S sources, in the order of the output.
-        audio_channels, samplerate: A and the rate in Hz of the waveforms.
-        segment: seconds of audio that separation cuts songs into.
-        normalizes_songs: whether a whole song is brought to mean 0 and standard deviation 1 before it is separated, as in the
-            training of Demucs.
+        audio_channels, samplerate: number of channels A and sample rate in Hz of the waveforms.
+        segment: length in seconds of the segments into which separation cuts songs.
+        normalizes_songs: whether a whole song is normalised to zero mean and unit standard deviation before it is
+            separated, as in the training of Demucs.
         draws_in_training: whether the forward pass draws random numbers in training.
     """
 
-    Settings: tp.ClassVar[tp.Optional[type]] = None     # a frozen dataclass of all arguments but the sources
+    Settings: tp.ClassVar[tp.Optional[type]] = None     # a frozen dataclass of all arguments except the sources
     sources: tp.List[str]
     audio_channels: int
     samplerate: int
@@ -33,31 +33,31 @@ class SeparationModel(nn.Module):
 
     def __init_subclass__(cls, **kwargs: tp.Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.Settings is not None and "__init__" in vars(cls):      # what `inspect.signature` says of `cls(...)`
+        if cls.Settings is not None and "__init__" in vars(cls):      # signature of `cls(...)` for `inspect.signature`
             fields = inspect.signature(cls.Settings).parameters.values()
             first = inspect.Parameter("sources", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=tp.Sequence[str])
             cls.__signature__ = inspect.Signature([first, *fields])           # type: ignore[attr-defined]
 
     @classmethod
     def argument_types(cls) -> tp.Dict[str, tp.Any]:
-        """The types of the arguments of the class by name."""
+        """Types of the arguments of the class by name."""
         if cls.Settings is None:
             return tp.get_type_hints(cls.__init__)
         return {"sources": tp.Sequence[str], **tp.get_type_hints(cls.Settings)}
 
     @property
     def longest_segment(self) -> float:
-        """Seconds of the longest piece that the model can separate; infinite where the architecture sets no limit."""
+        """Longest segment in seconds that the model can separate; infinite if the architecture has no limit."""
         return math.inf
 
     def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
-        """Samples of context, >= `length`, that the model wants to see to separate `length` samples.
+        """Number of input samples, >= `length`, that the model needs to separate `length` samples.
 
         Args:
-            segment: seconds per piece where the caller chose another than the model's own.
+            segment: length of a segment in seconds, if the caller chose another than that of the model.
 
         Raises:
-            ValueError: where the model cannot separate that many.
+            ValueError: if the model cannot separate that many.
         """
         return length
 
@@ -66,24 +66,25 @@ class SeparationModel(nn.Module):
 
     @classmethod
     def published_name(cls, name: str) -> tp.Optional[str]:
-        """Name of the parameter `name` in the class that files for published Demucs use; None: it has none there."""
+        """Name of the parameter `name` in the class that files for published Demucs use; None if it has no
+        counterpart."""
         return name
 
 
 def longest_segment(model: nn.Module) -> float:
-    """Seconds of the longest piece that `model` can separate: infinite for most."""
+    """Longest segment in seconds that `model` can separate; infinite for most models."""
     return getattr(model, "longest_segment", math.inf)
 
 
 def normalizes_songs(model: nn.Module) -> bool:
-    """Whether a song is normalised as a whole before `model` separates it: all but those that say otherwise."""
+    """Whether a song is normalised as a whole before `model` separates it; default: True."""
     return getattr(model, "normalizes_songs", True)
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float] = None) -> int:
-    """Samples that `model` wants to see to separate `length` of them; see `SeparationModel.input_length`.
+    """Number of input samples that `model` needs to separate `length` samples; see `SeparationModel.input_length`.
 
-    A module of another program may have `valid_length(samples)` instead, as those of published Demucs.
+    A module of another program may have `valid_length(samples)` instead, like those of published Demucs.
     """
     if isinstance(model, SeparationModel):
         return model.input_length(length, segment)

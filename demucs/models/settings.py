@@ -1,6 +1,6 @@
-"""Ranges of the numbers that models are built from, for all models alike: a key means the same in each.
+"""Allowed ranges of the hyper-parameters of models. A key has the same meaning in all models.
 
-Each model checks besides whether its numbers fit together.
+In addition, each model checks that its hyper-parameters are consistent with each other.
 """
 
 import typing as tp
@@ -11,7 +11,7 @@ from ..ranges import CHANNELS, PROBABILITY, RATE, SECONDS, SEED, SHARE, WEIGHT, 
 WIDTH = Range(1, 65_536, whole=True)
 WIDEST = 8192                                # channels of the innermost level; published models have 384 to 4096
 LEVEL = Range(0, 1000, whole=True)           # 999 stands for none
-ITERATIONS = Range(-1, 1000, whole=True)     # of the Wiener filter; below 0 it is left out, and the magnitudes are the mask
+ITERATIONS = Range(-1, 1000, whole=True)     # of the Wiener filter; < 0: no Wiener filter, only the mixture's phase
 SAMPLES = Range(0, 10 ** 6, whole=True)
 STEPS = Range(1, 1024, whole=True)
 GROUPS = Range(0, 65_536, whole=True)
@@ -20,10 +20,11 @@ SHIFT = Range(0, 10 ** 9)
 
 RANGES: tp.Dict[str, Allowed] = {
     "audio_channels": CHANNELS, "samplerate": RATE, "segment": SECONDS,
-    "channels": WIDTH, "channels_time": WIDTH, "growth": Range(0, 64, open_least=True), "depth": Range(1, 64, whole=True),
-    "lstm_layers": Range(0, 64, whole=True), "nfft": Range(4, 2 ** 20, whole=True),
-    "wiener_iters": ITERATIONS, "end_iters": ITERATIONS, "multi_freqs": SHARE, "multi_freqs_depth": LEVEL, "freq_emb": GAIN,
-    "emb_scale": Range(0, 10 ** 6, open_least=True), "kernel_size": STEPS, "stride": STEPS, "time_stride": STEPS,
+    "channels": WIDTH, "channels_time": WIDTH, "growth": Range(0, 64, open_least=True),
+    "depth": Range(1, 64, whole=True), "lstm_layers": Range(0, 64, whole=True), "nfft": Range(4, 2 ** 20, whole=True),
+    "wiener_iters": ITERATIONS, "end_iters": ITERATIONS, "multi_freqs": SHARE, "multi_freqs_depth": LEVEL,
+    "freq_emb": GAIN, "emb_scale": Range(0, 10 ** 6, open_least=True),
+    "kernel_size": STEPS, "stride": STEPS, "time_stride": STEPS,
     "context": LEVEL, "context_enc": LEVEL, "norm_starts": LEVEL, "norm_groups": GROUPS,
     "dconv_mode": Range(0, 3, whole=True), "dconv_depth": Range(-64, 64, whole=True),      # negative: without dilation
     "dconv_comp": Range(0, 65_536, open_least=True), "dconv_attn": SAMPLES, "dconv_lstm": SAMPLES, "dconv_init": GAIN,
@@ -40,13 +41,13 @@ COUNTS_OR_FLAGS = ("t_norm_in_group", "t_group_norm", "t_norm_out")      # true 
 
 
 def check(hints: tp.Mapping[str, tp.Any], values: tp.Mapping[str, tp.Any], where: str = "") -> None:
-    """Checks settings of a model; `where` stands before their names in messages.
+    """Check settings of a model; `where` is a prefix of their names in messages.
 
     Args:
-        hints: types of the settings, which say what may be None.
+        hints: types of the settings, which determine those that may be None.
 
     Raises:
-        ConfigError: for a number outside its range, or sources that are none.
+        ConfigError: for a number outside its range, or invalid sources.
     """
     for key, value in values.items():
         if key == "sources":
@@ -58,18 +59,19 @@ def check(hints: tp.Mapping[str, tp.Any], values: tp.Mapping[str, tp.Any], where
 
 
 def _check_width(values: tp.Mapping[str, tp.Any], where: str) -> None:
-    """Channels grow from level to level: numbers that are small by themselves can ask for more than any memory holds."""
+    """Check the channels of the innermost level: they grow from level to level, so that small settings can exceed any
+    memory."""
     growth, depth = values.get("growth"), values.get("depth")
     for key in ("channels", "channels_time"):
         channels = values.get(key)
         if channels and growth and depth and channels * float(growth) ** (depth - 1) > WIDEST:
             raise ConfigError(f"{where}{key}={channels}, {where}growth={growth:g} and {where}depth={depth} make "
-                              f"{channels * float(growth) ** (depth - 1):.3g} channels at the innermost level, and more than "
-                              f"{WIDEST} fit into no memory; give smaller ones")
+                              f"{channels * float(growth) ** (depth - 1):.3g} channels at the innermost level, and "
+                              f"more than {WIDEST} fit into no memory; give smaller ones")
 
 
 def check_sources(name: str, sources: tp.Any) -> None:
-    """Raises ConfigError where `sources` are no list of different names that can be names of files."""
+    """Raise ConfigError unless `sources` is a list of distinct names that are valid file names."""
     if not isinstance(sources, (list, tuple)) or not sources:
         raise ConfigError(f"{name}={shown(sources)} must be a list of at least one name")
     for source in sources:

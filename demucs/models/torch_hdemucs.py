@@ -15,11 +15,11 @@ PARTS = {"freq_encoder": "encoder", "freq_decoder": "decoder", "time_encoder": "
 
 
 class TorchHDemucs(SeparationModel):
-    """[B, A, L] -> [B, S, A, L]: `torchaudio.models.HDemucs` with what separation needs to know about it.
+    """Separation model [B, A, L] -> [B, S, A, L] that wraps `torchaudio.models.HDemucs`.
 
     Args:
         sources, audio_channels, samplerate, segment: as in `HDemucs`.
-        settings: those of `torchaudio.models.HDemucs`; the published configuration sets them all.
+        all other arguments: those of `torchaudio.models.HDemucs`; the published configuration sets them all.
 
     Raises:
         ValueError: for settings that torchaudio refuses.
@@ -31,7 +31,7 @@ class TorchHDemucs(SeparationModel):
                  stride: int = 4, context: int = 1, context_enc: int = 0, norm_starts: int = 4, norm_groups: int = 4,
                  dconv_depth: int = 2, dconv_comp: int = 4, dconv_attn: int = 4, dconv_lstm: int = 4,
                  dconv_init: float = 1e-4):
-        from torchaudio.models import HDemucs   # here: it loads a library that other models do not need
+        from torchaudio.models import HDemucs   # here, because it loads a library that other models do not need
 
         super().__init__()
         self.sources = list(sources)
@@ -44,7 +44,7 @@ class TorchHDemucs(SeparationModel):
             time_stride=time_stride, stride=stride, context=context, context_enc=context_enc, norm_starts=norm_starts,
             norm_groups=norm_groups, dconv_depth=dconv_depth, dconv_comp=dconv_comp, dconv_attn=dconv_attn,
             dconv_lstm=dconv_lstm, dconv_init=dconv_init)
-        # The last level of the time branch has a normalisation that its forward pass leaves out; a training in parallel
+        # The last level of the time branch has a normalisation that its forward pass does not use; distributed training
         # would wait for its gradient.
         self.torch_hdemucs.time_encoder[-1].norm1.requires_grad_(False)
 
@@ -56,11 +56,11 @@ class TorchHDemucs(SeparationModel):
 
     @classmethod
     def published_name(cls, name: str) -> tp.Optional[str]:
-        """Name in `HDemucs`, which computes the same. Its last time level lacks the normalisation that is never used."""
+        """Name in the equivalent `HDemucs`, whose last time level lacks the normalisation that is never used."""
         _, part, rest = name.split(".", 2)
         return f"{PARTS[part]}.{rest}"
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]; what is too short for torchaudio is padded."""
+        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]; input too short for torchaudio is padded."""
         length = mix.shape[-1]
         return self.torch_hdemucs(F.pad(mix, (0, max(0, self._shortest - length))))[..., :length]

@@ -1,7 +1,7 @@
-"""The list of models, with all that is known of a model by its name.
+"""List of all models and their properties by name.
 
-Whoever needs to know something about models in general (configuration, training, export, command lines, tests) asks here;
-what a model that is built can do is in `protocol`.
+It is used by configuration, training, export, command lines and tests. The interface of a model instance is in
+`protocol`.
 """
 
 import dataclasses
@@ -22,11 +22,10 @@ class Entry:
     """A model of the zoo.
 
     Attributes:
-        build: its class.
+        build: class of the model.
         description: one line for tables of models.
         published: names of the class in files of published Demucs; the first one is written, all are read.
-        written_as: name of the model that computes the same and is written in its place, for a class that Demucs 4.1.0
-            cannot load.
+        written_as: name of an equivalent model that is written instead, for a class that Demucs 4.1.0 cannot load.
     """
     build: tp.Type[SeparationModel]
     description: str
@@ -35,17 +34,17 @@ class Entry:
 
     @property
     def settings(self) -> tp.Mapping[str, inspect.Parameter]:
-        """The arguments of its class by name."""
+        """Arguments of the class by name."""
         return inspect.signature(self.build).parameters
 
     @property
     def hints(self) -> tp.Dict[str, tp.Any]:
-        """The types of the arguments of its class."""
+        """Types of the arguments of the class by name."""
         return self.build.argument_types()
 
     @property
     def tied_to_training_length(self) -> bool:
-        """Whether it has a setting `use_train_segment`: separation in pieces as long as the training examples."""
+        """Whether the model has a setting `use_train_segment`, for separation in segments of the training length."""
         return "use_train_segment" in self.settings
 
 
@@ -65,14 +64,14 @@ NAMES = tuple(MODELS)
 
 def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplerate: int, segment: float,
           **settings: tp.Any) -> SeparationModel:
-    """A model with fresh weights, drawn from torch's global generator.
+    """Model with random initial weights, drawn from torch's global random generator.
 
-    The result remembers how to build its like: `zoo.build(model.zoo_name, **model.zoo_kwargs)`, where `zoo_kwargs`
-    holds plain values only.
+    The model has the attributes `zoo_name` and `zoo_kwargs` (plain values only), from which
+    `zoo.build(model.zoo_name, **model.zoo_kwargs)` builds another model of the same architecture.
 
     Raises:
-        ConfigError: for an unknown name or setting (the nearest one is named), a number outside its range, or settings
-            that do not fit together.
+        ConfigError: for an unknown name or setting (with the closest known one), a number outside its range, or
+            inconsistent settings.
     """
     if name not in MODELS:
         raise ConfigError(f"unknown model {name!r}; there are: {', '.join(NAMES)}.{did_you_mean(name, MODELS)}")
@@ -86,7 +85,7 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
     allowed.check(entry.hints, kwargs, f"model {name!r}: ")
     try:
         model = entry.build(**kwargs)
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:     # of torch's layers, too
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:     # from the model or from torch's layers
         if exhausted_memory(error):
             raise
         raise ConfigError(f"model {name!r}: {error}") from error

@@ -1,1 +1,1 @@
-"""Files of models: ours, and those of published Demucs, read as untrusted."""
+"""Model files: our own format, and the formats of published Demucs, all read as untrusted."""

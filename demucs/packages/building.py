@@ -1,4 +1,4 @@
-"""The model that belongs to the weights in a file, built without trusting what the file claims."""
+"""Construction of the model of a file from its name, arguments and weights, all of them untrusted."""
 
 import logging
 import typing as tp
@@ -14,22 +14,22 @@ from . import quantised, weights
 
 logger = logging.getLogger(__name__)
 
-BITS_SUFFIX = "_diffq"      # of the parameters that DiffQ adds while training: bits per group of weights
+BITS_SUFFIX = "_diffq"      # suffix of the parameters that DiffQ adds in training: bits per group of weights
 LAYERS = ("depth", "multi_freqs_depth", "dconv_depth", "lstm_layers", "t_layers")
 MOST_LAYERS = 64             # published models have at most six levels
-MOST_ITEMS = 256             # in a list of arguments, the sources for instance
-SPARE = 10 ** 7              # elements that a constructor may need beside its weights: positions, masks, windows
-LEAST_BITS = 0.5             # per weight in a file; quantisers go down to 1
+MOST_ITEMS = 256             # maximum length of a list argument, such as the sources
+SPARE = 10 ** 7              # elements that a constructor may need in addition to weights: positions, masks, windows
+LEAST_BITS = 0.5             # minimum bits per weight in a file; quantisers go down to 1
 
 
 def model_of(name: str, kwargs: tp.Mapping[str, tp.Any], state: tp.Any, path: Path) -> nn.Module:
-    """A model of the zoo with the weights `state`, plain or quantised, in evaluation mode; all from the file `path`.
+    """Model of the zoo with the weights `state`, plain or quantised, in evaluation mode; all from the file `path`.
 
-    A model that was stored quantised has its stored form as `quantised_state`, so that it can be exported again as it
-    is.
+    A quantised model keeps its stored form as attribute `quantised_state`, so that it can be exported again without
+    change.
 
     Raises:
-        PackageError: where they are malformed or do not fit together.
+        PackageError: if arguments or weights are malformed or do not fit together.
     """
     if quantised.is_quantised(state):
         model = build(name, kwargs, elements=int(8 / LEAST_BITS * path.stat().st_size), path=path)
@@ -43,15 +43,15 @@ def model_of(name: str, kwargs: tp.Mapping[str, tp.Any], state: tp.Any, path: Pa
 
 
 def requantised(model: nn.Module, state: quantised.State) -> nn.Module:
-    """A model like `model` with the quantised weights `state`, of which nothing else is wanted than to be sound."""
+    """Copy of `model` with the quantised weights `state`, which checks that they are well-formed."""
     with torch.random.fork_rng(devices=[]):
-        twin = zoo.build(model.zoo_name, **model.zoo_kwargs)
-    quantised.restore(twin, state, model.zoo_name)
-    return twin
+        copy = zoo.build(model.zoo_name, **model.zoo_kwargs)
+    quantised.restore(copy, state, model.zoo_name)
+    return copy
 
 
 class _Allowance(TorchFunctionMode):
-    """Refuses, before they are allocated, new tensors beyond `elements` in total."""
+    """Limit on new tensors: raises ValueError before more than `elements` elements in total are allocated."""
 
     SIZED = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
 
@@ -74,27 +74,28 @@ class _Allowance(TorchFunctionMode):
 
 
 def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Path) -> nn.Module:
-    """A model of the zoo for weights with `elements` values, whose arguments come from the file `path`.
+    """Model of the zoo for weights with `elements` values, whose arguments come from the file `path`.
 
     Raises:
-        PackageError: where the arguments are none, or would build something far larger than the weights.
+        PackageError: if the arguments are invalid, or would build a model far larger than the weights.
     """
     for key, value in kwargs.items():
         if key in LAYERS and isinstance(value, (int, float)) and value > MOST_LAYERS:
             raise PackageError(f"{path}: its model cannot be built: {key}={quoted(value)} is beyond {MOST_LAYERS}")
         if isinstance(value, list) and len(value) > MOST_ITEMS:
-            raise PackageError(f"{path}: its model cannot be built: {quoted(key)} has {len(value)} items; {MOST_ITEMS} are "
-                               f"the most")
+            raise PackageError(f"{path}: its model cannot be built: {quoted(key)} has {len(value)} items; {MOST_ITEMS} "
+                               f"are the most")
     try:
-        # Fresh weights are drawn, which must not move the caller's generator.
+        # Random initial weights are drawn, which must not advance the caller's random generator.
         with torch.random.fork_rng(devices=[]), _Allowance(2 * elements + SPARE):
             return zoo.build(name, **kwargs)
-    except Exception as error:   # nor is what a constructor raises for arguments that somebody made up
+    except Exception as error:   # a constructor may raise any exception for invalid arguments
         raise PackageError(f"{path}: its model cannot be built: {quoted(error)}") from error
 
 
 def fill(model: nn.Module, state: weights.State, path: Path) -> None:
-    """Set all weights of `model`. Raises PackageError naming those that are missing, unknown, or of another shape."""
+    """Set all weights of `model`. Raises PackageError with the weights that are missing, unknown, or of another
+    shape."""
     expected = model.state_dict()
     state = _current(state, expected, path)
     faults = weights.differences(expected, state)
@@ -104,15 +105,15 @@ def fill(model: nn.Module, state: weights.State, path: Path) -> None:
 
 
 def _current(state: weights.State, expected: weights.State, path: Path) -> weights.State:
-    """`state` without what training adds, and with the names of today where those of an older class differ."""
+    """`state` without the parameters of DiffQ, and with parameter names of older model classes translated."""
     bits = [name for name in state if name.endswith(BITS_SUFFIX) and name not in expected]
     if bits:
         logger.warning("%s: trained with DiffQ; its weights are read as they are, without their numbers of bits", path)
     renamed = {}
     for name, tensor in state.items():
-        tower, level, place, rest = (name.split(".", 3) + [""] * 3)[:4]
-        newer = f"{tower}.{level}.3.{rest}"     # models from before there were normalisations in each level
-        older = place == "2" and name not in expected and newer in expected and newer not in state
+        part, level, index, rest = (name.split(".", 3) + [""] * 3)[:4]
+        newer = f"{part}.{level}.3.{rest}"     # older models have no normalisation modules in a level
+        older = index == "2" and name not in expected and newer in expected and newer not in state
         if name not in bits:
             renamed[newer if older else name] = tensor
     return renamed

@@ -1,7 +1,8 @@
-"""A checksum over everything that a package says: model, arguments, names of sources, card, and every bit of the weights.
+"""Checksum over the complete content of a package: model, arguments, names of sources, card, and every bit of the
+weights.
 
-The hash on a card covers weights only, and safetensors files have no checksum of their own. Packages written before there
-was this one are read without it: see `weights.confirm` for what is compared in them.
+The hash on a card covers weights only, and safetensors files have no checksum of their own. Older packages without this
+checksum are still read; `weights.confirm` describes how they are checked.
 """
 
 import hashlib
@@ -14,20 +15,21 @@ import torch
 from ..errors import PackageError
 from .pickled import DEPTH, Reference
 
-KEY = "checksum"      # of the entry in a package
-DIGITS = 16           # hexadecimal, of sha256
+KEY = "checksum"      # key of the checksum in a package
+DIGITS = 16           # number of hexadecimal digits of the sha256
 
 
 def checksum(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path], *, size: tp.Optional[int] = None) -> str:
-    """Digits of sha256 over `content` but its entry KEY, in the order that it has.
+    """First digits of the sha256 over `content` without its entry KEY, in the order of its entries.
 
     Args:
         content: containers, numbers, strings, fractions, references and tensors on the CPU.
-        path: for messages.
-        size: bytes of the file that it was read from. A tensor may claim any shape over a few stored values.
+        path: for error messages.
+        size: size in bytes of the file that `content` was read from. A tensor may claim any shape over a few stored
+            values.
 
     Raises:
-        PackageError: for anything else in it, for tensors that claim more than `size`, and for deep nesting.
+        PackageError: for objects of other types, tensors larger than `size`, and deep nesting.
     """
     digest = hashlib.sha256()
     left = size
@@ -42,7 +44,8 @@ def checksum(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path], *, siz
             if left is not None:
                 left -= value.numel() * value.element_size()
                 if left < 0:
-                    raise PackageError(f"{path}: its weights claim more values than the file holds; it was made to mislead")
+                    raise PackageError(f"{path}: its weights claim more values than the file holds; it was made to "
+                                       f"mislead")
             digest.update(f"tensor {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
@@ -71,8 +74,8 @@ def sealed(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path]) -> tp.Di
 
 
 def require_unchanged(content: tp.Mapping[str, tp.Any], path: Path) -> None:
-    """Raises PackageError where `content`, which was read from `path`, has another checksum than it says. Content of older
-    versions says none."""
+    """Raise PackageError if the checksum of `content`, which was read from `path`, differs from the stored one.
+    Packages of older versions have none and pass."""
     if KEY not in content:
         return
     found = checksum(content, path, size=path.stat().st_size)

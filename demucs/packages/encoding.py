@@ -1,6 +1,6 @@
-"""Model arguments in formats that know no fractions, as the safetensors files of published Demucs write them.
+"""Encoding of model arguments for formats without fractions, as in the safetensors files of published Demucs.
 
-A segment such as 39/5 s must come back exactly, since it is a length in samples: it is stored as
+A segment such as 39/5 s must be restored exactly, since it is a length in samples. It is stored as
 `{"_type": "fraction", "numerator": 39, "denominator": 5}`.
 """
 
@@ -12,7 +12,7 @@ from ..errors import PackageError, quoted
 
 
 def encode(value: tp.Any) -> tp.Any:
-    """`value` with every `Fraction` in it as a dictionary."""
+    """`value` with every `Fraction` replaced by a dictionary, and tuples by lists."""
     if isinstance(value, Fraction):
         return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
     if isinstance(value, dict):
@@ -21,7 +21,8 @@ def encode(value: tp.Any) -> tp.Any:
 
 
 def decode(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
-    """What `encode` was given, tuples as lists. Raises PackageError naming `where` for a fraction that is none."""
+    """Inverse of `encode`, except that tuples become lists. Raises PackageError with `where` for an invalid
+    fraction."""
     if isinstance(value, dict) and value.get("_type") == "fraction":
         parts = value.get("numerator"), value.get("denominator")
         if not all(type(part) is int for part in parts) or parts[1] == 0:

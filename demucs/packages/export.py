@@ -1,7 +1,8 @@
-"""The best weights of an experiment as a file of its own, without Dora.
+"""Export of the best weights of an experiment to a model file, without Dora.
 
-`best.th` of a run is a package already (the best weights so far), of ours or of published Demucs; exporting completes its
-card with how far the run has come and puts it under its signature into a folder of models, in a format of choice.
+`best.th` of a run is already a package of the best weights so far, in our format or that of published Demucs. Exporting
+it updates the number of epochs on its card and writes it to a folder of models, named by its signature, in any of the
+formats.
 """
 
 import dataclasses
@@ -25,16 +26,16 @@ FORMATS = {PLAIN: ".th", **publish.KINDS}
 
 def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bool] = None,
            experiments: Path = EXPERIMENTS) -> ReleaseCard:
-    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), with its card beside it.
+    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), with its card as a separate file.
 
     Args:
         kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads.
-        half: weights in 16-bit floats, or not. None: quantised where training quantised them, else in full for "plain"
-            and in half for the others, as published models are.
+        half: True for float16, False for float32. None: quantised if training quantised the weights; otherwise float32
+            for "plain", and float16 for the formats of published Demucs, as published models are.
 
     Raises:
-        SignatureError: where there is no such experiment, or no epoch of it has finished.
-        PackageError: where its weights are damaged, or the file cannot be written.
+        SignatureError: if there is no such experiment, or no epoch of it has finished.
+        PackageError: if its weights are damaged, or the file cannot be written.
     """
     folder = experiment_folder(signature, experiments)
     if not (folder / BEST).exists():
@@ -45,7 +46,7 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
     if (folder / RUN_CARD).exists():
         run = schema.load(RunCard, folder / RUN_CARD)
         card = dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
-    elif (folder / HISTORY).exists():      # of a run of published Demucs
+    elif (folder / HISTORY).exists():      # a run of published Demucs
         card = _from_history(card, folder)
     if card.epochs_done < card.epochs:
         logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
@@ -58,10 +59,12 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
 
 
 def _from_history(card: ReleaseCard, folder: Path) -> ReleaseCard:
-    """`card` with what the history of a run tells: the best weights are of the last epoch that was the best so far."""
+    """`card` completed from the history of a run: the best weights are those of the last epoch that was the best so
+    far."""
     history = schema.load_history(folder / HISTORY)
     best = [record.valid for record in history if record.best in record.valid.values()]
     argv = schema.read_json(folder / ARGV) if (folder / ARGV).exists() else []
     if not isinstance(argv, list) or not all(isinstance(item, str) for item in argv):
-        raise schema.SchemaError(f"{folder / ARGV}: overrides are a list of texts; write it again by starting the run once")
+        raise schema.SchemaError(f"{folder / ARGV}: overrides are a list of texts; write it again by starting the run "
+                                 f"once")
     return dataclasses.replace(card, epochs_done=len(history), valid=best[-1] if best else {}, argv=argv)

@@ -1,9 +1,9 @@
-"""Exported models: one `.th` file of plain types and tensors, and its card as JSON beside it.
+"""Exported models: one `.th` file of plain types and tensors, and its card in a separate JSON file.
 
-The file says which model of the zoo it is, with which arguments, and holds its weights, in full, half, or quantised.
-It names no class and is read with `weights_only`, so reading one from an unknown place cannot run code. A checksum covers
-all of it, and the card has a hash of the weights, since torch does not notice a flipped bit. Files of published Demucs are
-told by their content and read by `published`.
+The file contains the name of a model of the zoo, its arguments, and its weights in float32, float16, or quantised. It
+names no class and is read with `weights_only`, so that files from untrusted sources cannot run code. A checksum covers
+the whole content, and the card has a hash of the weights, since torch does not detect a flipped bit. Files of published
+Demucs are recognised by their content and read by `published`.
 """
 
 import typing as tp
@@ -24,26 +24,27 @@ FORMAT = "demucs-release"
 
 
 def model_hash(model: nn.Module) -> str:
-    """First 16 hexadecimal digits of sha256 over names, types and values of all weights and buffers."""
+    """Hash of a model: the first 16 hexadecimal digits of the sha256 over names, types and values of its weights and
+    buffers."""
     return weights.state_hash(model.state_dict())
 
 
 def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half: bool = False,
          quantizer_state: tp.Optional[quantised.State] = None) -> ReleaseCard:
-    """Write `model` to `path` and its card beside it as `.json`, completed by what the weights say.
+    """Write `model` to `path` and its card to a `.json` file of the same name.
 
     Args:
         model: from `zoo.build`.
         path: ends in ".th"; an existing file is replaced only when the new one is complete.
         card: `precision`, `parameters` and `model_hash` are set here.
-        half: store float16, half the size; the model that is read is float32 again, with rounded weights.
-        quantizer_state: from `quantised.packed`, to be stored instead of the model's own weights.
+        half: store float16, half the size; a loaded model is float32 again, with rounded weights.
+        quantizer_state: state from `quantised.packed`, which is stored instead of the model's own weights.
 
     Returns:
         The completed card.
 
     Raises:
-        PackageError: where the file cannot be written (no space, no permission); the previous one stays.
+        PackageError: if the file cannot be written (no space, no permission); the previous file is kept.
     """
     path = Path(path)
     kwargs = pickled.plain(encode(model.zoo_kwargs), path)
@@ -51,9 +52,9 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half
         state: tp.Dict[str, tp.Any] = weights.stored(model, half=half)
         card = weights.completed(card, model, state, "float16" if half else "float32")
     else:
-        twin = requantised(model, quantizer_state)
+        copy = requantised(model, quantizer_state)
         state = quantizer_state
-        card = weights.completed(card, twin, twin.state_dict(), quantised.PRECISION)
+        card = weights.completed(card, copy, copy.state_dict(), quantised.PRECISION)
     package = {"format": FORMAT, "version": schema.RELEASE_VERSION, "model": model.zoo_name, "kwargs": kwargs,
                "state": state, "card": schema.to_plain(card)}
     package = checksum.sealed(package, path)
@@ -63,7 +64,7 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half
 
 def new_card(model: nn.Module, *, signature: str, epochs_done: int, epochs: int, valid: schema.Metrics,
              argv: tp.Sequence[str]) -> ReleaseCard:
-    """The card of a model of the zoo, as of now; what concerns the weights is filled in by `save`."""
+    """Card of a model of the zoo with the current time; the fields about the weights are set by `save`."""
     return ReleaseCard(
         signature=signature, model=model.zoo_name, sources=list(model.sources), samplerate=model.samplerate,
         audio_channels=model.audio_channels, segment=float(model.segment), precision="float32", parameters=0,
@@ -74,11 +75,12 @@ def new_card(model: nn.Module, *, signature: str, epochs_done: int, epochs: int,
 def load(path: tp.Union[str, Path]) -> nn.Module:
     """The model in `path`, in evaluation mode on the CPU, with its `ReleaseCard` as attribute `card`.
 
-    Reads our own format and those of published Demucs; see `published`. A model that was stored quantised has its
-    stored form as `quantised_state`.
+    Our own format and those of published Demucs are supported; see `published`. A quantised model keeps its stored form
+    as attribute `quantised_state`.
 
     Raises:
-        PackageError: where the file is missing, cut short, damaged, of no known format, or does not fit its own model.
+        PackageError: if the file is missing, truncated, damaged or of no known format, or its weights do not fit its
+            model.
     """
     path = Path(path)
     if not path.is_file():
@@ -98,12 +100,12 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
 
 
 def _checked(package: tp.Any, path: Path) -> tp.Dict[str, tp.Any]:
-    """The package, if it has the parts of our format."""
+    """`package`, checked to have the entries of our format. Raises PackageError."""
     if not isinstance(package, dict) or package.get("format") != FORMAT:
         raise PackageError(f"{path}: not a release file of this project (a checkpoint of a run?); make one with "
                            f"`python3 -m tools.export`")
     version = package.get("version")
-    if type(version) is not int or version != schema.RELEASE_VERSION:      # it may be anything, a tensor too
+    if type(version) is not int or version != schema.RELEASE_VERSION:      # may be any object, even a tensor
         raise PackageError(f"{path}: has version {quoted(repr(version))}, this code reads version "
                            f"{schema.RELEASE_VERSION}; export it again with this code")
     if not isinstance(package.get("model"), str):

@@ -1,9 +1,9 @@
-"""Files pickled by published Demucs, read without constructing what they name.
+"""Reader for pickled files of published Demucs that never imports or calls the objects they name.
 
-A pickle names classes and functions of the program that wrote it, and the usual reader imports and calls them, whatever
-they are. Here torch's restricted reader (`weights_only`) gets a table with the names that Demucs 3.x and 4.x write. A
-model class becomes a `Reference`, nodes of a configuration become inert `Node`s, numbers become numbers. Any other name
-is refused, and nothing is ever looked up by a name from a file.
+A pickle names classes and functions of the program that wrote it, and Python's unpickler imports and calls any of them.
+Here torch's restricted unpickler (`weights_only`) gets a table of the names that Demucs 3.x and 4.x write. A model
+class becomes a `Reference`, nodes of a configuration become inert `Node`s, numbers become numbers. Any other name is
+refused, and nothing is ever imported by a name from a file.
 """
 
 import dataclasses
@@ -21,19 +21,19 @@ import torch
 from ..errors import PackageError, quoted
 from ..models import zoo
 
-DEPTH, SIZE = 32, 100_000    # of plain values in a file: a configuration has some five levels and 300 values
-DIGITS = 18                  # of a fraction: a segment is a number of samples over a rate
-ZIP = b"PK\x03\x04"           # how files of torch begin since version 1.6; older ones are a bare pickle
+DEPTH, SIZE = 32, 100_000    # maximum nesting and number of plain values; configurations have about 5 and 300
+DIGITS = 18                  # maximum digits in a fraction; a segment is a number of samples over a sample rate
+ZIP = b"PK\x03\x04"           # first bytes of files of torch >= 1.6; older ones are a bare pickle
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A class that a file names. It stands for it, cannot be called, and nothing is imported."""
+    """Placeholder for a class that a file names; it cannot be called, and nothing is imported."""
     name: str
 
 
 class Node:
-    """An object of omegaconf as its attributes; `plain` finds the configuration in it."""
+    """Placeholder for an omegaconf object with its attributes, from which `plain` extracts the configuration."""
 
     attributes: tp.Mapping[str, tp.Any] = {}
 
@@ -44,7 +44,7 @@ class Node:
 
 
 class _NumpyType:
-    """numpy's type of a number: its code and byte order."""
+    """Placeholder for a numpy dtype of a number: type code and byte order."""
 
     def __init__(self, code: tp.Any, *_: tp.Any) -> None:
         self.code = code
@@ -63,7 +63,7 @@ def _numpy_number(kind: tp.Any, data: tp.Any) -> tp.Union[int, float, bool]:
 
 
 def _fraction(*parts: tp.Any) -> Fraction:
-    """Python 3.10 and older write a fraction as text, newer ones as two integers."""
+    """Fraction from its pickled arguments: text in Python 3.10 and older, two integers in newer versions."""
     text = "/".join(str(part) if type(part) is int else part for part in parts if type(part) in (int, str))
     if len(parts) > 2 or not re.fullmatch(rf"-?\d{{1,{DIGITS}}}(/0*[1-9]\d{{0,{DIGITS - 1}}})?", text):
         raise pickle.UnpicklingError("a fraction that is none")
@@ -89,14 +89,14 @@ _TABLE: tp.Dict[str, tp.Any] = {
     "numpy.dtype": _NumpyType,
     "numpy.core.multiarray.scalar": _numpy_number, "numpy._core.multiarray.scalar": _numpy_number,
 }
-_LOCK = threading.Lock()     # torch keeps one table per process
+_LOCK = threading.Lock()     # torch has one table of safe globals per process
 
 
 def read(path: tp.Union[str, Path]) -> tp.Any:
-    """What the file holds: containers, numbers, strings, tensors on the CPU, `Fraction`s, `Reference`s and `Node`s.
+    """Content of a file: containers, numbers, strings, tensors on the CPU, `Fraction`s, `Reference`s and `Node`s.
 
     Raises:
-        PackageError: where it is missing, damaged, cut short, or names anything that Demucs has no need of.
+        PackageError: if the file is missing, damaged or truncated, or names an object that is not in the table.
     """
     path = Path(path)
     damaged = damaged_part(path)
@@ -112,18 +112,19 @@ def read(path: tp.Union[str, Path]) -> tp.Any:
         if found is None:
             reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
             raise PackageError(f"{path}: refused: not a model file, damaged, or made to mislead "
-                               f"({quoted(reason[1]) if reason else _first_line(error)}); copy or export it again") from error
-        raise PackageError(f"{path}: refused: it names {quoted(found[1])}, which no file of Demucs 3 or 4 needs; constructing "
-                           f"that could run code. If you trust the file, save its weights as safetensors with the "
-                           f"program that wrote it.") from error
-    except Exception as error:   # what a damaged archive raises is no closed list
+                               f"({quoted(reason[1]) if reason else _first_line(error)}); copy or export it again"
+                               ) from error
+        raise PackageError(f"{path}: refused: it names {quoted(found[1])}, which no file of Demucs 3 or 4 needs; "
+                           f"constructing that could run code. If you trust the file, save its weights as safetensors "
+                           f"with the program that wrote it.") from error
+    except Exception as error:   # damaged archives raise many types of exceptions
         raise PackageError(f"{path}: not a model file, or cut short ({_first_line(error)}); copy or export it "
                            f"again") from error
 
 
 def damaged_part(path: tp.Union[str, Path]) -> tp.Optional[str]:
-    """What of an archive of torch is not as it was written, in words, if anything: torch does not look at its checksums.
-    None, too, for a file that is missing or no archive, which its reader says."""
+    """Description of the damage to a torch archive, found by its CRC checksums, which torch does not verify; None if
+    there is none. None also for a missing file or another format: reading it raises the error."""
     try:
         with open(path, "rb") as file:
             if file.read(len(ZIP)) != ZIP:
@@ -137,7 +138,7 @@ def damaged_part(path: tp.Union[str, Path]) -> tp.Optional[str]:
                 member = archive.testzip()
     except OSError:
         return None
-    except Exception as error:       # what a damaged archive raises is no closed list
+    except Exception as error:       # damaged archives raise many types of exceptions
         return f"damaged: it is cut short, or the list of its parts is not as it was written ({_first_line(error)})"
     if member is None:
         return None
@@ -146,10 +147,11 @@ def damaged_part(path: tp.Union[str, Path]) -> tp.Optional[str]:
 
 
 def plain(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
-    """`value` as lists, dictionaries, numbers, strings and `Fraction`s; of configurations, their content.
+    """`value` as lists, dictionaries, numbers, strings and `Fraction`s; configuration nodes are replaced by their
+    content.
 
     Raises:
-        PackageError: naming `where`, for anything else, and for what is nested too deep or too large.
+        PackageError: with `where`, for objects of other types, and for values that are nested too deep or too large.
     """
     left = SIZE
 

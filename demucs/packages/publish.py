@@ -1,8 +1,8 @@
-"""Model files that published Demucs (4.x) reads: packages that its own command line loads, and safetensors files.
+"""Writer of model files for published Demucs (4.x): packages that its command line loads, and safetensors files.
 
-The pickle of a package names the published class, `demucs.hdemucs.HDemucs` for instance, wherever ours lives. Nothing
-else is in it but numbers, strings, fractions and tensors; our release card lies beside them, where published code
-overlooks it.
+The pickle of a package names the published class, for instance `demucs.hdemucs.HDemucs`, independent of the module of
+our class. Otherwise it contains only numbers, strings, fractions and tensors. Our release card is an additional entry,
+which published code ignores.
 """
 
 import json
@@ -28,73 +28,73 @@ KINDS = {"demucs": ".th", "safetensors": ".safetensors"}
 
 def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind: str = "demucs", half: bool = True,
          quantizer_state: tp.Optional[quantised.State] = None) -> ReleaseCard:
-    """Write `model` to `path` for published Demucs, and its card beside it as `.json`.
+    """Write `model` to `path` for published Demucs, and its card to a `.json` file of the same name.
 
-    A `torch_hdemucs` is written as the `HDemucs` that computes the same: Demucs 4.1.0 drops all arguments of its own
-    packages of that kind as unknown, and cannot load them.
+    A `torch_hdemucs` is written as the equivalent `HDemucs`: Demucs 4.1.0 drops all arguments of its own packages of
+    that class as unknown, and cannot load them.
 
     Args:
         model: of the zoo.
         path: an existing file is replaced only when the new one is complete. Published Demucs finds `SIGNATURE.th`.
         card: `precision`, `parameters` and `model_hash` are set here.
-        kind: "demucs" for a package, "safetensors".
+        kind: "demucs" for a package, or "safetensors".
         half: store float16, as published models are.
-        quantizer_state: from `quantised.packed`, to be stored instead of the model's own weights.
+        quantizer_state: state from `quantised.packed`, which is stored instead of the model's own weights.
 
     Returns:
         The completed card.
 
     Raises:
-        PackageError: where the file cannot be written; the previous one stays.
+        PackageError: if the file cannot be written; the previous file is kept.
     """
     path = Path(path)
     if quantizer_state is None:
-        twin = as_published(model)
-        state: tp.Dict[str, tp.Any] = weights.stored(twin, half=half)
-        card = weights.completed(card, twin, state, "float16" if half else "float32")
+        written = as_published(model)
+        state: tp.Dict[str, tp.Any] = weights.stored(written, half=half)
+        card = weights.completed(card, written, state, "float16" if half else "float32")
     else:
-        if as_published(model) is not model:     # its packed weights are in the order of its own parameters
+        if as_published(model) is not model:     # packed weights are in the parameter order of the model's own class
             raise PackageError(f"{path}: Demucs 4 has no form for a quantised {model.zoo_name}; export it in half "
                                f"precision, or in plain format")
-        twin = requantised(model, quantizer_state)
-        card = weights.completed(card, twin, twin.state_dict(), quantised.PRECISION)
+        written = requantised(model, quantizer_state)
+        card = weights.completed(card, written, written.state_dict(), quantised.PRECISION)
         meta = quantizer_state["meta"]
         state = {**quantizer_state, "meta": {**meta, "klass": Reference(meta["klass"])}}
-    content = {"klass": Reference(zoo.MODELS[twin.zoo_name].published[0]), "args": (), "kwargs": dict(twin.zoo_kwargs),
-               "state": state, "card": schema.to_plain(card)}
+    content = {"klass": Reference(zoo.MODELS[written.zoo_name].published[0]), "args": (),
+               "kwargs": dict(written.zoo_kwargs), "state": state, "card": schema.to_plain(card)}
     if kind == "safetensors":
         data = _safetensors(content)
         weights.write(path, card, lambda file: file.write(data))
-    else:           # an archive of torch has checksums of its own, and published code wants these entries
+    else:           # no checksum entry: torch archives have their own, and published code expects exactly these entries
         weights.write(path, card, lambda file: torch.save(content, file, pickle_module=_REFERENCES))
     return card
 
 
 def as_published(model: nn.Module) -> nn.Module:
-    """`model`, or where Demucs 4.1.0 cannot load its class, one that computes the same in a class that it can.
+    """`model`, or an equivalent model of another class if Demucs 4.1.0 cannot load the class of `model`.
 
     Raises:
-        PackageError: where there is none.
+        PackageError: if published Demucs has no such class.
     """
     entry = zoo.MODELS[model.zoo_name]
     if entry.written_as is None:
         if not entry.published:
             raise PackageError(f"published Demucs has no class for a model {model.zoo_name}; export it in plain format")
         return model
-    with torch.random.fork_rng(devices=[]):   # fresh weights are drawn, which must not move the caller's generator
-        twin = zoo.build(entry.written_as, **model.zoo_kwargs)
-    wanted, state = twin.state_dict(), {}
+    with torch.random.fork_rng(devices=[]):   # drawing initial weights must not advance the caller's random generator
+        equivalent = zoo.build(entry.written_as, **model.zoo_kwargs)
+    wanted, state = equivalent.state_dict(), {}
     for key, value in model.state_dict().items():
         name = model.published_name(key)
         if name in wanted:
             state[name] = value
-    twin.load_state_dict(state)
-    return twin
+    equivalent.load_state_dict(state)
+    return equivalent
 
 
 class _ReferencePickler(pickle._Pickler):
-    """Writes a `Reference` as the class it names, which need not exist here. Only Python's own pickler, not the one in
-    C, lets a name be written that is not looked up first."""
+    """Pickler that writes a `Reference` as the class it names, which need not exist here. Only the pickler in Python,
+    not the one in C, can write a name without importing it first."""
 
     def _save_reference(self, reference: Reference) -> None:
         module, name = reference.name.rsplit(".", 1)
@@ -104,7 +104,7 @@ class _ReferencePickler(pickle._Pickler):
     dispatch = {**pickle._Pickler.dispatch, Reference: _save_reference}
 
 
-_REFERENCES = types.SimpleNamespace(__name__="pickle", Pickler=_ReferencePickler)     # what torch takes for a module
+_REFERENCES = types.SimpleNamespace(__name__="pickle", Pickler=_ReferencePickler)     # torch expects a module
 
 
 def _safetensors(content: tp.Mapping[str, tp.Any]) -> bytes:
@@ -124,14 +124,15 @@ def _safetensors(content: tp.Mapping[str, tp.Any]) -> bytes:
 
 def safetensors_checksum(metadata: tp.Mapping[str, str], tensors: weights.State, path: tp.Union[str, Path], *,
                          size: tp.Optional[int] = None) -> str:
-    """Checksum of all that a safetensors file holds; see `checksum.checksum`. The format has no order of its own."""
+    """Checksum of the content of a safetensors file, sorted by key since the format has no order; see
+    `checksum.checksum`."""
     content = {"metadata": {key: metadata[key] for key in sorted(metadata) if key != checksum.KEY},
                "tensors": {key: tensors[key] for key in sorted(tensors)}}
     return checksum.checksum(content, path, size=size)
 
 
 def _structure(value: tp.Any, tensors: weights.State, name: str) -> tp.Any:
-    """A nested state as JSON; its tensors go to `tensors`, under names that begin with `name`."""
+    """JSON description of a nested state; its tensors are added to `tensors`, under names that begin with `name`."""
     if isinstance(value, torch.Tensor):
         tensors[name] = value.contiguous()
         return {"_tensor": name}

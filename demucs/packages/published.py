@@ -1,8 +1,9 @@
-"""Model files of published Demucs (3.x and 4.x), read into models of our zoo.
+"""Reader of model files of published Demucs (3.x and 4.x), which returns models of our zoo.
 
-Four kinds: packages (`.th`: a class by reference, its arguments, its weights in full, half or quantised), `best.th` of
-a run (such a package), `checkpoint.th` of a run (configuration and weights), and safetensors files with the arguments
-as JSON in their metadata. All are read as untrusted: see `pickled`. `save` is the way back, from `publish`.
+There are four kinds: packages (`.th`: a class by reference, its arguments, and its weights in float32, float16 or
+quantised), `best.th` of a run (such a package), `checkpoint.th` of a run (configuration and weights), and safetensors
+files with the arguments as JSON in their metadata. All are read as untrusted; see `pickled`. `publish.save` is the
+inverse.
 """
 
 import contextlib
@@ -31,13 +32,13 @@ logger = logging.getLogger(__name__)
 SAFETENSORS = ".safetensors"
 PACKAGE_KEYS = {"klass", "args", "kwargs", "state"}
 CHECKPOINT_KEYS = {"state", "optimizer", "history", "best_state", "args"}
-METADATA = {"klass", "args", "kwargs", "card", "structure", checksum.KEY}      # of safetensors files that we write
-NEEDED = ("sources", "audio_channels", "samplerate", "segment")    # by the zoo; the classes have defaults for three
+METADATA = {"klass", "args", "kwargs", "card", "structure", checksum.KEY}      # keys in safetensors files that we write
+NEEDED = ("sources", "audio_channels", "samplerate", "segment")    # for the zoo; published classes default three
 
 
 def is_published(content: tp.Any) -> bool:
-    """Whether what was read from a file is a package or a checkpoint of published Demucs. A checkpoint of ours has
-    states of random generators too."""
+    """Whether the content of a file is a package or a checkpoint of published Demucs. Our own checkpoints also have
+    states of random generators."""
     if not isinstance(content, dict):
         return False
     return PACKAGE_KEYS <= content.keys() or is_checkpoint(content)
@@ -50,11 +51,11 @@ def is_checkpoint(content: tp.Mapping[str, tp.Any]) -> bool:
 def load(path: tp.Union[str, Path]) -> nn.Module:
     """The model in a file of published Demucs, in evaluation mode on the CPU, in float32.
 
-    Its attribute `card` is a `ReleaseCard` with what the file tells; unknown numbers of epochs are 0. A model that was
-    stored quantised has its stored form as `quantised_state`, so that it can be exported again without loss.
+    Its attribute `card` is a `ReleaseCard` filled from the file; unknown numbers of epochs are 0. A quantised model
+    keeps its stored form as attribute `quantised_state`, so that it can be exported again without loss.
 
     Raises:
-        PackageError: where the file is damaged, of another kind, or names what Demucs has no need of.
+        PackageError: if the file is damaged, of another kind, or names objects that Demucs does not need.
     """
     path = Path(path)
     return from_content(read_safetensors(path) if path.suffix == SAFETENSORS else pickled.read(path), path)
@@ -78,11 +79,11 @@ def from_content(content: tp.Mapping[str, tp.Any], path: Path) -> nn.Module:
 
 
 def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp.Dict[str, tp.Any]]:
-    """Name in the zoo and arguments, from a class and what it was called with."""
+    """Name in the zoo and arguments of a model, from its class and the arguments of the constructor."""
     klass = content["klass"]
     if not isinstance(klass, Reference) or klass.name not in pickled.MODELS:
-        raise PackageError(f"{path}: refused: its model is {quoted(getattr(klass, 'name', type(klass)))}; models that can be "
-                           f"read: {', '.join(pickled.MODELS)}")
+        raise PackageError(f"{path}: refused: its model is {quoted(getattr(klass, 'name', type(klass)))}; models that "
+                           f"can be read: {', '.join(pickled.MODELS)}")
     name = pickled.MODELS[klass.name]
     args, kwargs = plain(content["args"], path), plain(content["kwargs"], path)
     if not isinstance(args, list) or not isinstance(kwargs, dict):
@@ -105,7 +106,8 @@ def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp
 
 
 def _configured(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp.Dict[str, tp.Any]]:
-    """Name in the zoo and arguments, from the configuration of a run, as published training builds its model."""
+    """Name in the zoo and arguments of a model, from the configuration of a run as in the training of published
+    Demucs."""
     settings = plain(content["args"], path)
     try:
         name, dset = settings["model"], settings["dset"]
@@ -117,19 +119,19 @@ def _configured(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, t
 
 
 def _named(state: tp.Mapping[str, tp.Any], path: Path) -> tp.Dict[str, tp.Any]:
-    """A quantised state with the class of its quantiser by name, as `quantised.restore` wants it."""
+    """Quantised state with the class of its quantiser as a name, as required by `quantised.restore`."""
     meta = state.get("meta")
     klass = meta.get("klass") if isinstance(meta, dict) else None
     if not isinstance(klass, Reference) or klass.name not in quantised.CLASSES:
-        raise PackageError(f"{path}: refused: its weights are quantised by {quoted(getattr(klass, 'name', klass))!r}, which is "
-                           f"not among {', '.join(quantised.CLASSES)}")
+        raise PackageError(f"{path}: refused: its weights are quantised by {quoted(getattr(klass, 'name', klass))!r}, "
+                           f"which is not among {', '.join(quantised.CLASSES)}")
     rest = plain({key: value for key, value in meta.items() if key != "klass"}, path)
     return {**state, "meta": {**rest, "klass": klass.name}}
 
 
 def _card(model: nn.Module, content: tp.Mapping[str, tp.Any], state: tp.Mapping[str, tp.Any],
           path: Path) -> ReleaseCard:
-    if "card" in content:      # of a package that `publish` wrote
+    if "card" in content:      # a package that `publish` wrote
         card = weights.read_card(plain(content["card"], path), path)
         weights.confirm(card, model, path)
         return card
@@ -152,7 +154,7 @@ def _card(model: nn.Module, content: tp.Mapping[str, tp.Any], state: tp.Mapping[
 
 @contextlib.contextmanager
 def _in_text(path: Path) -> tp.Iterator[str]:
-    """A name of a file that is Unicode: the safetensors package opens no other."""
+    """Context with a valid Unicode name for the file `path`, since the safetensors package cannot open any other."""
     if str(path).isprintable() or str(path).encode("utf-8", "replace").decode("utf-8") == str(path):
         yield str(path)
         return
@@ -161,10 +163,10 @@ def _in_text(path: Path) -> tp.Iterator[str]:
 
 
 def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
-    """A safetensors file as the content of a package.
+    """Content of a safetensors file in the form of a package.
 
     Raises:
-        PackageError: where it is damaged, says nothing of its model, or the safetensors package is not installed.
+        PackageError: if it is damaged or does not describe a model, or the safetensors package is not installed.
     """
     try:
         from safetensors import SafetensorError, safe_open
@@ -187,16 +189,17 @@ def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
     except (SafetensorError, OSError) as error:
         raise PackageError(f"{path}: not a safetensors file, or cut short ({quoted(error)}); copy it again") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise PackageError(f"{path}: its metadata does not describe a model of Demucs: {quoted(repr(error))}") from error
+        raise PackageError(f"{path}: its metadata does not describe a model of Demucs: {quoted(repr(error))}"
+                           ) from error
     return content
 
 
 def _require_unchanged(metadata: tp.Mapping[str, str], tensors: weights.State, path: Path) -> None:
-    """Raises PackageError where a safetensors file that we wrote is not as it was written."""
+    """Raise PackageError if a safetensors file that we wrote was changed since."""
     if not {"card", checksum.KEY} & metadata.keys():
         return
     unknown = metadata.keys() - METADATA
-    if unknown:        # perhaps the name of the checksum itself
+    if unknown:        # it may be the damaged key of the checksum itself
         raise PackageError(f"{path}: damaged, or was changed: its metadata has an entry {min(unknown)!a:.60}; copy or "
                            f"export it again")
     if checksum.KEY in metadata:
@@ -207,7 +210,7 @@ def _require_unchanged(metadata: tp.Mapping[str, str], tensors: weights.State, p
 
 
 def _unflattened(node: tp.Any, tensors: tp.Mapping[str, torch.Tensor]) -> tp.Any:
-    """The nested state that a JSON structure describes. A class in it is a `Reference` and nothing more."""
+    """Nested state from its JSON description, the inverse of `publish._structure`. Classes become `Reference`s."""
     if not isinstance(node, dict):
         return node
     if "_tensor" in node:

@@ -1,10 +1,11 @@
-"""Quantised weights: the compact form that DiffQ (Défossez, Adi and Synnaeve 2021, arXiv:2104.09987) stores.
+"""Quantised weights in the compact format of DiffQ (Défossez, Adi and Synnaeve 2021, arXiv:2104.09987).
 
-Large parameters are stored as integer levels between their extremes. A uniform quantiser gives all of them the same
-number of bits; DiffQ gives each group of weights its own, between 1 and 14. Packed, the levels take just these bits:
-blocks of 2048 values, as one plane of 32 words of 64 bits per bit of the levels, value 32 i + j in bit i of word j.
+Large parameters are stored as integer levels between their minimum and maximum. A uniform quantiser uses the same
+number of bits for all of them; DiffQ uses a number of its own for each group of weights, between 1 and 14. The packed
+format stores exactly these bits, in blocks of 2048 values: one plane of 32 words of 64 bits per bit of the levels, with
+value 32 i + j in bit i of word j.
 
-Reading needs the numbers only, so files open without the diffq package, which training with quantisation needs.
+Files can be read without the diffq package, which is needed only for training with quantisation.
 """
 
 import fnmatch
@@ -23,7 +24,7 @@ MARK = "__quantized"
 PRECISION = "quantised"      # on release cards
 DIFFQ, UNIFORM = "diffq.diffq.DiffQuantizer", "diffq.uniform.UniformQuantizer"
 CLASSES = (DIFFQ, UNIFORM)
-MOST_BITS = 14          # the packed form of DiffQ leaves out groups of 15 bits
+MOST_BITS = 14          # the packed format of DiffQ omits groups of 15 bits
 LANES, WORD = 32, 64
 State = tp.Dict[str, tp.Any]
 
@@ -33,9 +34,9 @@ def is_quantised(state: tp.Any) -> bool:
 
 
 def packed(quantizer: tp.Any) -> State:
-    """The packed weights of the model that a live quantiser of diffq belongs to, as plain containers and CPU tensors.
+    """Packed weights of the model of a diffq quantiser, as plain containers and CPU tensors.
 
-    Groups that ask for 15 bits get 14: the packed form has no place for more.
+    Groups of 15 bits are stored with 14 bits, the maximum of the packed format.
     """
     name = f"{type(quantizer).__module__}.{type(quantizer).__name__}"
     if name not in CLASSES:
@@ -47,7 +48,7 @@ def packed(quantizer: tp.Any) -> State:
         state = _on_cpu(quantizer.get_quantized_state(packed=True))
     finally:
         if name == DIFFQ:
-            del quantizer._get_bits      # the method of the class shows again
+            del quantizer._get_bits      # restores the method of the class
     state["meta"]["klass"] = name
     return {**state, MARK: True}
 
@@ -64,13 +65,13 @@ def restore(model: nn.Module, state: tp.Any, where: tp.Union[str, Path]) -> None
     """Set the weights of `model` from a quantised state, packed or not.
 
     Args:
-        model: freshly built, on the CPU.
-        state: "quantized", "float16" and "others" (lists, in the order of the model's parameters) and "meta", where
-            "klass" is the name of the quantiser's class and "init_kwargs" says which parameters it took.
-        where: the file, for messages.
+        model: newly built, on the CPU.
+        state: untrusted dictionary with "quantized", "float16" and "others" (lists, in the order of the model's
+            parameters) and "meta", where "klass" is the name of the quantiser's class and "init_kwargs" its settings.
+        where: name of the file, for error messages.
 
     Raises:
-        PackageError: where the state is malformed or belongs to another model. Nothing in it is trusted.
+        PackageError: if the state is malformed or belongs to another model.
     """
     try:
         meta = state["meta"]
@@ -94,7 +95,7 @@ def restore(model: nn.Module, state: tp.Any, where: tp.Union[str, Path]) -> None
 
 
 def _split(model: nn.Module, settings: tp.Mapping[str, tp.Any]) -> tp.Tuple[tp.List[nn.Parameter], ...]:
-    """(quantised, kept) parameters: those above `min_size` megabytes that no pattern excludes, and the others."""
+    """(quantised, not quantised) parameters: quantised are those above `min_size` MB that no pattern excludes."""
     limit = settings.get("min_size", 0.01) * 2 ** 20 // 4
     patterns = [str(pattern) for pattern in settings.get("exclude", ())]
     large, small = [], []
@@ -132,7 +133,7 @@ def _diffq(settings: tp.Mapping[str, tp.Any], is_packed: bool) -> Reader:
                 number = int(chosen.sum()) * size
                 if number:
                     levels[chosen] = torch.from_numpy(_unpack(planes[depth - 1], number, depth)).view(-1, size)
-        else:       # DiffQ before 0.2 has another dimension in the bits, and one less in the levels of a single group
+        else:       # DiffQ < 0.2 stores one more dimension for the bits, and one less for the levels of a single group
             levels, bits = _filling(levels, (count, size)), _filling(bits, (count,))
         return _scaled(levels, extremes, bits[:, None].byte()).view_as(parameter)
     return read
@@ -152,7 +153,7 @@ def _uniform(settings: tp.Mapping[str, tp.Any], is_packed: bool) -> Reader:
 
 
 def _unpack(words: tp.Any, count: int, depth: tp.Optional[int] = None) -> np.ndarray:
-    """`count` levels of `depth` bits, int16, from a tensor [blocks, depth, 32] of int64."""
+    """`count` int16 levels of `depth` bits from an int64 tensor [blocks, depth, 32]."""
     blocks = math.ceil(count / (LANES * WORD))
     if not is_weight(words) or words.dtype != torch.int64 or words.dim() != 3:
         raise ValueError("packed levels that are not blocks of words")
@@ -168,7 +169,8 @@ def _unpack(words: tp.Any, count: int, depth: tp.Optional[int] = None) -> np.nda
 
 
 def _scaled(levels: torch.Tensor, extremes: tp.Any, bits: torch.Tensor) -> torch.Tensor:
-    """Weights from levels 0 .. 2^bits - 1 between two extremes; the operations and their order are DiffQ's."""
+    """Weights from levels 0 .. 2^bits - 1 between minimum and maximum, by the same operations in the same order as in
+    DiffQ."""
     low, high = map(float, extremes)
     if not math.isfinite(low) or not math.isfinite(high):
         raise ValueError(f"weights between {low} and {high}")

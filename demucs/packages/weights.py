@@ -1,4 +1,4 @@
-"""Weights on their way into files and out of them, and what a release card says about them."""
+"""Reading and writing of weights, and their consistency with a release card."""
 
 import dataclasses
 import hashlib
@@ -17,15 +17,16 @@ from ..schema import ReleaseCard
 logger = logging.getLogger(__name__)
 
 State = tp.Dict[str, torch.Tensor]
-NAMED = 3       # of each kind of difference, in a message
+NAMED = 3       # maximum number of weights named in a message, per kind of difference
 
 
 def state_hash(state: tp.Mapping[str, torch.Tensor]) -> str:
-    """First 16 hexadecimal digits of sha256 over names, types and values of weights and buffers."""
+    """Hash of a state: the first 16 hexadecimal digits of the sha256 over names, types and values of weights and
+    buffers."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu()
-        if tensor.is_floating_point():     # a package in half precision is the model that one gets from it
+        if tensor.is_floating_point():     # as loaded: weights stored in float16 are loaded as float32
             tensor = tensor.float()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().numpy().data)
@@ -33,10 +34,10 @@ def state_hash(state: tp.Mapping[str, torch.Tensor]) -> str:
 
 
 def checked_state(state: tp.Any, path: Path) -> State:
-    """`state`, if it is a dictionary of tensors whose values are all in the file.
+    """`state`, checked to be a dictionary of tensors whose values are all in the file.
 
     Raises:
-        PackageError: naming `path` otherwise. A tensor may claim any shape over a few stored values.
+        PackageError: with `path`, if it is not. A tensor may claim any shape over a few stored values.
     """
     if not isinstance(state, dict) or not all(isinstance(name, str) and is_weight(value)
                                               for name, value in state.items()):
@@ -52,15 +53,16 @@ def is_weight(value: tp.Any) -> bool:
 
 
 def differences(expected: tp.Mapping[str, torch.Tensor], state: tp.Mapping[str, torch.Tensor]) -> str:
-    """What keeps weights `state` out of a model that has `expected`, in a few words: which are of another shape, with both
-    shapes, missing, unknown. "" where they fit."""
+    """Short description of the differences between the weights `state` and the weights `expected` of a model: those of
+    another shape (with both shapes), missing, or unknown. "" if there are none."""
     shapes = [f"{name} is {_shape(state[name])} instead of {_shape(expected[name])}"
               for name in expected if name in state and _shape(state[name]) != _shape(expected[name])]
     missing = [name for name in expected if name not in state]
     unknown = [str(name) for name in state if name not in expected]
     return "; ".join(f"{len(names)} {what} ({', '.join(quoted(name, 120) for name in names[:NAMED])}"
                      f"{', ...' if len(names) > NAMED else ''})"
-                     for what, names in (("of another shape", shapes), ("missing", missing), ("unknown", unknown)) if names)
+                     for what, names in (("of another shape", shapes), ("missing", missing), ("unknown", unknown))
+                     if names)
 
 
 def _shape(value: tp.Any) -> tp.Any:
@@ -68,13 +70,13 @@ def _shape(value: tp.Any) -> tp.Any:
 
 
 def stored(model: nn.Module, *, half: bool) -> State:
-    """The weights of `model` for a file, on the CPU; with `half` as float16."""
+    """Weights of `model` on the CPU for a file; with `half` in float16."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def read_card(plain: tp.Any, path: Path) -> ReleaseCard:
-    """The card that `plain` describes. Raises PackageError where it describes none."""
+    """Card from its plain form. Raises PackageError if it is invalid."""
     try:
         return schema.from_plain(ReleaseCard, plain, where=str(path))
     except schema.SchemaError as error:
@@ -82,40 +84,40 @@ def read_card(plain: tp.Any, path: Path) -> ReleaseCard:
 
 
 def completed(card: ReleaseCard, model: nn.Module, state: tp.Mapping[str, torch.Tensor], precision: str) -> ReleaseCard:
-    """`card` with what it says about the model and its weights `state`."""
+    """`card` with the fields about the model and its weights `state`."""
     return dataclasses.replace(card, model=model.zoo_name, precision=precision, model_hash=state_hash(state),
                                parameters=sum(parameter.numel() for parameter in model.parameters()))
 
 
 def confirm(card: ReleaseCard, model: nn.Module, path: Path) -> None:
-    """Raises PackageError where the model is not the one that the card in `path` is about, or where the card that lies
-    beside it is damaged.
+    """Raise PackageError if the model differs from the card in the file `path`, or the separate card file is damaged.
 
-    In a package that has no checksum of all its content, which is of an older version, this is what tells of damage.
+    In packages of older versions, which have no checksum over their content, this comparison detects damage.
     """
     found = state_hash(model.state_dict())
     if found != card.model_hash:
-        raise PackageError(f"{path}: the weights are damaged (their hash is {found}, the card says {quoted(card.model_hash, 40)}); "
-                           f"copy or export the file again")
+        raise PackageError(f"{path}: the weights are damaged (their hash is {found}, the card says "
+                           f"{quoted(card.model_hash, 40)}); copy or export the file again")
     about = {"model": model.zoo_name, "sources": list(model.sources), "samplerate": model.samplerate,
              "audio_channels": model.audio_channels}
     for key, value in about.items():
         if getattr(card, key) != value:
-            raise PackageError(f"{path}: damaged: its model has {key} {quoted(value)}, its card says {quoted(getattr(card, key))}; copy "
-                               f"or export it again")
+            raise PackageError(f"{path}: damaged: its model has {key} {quoted(value)}, its card says "
+                               f"{quoted(getattr(card, key))}; copy or export it again")
     _confirm_beside(card, path)
 
 
 def _confirm_beside(card: ReleaseCard, path: Path) -> None:
-    """Raises PackageError where the card beside a package is damaged. It may be of another export in the same place."""
+    """Raise PackageError if the separate card file of a package is damaged. It may belong to another export of the same
+    name."""
     beside = path.with_suffix(".json")
     if not beside.is_file():
         return
     try:
         other = schema.load(ReleaseCard, beside)
     except (OSError, schema.SchemaError) as error:
-        raise PackageError(f"the card beside {path.name} cannot be used: {error}. Export the model again, or delete the "
-                           f"card: {path.name} holds it, too") from error
+        raise PackageError(f"the card beside {path.name} cannot be used: {error}. Export the model again, or delete "
+                           f"the card: {path.name} holds it, too") from error
     if (other.model_hash, other.precision) == (card.model_hash, card.precision) and other != card:
         differing = next(field.name for field in dataclasses.fields(card)
                          if getattr(other, field.name) != getattr(card, field.name))
@@ -124,10 +126,11 @@ def _confirm_beside(card: ReleaseCard, path: Path) -> None:
 
 
 def write(path: Path, card: ReleaseCard, put: tp.Callable[[tp.BinaryIO], tp.Any]) -> None:
-    """Write what `put` puts into the file `path`, whole or not at all, and `card` beside it as `.json`.
+    """Write the file `path` atomically, with the content that `put(file)` writes, and `card` to a `.json` file of the
+    same name.
 
     Raises:
-        PackageError: where it cannot be written.
+        PackageError: if it cannot be written.
     """
     try:
         with atomic(path) as file:

@@ -1,1 +1,1 @@
-"""Models by name: what is published, what lies in a folder, and how a file gets here."""
+"""Models by name: published models, folders of exported models, and downloads."""

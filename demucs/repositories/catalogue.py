@@ -1,13 +1,13 @@
-"""What Demucs published, and what a file says that makes a bag of models: data only, read without torch.
+"""Catalogue of the published models of Demucs, and reader of bag files, without torch.
 
-`demucs/remote/files.txt` lists the files of single models, `demucs/remote/NAME.yaml` the bags. A bag file beside
-exported models has the same form, so those can be copied there and edited:
+`demucs/remote/files.txt` lists the files of single models, `demucs/remote/NAME.yaml` are the bags. Bag files in a
+folder of exported models have the same format, so that published ones can be copied and edited:
 
     models: ['955717e8', 'f7e0c4bc']     # single models; quotes, since a signature may look like a number
     weights: [[1, 1, 0, 0], [0, 0, 1, 1]]     # optional: a row per model, a number per source
     segment: 44                               # optional: seconds
 
-Bag files may come from anywhere, and are checked key by key.
+Bag files are untrusted, and are checked key by key.
 """
 
 import dataclasses
@@ -23,25 +23,25 @@ from ..errors import PackageError, SignatureError, did_you_mean, quoted
 from ..ranges import SECONDS, WEIGHT
 
 ROOT_URL = "https://dl.fbaipublicfiles.com/demucs/"
-MIRROR = "DEMUCS_MIRROR"                # environment variable: where files.txt begins instead of ROOT_URL
+MIRROR = "DEMUCS_MIRROR"                # environment variable with a URL that replaces ROOT_URL
 REMOTE_ROOT = Path(__file__).resolve().parent.parent / "remote"
 BAG_SUFFIX = ".yaml"
 KEYS = ("models", "weights", "segment")
-LARGEST_BAG = 2 ** 20                   # bytes of a bag file
+LARGEST_BAG = 2 ** 20                   # maximum bytes of a bag file
 
 _CHECKSUM = re.compile(r"(?P<signature>.+)-(?P<checksum>[0-9a-f]{8,64})")
 
 
 class ModelLoadingError(SignatureError, PackageError, RuntimeError):
-    """A model that was asked for by name cannot be had: unknown, out of reach, or its file cannot be used.
+    """Error for a model name that is unknown, or whose file cannot be downloaded or used.
 
-    The name is that of published Demucs; `SignatureError` and `PackageError` catch it too.
+    The class has the name that published Demucs uses; `SignatureError` and `PackageError` also catch it.
     """
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedFile:
-    """A single model on the server: `location` below its root, the class of the model, what it was trained on."""
+    """Single model on the server: `location` relative to the root URL, class of the model, and training data."""
     location: str
     model: str
     data: str
@@ -56,7 +56,7 @@ class PublishedFile:
 
     @property
     def checksum(self) -> str:
-        """First digits of the sha256 of the file."""
+        """First hexadecimal digits of the sha256 of the file."""
         return split_checksum(Path(self.filename).stem)[1]
 
     @property
@@ -66,7 +66,7 @@ class PublishedFile:
 
 @dataclasses.dataclass(frozen=True)
 class BagDefinition:
-    """What a bag file says, and where it stands, for messages."""
+    """Content of a bag file; `where` is its name in error messages."""
     models: tp.Tuple[str, ...]
     weights: tp.Optional[tp.List[tp.List[float]]]
     segment: tp.Optional[float]
@@ -80,13 +80,13 @@ def split_checksum(stem: str) -> tp.Tuple[str, str]:
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may name a model: never a path, and nothing hidden."""
+    """Whether `text` is a valid model name: not empty, not a path, and not the name of a hidden file."""
     return bool(text) and not text.startswith(".") and not re.search(r"[/\\\x00-\x1f]", text)
 
 
 @functools.lru_cache(maxsize=None)
 def published_files() -> tp.Mapping[str, PublishedFile]:
-    """Signature -> file of every published single model."""
+    """Mapping signature -> file of all published single models."""
     lines = (REMOTE_ROOT / "files.txt").read_text().splitlines()
     files = [PublishedFile(*line.split(None, 2)) for line in lines if line and not line.startswith("#")]
     return {file.signature: file for file in files}
@@ -94,24 +94,24 @@ def published_files() -> tp.Mapping[str, PublishedFile]:
 
 @functools.lru_cache(maxsize=None)
 def published_bags() -> tp.Mapping[str, Path]:
-    """Name -> file of every published bag."""
+    """Mapping name -> file of all published bags."""
     return {path.stem: path for path in sorted(REMOTE_ROOT.glob(f"*{BAG_SUFFIX}"))}
 
 
 @functools.lru_cache(maxsize=None)
 def bag_with(signature: str) -> str:
-    """Name of the published bag in which a published model is: the one with the fewest models."""
+    """Name of the published bag that contains a published model; of several, the one with the fewest models."""
     sizes = {name: len(read_bag(path).models) for name, path in published_bags().items()
              if signature in read_bag(path).models}
     return min(sizes, key=lambda name: sizes[name])
 
 
 def read_bag(path: tp.Union[str, Path], *, where: str = "") -> BagDefinition:
-    """What the bag file `path` says; `where` names it in messages (default: the path).
+    """Content of the bag file `path`; `where` is its name in error messages (default: the path).
 
     Raises:
-        ModelLoadingError: naming the file and the key that is wrong. Whether the models exist, and how many sources
-            they have, is not known here.
+        ModelLoadingError: with the file and the wrong key. The existence of the models and their number of sources are
+            not checked.
     """
     where = where or str(path)
     content = _parse(Path(path), where)
@@ -144,7 +144,7 @@ def _parse(path: Path, where: str) -> tp.Dict[tp.Any, tp.Any]:
         raise ModelLoadingError(f"{where}: is larger than any bag of models ({LARGEST_BAG} bytes)")
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:    # a date that does not exist is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:    # an impossible date raises ValueError
         raise ModelLoadingError(f"{where}: is not YAML ({quoted(error)})") from error
     if not isinstance(content, dict):
         raise ModelLoadingError(f"{where}: must say models: [...], but has {_short(content)}")
@@ -159,8 +159,8 @@ def _weights(weights: tp.Any, models: int, where: str) -> tp.Optional[tp.List[tp
                                 f"{_short(weights)}")
     for index, row in enumerate(weights):
         if not isinstance(row, list) or not row or not all(weight in WEIGHT for weight in row):
-            raise ModelLoadingError(f"{where}: weights[{index}] must be a list of numbers of 0 or more ({WEIGHT}), one per "
-                                    f"source, not {_short(row)}")
+            raise ModelLoadingError(f"{where}: weights[{index}] must be a list of numbers of 0 or more ({WEIGHT}), one "
+                                    f"per source, not {_short(row)}")
     if not any(weight for row in weights for weight in row):
         raise ModelLoadingError(f"{where}: weights are all 0; some must be above 0")
     return [[float(weight) for weight in row] for row in weights]
@@ -169,6 +169,6 @@ def _weights(weights: tp.Any, models: int, where: str) -> tp.Optional[tp.List[tp
 def _short(value: tp.Any) -> str:
     try:
         text = ascii(value)
-    except (RecursionError, ValueError):     # YAML can say that a list contains itself
+    except (RecursionError, ValueError):     # in YAML, a list can contain itself
         return "something endless"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,9 +1,9 @@
-"""Fetching a file once: resumed where it broke off, checked while it comes, and there either whole or not at all.
+"""Download of files: resumable, verified by sha256, and atomic.
 
-What has come so far lies beside the file as FILE.part, locked while a process writes it, so that processes which want
-the same file wait for the first one instead of writing into each other. When a connection breaks, or the process was
-ended, the next request asks for the rest only; a server that cannot do that sends everything again. The sha256 is
-computed as the bytes arrive, and only a file with the right one gets its name.
+A partial download is stored as FILE.part in the same folder and locked while a process writes it, so that other
+processes that need the same file wait for the first one. After a broken connection or an interrupted process, the next
+request is for the remaining bytes only; servers that do not support this send the whole file again. The sha256 is
+computed as the bytes arrive, and only a file with the right checksum is renamed to its final name.
 """
 
 import contextlib
@@ -34,25 +34,25 @@ except ImportError:      # not on Windows
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 20.            # seconds without a byte
-ATTEMPTS = 5             # in a row without getting further; of a server that never answered: 2
+TIMEOUT = 20.            # seconds without received data
+ATTEMPTS = 5             # consecutive attempts without progress; 2 for a server that never answered
 PAUSE = 1.               # seconds before the second attempt, doubled before each further one
-PROGRESS = 2 ** 20       # bytes after which a connection that breaks counts as having got further
+PROGRESS = 2 ** 20       # received bytes that count as progress of an attempt
 BLOCK = 2 ** 18
 HEADERS = {"User-Agent": f"demucs/{__version__}"}
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Unreachable(PackageError):
-    """A file is not to be had from where it was sought. The message is the reason, in a few words."""
+    """Error for a file that cannot be downloaded from its server. The message is a short reason."""
 
 
 class _Broken(Exception):
-    """An attempt failed in a way that another one may not."""
+    """Error of one attempt that may be repeated."""
 
 
 def answer_of(url: str, *, timeout: float = TIMEOUT) -> tp.Optional[str]:
-    """None where a server answers, whatever it says; else why not, in a few words."""
+    """None if a server answers, with any status; otherwise a short reason for the failure."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS, method="HEAD"), timeout=timeout):
             return None
@@ -64,36 +64,36 @@ def answer_of(url: str, *, timeout: float = TIMEOUT) -> tp.Optional[str]:
 
 
 def checksum_of(path: Path, digits: int) -> str:
-    """First hexadecimal digits of the sha256 of a file. Raises OSError where it cannot be read."""
+    """First hexadecimal digits of the sha256 of a file. Raises OSError if it cannot be read."""
     with open(path, "rb") as file:
         return _digest(file).hexdigest()[:digits]
 
 
 def fetch(url: str, path: tp.Union[str, Path], *, checksum: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS,
           pause: float = PAUSE) -> Path:
-    """The file `path`, fetched from `url` where it is not there yet, or not with the right checksum.
+    """The file `path`, downloaded from `url` if it does not exist or has another checksum.
 
     Args:
         url: http or https.
-        path: its folder is made where it is missing.
+        path: its folder is created if it does not exist.
         checksum: first hexadecimal digits of the sha256 of the file.
-        timeout: seconds that a server may be silent.
-        attempts: how often in a row, without getting further.
+        timeout: seconds without received data after which an attempt fails.
+        attempts: maximum number of consecutive attempts without progress.
         pause: seconds before the second attempt; doubled each time, up to half a minute.
 
     Raises:
-        Unreachable: where the server, or the file on it, is not to be had.
-        PackageError: where something else was sent than the file, or it cannot be written.
+        Unreachable: if the server cannot be reached or does not have the file.
+        PackageError: if the server sends other content, or the file cannot be written.
         ConfigError: for another kind of URL.
     """
     path = Path(path)
     _check(url)
-    if _is_there(path, checksum):
+    if _is_valid(path, checksum):
         return path
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive(path) as file:
-        if not _is_there(path, checksum):      # another process may have fetched it while this one waited
+        if not _is_valid(path, checksum):      # another process may have downloaded it while this one waited
             with _writing(path):
                 transfer = _Transfer(url, path, file, timeout)
             transfer.run(checksum, attempts, pause)
@@ -101,7 +101,7 @@ def fetch(url: str, path: tp.Union[str, Path], *, checksum: str, timeout: float 
                 file.flush()
                 os.fsync(file.fileno())
                 if fcntl is None:
-                    file.close()      # Windows renames no open file
+                    file.close()      # Windows cannot rename an open file
                 os.replace(file.name, path)
     return path
 
@@ -117,7 +117,7 @@ def _check(url: str) -> None:
                           f"https://SERVER")
 
 
-def _is_there(path: Path, checksum: str) -> bool:
+def _is_valid(path: Path, checksum: str) -> bool:
     if not path.is_file():
         return False
     with _writing(path):
@@ -129,9 +129,9 @@ def _is_there(path: Path, checksum: str) -> bool:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> tp.Iterator[tp.BinaryIO]:
-    """What has come of `path` so far, open to go on, for this process alone.
+    """Context with the open partial download of `path`, for exclusive use by this process.
 
-    Where files cannot be locked (some parallel file systems), a file of its own that begins empty.
+    If files cannot be locked (on some parallel file systems), it is a new empty file with a unique name.
     """
     with _writing(path):
         file = _locked(path) or _own(path)
@@ -140,12 +140,12 @@ def _exclusive(path: Path) -> tp.Iterator[tp.BinaryIO]:
         try:
             yield file
         finally:
-            if own or os.fstat(file.fileno()).st_size == 0:      # nothing that anyone could go on with
+            if own or os.fstat(file.fileno()).st_size == 0:      # nothing that another process could resume
                 Path(file.name).unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> tp.Optional[tp.BinaryIO]:
-    """PATH.part, locked; nothing where files cannot be locked."""
+    """The locked file PATH.part; None if files cannot be locked."""
     part = f"{path}.part"
     while fcntl is not None:
         file = open(part, "r+b", buffering=0, opener=lambda name, _: os.open(name, os.O_RDWR | os.O_CREAT, 0o666))
@@ -163,7 +163,7 @@ def _locked(path: Path) -> tp.Optional[tp.BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):
                 return file
-        file.close()      # the process that was waited for has finished, and the file has its name now
+        file.close()      # the other process has finished the download and renamed the file: open a new one
     return None
 
 
@@ -173,7 +173,7 @@ def _own(path: Path) -> tp.BinaryIO:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> tp.Iterator[None]:
-    """Turns what the file system says into one line that helps."""
+    """Context that turns an OSError into a PackageError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -183,7 +183,7 @@ def _writing(path: Path) -> tp.Iterator[None]:
 
 
 class _Transfer:
-    """One file on its way: `have` bytes of `total` (None: not known) are in `file`, and in the checksum."""
+    """Download of one file: `have` of `total` bytes (None: unknown) are in `file` and in the checksum."""
 
     def __init__(self, url: str, path: Path, file: tp.BinaryIO, timeout: float):
         self.url = url
@@ -196,7 +196,7 @@ class _Transfer:
         self.have = file.tell()
 
     def run(self, checksum: str, attempts: int, pause: float) -> None:
-        """Until the file is whole and right."""
+        """Repeat attempts until the file is complete and has the right checksum."""
         failures = wrong = 0
         with _meter(self) as report:
             while True:
@@ -243,7 +243,7 @@ class _Transfer:
             raise _Broken(f"the connection was closed after {self.have} of {self.total} bytes")
 
     def _begin(self, reply: http.client.HTTPResponse) -> None:
-        """Take up where the server begins: at what was asked for, or at the start."""
+        """Prepare for the bytes that the server sends: the requested remainder, or the whole file from the start."""
         if reply.status == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", reply.headers.get("Content-Range", ""))
             if not match or int(match[1]) != self.have:
@@ -259,7 +259,7 @@ class _Transfer:
 
     def _refused(self, error: urllib.error.HTTPError) -> None:
         with error:
-            if error.code == 416 and self.have:        # there is nothing after what is here already
+            if error.code == 416 and self.have:        # range not satisfiable: the file may be complete already
                 if error.headers.get("Content-Range", "") == f"bytes */{self.have}":
                     return
                 self._restart()
@@ -276,7 +276,7 @@ class _Transfer:
                 while rest:
                     rest = rest[self._file.write(rest):]
         except PackageError:
-            with contextlib.suppress(OSError):         # give the space back
+            with contextlib.suppress(OSError):         # free the disk space
                 self._restart()
             raise
         self.have += len(block)
@@ -297,7 +297,7 @@ def _digest(file: tp.BinaryIO) -> "hashlib._Hash":
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong with a connection, in one line."""
+    """Reason for the failure of a connection, in one line."""
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
     return " ".join(str(text).split())
@@ -305,7 +305,8 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _meter(transfer: _Transfer) -> tp.Iterator[tp.Callable[[], None]]:
-    """A function to call as bytes arrive: a bar where stderr is a terminal, else a log line at every tenth."""
+    """Context with a progress function to call as bytes arrive: a bar if stderr is a terminal, otherwise a log line at
+    every tenth."""
     name = transfer.path.name
     if sys.stderr.isatty():
         with tqdm.tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, dynamic_ncols=True) as bar:

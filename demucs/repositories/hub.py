@@ -1,9 +1,9 @@
 """Models on the Hugging Face hub, named `hf://[NAMESPACE/]NAME` as in Demucs 4.1.0.
 
-A bag called NAME is a repository there (`repository_of`) with NAME.yaml, which says what a bag file says, and a
-SIGNATURE.safetensors for each of its models. Files are fetched and kept by the package huggingface_hub, with its
-settings (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE). What lies there is as untrusted as anything: names are checked before
-they become parts of paths, bag files key by key, and model files are read as all others.
+A bag called NAME is a repository on the hub (`repository_of`) with a bag file NAME.yaml and a file
+SIGNATURE.safetensors for each of its models. Files are downloaded and cached by the package huggingface_hub, with its
+settings (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE). All files are untrusted: names are checked before they become parts of
+paths, bag files are checked key by key, and model files are read like all others.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from .catalogue import BagDefinition, ModelLoadingError
 from .download import Unreachable, answer_of
 
 PREFIX = "hf://"
-NAMESPACE = "adefossez"        # of the author of Demucs
+NAMESPACE = "adefossez"        # the author of Demucs
 SUFFIX = ".safetensors"
 PROBE_TIMEOUT = 10.            # seconds
 
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def repository_of(name: str, namespace: str = NAMESPACE) -> str:
-    """Where a bag lies: adefossez/HTDemucs, adefossez/HTDemucs-ft, adefossez/Demucs-mdx_extra_q, ..."""
+    """Repository of a bag: adefossez/HTDemucs, adefossez/HTDemucs-ft, adefossez/Demucs-mdx_extra_q, ..."""
     if name == "htdemucs":
         return f"{namespace}/HTDemucs"
     family, _, variant = name.partition("_")
@@ -33,10 +33,10 @@ def repository_of(name: str, namespace: str = NAMESPACE) -> str:
 
 
 def fetch_bag(address: str) -> tp.Tuple[BagDefinition, tp.Dict[str, Path]]:
-    """What the bag at `address` (hf://[NAMESPACE/]NAME) is, and the files of its models by signature.
+    """Definition of the bag at `address` (hf://[NAMESPACE/]NAME), and the files of its models by signature.
 
     Raises:
-        ModelLoadingError: in one line, for whatever keeps it from being had.
+        ModelLoadingError: with a message of one line, if the bag cannot be downloaded or is invalid.
     """
     namespace, name = _parse(address)
     repository = repository_of(name, namespace)
@@ -57,7 +57,7 @@ def fetch_bag(address: str) -> tp.Tuple[BagDefinition, tp.Dict[str, Path]]:
 
 
 def download(repository: str, filename: str) -> Path:
-    """A file of a repository, from the cache of the hub where it is up to date.
+    """A file of a repository, from the cache of huggingface_hub if it is up to date.
 
     Raises:
         Unreachable: with the reason.
@@ -67,17 +67,17 @@ def download(repository: str, filename: str) -> Path:
         from huggingface_hub import constants
     except ImportError as error:
         raise Unreachable("the package huggingface_hub is not installed: pip install huggingface_hub") from error
-    # huggingface_hub tries for half a minute before it says that there is no network
+    # huggingface_hub would try for half a minute before it reports that there is no network
     silent = None if constants.HF_HUB_OFFLINE else answer_of(constants.ENDPOINT, timeout=PROBE_TIMEOUT)
     with _quiet():
         try:
             return Path(huggingface_hub.hf_hub_download(repository, filename, local_files_only=silent is not None))
-        except Exception as error:      # of many kinds, from three packages
+        except Exception as error:      # of many types, from three packages
             raise Unreachable(silent or _reason(error, filename)) from error
 
 
 def place(repository: str) -> str:
-    """The address of a repository, for messages."""
+    """URL of a repository, for messages."""
     try:
         from huggingface_hub import constants
     except ImportError:
@@ -119,7 +119,7 @@ def _line(error: tp.Union[BaseException, str]) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> tp.Iterator[None]:
-    """No bars of the hub's own in a log file."""
+    """Context without the progress bars of huggingface_hub, which would clutter a log file."""
     from huggingface_hub import utils
 
     change = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()

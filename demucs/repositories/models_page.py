@@ -1,4 +1,4 @@
-"""The tables of docs/models.md, written from the code: models of the zoo, and bags that are published."""
+"""Tables of docs/models.md, generated from the code: models of the zoo, and published bags."""
 
 import re
 import typing as tp
@@ -16,13 +16,14 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "models"
 
 
 def zoo_table() -> str:
-    """A row per model of the zoo, with the published configuration of conf/models."""
+    """Table with one row per model of the zoo, for the published configuration in conf/models."""
     rows = []
     for name, entry in zoo.MODELS.items():
         settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-        with torch.device("meta"):       # sizes without numbers
+        with torch.device("meta"):       # shapes without data
             model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100, segment=44,
-                              **{key: float(value) if key == "dconv_init" else value for key, value in settings.items()})
+                              **{key: float(value) if key == "dconv_init" else value
+                                 for key, value in settings.items()})
         count = sum(parameter.numel() for parameter in model.parameters())
         rows.append([f"`{name}`", entry.description, str(len(settings)), f"{count / 1e6:.2f} million",
                      f"{4 * count / 1e6:.0f} MB"])
@@ -30,7 +31,7 @@ def zoo_table() -> str:
 
 
 def bag_table() -> str:
-    """A row per published bag."""
+    """Table with one row per published bag."""
     files = catalogue.published_files()
     rows = []
     for name, path in catalogue.published_bags().items():
@@ -50,6 +51,6 @@ TABLES: tp.Dict[str, tp.Callable[[], str]] = {"zoo": zoo_table, "bags": bag_tabl
 
 
 def filled(page: str) -> str:
-    """The text of a page with its tables made anew."""
+    """Text of a page with its tables generated anew."""
     return re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
                   lambda match: match[1] + TABLES[match[2]]() + "\n" + match[3], page, flags=re.DOTALL)

@@ -1,8 +1,8 @@
 """Models by name: published by Demucs, on the Hugging Face hub, or in a folder of exported models.
 
-A folder holds single models, as SIGNATURE.th, SIGNATURE-CHECKSUM.th (checked against the first digits of its sha256) or
-SIGNATURE.safetensors, and bags of them, as NAME.yaml (see `catalogue`). Published files are kept where torch.hub keeps
-its own ($TORCH_HOME/hub/checkpoints), so that what published Demucs has fetched is found.
+A folder contains single models, as SIGNATURE.th, SIGNATURE-CHECKSUM.th (checked against the first digits of its sha256)
+or SIGNATURE.safetensors, and bags, as NAME.yaml (see `catalogue`). Published files are stored in the cache of torch.hub
+($TORCH_HOME/hub/checkpoints), so that files downloaded by published Demucs are reused.
 """
 
 import logging
@@ -34,14 +34,14 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
 
     Args:
         name: a signature or the name of a bag; never a path, so that it cannot lead out of a folder. `hf://NAME` and
-            `hf://NAMESPACE/NAME` are sought on the Hugging Face hub only.
-        repo: a folder, and nothing else is looked at. Default: `release_models` in the working directory, if it has
-            that name, then what Demucs published: its files are fetched once, and checked; from the hub where its
-            server cannot be reached.
+            `hf://NAMESPACE/NAME` are loaded from the Hugging Face hub only.
+        repo: a folder, which is then searched exclusively. Default: `release_models` in the working directory, if it
+            contains the name, then the published models of Demucs. Their files are downloaded once and verified; if the
+            server cannot be reached, they are downloaded from the hub.
 
     Raises:
-        ModelLoadingError: in one line, for a name that is not known, files that are not to be had or damaged, bags that
-            make no sense. It is a `SignatureError` and a `PackageError`.
+        ModelLoadingError: with a message of one line, for an unknown name, files that are damaged or cannot be
+            downloaded, and invalid bags. It is a `SignatureError` and a `PackageError`.
     """
     try:
         return _get(name, repo).eval()
@@ -52,9 +52,9 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
 
 
 def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, Place]]:
-    """{"single": signature -> file or URL, "bag": name -> YAML file}: what `get_model` knows by name.
+    """Models that `get_model` knows by name: {"single": signature -> file or URL, "bag": name -> YAML file}.
 
-    Raises SignatureError where `repo` is no folder.
+    Raises SignatureError if `repo` is not a folder.
     """
     if repo is not None:
         folder = Folder(repo)
@@ -69,14 +69,15 @@ def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[st
 
 
 def published_path(signature: str, *, bag: str = "") -> Path:
-    """The file of a published single model, fetched where it is not there yet.
+    """The file of a published single model, downloaded if necessary.
 
     Args:
         signature: a key of `catalogue.published_files()`.
-        bag: in whose repository on the hub it is sought, if need be; default: the smallest that has it.
+        bag: the bag whose repository on the hub is used if the server cannot be reached; default: the smallest bag that
+            contains the model.
 
     Raises:
-        PackageError: in one line, with what was sought where, and how to put it there by hand.
+        PackageError: with a message of one line that names the places searched and how to install the file by hand.
     """
     file = catalogue.published_files()[signature]
     path = Path(torch.hub.get_dir()) / "checkpoints" / file.filename
@@ -96,7 +97,7 @@ def published_path(signature: str, *, bag: str = "") -> Path:
 
 
 class Folder:
-    """The models and bags in a folder. Raises SignatureError where it is none."""
+    """Models and bags in a folder. Raises SignatureError if it is not a folder."""
 
     def __init__(self, root: tp.Union[str, Path]):
         self.root = Path(root)
@@ -117,18 +118,18 @@ class Folder:
         return name in self.singles or name in self.bags
 
     def models(self) -> tp.Dict[str, Path]:
-        """Name -> file of the single models. Of several files for one name, which `get` refuses, the first."""
+        """Mapping name -> file of the single models; of several files for one name, which `get` refuses, the first."""
         return {name: paths[0] for name, paths in sorted(self.singles.items())}
 
     def get(self, name: str) -> nn.Module:
-        """The single model `name`, or else the bag of that name."""
+        """The single model `name`, or the bag of that name."""
         if name in self.singles:
             return self._single(name)
         if name in self.bags:
             return self._bag(catalogue.read_bag(self.bags[name]))
-        there = [*self.singles, *self.bags]
-        raise SignatureError(f"no model {name!r} in {self.root}.{did_you_mean(name, there)} There are: "
-                             f"{', '.join(there) or 'none yet'}. `python3 -m tools.export SIG -o {self.root}` puts one "
+        known = [*self.singles, *self.bags]
+        raise SignatureError(f"no model {name!r} in {self.root}.{did_you_mean(name, known)} There are: "
+                             f"{', '.join(known) or 'none yet'}. `python3 -m tools.export SIG -o {self.root}` puts one "
                              f"there")
 
     def _single(self, name: str) -> nn.Module:
@@ -185,7 +186,7 @@ def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
 
 
 def _assembled(definition: BagDefinition, load: tp.Callable[[str], nn.Module]) -> BagOfModels:
-    """The bag; a model that is in it several times is loaded once."""
+    """The bag of a definition; a model that occurs several times is loaded once."""
     loaded = {signature: load(signature) for signature in dict.fromkeys(definition.models)}
     try:
         return BagOfModels([loaded[signature] for signature in definition.models], definition.weights,

@@ -1,1 +1,1 @@
-"""Songs through models: cut into segments, computed, put together again."""
+"""Source separation of songs: segmentation, inference and overlap-add of the estimates."""

@@ -1,7 +1,7 @@
 """Separation of mixtures that are in memory.
 
-Same numbers as published Demucs for the same settings. The delays of the shift trick come from a keyed generator
-instead of a global one, so a separation can be repeated.
+The estimates equal those of published Demucs for the same settings. The delays of the shift trick come from a keyed
+random generator instead of the global one, so a separation can be repeated.
 """
 
 import typing as tp
@@ -24,22 +24,22 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
              progress: tp.Optional[Progress] = None, workers: int = 0, precision: str = "float32") -> torch.Tensor:
     """Estimates [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`.
 
-    The model comes back as it was: in its training mode, on its device. The models of a bag are moved to `device` one
-    at a time; one that has no weight for any source is left out.
+    Afterwards the model is in its previous training mode and on its previous device. The models of a bag are moved to
+    `device` one at a time; a model with weight 0 for all sources is skipped.
 
     Args:
         model: a `models.protocol.SeparationModel`, or a module with `sources`, `audio_channels`, `samplerate` and
             `segment`, and optionally `valid_length(samples) -> samples`; or a `BagOfModels` of such.
         mix: at the model's rate and number of channels, normalised as in training.
         shifts: rounds of the shift trick; 0 for none.
-        split: cut the song into segments; otherwise the model sees all of it at once.
-        overlap: part of a segment that the next one covers again, in [0, 1).
+        split: cut the song into segments; otherwise the model processes the whole song in one call.
+        overlap: fraction of a segment that the next one overlaps, in [0, 1).
         transition_power: >= 1; larger values make the cross-fades steeper.
-        segment: seconds, instead of the model's own.
-        device: where to compute; default: where the model is.
-        seed: of the shift trick.
-        progress: called at the start and at the end of each piece, from one thread at a time.
-        workers: threads, on a CPU; each takes the memory of one piece.
+        segment: length of a segment in seconds; default: that of the model.
+        device: where to compute; default: the device of the model.
+        seed: random seed of the shift trick.
+        progress: called at the start and at the end of each chunk, from one thread at a time.
+        workers: number of threads on a CPU; each takes the memory of one chunk.
         precision: "float32", "bf16" or "tf32"; see `precision`.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Several models as one: each source is the weighted mean of what the models say about it.
+"""Bags of models: the estimate of each source is the weighted mean of the estimates of several models.
 
-The attributes and rules are those of published Demucs, so that programs written for it find what they expect.
+Attributes and rules are those of published Demucs, so that programs written for it keep working.
 """
 
 import math
@@ -17,18 +17,19 @@ Weights = tp.Sequence[tp.Sequence[float]]
 
 
 class BagOfModels(nn.Module):
-    """`models`, `weights` [models][sources], and `sources`, `samplerate` and `audio_channels`, which all models share.
+    """Ensemble of models with the attributes `models`, `weights` [models][sources], and `sources`, `samplerate` and
+    `audio_channels`, which all models share.
 
-    Separate with it through `separation.apply.separate` or `demucs.apply.apply_model`; it has no `forward` of its own.
+    A bag separates through `separation.apply.separate` or `demucs.apply.apply_model`; its `forward` raises an error.
 
     Args:
-        models: one or more; the same module may be there several times.
-        weights: a row per model with a number >= 0 per source; default: all 1.
-        segment: seconds, instead of each model's own. Set in the models themselves; that of a model which knows no
-            longer pieces than it was trained on, as an HTDemucs, is only ever shortened.
+        models: one or more; the same module may occur several times.
+        weights: one row per model with one number >= 0 per source; default: all 1.
+        segment: length of a segment in seconds, set in the models themselves; default: each model's own. The segment of
+            a model that is limited to its training length, such as HTDemucs, is only ever shortened.
 
     Raises:
-        ConfigError: where the models do not fit together, or the weights do not fit the models.
+        ConfigError: if the models differ in a shared attribute, or the weights do not fit the models.
     """
 
     def __init__(self, models: tp.Sequence[nn.Module], weights: tp.Optional[Weights] = None,
@@ -56,15 +57,14 @@ class BagOfModels(nn.Module):
 
     @property
     def max_allowed_segment(self) -> float:
-        """The longest segment, in seconds, that every model can separate: infinite without a
-        transformer."""
+        """Longest segment in seconds that every model can separate; infinite without a transformer."""
         return min(map(longest_segment, self.models), default=math.inf)
 
     def shares(self) -> tp.List[tp.List[float]]:
-        """`weights` brought to sum 1 per source: what part of a source comes from each model, [models][sources].
+        """`weights` normalised to sum 1 per source, [models][sources].
 
         Raises:
-            ConfigError: for weights of another shape, that are negative or not finite, or that leave a source out.
+            ConfigError: for weights of another shape, that are negative or not finite, or that sum to 0 for a source.
         """
         models, sources = len(self.models), len(self.sources)
         if len(self.weights) != models:
@@ -83,12 +83,12 @@ class BagOfModels(nn.Module):
         return [[weight / total for weight, total in zip(row, totals)] for row in self.weights]
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        """Raises NotImplementedError: a bag is not a network."""
+        """Raise NotImplementedError: a bag is not a network."""
         raise NotImplementedError("a bag separates through apply_model, which runs its models one after the other")
 
 
 def longest_segment(model: nn.Module) -> float:
-    """Seconds of the longest piece that a model, or every model of a bag, can separate: infinite for most."""
+    """Longest segment in seconds that a model, or every model of a bag, can separate; infinite for most models."""
     if isinstance(model, BagOfModels):
         return model.max_allowed_segment
     return float(protocol.longest_segment(model))

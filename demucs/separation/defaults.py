@@ -1,4 +1,4 @@
-"""Names and templates that the command line shows in its help, which must not wait for torch."""
+"""Default model and file name template of the command line; without torch, so that its help appears quickly."""
 
-MODEL = "htdemucs"                      # as published
+MODEL = "htdemucs"                      # the default of published Demucs
 TEMPLATE = "{track}/{stem}.{ext}"       # of output files, below OUT/MODEL

@@ -1,4 +1,4 @@
-"""Devices: whether to use a GPU, whether it can be used, and models that are moved to one while they are at work."""
+"""Devices: the choice of a GPU, checks that it can be used, and models that are moved to it during inference."""
 
 import contextlib
 import os
@@ -12,18 +12,18 @@ from torch import nn
 
 from ..errors import ConfigError
 
-CPU_ONLY = "DEMUCS_DEVICE"      # environment variable: cpu leaves GPUs alone
+CPU_ONLY = "DEMUCS_DEVICE"      # environment variable: with the value cpu, GPUs are not used
 HIDDEN = ("", "-1", "nodevfiles", "none", "void")     # first words of CUDA_VISIBLE_DEVICES that stand for no GPU
 
 
 def gpu_wanted() -> bool:
-    """Whether to compute on a GPU where nobody names a device: torch can use one, and DEMUCS_DEVICE=cpu is not set.
-    With it CUDA is not asked anything."""
+    """Whether to compute on a GPU if no device is named: torch can use one, and DEMUCS_DEVICE=cpu is not set.
+    With DEMUCS_DEVICE=cpu, CUDA is not queried at all."""
     return os.environ.get(CPU_ONLY) != "cpu" and torch.cuda.is_available()
 
 
 def given_gpus(environment: tp.Mapping[str, str]) -> str:
-    """What the environment says about the GPUs that this process was given; "" for none."""
+    """GPUs allocated to this process: CUDA_VISIBLE_DEVICES, or the number in SLURM_GPUS_ON_NODE; "" for none."""
     visible = environment.get("CUDA_VISIBLE_DEVICES", "")
     if visible.partition(",")[0].strip().lower() not in HIDDEN:
         return visible
@@ -32,10 +32,11 @@ def given_gpus(environment: tp.Mapping[str, str]) -> str:
 
 
 def require_kernels(device: torch.device) -> None:
-    """The installed torch has kernels for a GPU: those of its own generation, or some that are compiled when needed.
+    """Check that the installed torch has kernels for a GPU: binaries for its compute capability, or PTX code that is
+    compiled when needed.
 
     Raises:
-        ConfigError: where it has none, so that the first computation would fail.
+        ConfigError: if it has none, so that the first computation would fail.
     """
     capability = torch.cuda.get_device_capability(device)
     found = torch.cuda.get_arch_list()
@@ -43,8 +44,8 @@ def require_kernels(device: torch.device) -> None:
     if known and not any(_runs(match, capability) for match in known):
         raise ConfigError(
             f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} (compute capability "
-            f"{capability[0]}.{capability[1]}), only for {', '.join(found)}; install a build of torch for older GPUs, such "
-            f"as that for CUDA 12.6 (docs/cluster.md), or set {CPU_ONLY}=cpu")
+            f"{capability[0]}.{capability[1]}), only for {', '.join(found)}; install a build of torch for older GPUs, "
+            f"such as that for CUDA 12.6 (docs/cluster.md), or set {CPU_ONLY}=cpu")
 
 
 def _runs(arch: tp.Match[str], capability: tp.Tuple[int, int]) -> bool:
@@ -53,23 +54,26 @@ def _runs(arch: tp.Match[str], capability: tp.Tuple[int, int]) -> bool:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name` ("cpu", "cuda", "cuda:1", ...). Raises ConfigError where this machine has none, or torch no
-    kernels for it."""
+    """The device called `name` ("cpu", "cuda", "cuda:1", ...).
+
+    Raises:
+        ConfigError: if this machine has no such device, or torch no kernels for it.
+    """
     try:
         device = torch.device(name)
         if device.type == "cuda" and torch.cuda.is_available():
             require_kernels(device)
-        torch.zeros(1, device=device).cpu()        # "meta" has no numbers to give back
+        torch.zeros(1, device=device).cpu()        # fails for "meta", whose tensors have no data
     except ConfigError:
         raise
-    except Exception as error:                     # each kind of device says in its own way that it is not there
+    except Exception as error:                     # each kind of device raises another type if it is missing
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"device {name!r} cannot be used on this machine ({reason}); use cpu") from error
     return device
 
 
 class _Use(tp.NamedTuple):
-    """A model at work: how often, where, where it belongs, and the training modes of its modules before."""
+    """State of a model in use: number of users, current device, original device, and original training modes."""
     count: int
     where: torch.device
     home: torch.device
@@ -82,8 +86,10 @@ _free = threading.Condition()
 
 @contextlib.contextmanager
 def at_work(model: nn.Module, device: tp.Union[None, str, torch.device]) -> tp.Iterator[torch.device]:
-    """The model in evaluation mode on `device`; afterwards as it was. Several threads may use one model; those that want it
-    on another device wait for the others."""
+    """Context with the model in evaluation mode on `device`; its training modes and device are restored afterwards.
+
+    Several threads may use one model at the same time; a thread that needs it on another device waits until it is free.
+    """
     where = _take(model, device)
     try:
         yield where

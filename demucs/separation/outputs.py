@@ -1,4 +1,4 @@
-"""Where separated stems go: names from a template, inside one folder, and no two of a call the same."""
+"""Output files of separated stems: names from a template, inside one folder, and unique within a call."""
 
 import math
 import os
@@ -17,16 +17,17 @@ SUFFIXES = (".wav", ".flac", ".mp3")
 
 
 class OutputFolder:
-    """Hands out file names under `folder`.
+    """Unique file names under `folder`.
 
     Args:
-        folder: everything stays inside of it, but where folders in it are links to elsewhere.
-        template: with the fields {track} (file name without extension), {trackext}, {stem} and {ext}.
+        folder: all files stay inside of it, unless a folder in it is a symbolic link.
+        template: file name with the fields {track} (file name without extension), {trackext}, {stem} and {ext}.
         extension: "wav", "flac" or "mp3".
-        stems: names of what will be written for a song, which must get different files.
+        stems: names of the stems of a song, which must get different files.
 
     Raises:
-        ConfigError: for a template with other fields, another suffix, the same name for several stems, or one that leads out.
+        ConfigError: for a template with unknown fields, an unknown suffix, the same name for several stems, or a path
+            outside of `folder`.
     """
 
     def __init__(self, folder: Path, *, template: str = defaults.TEMPLATE, extension: str = "wav",
@@ -57,11 +58,11 @@ class OutputFolder:
         return path
 
     def paths(self, track: Path, stems: tp.Iterable[str]) -> tp.Dict[str, Path]:
-        """Stem -> file for the stems of the file `track`. A name that an earlier track of this folder has got gets a
+        """Mapping stem -> file for the stems of the file `track`. A name that an earlier track already uses gets a
         number: "song", "song (2)", ...
 
         Raises:
-            ConfigError: where the template has no field that could tell the tracks apart.
+            ConfigError: if the template has no field that distinguishes tracks.
         """
         name, dot, extension = track.name.rpartition(".")
         if not name.strip("."):             # ".wav" and "...wav" have no name before the extension
@@ -81,7 +82,7 @@ class OutputFolder:
 
 
 def require_writable(paths: tp.Iterable[Path]) -> None:
-    """Raises AudioError where one of the files cannot be written, before hours are spent on what goes into it."""
+    """Raise AudioError if one of the files cannot be written, before hours are spent on computing it."""
     for path in paths:
         reason = obstacle(path)
         if reason:
@@ -89,29 +90,30 @@ def require_writable(paths: tp.Iterable[Path]) -> None:
 
 
 def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: float) -> None:
-    """Raises AudioError where files of that length do not fit on the disk any more."""
+    """Raise AudioError if files of `seconds` length do not fit on the disk."""
     needed = len(paths) * seconds * bytes_per_second
     free = free_bytes(paths[0]) if paths else 0
     if needed > free:
         raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "
-                         f"{math.ceil(needed / 1e6)} MB, {int(free / 1e6)} MB are free; free some space, or choose another folder "
-                         f"with --out")
+                         f"{math.ceil(needed / 1e6)} MB, {int(free / 1e6)} MB are free; free some space, or choose "
+                         f"another folder with --out")
 
 
 def bytes_per_second(extension: str, *, samplerate: int, channels: int, bits: int, bitrate: int) -> float:
-    """Of a file: exact for wav and mp3 (of `bitrate` kbit/s); of flac a third of wav, which most music needs at least."""
+    """Size of a file per second of audio: exact for wav and mp3 (at `bitrate` kbit/s); for flac a third of wav, which
+    is a lower bound for most music."""
     if extension == "mp3":
         return 1000 * bitrate / 8
     return samplerate * channels * bits / 8 / (3 if extension == "flac" else 1)
 
 
 def folder_name(model: str) -> str:
-    """What the folder for a model is called: its name, without the "hf://" and slashes of one on the hub."""
+    """Name of the output folder of a model: its name, without the "hf://" and slashes of a model on the hub."""
     return model.replace("hf://", "").replace("/", "_")
 
 
 def stem_names(sources: tp.Sequence[str], stem: tp.Optional[str], method: str) -> tp.List[str]:
-    """What is written for a song: all sources, or `stem` and what `two_stems` makes of the rest."""
+    """Names of the stems written for a song: all sources, or `stem` and the rest as `two_stems` computes it."""
     if stem is None:
         return list(sources)
     return [stem, *{"add": [f"no_{stem}"], "minus": [f"minus_{stem}"]}.get(method, [])]
@@ -119,10 +121,10 @@ def stem_names(sources: tp.Sequence[str], stem: tp.Optional[str], method: str) -
 
 def two_stems(mix: torch.Tensor, estimates: tp.Mapping[str, torch.Tensor], stem: str, method: str
               ) -> tp.Dict[str, torch.Tensor]:
-    """`stem` and the rest of the song, both [A, L], by name.
+    """`stem` and the rest of the song (accompaniment), both [A, L], by name.
 
-    The rest is `no_STEM`, the sum of the other estimates (method "add"), or `minus_STEM`, the mixture less the estimate
-    ("minus"), or left out ("none").
+    The rest is `no_STEM`, the sum of the estimates of all other sources (method "add"); `minus_STEM`, the mixture minus
+    the estimate ("minus"); or omitted ("none").
     """
     rest = {}
     if method == "add":

@@ -1,7 +1,7 @@
-"""What there is to do for a song: which models see which pieces of it, with which weights.
+"""Plan of a separation: the chunks of a song that each model processes, and the weight of each model.
 
-The cuts are those of `dsp.overlap_add`. Every round of the shift trick is a plan of its own, whose first piece starts before the
-song, and so is every model of a bag.
+The chunks are those of `dsp.overlap_add`. Every round of the shift trick and every model of a bag has a plan of its
+own. The first chunk of a shifted round starts before the song.
 """
 
 import dataclasses
@@ -22,10 +22,11 @@ MAX_SHIFT_SECONDS = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class ChunkEvent:
-    """A piece was begun or finished.
+    """Start or end of one chunk.
 
-    `shift` counts the rounds of the shift trick, `offset` is where the piece starts within its round (samples), `done`
-    of `total` samples are separated, over all rounds of all models. `model` counts the `models` of a bag.
+    `shift` is the index of the round of the shift trick, `offset` the start of the chunk within its round (samples).
+    `done` of `total` samples are separated, over all rounds of all models. `model` is the index among the `models` of a
+    bag.
     """
     state: str                 # "start" or "end"
     shift: int
@@ -41,39 +42,44 @@ Progress = tp.Callable[[ChunkEvent], None]
 
 
 class Member(tp.NamedTuple):
-    """A model, its place in the bag, its part of each source, and a plan per round of the shift trick."""
+    """A model, its index in the bag, its normalised weight for each source, and one plan per round of the shift
+    trick."""
     index: int
     model: nn.Module
     shares: tp.Sequence[float]
     plans: tp.Sequence[OverlapAdd]
 
     def pieces(self) -> tp.List["Piece"]:
-        """All calls of the model, round by round, without those that are silence only."""
+        """All calls of the model, round by round, without those that contain only the silence before the song."""
         return [Piece(shift, index, chunk) for shift, plan in enumerate(self.plans)
                 for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]
 
 
 class Piece(tp.NamedTuple):
-    """One call of a model: piece `index` of the plan of one round of the shift trick."""
+    """One call of a model: chunk `index` of the plan of one round of the shift trick."""
     shift: int
     index: int
     chunk: Chunk
 
 
 def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.List[int]:
-    """By how many samples each round of the shift trick delays the song, each in [0, samplerate / 2].
+    """Delays in samples of the rounds of the shift trick, each in [0, samplerate / 2].
 
-    Every model of a bag has its own delays; the first one has those of a model that is alone.
+    Every model of a bag has its own delays; those of the first equal the delays of a single model.
     """
     longest = int(MAX_SHIFT_SECONDS * samplerate)
-    place = (model,) if model else ()
-    return [longest - int(generator(seed, "shift-trick", index, *place).integers(longest + 1))
+    key = (model,) if model else ()
+    return [longest - int(generator(seed, "shift-trick", index, *key).integers(longest + 1))
             for index in range(shifts)]
 
 
 def members_of(model: nn.Module, length: int, *, shifts: int, seed: int, segment: tp.Optional[float],
              **settings: tp.Any) -> tp.List[Member]:
-    """What there is to do for a song of `length` samples. Raises ConfigError before anything is computed."""
+    """Plans of all models for a song of `length` samples, without models of weight 0.
+
+    Raises:
+        ConfigError: for settings that the model does not support, before anything is computed.
+    """
     parts = [(model, [1.] * len(model.sources))]
     if isinstance(model, BagOfModels):
         parts = list(zip(model.models, model.shares()))
@@ -103,16 +109,16 @@ def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: flo
     stride = int((1 - overlap) * size)
     if stride < 1:
         raise ConfigError(f"overlap={overlap} of a segment of {size} samples leaves no step forward")
-    if stride >= length + lead:      # one piece with the gain 1, however much longer it could be: no memory for the rest
+    if stride >= length + lead:      # one chunk with gain 1; shortened to the song, so that no memory goes to padding
         size = stride = length + lead
     return OverlapAdd(length, segment=size, stride=stride, transition_power=transition_power, lead=lead)
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float]) -> int:
-    """How many samples a model wants to see to separate `length` of them.
+    """Number of input samples that a model needs to separate `length` samples.
 
     Raises:
-        ConfigError: where it cannot see that many.
+        ConfigError: if the model cannot process that many.
     """
     try:
         return protocol.input_length(model, length, segment)
@@ -125,7 +131,7 @@ def input_length(model: nn.Module, length: int, segment: tp.Optional[float]) -> 
 
 
 class Meter:
-    """Counts what is done over all models, and tells `progress`, from one thread at a time."""
+    """Counter of the separated samples over all models, which calls `progress` from one thread at a time."""
 
     def __init__(self, progress: tp.Optional[Progress], members: tp.Sequence[Member], *, models: int):
         self._progress = progress
@@ -144,5 +150,5 @@ class Meter:
 
 
 def number_of_models(model: nn.Module) -> int:
-    """1, or those of a bag."""
+    """Number of models of a bag; 1 for a single model."""
     return len(model.models) if isinstance(model, BagOfModels) else 1

@@ -1,11 +1,13 @@
-"""Number formats to separate in.
+"""Numerical precision of a separation.
 
-In "bf16", convolutions and matrix products are computed in bfloat16, which has the range of float32 and 8 bits of its
-digits; weights, spectrograms, statistics of the input, LSTMs on a GPU and the sum of the branches stay float32.
-Processors with instructions for it multiply about twice as fast. The error lies some 40 dB below the estimates.
+"bf16": convolutions and matrix products are computed in bfloat16, which has the range of float32 and 8 bits of its
+significand. Weights, spectrograms, statistics of the input, LSTMs on a GPU and the sum of the branches stay float32.
+Processors with bfloat16 instructions multiply about twice as fast. The error is some 40 dB below the estimates.
 
-In "tf32", NVIDIA GPUs from Ampere on multiply in TF32, which has the range of float32 and 10 bits of its digits. On other
-devices it is float32. In "float32" they do not, though torch by itself does so in convolutions and LSTMs.
+"tf32": NVIDIA GPUs from Ampere on multiply in TF32, which has the range of float32 and 10 bits of its significand.
+Other devices compute in float32.
+
+"float32": TF32 is disabled, although torch enables it by default in convolutions and LSTMs.
 """
 
 import contextlib
@@ -17,19 +19,20 @@ import torch
 from ..errors import ConfigError, did_you_mean
 
 PRECISIONS = ("float32", "bf16", "tf32")
-TF32 = {"none": (False, False), "convolutions": (True, False), "all": (True, True)}    # (convolutions and LSTMs, products)
+# (convolutions and LSTMs, matrix products)
+TF32 = {"none": (False, False), "convolutions": (True, False), "all": (True, True)}
 
 
 def check_precision(name: str) -> None:
-    """Raises ConfigError where there is no such precision."""
+    """Raise ConfigError for an unknown precision."""
     if name not in PRECISIONS:
         raise ConfigError(f"precision={name!r} is unknown; use one of {', '.join(PRECISIONS)}."
                           f"{did_you_mean(name, PRECISIONS)}")
 
 
 def computing_in(name: str, device: torch.device) -> tp.ContextManager[tp.Any]:
-    """A context in which models on `device` compute in a precision. It holds for the thread that enters it, but TF32 is
-    switched for the whole process.
+    """Context in which models on `device` compute in the precision `name`. It applies to the thread that enters it,
+    except that TF32 is switched for the whole process.
 
     Raises:
         ConfigError: for an unknown precision.
@@ -49,14 +52,15 @@ def _computing_in(name: str, device: torch.device) -> tp.Iterator[None]:
 
 
 def use_tf32(where: str) -> None:
-    """From now on GPUs multiply in TF32 in "none", in "convolutions" and LSTMs (torch's own default), or in "all"."""
+    """Set where GPUs multiply in TF32, for the whole process: in "none", in "convolutions" and LSTMs (torch's default),
+    or in "all" operations."""
     convolutions, products = TF32[where]
     _set(*("tf32" if use else "ieee" for use in (convolutions, convolutions, products)))
 
 
 def _get() -> tp.Tuple[str, str, str]:
-    """torch's switches for convolutions, LSTMs and matrix products. Not `allow_tf32`: torch refuses to tell that once a
-    program has used these."""
+    """torch's precision settings for convolutions, LSTMs and matrix products. `allow_tf32` is not used: reading it
+    raises an error once a program has set these."""
     cudnn = tp.cast(tp.Any, torch.backends.cudnn)
     return cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, torch.backends.cuda.matmul.fp32_precision
 
@@ -68,14 +72,14 @@ def _set(convolutions: str, recurrent: str, products: str) -> None:
 
 
 _lock = threading.Lock()
-_inside: tp.List[str] = []        # what those want who are inside
-_before = ("", "", "")            # what was set before the first of them
+_inside: tp.List[str] = []        # settings of the contexts that are open
+_before = ("", "", "")            # torch's settings before the first of them was entered
 
 
 @contextlib.contextmanager
 def _switched(where: str) -> tp.Iterator[None]:
-    """TF32 as in `use_tf32`, then as before. Of several threads the last that leaves brings back what was before the first.
-    """
+    """Context with the TF32 setting of `use_tf32`. If several threads are inside, the last one that leaves restores the
+    settings from before the first one entered."""
     global _before
     with _lock:
         if not _inside:

@@ -1,4 +1,4 @@
-"""How far a separation has come: a bar on a terminal, a few lines in a log file."""
+"""Progress of a separation: a bar on a terminal, or a few lines in a log file."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from .plan import ChunkEvent, Progress
 
 
 class LoggedProgress:
-    """Logs a line at every tenth of a separation: part done, speed, time left."""
+    """Log line at every tenth of a separation: percentage done, speed, time left."""
 
     def __init__(self, logger: logging.Logger, name: str):
         self.logger = logger
@@ -32,7 +32,7 @@ class LoggedProgress:
 
 
 class BarProgress:
-    """A bar in seconds of audio on the terminal, which stays when it is full."""
+    """Progress bar in seconds of audio on the terminal, which stays visible at the end."""
 
     def __init__(self, name: str, stream: tp.TextIO):
         self._bar = tqdm.tqdm(desc=name, total=1, file=stream, dynamic_ncols=True, bar_format="{desc} {percentage:3.0f}"
@@ -47,16 +47,16 @@ class BarProgress:
 
 
 def reporter(logger: logging.Logger, name: str, stream: tp.Optional[tp.TextIO] = None) -> Progress:
-    """What to pass as `progress` for one song: a bar where `stream` (default: stderr) is a terminal, else log lines."""
-    shown = TolerantStream(sys.stderr if stream is None else stream)     # a program may have replaced or closed it
+    """Progress callback for one song: a bar if `stream` (default: stderr) is a terminal, otherwise log lines."""
+    shown = TolerantStream(sys.stderr if stream is None else stream)     # a program may have replaced or closed stderr
     return BarProgress(name, tp.cast(tp.TextIO, shown)) if shown.isatty() else LoggedProgress(logger, name)
 
 
 class CallbackProgress:
-    """Passes events on as the dictionaries that programs written for published Demucs expect.
+    """Adapter that passes events to `callback` as the dictionaries of published Demucs.
 
-    A dictionary holds what is in `extra`, and over it `model_idx_in_bag`, `models`, `shift_idx`, `segment_offset`
-    (samples) and `state` ("start" or "end"). What `callback` raises, for instance KeyboardInterrupt, ends the
+    A dictionary holds the entries of `extra`, updated with `model_idx_in_bag`, `models`, `shift_idx`, `segment_offset`
+    (samples) and `state` ("start" or "end"). An exception from `callback`, for instance KeyboardInterrupt, ends the
     separation.
     """
 
@@ -71,11 +71,11 @@ class CallbackProgress:
 
 
 def together(*listeners: tp.Optional[Progress]) -> tp.Optional[Progress]:
-    """One listener for all of `listeners` that are not None; None where there is none."""
-    there = [listener for listener in listeners if listener is not None]
+    """One callback that calls all of `listeners` that are not None; None if there are none."""
+    present = [listener for listener in listeners if listener is not None]
 
     def listen(event: ChunkEvent) -> None:
-        for listener in there:
+        for listener in present:
             listener(event)
 
-    return listen if there else None
+    return listen if present else None

@@ -1,4 +1,4 @@
-"""Ranges of the numbers that say how a song is separated: of the command lines, the configuration, and callers."""
+"""Allowed ranges of the numeric settings of a separation, for command lines, configuration and callers."""
 
 import typing as tp
 
@@ -11,8 +11,8 @@ RANGES: tp.Dict[str, Range] = {
 
 
 def check(values: tp.Mapping[str, tp.Any]) -> None:
-    """Raises ConfigError for a setting outside its range. A segment may be None, for the model's own; settings without a
-    range pass."""
+    """Raise ConfigError for a setting outside its range. `segment` may be None, for that of the model; settings without
+    a range are not checked."""
     for name, value in values.items():
         if name in RANGES and not (name == "segment" and value is None):
             RANGES[name].check(name, value)

@@ -1,4 +1,4 @@
-"""A whole song through a model: read, made what the model expects, separated, and brought back to its own level."""
+"""Separation of a whole song: reading, conversion to the model's format, normalisation, separation, denormalisation."""
 
 import contextlib
 import logging
@@ -19,21 +19,21 @@ from .apply import separate
 
 logger = logging.getLogger(__name__)
 
-EPSILON = 1e-8    # added to the deviation, so that silence is not divided by zero
+EPSILON = 1e-8    # added to the standard deviation, so that silence is not divided by zero
 
 
 def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> torch.Tensor:
-    """The audio of a file as [channels, L] at `samplerate` Hz.
+    """Audio of a file as [channels, L] at `samplerate` Hz.
 
-    Of more channels than wanted the first ones are taken, with a warning, as published Demucs does; one channel is
-    copied to all. Sample for sample what published Demucs 4.1.0 separates: mp3 with the silence of its encoder (see
-    `audio.mp3`), and what it leaves to ffmpeg as ffmpeg converts it. Of a damaged file what can be decoded is taken, with a
-    warning. A pipe is read to its end.
+    If the file has more channels than `channels`, the first ones are used, with a warning, as in published Demucs; a
+    mono file is copied to all channels. The samples equal those that published Demucs 4.1.0 separates: mp3 includes the
+    encoder delay (see `audio.mp3`), and formats that it reads through ffmpeg are converted by ffmpeg. Damaged files are
+    decoded as far as possible, with a warning. A pipe is read to its end.
 
     Raises:
-        AudioError: where the file is missing, empty or not audio, nothing of it can be decoded, or it has samples that are
+        AudioError: if the file is missing, empty or not audio, nothing of it can be decoded, or it has samples that are
             not finite.
-        ToolError: where only ffmpeg could read it and is not installed.
+        ToolError: if only ffmpeg could read it and ffmpeg is not installed.
     """
     with _regular(Path(path)) as file:
         wav, rate = _decode(file, samplerate)
@@ -48,10 +48,11 @@ def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> t
 
 @contextlib.contextmanager
 def _regular(path: Path) -> tp.Iterator[Path]:
-    """A file that can be read more than once: what a pipe gives is kept, under the same name, until the end of the block."""
+    """Context with a file that can be read more than once: the content of a pipe is copied to a temporary file of the
+    same name."""
     try:
         pipe = path.is_fifo()
-    except (OSError, ValueError):       # a name that cannot be: it is refused where it is opened
+    except (OSError, ValueError):       # an invalid file name: opening it later raises the error
         pipe = False
     if not pipe:
         yield path
@@ -72,9 +73,9 @@ def _regular(path: Path) -> tp.Iterator[Path]:
 
 
 def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L], rate in Hz): at `samplerate` where ffmpeg converts the rate, else at the rate of the file.
+    """(samples [A, L], sample rate in Hz): at `samplerate` if ffmpeg resamples, otherwise at the rate of the file.
 
-    Without ffmpeg, libsndfile reads ogg, a few samples shorter at the end. Where it fails, ffmpeg is asked.
+    Without ffmpeg, ogg is read by libsndfile, a few samples shorter at the end. If libsndfile fails, ffmpeg is tried.
     """
     path = existing_file(path)
     parts = joined.files_in(path)
@@ -99,21 +100,21 @@ def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
 
 
 def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> torch.Tensor:
-    """Estimates [S, A, L] of the sources in a song `mix` [A, L] at the model's rate, at the level of the song.
+    """Estimates [S, A, L] of the sources in a song `mix` [A, L] at the model's sample rate, at the level of the song.
 
-    The song is normalised by mean and standard deviation of its mono mixture before, and the estimates are brought back
-    after, unless the model takes songs as they are (`SeparationModel.normalizes_songs`).
-    `settings` are those of `apply.separate`.
+    The song is normalised by the mean and standard deviation of its mono mixture, and the estimates are denormalised,
+    if the model expects normalised songs (`SeparationModel.normalizes_songs`). `settings` are those of
+    `apply.separate`.
 
     Raises:
-        AudioError: as `apply.separate`, or where the model's output is not finite.
+        AudioError: as `apply.separate`, or if the model's output is not finite.
     """
     if normalizes_songs(model):
         mono = mix.mean(dim=0)
         mean = mono.mean()
-        deviation = mono.std(correction=min(1, len(mono) - 1)) + EPSILON     # of one sample: 0, not NaN
-        estimates = separate(model, ((mix - mean) / deviation)[None], **settings)[0]
-        estimates *= deviation
+        scale = mono.std(correction=min(1, len(mono) - 1)) + EPSILON     # the std of a single sample is 0, not NaN
+        estimates = separate(model, ((mix - mean) / scale)[None], **settings)[0]
+        estimates *= scale
         estimates += mean
     else:
         estimates = separate(model, mix[None], **settings)[0]

@@ -1,13 +1,14 @@
-"""Separation of a song of any length, span by span: plan -> run -> merge.
+"""Separation of a song of any length, span by span: plan, inference, overlap-add.
 
-The plan says which pieces a model sees; each runs by itself; the answers are added up in place, so that besides the mixture
-and the result only the activations of one piece (of `workers` pieces) exist at a time. A bag of models runs one model after
-the other, and each adds its part.
+The plan lists the chunks that a model processes. Each chunk is one model call, and its estimates are added in place. So
+besides the mixture and the result, only the activations of one chunk (or `workers` chunks) are in memory at a time. The
+models of a bag run one after the other, and each adds its weighted estimates.
 
-With `block` the song is worked through in blocks: what begins in one is computed by all models and in all rounds of the shift
-trick before the next block begins, and what no later piece reaches is yielded. Only the samples that are not finished are
-kept. At each sample the estimates are added in the order (block, model, round, piece); without blocks that is the order of
-(model, round, piece). For one model in one round both are the same, to the bit; else the sums differ by rounding.
+With `block` the song is processed in blocks. The chunks that start within a block are computed by all models and in all
+rounds of the shift trick before the next block begins. The samples that no later chunk overlaps are then yielded, and
+only unfinished samples are kept. At each sample the estimates are added in the order (block, model, round, chunk);
+without blocks in the order (model, round, chunk). For one model in one round both orders are identical, to the bit;
+otherwise the sums differ by rounding.
 """
 
 import concurrent.futures
@@ -37,15 +38,15 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
            split: bool = True, overlap: float = 0.25, transition_power: float = 1., segment: tp.Optional[float] = None,
            device: tp.Union[None, str, torch.device] = None, seed: int = 0, progress: tp.Optional[Progress] = None,
            workers: int = 0, precision: str = "float32") -> tp.Iterator[Span]:
-    """Estimates of a song of `length` samples, in spans that follow on one another.
+    """Estimates of a song of `length` samples, as consecutive spans.
 
     Args:
-        read: called (by several threads, with `workers`) with (start, stop), 0 <= start < stop <= length, for the mixture
-            [B, A, stop - start] there, as float32, finite, at the model's rate and number of channels, normalised as in
-            training. It is asked for the same samples more than once, but never for what lies further back from the last
-            call than a block, a piece and its context.
-        block: seconds from one span to the next, at least; None: the whole song is one span.
-        model, others: as in `apply.separate`.
+        read: function (start, stop) -> mixture [B, A, stop - start], with 0 <= start < stop <= length, called by
+            several threads if `workers` > 1. The mixture is float32, finite, at the model's sample rate and number of
+            channels, normalised as in training. The same samples are read more than once, but never further back from
+            the last call than a block, a chunk and its context.
+        block: shortest distance between the starts of two spans in seconds; None: the whole song is one span.
+        model and all other arguments: as in `apply.separate`.
 
     Raises:
         ConfigError: as `apply.separate`, before anything is computed.
@@ -83,7 +84,7 @@ def _spans(model: nn.Module, members: tp.Sequence[Member], read: Read, length: i
 
 
 class _Window:
-    """The samples of the result that are not finished, [B, S, A, n] from `start` on."""
+    """Buffer of the unfinished samples of the result, [B, S, A, n] from sample `start` on."""
 
     def __init__(self, example: torch.Tensor, sources: int):
         self.start = 0
@@ -92,7 +93,7 @@ class _Window:
         self._sums: tp.Optional[torch.Tensor] = None
 
     def reach(self, stop: int) -> None:
-        """Make room up to sample `stop` of the song."""
+        """Extend the buffer to sample `stop` of the song."""
         known = 0 if self._sums is None else self._sums.shape[-1]
         if stop - self.start > known:
             sums = torch.zeros(*self._shape, stop - self.start, device=self.device)
@@ -102,11 +103,11 @@ class _Window:
 
     def add(self, source: int, start: int, estimate: torch.Tensor, share: float) -> None:
         assert self._sums is not None
-        place = start - self.start
-        self._sums[:, source, :, place:place + estimate.shape[-1]].add_(estimate, alpha=share)
+        offset = start - self.start
+        self._sums[:, source, :, offset:offset + estimate.shape[-1]].add_(estimate, alpha=share)
 
     def take(self, stop: int) -> torch.Tensor:
-        """The samples before `stop`, which are finished."""
+        """Remove and return the finished samples, those before `stop`."""
         assert self._sums is not None
         finished = stop - self.start
         done, rest = self._sums[..., :finished], self._sums[..., finished:]
@@ -117,27 +118,27 @@ class _Window:
 def _add(member: Member, pieces: tp.Sequence[Piece], read: Read, length: int, window: _Window, *,
          segment: tp.Optional[float], device: tp.Union[None, str, torch.device], meter: Meter, precision: str,
          workers: int) -> None:
-    """Add a model's part of its estimates of `pieces` to the window."""
+    """Add a model's weighted estimates of `pieces` to the window."""
     with at_work(member.model, device) as where:
-        def answer(piece: Piece) -> torch.Tensor:
+        def run(piece: Piece) -> torch.Tensor:
             meter("start", member, piece)
             gain = torch.from_numpy(member.plans[piece.shift].gain(piece.index)).to(where)
-            with torch.no_grad(), computing_in(precision, where):     # here, because each thread has its own
-                estimate = (_answer(member.model, read, length, piece.chunk, segment, where) * gain).to(window.device)
+            with torch.no_grad(), computing_in(precision, where):     # inside the thread: both contexts are per thread
+                estimate = (_estimate(member.model, read, length, piece.chunk, segment, where) * gain).to(window.device)
             meter("end", member, piece)
             return estimate
 
-        for piece, estimate in zip(pieces, _in_order(answer, pieces, workers if where.type == "cpu" else 0)):
-            inside = max(0, piece.chunk.start)   # what came out for the silence before the song is dropped
+        for piece, estimate in zip(pieces, _in_order(run, pieces, workers if where.type == "cpu" else 0)):
+            inside = max(0, piece.chunk.start)   # the estimate of the silence before the song is dropped
             for source, share in enumerate(member.shares):
-                if share:                        # a source without weight may be anything, even not finite
+                if share:                        # estimates with weight 0 may be anything, even not finite
                     window.add(source, inside, estimate[:, source, :, inside - piece.chunk.start:], share)
             del estimate
 
 
-def _answer(model: nn.Module, read: Read, length: int, chunk: Chunk, segment: tp.Optional[float], device: torch.device
-            ) -> torch.Tensor:
-    """The model's estimates [B, S, A, chunk.length] for one piece, given as much of the song as it wants to see."""
+def _estimate(model: nn.Module, read: Read, length: int, chunk: Chunk, segment: tp.Optional[float],
+              device: torch.device) -> torch.Tensor:
+    """The model's estimates [B, S, A, chunk.length] of one chunk, computed with as much context as the model needs."""
     wide, before = widened(chunk, input_length(model, chunk.length, segment))
     inside = read(max(0, wide.start), min(length, wide.stop)).to(device)
     padded = F.pad(inside, (max(0, -wide.start), max(0, wide.stop - length)))
@@ -146,7 +147,7 @@ def _answer(model: nn.Module, read: Read, length: int, chunk: Chunk, segment: tp
 
 def _in_order(function: tp.Callable[[Piece], torch.Tensor], pieces: tp.Sequence[Piece], workers: int
               ) -> tp.Iterator[torch.Tensor]:
-    """Results in the order of `pieces`, never more than `workers` of them begun ahead: their memory is the limit."""
+    """Results in the order of `pieces`; at most `workers` of them are computed ahead, which limits memory."""
     if workers < 2:
         yield from map(function, pieces)
         return

@@ -6,27 +6,29 @@ import typing as tp
 
 from ..errors import ConfigError
 
-LONGEST = 255       # characters that a format may widen a field to: more than a file name can have
+LONGEST = 255       # largest number in a format specification, in characters: no file name can be longer
 
 
 def check_fields(option: str, template: str, known: tp.Sequence[str]) -> None:
-    """Checks that `template` has no fields but the `known` ones, as they are: no {track[0]} or {track.name}.
+    """Check that `template` has only the `known` fields, without indices or attributes such as {track[0]} or
+    {track.name}.
 
     Args:
-        option: what the template was given as, for messages.
+        option: name of the option that the template came from, for error messages.
 
     Raises:
-        ConfigError: naming the field.
+        ConfigError: with the name of the wrong field.
     """
     listed = ", ".join(f"{{{field}}}" for field in known)
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise ConfigError(f"{option} {template!r} cannot be filled in ({error}); its fields are {listed}, and {{{{ is one "
-                          f"brace") from error
+        raise ConfigError(f"{option} {template!r} cannot be filled in ({error}); its fields are {listed}, and "
+                          f"{{{{ is one brace") from error
     for _, field, form, _ in parts:
         if field is not None and field not in known:
-            raise ConfigError(f"{option} {template!r} cannot be filled in: there is no {{{field}}}; its fields are {listed}")
+            raise ConfigError(f"{option} {template!r} cannot be filled in: there is no {{{field}}}; its fields are "
+                              f"{listed}")
         if form and ("{" in form or any(int(digits) > LONGEST for digits in re.findall("[0-9]+", form[:1000]))):
-            raise ConfigError(f"{option} {template!r} cannot be filled in: {{{field}:{form[:20]}}} is wider than a file "
-                              f"name can be; use {{{field}}}")
+            raise ConfigError(f"{option} {template!r} cannot be filled in: {{{field}:{form[:20]}}} is wider than a "
+                              f"file name can be; use {{{field}}}")

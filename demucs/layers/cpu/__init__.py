@@ -1,1 +1,1 @@
-"""The same sums in the order that is fast on a CPU."""
+"""Implementations of layers that are faster on a CPU."""

@@ -1,12 +1,13 @@
-"""Blocks evaluated piece by piece: what separation on a CPU uses instead of their plain formulas.
+"""Piecewise evaluation of encoder and decoder blocks, for separation on a CPU.
 
-Over a whole segment of a song the intermediate results of a block take hundreds of megabytes, and it is as slow as main
-memory. Here a block walks along the axis that it convolves over, in pieces that stay in the cache, with channels last
-in memory, where convolutions are fastest: on two cores of an AMD EPYC (Zen 5), at the shapes of HDemucs, a 3x3
-convolution rises from 120 to 540 GFLOP/s, a 1x1 convolution from 40 to 480, a transposed one from 20 to 440.
+Over a whole segment of a song, the intermediate results of a block take hundreds of megabytes, and its speed is limited
+by main memory. Here a block is evaluated in pieces along the axis of its convolution. The pieces fit in the cache and
+have channels-last memory format, in which convolutions are fastest: on two cores of an AMD EPYC (Zen 5), at the shapes
+of HDemucs, a 3x3 convolution rises from 120 to 540 GFLOP/s, a 1x1 convolution from 40 to 480, a transposed one from 20
+to 440.
 
-The results are those of the plain formulas up to rounding. Training, other devices, and blocks that normalise over all
-frequencies or have attention or an LSTM inside stay with the plain formulas.
+The results equal those of the module's `forward` up to rounding. Training, other devices, and blocks with group
+normalisation, attention or an LSTM use `forward`.
 """
 
 import typing as tp
@@ -21,27 +22,28 @@ if tp.TYPE_CHECKING:
     from ..blocks import DecoderBlock, EncoderBlock
     from ..dconv import DConv
 
-PIECE = 8 * 2 ** 20        # bytes of the largest intermediate result, of which a cache should hold two
+PIECE = 8 * 2 ** 20        # bytes of the largest intermediate result; two of them should fit in the cache
 LAST = torch.channels_last
-# A single thread gets oneDNN for a 1x1 convolution only where it is dilated, which does not matter to it: 89 and 233
-# GFLOP/s.
+# With a single thread, torch uses oneDNN for a 1x1 convolution only if it is dilated, which has no effect on the
+# result: 89 GFLOP/s without and 233 with dilation.
 DILATED = 2
 Span = tp.Tuple[int, int]  # first position, and the one after the last
 
 
 def can_encode(block: "EncoderBlock", x: torch.Tensor) -> bool:
-    """Whether `encode` may compute what `block` makes of `x`."""
+    """Whether `encode` can replace the `forward` of `block` for `x`."""
     return _suits(block, x) and not any(block.rewrite.padding)
 
 
 def can_decode(block: "DecoderBlock", x: torch.Tensor) -> bool:
-    """Whether `decode` may compute what `block` makes of `x`. Not where one frequency is left: there the branches meet,
-    and what enters the transposed convolution is wanted, too."""
+    """Whether `decode` can replace the `forward` of `block` for `x`. Not at a single frequency bin: there the branches
+    merge, and the input of the transposed convolution is needed, too."""
     return _suits(block, x) and (block.spec.axis == "time" or (x.dim() == 4 and x.shape[2] > 1))
 
 
 def _suits(block: tp.Union["EncoderBlock", "DecoderBlock"], x: torch.Tensor) -> bool:
-    """Nor where somebody listens to a part of the block, because parts are not called here."""
+    """Whether a block and its input are supported. Not with hooks on a module of the block, because they would not be
+    called."""
     spec = block.spec
     return (eager_on_cpu(x) and _dtype(x) in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
             and spec.rewrite and not spec.merge and not spec.norm_groups and spec.kernel >= spec.stride
@@ -51,7 +53,7 @@ def _suits(block: tp.Union["EncoderBlock", "DecoderBlock"], x: torch.Tensor) -> 
 
 
 def encode(block: "EncoderBlock", x: torch.Tensor) -> torch.Tensor:
-    """What `block` makes of `x` [B, outer, F, T] or [B, outer, T]."""
+    """Output of the encoder block `block` for `x` [B, outer, F, T] or [B, outer, T]."""
     dtype = _dtype(x)
     with torch.autocast("cpu", enabled=False):
         return _encode(block, x, 2, dtype) if x.dim() == 4 else _encode(block, x[:, :, None], 3, dtype)[:, :, 0]
@@ -59,13 +61,13 @@ def encode(block: "EncoderBlock", x: torch.Tensor) -> torch.Tensor:
 
 def decode(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, *, first: int, length: int, activate: bool
            ) -> torch.Tensor:
-    """Positions [first, first + length) of what the transposed convolution of `block` makes of `x` and `skip`, both
-    [B, inner, F, T] or [B, inner, T]; through GELU if asked for."""
-    dtype, places = _dtype(x), (first, first + length)
+    """Positions [first, first + length) of the output of the transposed convolution of `block`, for `x` and the skip
+    connection `skip`, both [B, inner, F, T] or [B, inner, T]; with GELU if `activate`."""
+    dtype, span = _dtype(x), (first, first + length)
     with torch.autocast("cpu", enabled=False):
         if x.dim() == 4:
-            return _decode(block, x, skip, 2, dtype, places, activate)
-        return _decode(block, x[:, :, None], skip[:, :, None], 3, dtype, places, activate)[:, :, 0]
+            return _decode(block, x, skip, 2, dtype, span, activate)
+        return _decode(block, x[:, :, None], skip[:, :, None], 3, dtype, span, activate)[:, :, 0]
 
 
 def _encode(block: "EncoderBlock", x: torch.Tensor, axis: int, dtype: torch.dtype) -> torch.Tensor:
@@ -75,10 +77,10 @@ def _encode(block: "EncoderBlock", x: torch.Tensor, axis: int, dtype: torch.dtyp
     kernel, bias = _kernel(block.conv, dtype)
     for source, target in zip(x.split(1), out.split(1)):
         for start, stop in _spans(target, axis, 2 * spec.inner):
-            sees = (start * spec.stride - padding, (stop - 1) * spec.stride - padding + spec.kernel)
+            field = (start * spec.stride - padding, (stop - 1) * spec.stride - padding + spec.kernel)
             part = target.narrow(axis, start, stop - start)
-            part.copy_(F.gelu(F.conv2d(_window(source, axis, sees, dtype), kernel, bias, _stride(spec.stride, axis))))
-            if axis == 2:                    # from here on, each frequency goes its own way
+            part.copy_(F.gelu(F.conv2d(_window(source, axis, field, dtype), kernel, bias, _stride(spec.stride, axis))))
+            if axis == 2:                    # all further operations are independent per frequency
                 _finish(block, part)
         if axis == 3:
             _finish(block, target)
@@ -86,7 +88,7 @@ def _encode(block: "EncoderBlock", x: torch.Tensor, axis: int, dtype: torch.dtyp
 
 
 def _finish(block: "EncoderBlock", x: torch.Tensor) -> None:
-    """What an encoder does after the strided convolution, in place."""
+    """Operations of an encoder after the strided convolution and its activation, in place."""
     if block.dconv is not None:
         add_residuals(block.dconv, x)
     kernel, bias = _kernel(block.rewrite, x.dtype)
@@ -95,41 +97,41 @@ def _finish(block: "EncoderBlock", x: torch.Tensor) -> None:
         torch.mul(*_signal_and_gate(F.conv2d(part, kernel, bias, dilation=DILATED)), out=part)
 
 
-def _decode(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, axis: int, dtype: torch.dtype, places: Span,
+def _decode(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, axis: int, dtype: torch.dtype, span: Span,
             activate: bool) -> torch.Tensor:
     spec, size = block.spec, x.shape[axis]
-    out = _like(x, spec.outer, axis, places[1] - places[0], dtype)
+    out = _like(x, spec.outer, axis, span[1] - span[0], dtype)
     kernel, bias = _kernel(block.conv_tr, dtype)
     overlap = spec.kernel - spec.stride
     for one, kept, target in zip(x.split(1), skip.split(1), out.split(1)):
-        seam = None                          # what the piece before has for the first positions of this one
-        for (start, stop), y in _entering(block, one, kept, axis, dtype):
+        seam = None                          # contribution of the previous piece to the first positions of this one
+        for (start, stop), y in _transposed_input(block, one, kept, axis, dtype):
             y = F.conv_transpose2d(y, kernel, bias, _stride(spec.stride, axis))
             if seam is not None:
                 y.narrow(axis, 0, overlap).add_(seam)
             begin, ready = start * spec.stride, y.shape[axis] - (overlap if stop < size else 0)
             seam = y.narrow(axis, y.shape[axis] - overlap, overlap) - bias[:, None, None]     # both pieces add a bias
-            low, high = max(places[0], begin), min(places[1], begin + ready)
+            low, high = max(span[0], begin), min(span[1], begin + ready)
             if low < high:
                 y = y.narrow(axis, low - begin, high - low)
-                target.narrow(axis, low - places[0], high - low).copy_(F.gelu(y) if activate else y)
+                target.narrow(axis, low - span[0], high - low).copy_(F.gelu(y) if activate else y)
     return out
 
 
-def _entering(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, axis: int, dtype: torch.dtype
-              ) -> tp.Iterator[tp.Tuple[Span, torch.Tensor]]:
-    """What enters the transposed convolution, piece by piece, with each piece's place."""
+def _transposed_input(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, axis: int, dtype: torch.dtype
+                      ) -> tp.Iterator[tp.Tuple[Span, torch.Tensor]]:
+    """Input of the transposed convolution, piece by piece, with the span of each piece."""
     kernel, bias = _kernel(block.rewrite, dtype)
     reach, padding = kernel.shape[axis] // 2, [kernel.shape[2] // 2, kernel.shape[3] // 2]
-    padding[axis - 2] = 0                    # along the axis of pieces, neighbours are part of the window
+    padding[axis - 2] = 0                    # along the axis of the pieces, the window contains the neighbours
     spans = list(_spans(x, axis, len(kernel)))
 
     def rewritten(span: Span) -> torch.Tensor:
-        sees = (span[0] - reach, span[1] + reach)
-        y = _window(x, axis, sees, dtype) + _window(skip, axis, sees, dtype)
+        field = (span[0] - reach, span[1] + reach)
+        y = _window(x, axis, field, dtype) + _window(skip, axis, field, dtype)
         return torch.mul(*_signal_and_gate(F.conv2d(y, kernel, bias, padding=padding)))
 
-    if block.dconv is not None and axis == 3:                # its normalisation is over all of the time
+    if block.dconv is not None and axis == 3:                # its normalisation is over the whole time axis
         whole = torch.cat([rewritten(span) for span in spans], dim=axis)
         add_residuals(block.dconv, whole)
         for start, stop in spans:
@@ -143,13 +145,15 @@ def _entering(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, axis: 
 
 
 def add_residuals(dconv: "DConv", x: torch.Tensor) -> None:
-    """`DConv` without attention and LSTM for each frequency of [1, C, F, T] on its own, in place. Channels last."""
+    """`DConv` without attention and LSTM, applied to each frequency of [1, C, F, T] (channels last) independently, in
+    place."""
     rows = x[0].permute(1, 2, 0)                                                      # [F, T, C]
     for compress, norm, _, expand, norm_out, _, scale in dconv.layers:
         kernel, bias = _kernel(compress, x.dtype)
         hidden = F.conv2d(x, kernel, bias, padding=(0, compress.padding[0]), dilation=(1, compress.dilation[0]))
         hidden = hidden[0].permute(1, 2, 0)                                           # [F, T, H]
-        # One group over all channels and times. torch's own for this layout is up to 3e-4 off over millions of values.
+        # One group over all channels and times. torch's group_norm for this layout has errors up to 3e-4 over millions
+        # of values.
         hidden = F.layer_norm(hidden, hidden.shape[1:], eps=norm.eps)
         hidden = F.gelu(torch.addcmul(norm.bias.to(x.dtype), hidden, norm.weight.to(x.dtype)))
         hidden, kernel = _normalised_map(hidden, expand, norm_out, scale.scale)
@@ -160,9 +164,9 @@ def add_residuals(dconv: "DConv", x: torch.Tensor) -> None:
 
 def _normalised_map(h: torch.Tensor, expand: nn.Conv1d, norm: nn.GroupNorm, scale: torch.Tensor
                     ) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-    """A 1x1 convolution of `h` [F, T, H], its normalisation over all channels and times, and the gain `scale` of the
-    half that is not the gate, as one matrix product per frequency. A product need not be computed to be normalised: the
-    mean and the covariance of its small factor tell those of its large result.
+    """Factors of a matrix product per frequency that equals a 1x1 convolution of `h` [F, T, H], its normalisation over
+    all channels and times, and the gain `scale` of the half that is not the gate. The mean and variance of the product
+    follow from the mean and covariance of its small factor, so the product itself is not needed for the normalisation.
 
     Returns the factors [F, T, H + 1] and [F, H + 1, 2 C]; the last row of the second is the bias.
     """
@@ -171,8 +175,8 @@ def _normalised_map(h: torch.Tensor, expand: nn.Conv1d, norm: nn.GroupNorm, scal
     factor = h.new_empty(h.shape[0], h.shape[1], h.shape[2] + 1)
     torch.sub(h, centre, out=factor[..., :-1])
     factor[..., -1] = 1
-    moved = factor[..., :-1].double()        # a product adds up naively: in float32 5e-4 off over thousands of steps
-    covariance = (moved.transpose(1, 2) @ moved / h.shape[1]).float()                               # [F, H, H]
+    centred = factor[..., :-1].double()      # a float32 product over thousands of steps has errors of 5e-4
+    covariance = (centred.transpose(1, 2) @ centred / h.shape[1]).float()                           # [F, H, H]
     mean = F.linear(centre[:, 0], weight, expand.bias.float())                                      # [F, 2 C]
     variance = ((weight @ covariance) * weight).sum(2).mean(1) + mean.var(1, correction=0)
     gain = norm.weight * (variance + norm.eps).rsqrt()[:, None]
@@ -183,7 +187,7 @@ def _normalised_map(h: torch.Tensor, expand: nn.Conv1d, norm: nn.GroupNorm, scal
 
 
 def _dtype(x: torch.Tensor) -> torch.dtype:
-    """What to compute in: as `x` is, or as the autocast around says."""
+    """Type to compute in: that of `x`, or of autocast if enabled."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
@@ -198,13 +202,13 @@ def _stride(stride: int, axis: int) -> Span:
 
 
 def _kernel(conv: nn.Module, dtype: torch.dtype) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a convolution, one over time as one over frequency and time."""
+    """Weight and bias of a convolution in 2D form; a convolution over time gets a frequency axis of size 1."""
     weight = conv.weight if conv.weight.dim() == 4 else conv.weight[:, :, None]
     return weight.to(dtype, memory_format=LAST), conv.bias.to(dtype)
 
 
 def _spans(x: torch.Tensor, axis: int, channels: int) -> tp.Iterator[Span]:
-    """Spans of `axis` of `x` [1, C, F, T], of each of which so many channels are about a piece."""
+    """Spans of `axis` of `x` [1, C, F, T], such that `channels` channels of one span take about PIECE bytes."""
     size = x.shape[axis]
     step = max(1, PIECE * size // (channels * x[0, 0].numel() * x.element_size()))
     for start in range(0, size, step):
@@ -212,7 +216,7 @@ def _spans(x: torch.Tensor, axis: int, channels: int) -> tp.Iterator[Span]:
 
 
 def _window(x: torch.Tensor, axis: int, span: Span, dtype: torch.dtype) -> torch.Tensor:
-    """A span of `axis` of `x` [1, C, F, T], which may reach beyond its ends, into zeros."""
+    """A span of `axis` of `x` [1, C, F, T]; positions beyond the ends are zero."""
     start, stop = max(0, span[0]), min(span[1], x.shape[axis])
     inside = x.narrow(axis, start, stop - start).to(dtype, memory_format=LAST)
     if (start, stop) == span:
@@ -222,10 +226,10 @@ def _window(x: torch.Tensor, axis: int, span: Span, dtype: torch.dtype) -> torch
 
 
 def _signal_and_gate(y: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-    """The factors of a gated linear unit over channels.
+    """Both factors of a gated linear unit over channels.
 
-    The gate is copied first: where channels lie in runs of 48, a sigmoid is computed one by one for those that the
-    widest instructions leave over, three times as slow as over the whole.
+    The gate is copied to contiguous memory first. In a view with runs of 48 channels, the sigmoid of the remainder of
+    the widest vector instructions is computed one by one, which is three times as slow.
     """
     signal, gate = y.chunk(2, dim=1)
     return signal, gate.clone(memory_format=LAST).sigmoid_()

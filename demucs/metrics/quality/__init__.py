@@ -1,5 +1,5 @@
-"""Quality of a separation without its references: measures of estimates alone, or of estimates and their mixture.
+"""Quality measures of a separation without references, from the estimates alone, or from estimates and mixture.
 
-Numpy and scipy only. `measures` lists all of them, with what a higher value would mean; docs/quality.md says how far
-each agrees with true scores.
+Only numpy and scipy are needed. `measures` lists all of them, with the expected sign of their correlation with quality;
+docs/quality.md shows the agreement of each with true scores.
 """

@@ -1,11 +1,11 @@
-"""Agreement: how alike several separations of one song are, where only something that should not matter was changed.
+"""Agreement: similarity of several separations of one song that differ in a condition that should not matter.
 
-What a model does not know, it decides by accident, so its answers scatter; what it knows, it repeats (for ensembles of
-networks: B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and scalable predictive uncertainty estimation using
-deep ensembles", NeurIPS 2017). The passes may differ in the shift of the shift trick (where a second one costs nothing:
-it is computed anyway), in the checkpoint, or in the mixture, made anew from estimates (`evaluation.passes`).
+Where a model is uncertain, its estimates scatter; where it is certain, they repeat (for ensembles of networks:
+B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and scalable predictive uncertainty estimation using deep
+ensembles", NeurIPS 2017). The passes may differ in the shift of the shift trick (where the second pass is computed
+anyway), in the checkpoint, or in the mixture, which may be a remix of the estimates (`evaluation.passes`).
 
-An answer that is always the same is not therefore right: the mixture given out as every source agrees perfectly.
+Agreement does not imply correctness: a separator that returns the mixture as every source agrees perfectly.
 """
 
 import numpy as np
@@ -13,14 +13,15 @@ import numpy as np
 from ...errors import AudioError
 from .spectra import energy, signals
 
-LIMIT = 100.     # dB: passes that differ by rounding errors or not at all
+LIMIT = 100.     # dB: passes that are equal up to rounding errors
 
 
 def agreement(passes: np.ndarray) -> np.ndarray:
     """Signal-to-scatter ratio of each source over K >= 2 passes [K, S, A, L], in dB: [S], within +-100.
 
-    10 log10( |mean|^2 / V ), with V the variance of a single pass, |pass - mean|^2 summed over passes and divided by
-    K - 1: what an SDR would be if passes scattered around the truth. Higher is better. NaN where all passes are silent.
+    10 log10( |mean|^2 / V ), where V is the variance of a single pass: |pass - mean|^2 summed over passes and divided
+    by K - 1. It would be the SDR if passes scattered around the true source. Higher is better. NaN if all passes are
+    silent.
 
     Raises:
         AudioError: for another shape or a single pass, no samples, or samples that are not finite.

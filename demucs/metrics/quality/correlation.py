@@ -1,13 +1,13 @@
-"""How far a measure puts separations in the order of their true scores.
+"""Rank correlation between a quality measure and true scores.
 
 C. Spearman, "The proof and measurement of association between two things", American Journal of Psychology 15, 1904: the
-correlation of ranks; 1 where both orders are the same, -1 where one is the reverse of the other. Two questions, each
-with an interval from drawing songs anew (`metrics.bootstrap`):
+correlation of ranks, which is 1 for equal orders and -1 for reversed orders. There are two kinds, each with a
+confidence interval from resampled songs (`metrics.bootstrap`):
 
-- over tracks: of one separator's songs, which came out well? The correlation over songs, averaged over separators.
-- over separators: of one song's separations, which is the best? The correlation over separators, averaged over songs.
+- over tracks: which songs of one separator are separated well? The correlation over songs, averaged over separators.
+- over separators: which separation of one song is the best? The correlation over separators, averaged over songs.
 
-Pooling both would mix the questions. Intervals are about other songs like these; they do not cover other separators.
+Pooling both would mix the two questions. The intervals cover other songs of this kind, but not other separators.
 """
 
 import typing as tp
@@ -18,14 +18,14 @@ from scipy.stats import rankdata
 from ...errors import DatasetError
 from ..bootstrap import LEVEL, Interval, interval_of
 
-FEWEST = 5              # songs, and separators
+FEWEST = 5              # minimum number of songs and of separators
 RESAMPLES = 2000
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rank correlation over the last dimension of two arrays of one shape [..., N]: [...]. Ties share their mean rank.
+    """Rank correlation over the last dimension of two arrays of one shape [..., N]: [...]. Ties get their mean rank.
 
-    0 where one of the two is constant: an order that is none agrees with nothing.
+    0 if one of the two is constant, since then it has no order.
     """
     ranks = [rankdata(values, axis=-1) - (np.shape(values)[-1] + 1) / 2 for values in (first, second)]
     power = np.sqrt(np.square(ranks[0]).sum(axis=-1) * np.square(ranks[1]).sum(axis=-1))
@@ -33,13 +33,13 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def over_tracks(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.Tuple[float, Interval]:
-    """Mean over separators of the correlation over songs, of [separators, songs] or [sources, separators, songs] twice;
-    with sources, the mean over them, too.
+    """Mean over separators (and sources) of the correlation over songs, with its confidence interval. Both arrays are
+    [separators, songs] or [sources, separators, songs].
 
-    Songs where a value is undefined (NaN) are left out.
+    Songs with an undefined value (NaN) are excluded.
 
     Raises:
-        DatasetError: where fewer than 5 songs are left.
+        DatasetError: if fewer than 5 songs are left.
     """
     sample = _defined(measure, score)
 
@@ -51,12 +51,13 @@ def over_tracks(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.
 
 
 def over_separators(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.Tuple[float, Interval]:
-    """Mean over songs of the correlation over separators, of [separators, songs] or [sources, separators, songs] twice.
+    """Mean over songs (and sources) of the correlation over separators, with its confidence interval. Both arrays are
+    [separators, songs] or [sources, separators, songs].
 
-    Songs where a value is undefined (NaN) are left out.
+    Songs with an undefined value (NaN) are excluded.
 
     Raises:
-        DatasetError: where fewer than 5 songs, or fewer than 5 separators, are left.
+        DatasetError: if fewer than 5 songs, or fewer than 5 separators, are left.
     """
     sources = np.reshape(measure, (-1, *np.shape(measure)[-2:])).shape[0]
     sample = _defined(measure, score)
@@ -69,7 +70,7 @@ def over_separators(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) ->
 
 
 def _defined(measure: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Both as [2, groups, songs], without songs where any value is undefined."""
+    """Both arrays as [2, groups, songs], without songs with an undefined value."""
     sample = np.stack([np.asarray(values, dtype=np.float64) for values in (measure, score)])
     sample = sample.reshape(2, -1, sample.shape[-1])
     sample = sample[..., np.isfinite(sample).all(axis=(0, 1))]

@@ -1,16 +1,17 @@
-"""Decisiveness: the SDR that estimates would have if each were what a sure guess makes of its share of the mixture.
+"""Decisiveness: the expected SDR of the estimates if their mask values were probabilities.
 
-A candidate of our own, after the posterior variance of Wiener filters in audio (A. Liutkus, R. Badeau, G. Richard,
+This measure is our own, after the posterior variance of Wiener filters in audio (A. Liutkus, R. Badeau, G. Richard,
 "Gaussian processes for underdetermined source separation", IEEE TSP 59(7), 2011). A separator that minimises its error
-answers with an expectation: where it cannot tell whose sound a point of the spectrogram is, it deals the sound out. So
-the shares tell how sure it was. With the share m of an estimate in the magnitudes of all estimates at each point, and
-the mixture X, a source that takes all of a point with probability m, and else nothing, has there the energy m |X|^2,
-and m (1 - m) |X|^2 of it is lost on average. Over a song,
+estimates an expectation: if the source of a time-frequency bin is uncertain, its energy is divided between estimates.
+So the shares indicate the certainty. Let m be the share of an estimate in the magnitudes of all estimates at each bin,
+and X the mixture. A source that owns the bin with probability m has the expected energy m |X|^2 there, and an expected
+error of m (1 - m) |X|^2. Over a song,
 
     decisiveness = 10 log10( sum m |X|^2 / sum m (1 - m) |X|^2 ).
 
-0 dB for an estimate with next to no share in anything; 1.2 dB where four sources share alike; high where each point has
-one owner. It believes what it is told: estimates that are sure and wrong, and all the sound in one estimate, look good.
+It is 0 dB for an estimate with almost no share anywhere, 1.2 dB if four sources have equal shares, and high if each bin
+has one source. It does not detect confident errors: wrong but certain estimates, and all energy in one estimate, score
+well.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ LIMIT = 60.      # dB
 def decisiveness(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     """Expected signal-to-error ratio of estimates [S, A, L] of a mixture [A, L], in dB: [S], from 0 to 60.
 
-    NaN for an estimate that is silent wherever the mixture sounds.
+    NaN for an estimate that is silent in all bins in which the mixture is not.
 
     Raises:
         AudioError: for shapes that do not fit, a single estimate, no samples, or samples that are not finite.

@@ -1,15 +1,15 @@
-"""Harmonics-to-noise ratio by autocorrelation, as Praat's "To Harmonicity (ac)" measures it.
+"""Harmonics-to-noise ratio by autocorrelation, as in Praat's "To Harmonicity (ac)".
 
 P. Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled
 sound", Proceedings of the Institute of Phonetic Sciences 17, University of Amsterdam, 1993. The autocorrelation of a
-windowed frame, divided by that of the window, is an estimate of the sound's own. Its highest maximum r at a lag other
-than zero is the periodic part of the power, and
+windowed frame, divided by that of the window, estimates the autocorrelation of the signal. Its highest maximum r at a
+lag other than zero is the periodic fraction of the power, and
 
     HNR = 10 log10( r / (1 - r) ).
 
-The position and height of a maximum are found between the samples by interpolation with a windowed sinc. The window is
-Gaussian and nominally twice as long as `periods_per_window` periods of the lowest pitch, as Praat's is. Values are
-those of Praat 6.1 within 0.01 dB up to 50 dB; above, 1 - r is so small that rounding shows.
+Position and height of a maximum between samples are found by interpolation with a windowed sinc. The window is Gaussian
+and nominally twice as long as `periods_per_window` periods of the lowest pitch, as in Praat. Values equal those of
+Praat 6.1 within 0.01 dB up to 50 dB; above, 1 - r is so small that rounding errors matter.
 """
 
 import typing as tp
@@ -19,24 +19,25 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ...errors import AudioError
 
-LIMIT = 150.                     # dB: what is reported at most, and at least, for a frame with a maximum
+LIMIT = 150.                     # dB: limit of the absolute value for a frame with a maximum
 FRAMES_AT_ONCE = 64
-REACH = 0.25                     # part of the window length that autocorrelations are used up to
-NEARLY = 0.8                     # maxima are looked at closely that come this near the highest at half samples
-ASIDE = 1e-7                     # samples that a place is moved, where it would be on a sample and a sinc is 0 / 0
-# Maxima are searched with parabolas through three points of the interpolated function, ever closer together: first with
-# a sinc that reaches over few samples, then, the highest of each frame, with one that reaches as far as Praat's.
-SEARCH = ((60, (0.25, 0.08), 10 ** 6), (700, (0.06, 0.01), 4))      # samples to either side, steps, how many maxima
+REACH = 0.25                     # largest lag of autocorrelations as a fraction of the window length
+NEARLY = 0.8                     # maxima are refined if they exceed this fraction of the highest one at half samples
+ASIDE = 1e-7                     # shift in samples of an offset on a sample, where the sinc would be 0 / 0
+# Maxima are searched with parabolas through three points of the interpolated function, at decreasing distances: first
+# with a sinc over few samples, then, for the highest of each frame, with a sinc as long as Praat's.
+SEARCH = ((60, (0.25, 0.08), 10 ** 6), (700, (0.06, 0.01), 4))      # samples on each side, steps, number of maxima
 
 
 class Harmonicity(tp.NamedTuple):
-    """`values` [frames] in dB, NaN where nothing periodic is louder than silence; `times` [frames] in seconds."""
+    """Harmonicity of frames: `values` [frames] in dB, NaN if no periodic component exceeds the silence threshold;
+    `times` [frames] in seconds."""
     times: np.ndarray
     values: np.ndarray
 
     @property
     def mean(self) -> float:
-        """Mean over the frames that have a value, in dB; NaN where none has one."""
+        """Mean over the frames with a value, in dB; NaN if there are none."""
         defined = self.values[~np.isnan(self.values)]
         return float(defined.mean()) if defined.size else float("nan")
 
@@ -46,12 +47,12 @@ def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.0
     """Harmonics-to-noise ratio of a sound in frames.
 
     Args:
-        signal: [L] or [A, L]; the autocorrelations of channels are added, so that no channel cancels another.
-        samplerate: Hz.
+        signal: [L] or [A, L]; the autocorrelations of channels are added, so that channels cannot cancel each other.
+        samplerate: sample rate in Hz.
         time_step: seconds from one frame to the next.
-        minimum_pitch: Hz; frames are `2 * periods_per_window / minimum_pitch` seconds long.
-        silence_threshold: frames whose peak is less than this part of the peak of the whole sound count as silent.
-        periods_per_window: fewer follow faster changes, more tell periodic from noisy better.
+        minimum_pitch: lowest pitch in Hz; frames are `2 * periods_per_window / minimum_pitch` seconds long.
+        silence_threshold: frames whose peak is below this fraction of the peak of the whole signal count as silent.
+        periods_per_window: fewer give a better time resolution, more a better distinction of periodic and noisy frames.
 
     Raises:
         AudioError: for a signal of another shape, shorter than one frame, or not finite; for settings that leave less
@@ -95,7 +96,7 @@ def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.0
 
 
 def hnr(signal: np.ndarray, samplerate: float, **settings: float) -> float:
-    """Mean harmonics-to-noise ratio over the frames of a sound that are not silent, in dB; NaN where all are.
+    """Mean harmonics-to-noise ratio over the frames of a signal that are not silent, in dB; NaN if all are silent.
 
     Arguments and errors are those of `harmonicity`.
     """
@@ -103,14 +104,14 @@ def hnr(signal: np.ndarray, samplerate: float, **settings: float) -> float:
 
 
 def _gaussian(length: int) -> np.ndarray:
-    """Boersma's window for high harmonicities: a Gaussian, lowered and scaled to run from 0 to 1."""
-    place = (np.arange(1, length + 1) - (length + 1) / 2) / (length + 1)
+    """Boersma's window for high harmonicities: a Gaussian, shifted and scaled to the range from 0 to 1."""
+    position = (np.arange(1, length + 1) - (length + 1) / 2) / (length + 1)
     edge = np.exp(-12)
-    return (np.exp(-48 * place ** 2) - edge) / (1 - edge)
+    return (np.exp(-48 * position ** 2) - edge) / (1 - edge)
 
 
 def _windowed(signal: np.ndarray, centres: np.ndarray, window: np.ndarray, period: int) -> np.ndarray:
-    """Frames [A, frames, window] around `centres`, without their mean over two periods in the middle."""
+    """Windowed frames [A, frames, window] around `centres`, minus their mean over the two central periods."""
     half = len(window) // 2
     framed = sliding_window_view(signal, len(window), axis=1)[:, centres - half]
     around = framed[..., half - period:half + period] if half >= period else framed
@@ -118,15 +119,15 @@ def _windowed(signal: np.ndarray, centres: np.ndarray, window: np.ndarray, perio
 
 
 def _autocorrelation(framed: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Autocorrelations [frames, 2 lags - 1] of the sound in windowed frames [A, frames, window], at every half sample:
-    1 at lag 0. All 0 for a frame of silence."""
+    """Autocorrelations [frames, 2 lags - 1] of the signal from windowed frames [A, frames, window], at every half
+    sample: 1 at lag 0; all 0 for a silent frame."""
     lags = int(len(window) * REACH) + 1
     size = 1 << int(len(window) * (1 + REACH) - 1).bit_length()
 
     def lagged(x: np.ndarray) -> np.ndarray:
         power = np.abs(np.fft.rfft(x, size)) ** 2
         power = power.reshape(-1, *power.shape[-2:]).sum(axis=0)
-        power[..., -1] /= 2          # what was the last bin has a mirror image at twice the rate
+        power[..., -1] /= 2          # the Nyquist bin is split into two bins at twice the sample rate
         return np.fft.irfft(power, 2 * size)[..., :2 * lags - 1]
     own, weight = lagged(framed), lagged(window[None])
     power = own[:, :1]
@@ -136,52 +137,52 @@ def _autocorrelation(framed: np.ndarray, window: np.ndarray) -> np.ndarray:
 def _highest(fine: np.ndarray, last: int) -> np.ndarray:
     """Height of the highest maximum at lags from 2 to `last`, of autocorrelations [frames, half samples]: [frames].
 
-    0 where there is no maximum above 0. A height above 1, from a sound that grows or fades, is mirrored to 1 / height.
+    0 if there is no maximum above 0. A height above 1, from a signal of changing level, is replaced by 1 / height.
     """
     correlation = fine[:, ::2]
     last = min(last, correlation.shape[1] - 2)
-    before, here, after = correlation[:, 1:last], correlation[:, 2:last + 1], correlation[:, 3:last + 2]
+    before, at, after = correlation[:, 1:last], correlation[:, 2:last + 1], correlation[:, 3:last + 2]
     around = sliding_window_view(fine[:, 2:2 * last + 3], 5, axis=1)[:, ::2]         # from a sample before to one after
-    rough = np.where((here > 0) & (here > before) & (here >= after), around.max(axis=-1), 0.)
+    rough = np.where((at > 0) & (at > before) & (at >= after), around.max(axis=-1), 0.)
     kept = (rough > 0) & (rough >= NEARLY * rough.max(axis=1, keepdims=True))
     rows, lags = np.nonzero(kept)
-    places = around[rows, lags].argmax(axis=-1) / 2 - 1
+    offsets = around[rows, lags].argmax(axis=-1) / 2 - 1
     lags = lags + 2
     heights = np.zeros(len(rows))
     for depth, steps, most in SEARCH:
-        chosen = _first_of_each(rows, heights, most)
+        chosen = _highest_of_each_row(rows, heights, most)
         rows, lags = rows[chosen], lags[chosen]
-        places, heights = _climb(_interpolated(correlation, rows, lags, depth), places[chosen], steps)
+        offsets, heights = _maximised(_interpolated(correlation, rows, lags, depth), offsets[chosen], steps)
         heights = np.where(heights > 1, 1 / heights, heights)
     best = np.zeros(len(rough))
     np.maximum.at(best, rows, heights)
     return best
 
 
-def _first_of_each(rows: np.ndarray, heights: np.ndarray, most: int) -> np.ndarray:
-    """Places of the `most` highest candidates of each row; `rows` is sorted."""
+def _highest_of_each_row(rows: np.ndarray, heights: np.ndarray, most: int) -> np.ndarray:
+    """Indices of the `most` highest candidates of each row; `rows` is sorted."""
     order = np.lexsort((-heights, rows))
     return order[np.arange(len(rows)) - np.searchsorted(rows, rows) < most]
 
 
-def _climb(height: tp.Callable[[np.ndarray], np.ndarray], place: np.ndarray, steps: tp.Sequence[float]
-           ) -> tp.Tuple[np.ndarray, np.ndarray]:
-    """Places [candidates] of maxima near `place`, at most one sample from the lag, and their heights."""
-    best = height(place)
+def _maximised(height: tp.Callable[[np.ndarray], np.ndarray], offset: np.ndarray, steps: tp.Sequence[float]
+               ) -> tp.Tuple[np.ndarray, np.ndarray]:
+    """Offsets [candidates] of maxima near `offset`, at most one sample from the lag, and their heights."""
+    best = height(offset)
     for step in steps:
-        low, high = height(place - step), height(place + step)
+        low, high = height(offset - step), height(offset + step)
         curve = low - 2 * best + high
         move = np.where(curve < 0, 0.5 * (low - high) / np.where(curve < 0, curve, 1), 0.) * step
-        place = np.clip(place + np.clip(move, -step, step), -1, 1)
-        best = height(place)
-    return place, best
+        offset = np.clip(offset + np.clip(move, -step, step), -1, 1)
+        best = height(offset)
+    return offset, best
 
 
 def _interpolated(correlation: np.ndarray, rows: np.ndarray, lags: np.ndarray, depth: int
                   ) -> tp.Callable[[np.ndarray], np.ndarray]:
-    """A function from offsets [candidates], in samples from each (row, lag), to autocorrelations.
+    """Function from offsets [candidates], in samples from each (row, lag), to interpolated autocorrelations.
 
-    The sinc reaches over `depth` samples on either side, fewer where lags end, and is tapered by a raised cosine.
+    The sinc has `depth` samples on either side, fewer near the last lag, and is tapered by a raised cosine.
     """
     last = correlation.shape[1] - 1
     depth = min(depth, last)

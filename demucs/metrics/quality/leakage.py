@@ -1,16 +1,17 @@
-"""Leakage: how much of an estimate is found again, as the same waveform, in the other estimates.
+"""Leakage: the fraction of an estimate that is coherent with the other estimates.
 
-Different players do not play the same waveform, so what two estimates have in common in phase was put in both, or was
-torn apart between them. The common part is measured by multiple coherence (J. S. Bendat, A. G. Piersol, "Random Data",
-4th ed. 2010, chapter 7): in every frequency bin and over `SECONDS` at a time, the estimate's spectrum is predicted
-linearly from those of all others, separately for each audio channel. Where a share C of its energy |E|^2 is predicted
-by others with the energy |O|^2, no more than the weaker side can have leaked:
+Different instruments do not produce the same waveform, so a component that two estimates share in phase was put in
+both, or was divided between them. The common component is measured by multiple coherence (J. S. Bendat, A. G. Piersol,
+"Random Data", 4th ed. 2010, chapter 7): in every frequency bin and over `SECONDS` at a time, the spectrum of the
+estimate is predicted linearly from those of all others, separately for each audio channel. If a fraction C of its
+energy |E|^2 is predicted by others with the energy |O|^2, at most the smaller energy can have leaked:
 
     leakage = 10 log10( sum C min(|E|^2, |O|^2) / sum |E|^2 ),
 
-0 dB for an estimate that filters make of the others. With N frames and K other estimates, K / N of anything is
-predicted by chance; that is taken off. Blind to what a source loses to none of the estimates, and to artifacts of one
-estimate alone. Sources that really have a waveform in common (one reverb on all of them) count as leaking.
+which is 0 dB for an estimate that is a filtered sum of the others. With N frames and K other estimates, a fraction K /
+N of any signal is predicted by chance; this bias is subtracted. The measure does not detect energy that is missing in
+all estimates, nor artifacts of a single estimate. Sources that really share a waveform (one reverb on all of them)
+count as leakage.
 """
 
 import typing as tp
@@ -20,22 +21,22 @@ import numpy as np
 from ...errors import AudioError
 from .spectra import ratio_in_decibels, signals, spectra
 
-N_FFT, HOP = 2048, 1024       # samples; at 44.1 kHz a leak may come up to 5 ms late
-SECONDS = 2.                  # over which a leak is taken to be filtered the same way
-LEAST_FRAMES = 4              # per other estimate; with fewer, chance predicts too much to be taken off
-FLOOR = -40.                  # dB: below, what is left of chance decides
+N_FFT, HOP = 2048, 1024       # samples; at 44.1 kHz leakage may be delayed by up to 5 ms
+SECONDS = 2.                  # over which the filters of the leakage are assumed constant
+LEAST_FRAMES = 4              # per other estimate; with fewer, the bias is too large to be subtracted
+FLOOR = -40.                  # dB: below it, the remaining bias dominates
 TINY = np.finfo(np.float64).tiny
-LOADING = 1e-9                # of the others' mean energy, added to each, so that silent ones do no harm
+LOADING = 1e-9                # diagonal loading relative to the mean energy of the others, for silent estimates
 
 
 def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
-    """Part of the energy of each estimate that the others predict, in dB: [S], between -40 and 0; lower is better.
+    """Fraction of the energy of each estimate that the others predict, in dB: [S], between -40 and 0; lower is better.
 
-    NaN for a silent estimate; -40 where all others are silent.
+    NaN for a silent estimate; -40 if all others are silent.
 
     Args:
         estimates: at least two estimates of one mixture, [S, A, L].
-        samplerate: Hz.
+        samplerate: sample rate in Hz.
 
     Raises:
         AudioError: for another shape or a single estimate, no samples or too few, or samples that are not finite.
@@ -60,7 +61,7 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
             covariance = block @ block.conj().transpose(0, 2, 1)
             for source in range(len(estimates)):
                 part, own, theirs = _predicted(covariance, source)
-                # What chance predicts of the unpredicted rest is taken off; negative values even out in the sum.
+                # Subtract the expected bias of the prediction; negative values average out in the sum.
                 part = own - (own - part) * count / (count - others)
                 share = np.divide(part, own, out=np.zeros_like(own), where=own > 0)
                 predicted[source] += (share * np.minimum(own, theirs)).sum()
@@ -69,7 +70,8 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
 
 
 def _predicted(covariance: np.ndarray, source: int) -> tp.Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy [F] of a source that the others predict, all of its energy, and theirs, from covariances [F, S, S]."""
+    """Energies [F] of the part of a source that the others predict, of the source, and of the others, from covariances
+    [F, S, S]."""
     others = [index for index in range(covariance.shape[1]) if index != source]
     among = covariance[:, others][:, :, others]
     across = covariance[:, others, source][..., None]

@@ -1,7 +1,7 @@
-"""The list of measures of quality without references, and all of them at once for one song.
+"""List of all quality measures without references, and their computation for a song.
 
-`better` is what was expected of each before any was compared with true scores: 1 where a higher value should mean a
-better separation, -1 where a lower one should.
+`better` is the expectation before any comparison with true scores: 1 if a higher value should mean a better separation,
+-1 if a lower value should.
 """
 
 import typing as tp
@@ -18,12 +18,12 @@ from .musical_noise import kurtosis_ratio
 from .percussive import hpr
 from .reconstruction import level, reconstruction
 
-HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.1}     # the lowest string of a bass; frames of 0.225 s overlap
+HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.1}     # lowest string of a bass; overlapping frames of 0.225 s
 
 
 @dataclass(frozen=True)
 class Measure:
-    """`needs` says what there must be beside the estimates: "estimates" (nothing else), "mixture", or "model"."""
+    """Quality measure; `needs` is the input it requires: "estimates" (nothing else), "mixture", or "model"."""
     key: str
     label: str          # with its unit, for a table or an axis
     better: int
@@ -47,20 +47,20 @@ Values = tp.Dict[str, tp.List[tp.Optional[float]]]
 
 def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional[np.ndarray] = None,
                  passes: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Values:
-    """Every measure of one song that can be taken from what is given: {measure: one value per source}.
+    """All measures of one song that the given input allows: {measure: one value per source}.
 
-    None where a measure is undefined: for a silent estimate, or between estimates where there is only one.
-    Reconstruction is one number for all sources.
+    A value is None if it is undefined, as for a silent estimate. Measures between estimates need at least two of them.
+    Reconstruction has the same value for all sources.
 
     Args:
         estimates: [S, A, L].
-        samplerate: Hz.
+        samplerate: sample rate in Hz.
         mixture: [A, L], for the measures that need it.
         passes: several separations [K, S, A, L] for each measure that needs a model; see `evaluation.passes`.
 
     Raises:
-        AudioError: for shapes that do not fit, samples that are not finite, a song of less than a quarter of a second,
-            or passes for an unknown measure.
+        AudioError: for inconsistent shapes, samples that are not finite, a song shorter than a quarter of a second, or
+            passes for an unknown measure.
     """
     estimates = np.asarray(estimates)
     if estimates.ndim != 3:

@@ -1,9 +1,10 @@
 """Harmonic-to-percussive ratio, by median filtering of a spectrogram.
 
-D. FitzGerald, "Harmonic/percussive separation using median filtering", DAFx-10, Graz 2010. What is steady makes ridges
-along time, what is struck makes ridges along frequency: a median over time keeps the first, a median over frequency the
-second. Soft masks from the two split the spectrogram (J. Driedger, M. Müller, S. Disch, "Extending harmonic-percussive
-separation of audio signals", ISMIR 2014, for the margins). Names and numbers are those of librosa 0.11.
+D. FitzGerald, "Harmonic/percussive separation using median filtering", DAFx-10, Graz 2010. Harmonic sounds make ridges
+along time, percussive sounds make ridges along frequency: a median over time keeps the former, a median over frequency
+the latter. Soft masks from both divide the spectrogram (J. Driedger, M. Müller, S. Disch, "Extending
+harmonic-percussive separation of audio signals", ISMIR 2014, for the margins). Names and values are those of librosa
+0.11.
 """
 
 import typing as tp
@@ -16,7 +17,7 @@ from .spectra import signals, spectra
 
 N_FFT, HOP = 2048, 512
 KERNEL = 31
-LIMIT = 100.        # dB: the ratio lies between minus and plus this
+LIMIT = 100.        # dB: limit of the absolute value of the ratio
 
 
 def masks(magnitude: np.ndarray, *, kernel_size: tp.Union[int, tp.Tuple[int, int]] = KERNEL, power: float = 2.,
@@ -24,12 +25,12 @@ def masks(magnitude: np.ndarray, *, kernel_size: tp.Union[int, tp.Tuple[int, int
     """Masks in [0, 1] for the harmonic and the percussive part of magnitudes [..., F, T].
 
     Args:
-        kernel_size: odd lengths of the medians: frames along time and bins along frequency, or one number for both.
-        power: exponent of the soft masks; infinite for binary ones.
-        margin: how many times one part must exceed the other, each at least 1. With 1 the masks add up to 1.
+        kernel_size: odd lengths of the median filters: frames along time and bins along frequency, or one for both.
+        power: exponent of the soft masks; infinite for binary masks.
+        margin: factor by which one part must exceed the other, each at least 1. With 1 the masks add up to 1.
 
     Raises:
-        AudioError: for an impossible setting.
+        AudioError: for an invalid setting.
     """
     harmonic_size, percussive_size = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
     harmonic_margin, percussive_margin = margin if isinstance(margin, tuple) else (margin, margin)
@@ -45,15 +46,16 @@ def masks(magnitude: np.ndarray, *, kernel_size: tp.Union[int, tp.Tuple[int, int
 
 
 def hpss(spectrogram: np.ndarray, **settings: tp.Any) -> tp.Tuple[np.ndarray, np.ndarray]:
-    """Harmonic and percussive part of a real or complex spectrogram [..., F, T]; arguments as in `masks`."""
+    """Harmonic and percussive parts of a real or complex spectrogram [..., F, T]; arguments as in `masks`."""
     harmonic, percussive = masks(np.abs(spectrogram), **settings)
     return spectrogram * harmonic, spectrogram * percussive
 
 
 def hpr(signal: np.ndarray, **settings: tp.Any) -> float:
-    """Energy of the harmonic by that of the percussive part of a sound [A, L], in dB; NaN for silence.
+    """Energy ratio of the harmonic to the percussive part of a signal [A, L], in dB; NaN for silence.
 
-    From spectra of windows of 2048 samples every 512; what the masks of a larger margin leave over counts for neither.
+    The spectra have windows of 2048 samples and a hop of 512. The residual of masks with a larger margin belongs to
+    neither.
 
     Raises:
         AudioError: for a signal of another shape, without samples, or not finite.
@@ -69,9 +71,9 @@ def hpr(signal: np.ndarray, **settings: tp.Any) -> float:
 
 
 def _median(x: np.ndarray, size: int) -> np.ndarray:
-    """Running median over the last dimension, mirrored at both ends.
+    """Running median over the last dimension, with symmetric padding at both ends.
 
-    All rows are one long row to scipy, whose median of one-dimensional signals is ten times as fast.
+    All rows are concatenated, since scipy's median filter is ten times as fast for one-dimensional signals.
     """
     half = size // 2
     if half == 0:
@@ -81,7 +83,8 @@ def _median(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def _soft_mask(part: np.ndarray, other: np.ndarray, power: float, shared: bool) -> np.ndarray:
-    """part^power / (part^power + other^power); where both vanish, a half if the two masks share all, else nothing."""
+    """Soft mask part^power / (part^power + other^power); where both are zero, 1/2 if the two masks add up to 1, else
+    0."""
     if np.isinf(power):
         return (part > other).astype(part.dtype)
     larger = np.maximum(part, other)

@@ -1,7 +1,7 @@
-"""Songs in the order of their predicted quality: by one measure, or by the mean of their places in several.
+"""Ranking of songs by their predicted quality, by one measure, or by the mean rank over several measures.
 
-Measures have different units and spreads, so it is places that are averaged (J.-C. de Borda's count, 1781), over the
-measures that were chosen and over sources.
+Measures have different units and ranges, so ranks are averaged (J.-C. de Borda's count, 1781), over the chosen measures
+and over sources.
 """
 
 import typing as tp
@@ -15,13 +15,13 @@ from .measures import MEASURES
 
 
 class Place(tp.NamedTuple):
-    """A song and its mean place: from 0 (last everywhere) to 1 (first everywhere). None where nothing is defined."""
+    """A song and its mean rank, from 0 (last in all) to 1 (first in all); None if no value is defined."""
     name: str
     value: tp.Optional[float]
 
 
 def require_measures(keys: tp.Iterable[str], available: tp.Collection[str]) -> None:
-    """Raises ConfigError for a key that is no measure, or was not taken."""
+    """Raise ConfigError for a key that is not a measure, or was not measured."""
     for key in keys:
         if key not in MEASURES:
             raise ConfigError(f"no measure is called {key!r}; there are: {', '.join(MEASURES)}."
@@ -32,15 +32,15 @@ def require_measures(keys: tp.Iterable[str], available: tp.Collection[str]) -> N
 
 
 def ranking(scores: QualityScores, by: tp.Sequence[str]) -> tp.List[Place]:
-    """The songs of `scores`, the best first, by the measures `by`; ties in the order of names.
+    """Songs of `scores`, the best first, by the measures `by`; ties in the order of names.
 
     Raises:
-        ConfigError: where `by` names no measure, or one that was not taken.
+        ConfigError: if `by` is empty, or contains an unknown measure or one that was not measured.
     """
     if not by:
         raise ConfigError("songs are ranked by at least one measure")
     require_measures(by, scores.measures)
-    places = []
+    ranks = []
     for key in by:
         for source in scores.sources:
             values = [track.values.get(source, {}).get(key) for track in scores.tracks]
@@ -48,8 +48,8 @@ def ranking(scores: QualityScores, by: tp.Sequence[str]) -> tp.List[Place]:
             defined = np.isfinite(column)
             count = int(defined.sum())
             column[defined] = (rankdata(column[defined]) - 1) / max(1, count - 1) if count > 1 else 0.5
-            places.append(column)
-    table = np.array(places)
+            ranks.append(column)
+    table = np.array(ranks)
     counts = np.isfinite(table).sum(axis=0)
     means = np.divide(np.nansum(table, axis=0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
     found = [Place(track.name, float(mean) if np.isfinite(mean) else None) for track, mean in zip(scores.tracks, means)]

@@ -1,9 +1,9 @@
-"""Reconstruction: whether the estimates add up to the mixture, and how loud each is in it.
+"""Reconstruction error of the mixture from the estimates, and level of each estimate in the mixture.
 
-A complete separation adds up: r = mixture - sum of estimates is silent. The converse does not hold: any way of dealing
-out the mixture adds up, a quarter of it to each of four sources for instance. The level of an estimate in the mixture
-is no measure of quality at all, but the first thing to compare one with: a source that is loud in its mixture starts
-with a higher SDR, whatever is done to it.
+For a perfect separation, the residual r = mixture - sum of estimates is silent. The converse does not hold: any
+division of the mixture has no residual, for instance a quarter of it for each of four sources. The level of an estimate
+in the mixture is not a quality measure, but a baseline for quality measures: a source that is loud in its mixture has a
+higher SDR from the start.
 """
 
 import typing as tp
@@ -12,25 +12,24 @@ import numpy as np
 
 from .spectra import energy, ratio_in_decibels, same_length, signals
 
-FLOOR = -80.       # dB: what rounding to 16 bits leaves
+FLOOR = -80.       # dB: residual of rounding to 16 bits
 
 
 class Reconstruction(tp.NamedTuple):
-    """How far the estimates are from adding up: mean |r| and mean r^2 over channels and samples, in units of the
-    samples and of their squares, as training losses have them; and the energy of r by that of the mixture, in dB."""
+    """Size of the residual r: mean |r| and mean r^2 over channels and samples, as in training losses; and the energy of
+    r relative to that of the mixture, in dB."""
     l1: float
     mse: float
     relative: float
 
 
 def reconstruction(estimates: np.ndarray, mixture: np.ndarray) -> Reconstruction:
-    """What remains of a mixture [A, L] when all its estimates [S, A, L] are taken away; lower is better.
+    """Size of the residual of a mixture [A, L] minus all its estimates [S, A, L]; lower is better.
 
-    `relative` lies between -80 dB and what the estimates make of it (0 dB where they are silent); NaN for a silent
-    mixture.
+    `relative` is at least -80 dB (0 dB for silent estimates); NaN for a silent mixture.
 
     Raises:
-        AudioError: for shapes that do not fit, no samples, or samples that are not finite.
+        AudioError: for inconsistent shapes, no samples, or samples that are not finite.
     """
     estimates, mixture = signals(estimates, "estimates", dimensions=3), signals(mixture, "mixture", dimensions=2)
     same_length(estimates, mixture)
@@ -41,7 +40,7 @@ def reconstruction(estimates: np.ndarray, mixture: np.ndarray) -> Reconstruction
 
 
 def level(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    """Energy of each estimate [S, A, L] by that of the mixture [A, L], in dB: [S], at least -80.
+    """Energy of each estimate [S, A, L] relative to that of the mixture [A, L], in dB: [S], at least -80.
 
     NaN for a silent mixture.
 

@@ -1,18 +1,18 @@
-"""What several measures share: short-time spectra in numpy, and checks of what they are given."""
+"""Short-time spectra in numpy, energies, and checks of the input, shared by several measures."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ...errors import AudioError
 
-FRAMES_AT_ONCE = 1024     # frames overlap: all of them at once take several times the memory of the sound
+FRAMES_AT_ONCE = 1024     # limits memory: all overlapping frames would take several times the memory of the signal
 
 
 def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
     """Complex spectra [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop.
 
-    A periodic Hann window, frames centred on multiples of `hop`, zeros beyond both ends, no normalisation: the numbers
-    of `librosa.stft`. Single precision stays single.
+    The window is a periodic Hann window, frames are centred on multiples of `hop`, with zero padding and without
+    normalisation, as in `librosa.stft`. Single precision is kept.
     """
     half = n_fft // 2
     padded = np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(half, half)])
@@ -27,10 +27,10 @@ def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
 
 
 def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
-    """`wav` as floating-point numbers, single precision kept.
+    """`wav` as floating-point array; single precision is kept. `what` is its name in error messages.
 
     Raises:
-        AudioError: where it does not have that many dimensions, holds no sample, or one that is not finite.
+        AudioError: if it has another number of dimensions, no samples, or a sample that is not finite.
     """
     wav = np.asarray(wav)
     if wav.dtype not in (np.float32, np.float64):
@@ -46,7 +46,7 @@ def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
 
 
 def same_length(estimates: np.ndarray, mixture: np.ndarray) -> None:
-    """Raises AudioError where estimates [S, A, L] and a mixture [A, L] differ in channels or length."""
+    """Raise AudioError if estimates [S, A, L] and a mixture [A, L] differ in channels or length."""
     if estimates.shape[1:] != mixture.shape:
         raise AudioError(f"estimates are [sources, channels, samples] = {estimates.shape}, which does not fit a "
                          f"mixture of {mixture.shape}: convert or trim one of them")
@@ -58,6 +58,6 @@ def energy(wav: np.ndarray) -> np.ndarray:
 
 
 def ratio_in_decibels(part: np.ndarray, whole: np.ndarray, floor: float) -> np.ndarray:
-    """10 log10(part / whole), at least `floor`; NaN where the whole is silent."""
+    """10 log10(part / whole), at least `floor`; NaN where `whole` is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(whole > 0, np.maximum(floor, 10 * np.log10(np.divide(part, whole))), np.nan)

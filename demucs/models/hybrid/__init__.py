@@ -1,9 +1,9 @@
-"""Hybrid spectrogram and waveform separators: HDemucs today, its relatives as further rows.
+"""Hybrid spectrogram and waveform separators, such as HDemucs and HTDemucs.
 
-They differ along four axes, one module each, and one assembler walks them:
+They are composed of four kinds of parts, one module each, by the class `net.HybridNet`:
 
-- `view`: how a waveform is seen as a spectrogram, and how complex numbers become channels and back;
-- `branches`: which rows of blocks a branch is stacked from, and where it joins another;
-- `mixer`: what happens between the blocks, at the bottom or elsewhere;
-- `fusion`: how several waveform estimates become one.
+- `view`: spectrogram of a waveform, and its representation in real channels;
+- `branches`: encoder and decoder levels of each branch, and the level at which it merges with another branch;
+- `mixer`: modules in the bottleneck or between levels, such as a transformer across branches;
+- `fusion`: combination of the waveform estimates of all branches.
 """

@@ -1,5 +1,4 @@
-"""The branches of a hybrid model: what each sees of a waveform, the rows that it is stacked from, and where it joins another.
-"""
+"""Branches of a hybrid model: input representation, encoder and decoder levels, and the level of the merge."""
 
 import dataclasses
 import typing as tp
@@ -8,14 +7,14 @@ from ...layers.blocks import LayerSpec
 from ...layers.dconv import DConvSpec
 from .view import ComplexAsChannels, MagnitudeMask, SpectralView
 
-NEVER = 999     # level of what a published model does not have
+NEVER = 999     # first level of a feature that a model does not use, as in published configurations
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One level of a branch: its blocks on the way down and up, and their residual branches.
+    """One level of a branch: its encoder and decoder block, and the residual branches of both.
 
-    `bins_below` are the frequencies left under this level, in a branch with a spectrogram.
+    `bins_below` is the number of frequency bins after the encoder of this level, in a branch with a spectrogram.
     """
     layer: LayerSpec
     bins_below: int = 0
@@ -23,7 +22,7 @@ class Row:
     dconv_up: tp.Optional[DConvSpec] = None
 
     def mirrored(self, sources: int) -> "Row":
-        """The outermost row as its decoder sees it: one set of output channels per source."""
+        """The outermost row for its decoder, with one set of output channels per source."""
         return dataclasses.replace(self, layer=dataclasses.replace(self.layer, outer=self.layer.outer * sources))
 
 
@@ -38,17 +37,19 @@ class EmbeddingSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """One U of a hybrid model.
+    """One U-Net of a hybrid model.
 
     Attributes:
-        name: for messages, mixers and fusion.
+        name: name in messages, mixers and fusion.
         encoder, decoder: names of its modules in the model.
-        rows: its levels, from the signal down.
-        view: its spectrogram; None: it sees the waveform.
-        representation: how complex numbers become channels, where there is a view.
-        embedding: of frequencies; None: without.
-        joins: the branch that its last row, which must be one with `merge`, joins on the way down and parts from on the way up.
-        normalize: whether its input is brought to mean 0 and standard deviation 1, and its output back.
+        rows: its levels, from the outermost to the innermost.
+        view: its spectrogram; None: its input is the waveform.
+        representation: real representation of the complex spectrogram, if there is a view.
+        embedding: frequency embedding; None: without.
+        joins: the branch that its last row, which must have `merge`, is added to in the encoder, and from which it
+            continues in the decoder.
+        normalize: whether its input is normalised to zero mean and unit standard deviation, and its output
+            denormalised.
     """
     name: str
     encoder: str
@@ -63,7 +64,7 @@ class Branch:
 
 @dataclasses.dataclass(frozen=True)
 class HybridSettings:
-    """The published hyper-parameters of HDemucs, in their published order; `HDemucs` says what they mean."""
+    """Published hyper-parameters of HDemucs, in their published order; documented in `HDemucs`."""
     audio_channels: int = 2
     channels: int = 48
     channels_time: tp.Optional[int] = None
@@ -101,11 +102,11 @@ class HybridSettings:
 
 
 def published_branches(s: HybridSettings) -> tp.List[Branch]:
-    """The frequency branch of a published hybrid model, and its time branch unless `s.hybrid` is off.
+    """The frequency branch of a published hybrid model, and its time branch if `s.hybrid`.
 
     Raises:
-        ValueError: where the branches would meet at different rates, or `multi_freqs` would split a normalised level
-            or one without padding.
+        ValueError: if the branches would merge at different frame rates, or `multi_freqs` would split a normalised
+            level or one without padding.
     """
     view = SpectralView(s.nfft, aligned=s.hybrid, legacy_padding=s.hybrid_old)
     representation = ComplexAsChannels() if s.cac else MagnitudeMask(s.wiener_iters, s.end_iters, s.wiener_residual)
@@ -121,15 +122,15 @@ def published_branches(s: HybridSettings) -> tp.List[Branch]:
 
 def published_rows(s: HybridSettings, *, bins: int, hop: int, spectral_channels: int
                    ) -> tp.Tuple[tp.List[Row], tp.List[Row]]:
-    """(rows of the frequency branch, rows of the time branch). The second list is shorter where the branches meet.
+    """(rows of the frequency branch, rows of the time branch). The second list is shorter if the branches merge.
 
-    The frequency branch halves its axis by `stride` per level until one frequency is left; from there on its levels run over
-    time. The time branch runs beside it with the same strides and meets it at the level where one frequency is left, if by
-    then its steps are as far apart as the spectrogram's frames.
+    Each level of the frequency branch divides the number of frequency bins by `stride` until one bin is left; all
+    further levels convolve over time. The time branch has the same strides. It merges with the frequency branch at the
+    level that leaves one bin, if the product of its strides then equals the hop of the spectrogram.
 
     Args:
         bins, hop: of the spectrogram.
-        spectral_channels: input channels of the frequency branch.
+        spectral_channels: number of input channels of the frequency branch.
 
     Raises:
         ValueError: as `published_branches`.
@@ -138,7 +139,7 @@ def published_rows(s: HybridSettings, *, bins: int, hop: int, spectral_channels:
     temporal: tp.List[Row] = []
     outer, outer_time = spectral_channels, s.audio_channels
     inner, inner_time = s.channels, s.channels_time or s.channels
-    steps = 1                                    # samples per step of the time branch
+    steps = 1                                    # samples per frame of the time branch
     for index in range(s.depth):
         over_frequency = bins > 1
         meeting = over_frequency and bins <= s.kernel_size
@@ -149,10 +150,10 @@ def published_rows(s: HybridSettings, *, bins: int, hop: int, spectral_channels:
                              f"{'normalised' if groups else 'where the branches meet'}; lower multi_freqs_depth "
                              f"(now {s.multi_freqs_depth})")
         if groups and (inner % groups or inner_time % groups):
-            raise ValueError(f"level {index} has {inner} and {inner_time} channels, which norm_groups={groups} does not "
-                             f"divide; choose another, or a higher norm_starts (now {s.norm_starts})")
+            raise ValueError(f"level {index} has {inner} and {inner_time} channels, which norm_groups={groups} does "
+                             f"not divide; choose another, or a higher norm_starts (now {s.norm_starts})")
         if meeting:
-            # The branches are added, so they need the same width.
+            # The branches are added, so they need the same number of channels.
             inner = inner_time = max(inner, inner_time)
             kernel, stride, padding = bins, s.stride, 0
         elif over_frequency:
@@ -168,8 +169,8 @@ def published_rows(s: HybridSettings, *, bins: int, hop: int, spectral_channels:
         bins = 1 if bins <= s.kernel_size else bins // s.stride
         spectral.append(Row(layer, bins, down, up))
         if s.hybrid and over_frequency:
-            layer = LayerSpec(outer_time, inner_time, s.kernel_size, s.stride, "time", s.kernel_size // 4, merge=meeting,
-                              **common)
+            layer = LayerSpec(outer_time, inner_time, s.kernel_size, s.stride, "time", s.kernel_size // 4,
+                              merge=meeting, **common)
             temporal.append(Row(layer, 0, down, up))
             steps *= s.stride
             if meeting and steps != hop:
@@ -186,17 +187,17 @@ def scheduled_rows(*, axis: str, outer: int, channels: tp.Sequence[int], kernels
                    strides: tp.Sequence[int], paddings: tp.Sequence[int], bins: int = 0, norm_starts: int = NEVER,
                    norm_groups: int = 4, rewrite: bool = True, down: tp.Optional[DConvSpec] = None,
                    up: tp.Optional[DConvSpec] = None) -> tp.List[Row]:
-    """Rows with a number of channels, kernel, stride and padding for each level.
+    """Rows with given channels, kernel sizes, strides and paddings per level.
 
     Args:
-        axis: "time" or "frequency", along which all of them convolve.
-        outer: channels of the input.
-        bins: frequencies of the input, for `axis` "frequency".
+        axis: axis of all convolutions, "time" or "frequency".
+        outer: number of input channels.
+        bins: number of frequency bins of the input, for `axis` "frequency".
         norm_starts, norm_groups: first level with group normalisation, and its number of groups.
-        down, up: residual branches of all levels.
+        down, up: residual branches of all encoders and decoders.
 
     Raises:
-        ValueError: where the schedules have different lengths, or no frequency is left.
+        ValueError: if the lists have different lengths, or a level leaves no frequency bin.
     """
     lengths = {len(channels), len(kernels), len(strides), len(paddings)}
     if len(lengths) > 1:
@@ -209,7 +210,8 @@ def scheduled_rows(*, axis: str, outer: int, channels: tp.Sequence[int], kernels
             if bins < 1:
                 raise ValueError(f"level {index} with kernel {kernel}, stride {stride} and padding {padding} leaves no "
                                  f"frequency; use fewer levels or smaller kernels")
-        layer = LayerSpec(outer, inner, kernel, stride, axis, padding, norm_groups if index >= norm_starts else 0, rewrite)
+        layer = LayerSpec(outer, inner, kernel, stride, axis, padding, norm_groups if index >= norm_starts else 0,
+                          rewrite)
         rows.append(Row(layer, bins, down, up))
         outer = inner
     return rows

@@ -1,4 +1,4 @@
-"""How the waveform estimates of several branches become one."""
+"""Combination of the waveform estimates of several branches."""
 
 import typing as tp
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class Fusion(nn.Module):
-    """Estimates [B, S, A, L] by name of branch -> [B, S, A, L].
+    """Base class of combinations of estimates [B, S, A, L], by name of branch, to one estimate [B, S, A, L].
 
-    With `at_unit_level` it sees them before the level of the mixture is restored: divided by its standard deviation, by which
-    the result is multiplied again. Then silence stays silence, and the result follows the level of the input, whatever
-    the fusion adds.
+    With `at_unit_level` the estimates are divided by the standard deviation of the mixture before the fusion, and the
+    result is multiplied by it. Then silence stays silence and the result scales with the input, even if the fusion adds
+    an offset.
     """
 
     at_unit_level = False
@@ -21,7 +21,7 @@ class Fusion(nn.Module):
 
 
 class Sum(Fusion):
-    """The sum: each branch explains what the others leave over."""
+    """Sum of the estimates of all branches."""
 
     def forward(self, estimates: tp.Mapping[str, torch.Tensor]) -> torch.Tensor:
         first, *rest = estimates.values()

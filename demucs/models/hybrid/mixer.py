@@ -1,7 +1,8 @@
-"""What happens between the blocks of a hybrid model, at the bottom or elsewhere: states of branches in, states out.
+"""Mixers of a hybrid model: modules in the bottleneck or between levels that map the states of all branches to new
+states.
 
-A mixer's parts become children of the net itself, under the mixer's names for them: that is how published weights are
-named. So a net builds its mixer last, from a factory.
+The children of a mixer are registered as children of the model itself, under the same names, as in the names of
+published weights. So a model builds its mixers last, from factories.
 """
 
 import dataclasses
@@ -16,7 +17,8 @@ States = tp.Tuple[torch.Tensor, ...]
 
 
 class SkipsOnly(nn.Module):
-    """HDemucs: the decoders start from zeros, and everything comes up through the skip connections."""
+    """Bottleneck of HDemucs: the input of the decoders is zero, and all information passes through the skip
+    connections."""
 
     draws_in_training = False
 
@@ -25,9 +27,9 @@ class SkipsOnly(nn.Module):
 
 
 class PassedOn(nn.Module):
-    """The decoders start from what the encoders end with: HTDemucs without layers in its transformer.
+    """Identity: the input of the decoders is the output of the encoders, as in HTDemucs without transformer layers.
 
-    `unused` are modules that published models have there all the same.
+    `unused` are modules without effect that published models have nevertheless.
     """
 
     draws_in_training = False
@@ -42,7 +44,8 @@ class PassedOn(nn.Module):
 
 
 class CrossDomain(nn.Module):
-    """HTDemucs: a transformer across both branches, in `bottom` channels where that is not 0 (Rouard et al. 2022)."""
+    """Bottleneck of HTDemucs: a transformer across both branches (Rouard et al. 2022), with 1x1 convolutions `resize`
+    before and after it if it has another number of channels."""
 
     def __init__(self, resize: tp.Mapping[str, nn.Module], transformer: CrossTransformer):
         super().__init__()
@@ -66,16 +69,16 @@ class CrossDomain(nn.Module):
 
 
 class Gated(nn.Module):
-    """A mixer behind a learnt gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar that starts at 0.
+    """Mixer with a learned gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar initialised to 0.
 
     Args:
-        mixer: T.
-        names: of the scalars, one per branch that it is called with.
+        mixer: the mixer T.
+        names: names of the scalars, one per branch.
     """
 
     def __init__(self, mixer: nn.Module, names: tp.Sequence[str]):
         super().__init__()
-        self._mixer = (mixer,)                   # its parts stand here under their own names
+        self._mixer = (mixer,)                   # a tuple hides it from torch: its children are registered here instead
         for name, part in mixer.named_children():
             self.add_module(name, part)
         self.gates = tuple(names)
@@ -93,11 +96,11 @@ class Gated(nn.Module):
 
 
 def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = ()) -> nn.Module:
-    """The mixer of an HTDemucs whose towers end with `channels`; `spec.channels` does not matter. With `gates`, the names of
-    two scalars, it stands behind a learnt gate per branch.
+    """Mixer of an HTDemucs whose encoders have `channels` output channels; `spec.channels` is ignored. With `gates`, the
+    names of two scalars, a learnt gate per branch follows it.
 
     Raises:
-        ValueError: where the numbers of the transformer do not fit together.
+        ValueError: if the settings of the transformer are inconsistent.
     """
     resize: tp.Dict[str, nn.Module] = {}
     if bottom:

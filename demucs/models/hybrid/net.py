@@ -1,8 +1,8 @@
-"""The assembler of hybrid models: views -> encoders -> mixers -> decoders -> views back -> fusion.
+"""Hybrid models: spectrograms -> encoders -> mixers -> decoders -> inverse transforms -> fusion.
 
-Modules are built in the published order (the encoders of all branches, then their decoders, level by level) while their names
-and the order of parameters are those of published Demucs (all of `encoder`, then `decoder`, `tencoder`, `tdecoder`,
-`freq_emb`, the parts of the mixers): seeded initial weights depend on the first, optimiser states on the second.
+Modules are created in the published order (level by level, the encoders of all branches, then their decoders), on which
+seeded initial weights depend. Names and order of the parameters are those of published Demucs (all of `encoder`, then
+`decoder`, `tencoder`, `tdecoder`, `freq_emb`, the children of the mixers), on which optimiser states depend.
 """
 
 import typing as tp
@@ -26,43 +26,44 @@ MakeMixer = tp.Callable[[int], nn.Module]
 
 
 class Level(tp.NamedTuple):
-    """Mean and standard deviation per example, to be restored."""
+    """Mean and standard deviation per example, for denormalisation."""
     mean: torch.Tensor
     std: torch.Tensor
 
 
 def _normalise(x: torch.Tensor) -> tp.Tuple[torch.Tensor, Level]:
-    """`x` [B, ...] with zero mean and unit standard deviation per example, and both for the way back."""
+    """`x` [B, ...] normalised to zero mean and unit standard deviation per example, and the original values of both."""
     dims = tuple(range(1, x.dim()))
     mean, std = x.mean(dims, keepdim=True), x.std(dims, keepdim=True)
     return (x - mean) / (EPSILON + std), Level(mean, std)
 
 
 class Seen(tp.NamedTuple):
-    """What a branch sees of a mixture: its input [B, C, F, T] or [B, C, L], the spectrogram behind it, and the level."""
+    """Analysis of a mixture by a branch: network input [B, C, F, T] or [B, C, L], complex spectrogram, and level."""
     input: torch.Tensor
     spectrogram: tp.Optional[torch.Tensor]
     level: tp.Optional[Level]
 
 
 class HybridNet(SeparationModel):
-    """A separator whose branches are U-nets beside one another.
+    """Separation model with several parallel U-Nets as branches.
 
     Args:
         sources: names of the sources, in the order of the output.
-        audio_channels, samplerate: of the waveforms, in Hz.
-        segment: seconds of audio that separation cuts songs into.
-        branches: in the order in which their modules are built. One that joins another comes after it.
-        mixers: what happens between the blocks, by site: "bottom" between the way down and the way up, "encoder.K" after the
-            encoders of level K, "decoder.K" before its decoders. A mixer is built by a function of the number of channels that
-            the first branch has there, and called with the states of all branches that are not joined there. The same function
-            at two sites makes one module for both. Its parts are named like children of the net.
-        fusion: makes one estimate of those of the branches.
-        context, context_enc: half widths of the 1x1 convolutions in decoder and encoder.
-        rescale: reference standard deviation of the initial weights of all branches; 0 leaves torch's.
+        audio_channels, samplerate: number of channels and sample rate in Hz of the waveforms.
+        segment: length in seconds of the segments into which separation cuts songs.
+        branches: in the order in which their modules are created. A branch that joins another one comes after it.
+        mixers: factories of mixers by site: "bottom" for the bottleneck, "encoder.K" after the encoders of level K,
+            "decoder.K" before its decoders. A factory gets the number of channels of the first branch at the site. The
+            mixer is called with the states of all branches that are not merged into another one at the site. The same
+            factory at two sites makes one module for both. The children of a mixer are named like children of the
+            model.
+        fusion: combines the estimates of the branches.
+        context, context_enc: half widths of the rewrite convolutions in decoder and encoder (0: kernel size 1).
+        rescale: reference standard deviation of the initial weights of all branches; 0 keeps torch's initialisation.
 
     Raises:
-        ValueError: for a mixer at a site that is not there.
+        ValueError: for a mixer at an unknown site.
     """
 
     def __init__(self, sources: tp.Sequence[str], *, audio_channels: int, samplerate: int, segment: float,
@@ -89,19 +90,19 @@ class HybridNet(SeparationModel):
         self._hooked = tuple(dict.fromkeys(part for part in parts if part is not self and hasattr(part, "after_step")))
 
     def _add_level(self, index: int, *, context: int, context_enc: int) -> None:
-        here = [branch for branch in self.branches if index < len(branch.rows)]
+        branches = [branch for branch in self.branches if index < len(branch.rows)]
         encoders = [EncoderBlock(branch.rows[index].layer, context=context_enc, dconv=branch.rows[index].dconv_down)
-                    for branch in here]
-        for branch, encoder in zip(here, encoders):
+                    for branch in branches]
+        for branch, encoder in zip(branches, encoders):
             split = bool(encoder.spec.bands)
             getattr(self, branch.encoder).append(BandSplitEncoder(encoder) if split else encoder)
-        for branch in here:
+        for branch in branches:
             row = branch.rows[index] if index else branch.rows[index].mirrored(len(self.sources))
             split = bool(row.layer.bands)
             decoder = DecoderBlock(row.layer, context=context, dconv=row.dconv_up, last=index == 0,
                                    context_over_frequency=not split)
             getattr(self, branch.decoder).insert(0, BandSplitDecoder(decoder) if split else decoder)
-        for branch in here if index == 0 else ():
+        for branch in branches if index == 0 else ():
             if branch.embedding is not None:
                 row = branch.rows[0]
                 self.add_module(branch.embedding.name, FrequencyEmbedding(
@@ -109,8 +110,8 @@ class HybridNet(SeparationModel):
                     smooth=branch.embedding.smooth))
 
     def _build_mixers(self, mixers: tp.Mapping[str, MakeMixer]) -> tp.Dict[str, tp.Tuple[nn.Module]]:
-        """The mixers by site, each in a tuple, in which torch does not see it: only its parts are registered, under our
-        name."""
+        """Mixers by site, each in a tuple to hide it from torch: only its children and parameters are registered, as
+        those of the model."""
         sites = [f"{side}.{index}" for side in ("encoder", "decoder") for index in range(self.depth)]
         built: tp.Dict[MakeMixer, nn.Module] = {}
         found = {}
@@ -144,7 +145,7 @@ class HybridNet(SeparationModel):
         return self.synthesise(outputs, seen, mix)
 
     def analyse(self, mix: torch.Tensor) -> tp.List[Seen]:
-        """What each branch sees of a mixture [B, A, L]."""
+        """Analysis of a mixture [B, A, L] by each branch."""
         seen = []
         for branch in self.branches:
             z = None if branch.view is None else branch.view.analyse(mix)
@@ -153,8 +154,9 @@ class HybridNet(SeparationModel):
             seen.append(Seen(normalised[0], z, normalised[1]))
         return seen
 
-    def synthesise(self, outputs: tp.Sequence[torch.Tensor], seen: tp.Sequence[Seen], mix: torch.Tensor) -> torch.Tensor:
-        """Estimates [B, S, A, L] from what `core` makes of the inputs in `seen`."""
+    def synthesise(self, outputs: tp.Sequence[torch.Tensor], seen: tp.Sequence[Seen], mix: torch.Tensor
+                   ) -> torch.Tensor:
+        """Estimates [B, S, A, L] from the `outputs` of `core` for the inputs in `seen`."""
         length = mix.shape[-1]
         estimates: States = {}
         for branch, output, (_, z, level) in zip(self.branches, outputs, seen):
@@ -171,31 +173,31 @@ class HybridNet(SeparationModel):
         return self.fusion({name: estimate / (EPSILON + std) for name, estimate in estimates.items()}) * std
 
     def core(self, *inputs: torch.Tensor) -> tp.Tuple[torch.Tensor, ...]:
-        """The network on real tensors alone: the inputs of all branches, [B, C, F, T] or [B, C, L], to their outputs of the
-        same size with S times the channels."""
+        """The network on real tensors, without transforms: inputs of all branches, [B, C, F, T] or [B, C, L], to
+        outputs of the same size with S times the channels."""
         states: States = {branch.name: x for branch, x in zip(self.branches, inputs)}
         skips: tp.Dict[str, tp.List[torch.Tensor]] = {name: [] for name in states}
         lengths: tp.Dict[str, tp.List[int]] = {name: [] for name in states}      # of the last axis, before each level
         for index in range(self.depth):
-            self._down(index, states, skips, lengths)
+            self._encode(index, states, skips, lengths)
             self._mix(f"encoder.{index}", states)
         self._mix(BOTTOM, states)
         for index in reversed(range(self.depth)):
             self._mix(f"decoder.{index}", states)
-            self._up(index, states, skips, lengths)
+            self._decode(index, states, skips, lengths)
         return tuple(states[branch.name] for branch in self.branches)
 
-    def _down(self, index: int, states: States, skips: tp.Dict[str, tp.List[torch.Tensor]],
-              lengths: tp.Dict[str, tp.List[int]]) -> None:
+    def _encode(self, index: int, states: States, skips: tp.Dict[str, tp.List[torch.Tensor]],
+                lengths: tp.Dict[str, tp.List[int]]) -> None:
         joining: States = {}
-        for branch in reversed(self.branches):           # those that join before those that they join
+        for branch in reversed(self.branches):           # a joining branch is encoded before the branch it is added to
             if index >= len(branch.rows):
                 continue
             lengths[branch.name].append(states[branch.name].shape[-1])
             encode = getattr(self, branch.encoder)[index]
             if branch.rows[index].layer.merge:
                 joining[tp.cast(str, branch.joins)] = states[branch.name] = encode(states[branch.name])
-                if index + 1 < self.depth:               # at the bottom the mixer sees it, too
+                if index + 1 < self.depth:               # in the innermost level, the mixer also gets its state
                     del states[branch.name]
                 continue
             x = encode(states[branch.name], joining.get(branch.name))
@@ -204,19 +206,20 @@ class HybridNet(SeparationModel):
             states[branch.name] = x
             skips[branch.name].append(x)
 
-    def _up(self, index: int, states: States, skips: tp.Dict[str, tp.List[torch.Tensor]],
-            lengths: tp.Dict[str, tp.List[int]]) -> None:
+    def _decode(self, index: int, states: States, skips: tp.Dict[str, tp.List[torch.Tensor]],
+                lengths: tp.Dict[str, tp.List[int]]) -> None:
         parting: tp.Dict[str, tp.Optional[torch.Tensor]] = {}
         for branch in self.branches:
             if index >= len(branch.rows):
                 continue
             decode = getattr(self, branch.decoder)[len(branch.rows) - 1 - index]
             length = lengths[branch.name].pop()
-            if branch.rows[index].layer.merge:           # it starts from what enters the other's transposed convolution
+            if branch.rows[index].layer.merge:           # input of the other branch's transposed convolution
                 before = tp.cast(torch.Tensor, parting[tp.cast(str, branch.joins)])
                 states[branch.name], _ = decode(before[:, :, 0], None, length)
             else:
-                states[branch.name], parting[branch.name] = decode(states[branch.name], skips[branch.name].pop(), length)
+                states[branch.name], parting[branch.name] = decode(states[branch.name], skips[branch.name].pop(),
+                                                                   length)
 
     def _mix(self, site: str, states: States) -> None:
         if site in self._mixers:

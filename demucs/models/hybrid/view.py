@@ -1,7 +1,7 @@
-"""How a hybrid model sees a waveform: the spectrogram grid, and complex numbers as real channels.
+"""Spectrograms of hybrid models, and their representation as real tensors.
 
-`SpectralView` fixes the grid. `ComplexAsChannels` and `MagnitudeMask` are the two published ways between a complex
-spectrogram and the real tensor that a network works on.
+`SpectralView` is the transform. `ComplexAsChannels` and `MagnitudeMask` are the two published conversions between a
+complex spectrogram and the real tensors of a network.
 """
 
 import dataclasses
@@ -16,15 +16,16 @@ from ...dsp.wiener import wiener
 
 @dataclasses.dataclass(frozen=True)
 class SpectralView:
-    """A short-time Fourier transform without the Nyquist bin, so that F = n_fft / 2 is even.
+    """Short-time Fourier transform without the Nyquist bin, so that F = n_fft / 2 is even.
 
     Args:
         n_fft: window length in samples.
-        aligned: pad so that there is exactly one frame per started hop, T = ceil(L / hop). A time branch whose strides
-            multiply to the hop then has as many steps. Otherwise T = 1 + L // hop, the frames of a centred transform.
-        legacy_padding: for `aligned`, pad with zeros instead of mirroring, and skip the compensating shift in the
-            synthesis: the padding mistake of the first published hybrid models (`hybrid_old`), kept for their weights.
-        overlap: windows that cover a sample, n_fft / hop: 4 in published models, 2 and 8 in their variants.
+        aligned: pad to exactly T = ceil(L / hop) frames, as many as a time branch has whose strides multiply to the
+            hop. Otherwise T = 1 + L // hop, as in a centred STFT.
+        legacy_padding: for `aligned`, pad with zeros instead of by reflection, and omit the compensating shift in the
+            synthesis. This is the padding error of the first published hybrid models (`hybrid_old`), kept for their
+            weights.
+        overlap: number of windows that cover a sample, n_fft / hop: 4 in published models, 2 and 8 in their variants.
 
     Raises:
         ValueError: for an overlap that is not an even divisor of `n_fft`.
@@ -36,8 +37,8 @@ class SpectralView:
 
     def __post_init__(self) -> None:
         if self.overlap < 2 or self.overlap % 2 or self.n_fft % self.overlap:
-            raise ValueError(f"a window of {self.n_fft} samples cannot overlap {self.overlap} times; use an even number "
-                             f"that divides it, such as 4")
+            raise ValueError(f"a window of {self.n_fft} samples cannot overlap {self.overlap} times; use an even "
+                             f"number that divides it, such as 4")
 
     @property
     def hop(self) -> int:
@@ -49,19 +50,19 @@ class SpectralView:
 
     @property
     def _dropped(self) -> int:
-        """Frames before the first one that is kept."""
+        """Number of frames dropped at the start."""
         return self.overlap // 2
 
     @property
     def _margin(self) -> int:
-        """Samples before the signal: with the frames that are dropped, frame t is centred (t + 1/2) hops in; with an overlap
-        of 2 it is centred t hops in."""
+        """Number of padded samples before the signal. After dropping frames, frame t is centred at (t + 1/2) hops; with
+        an overlap of 2, at t hops."""
         return self.hop // 2 * (self.overlap - 1) if self.overlap > 2 else self.hop
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """Complex spectrogram [..., F, T] of a waveform [..., L]."""
         if not self.aligned:
-            # A centred transform mirrors half a window at each end, for which the signal must be longer than that.
+            # A centred STFT pads by reflection of half a window, for which the signal must be longer than that.
             x = F.pad(x, (0, max(0, self.n_fft // 2 + 1 - x.shape[-1])))
             return stft(x, n_fft=self.n_fft, hop=self.hop)[..., :-1, :]
         frames = math.ceil(x.shape[-1] / self.hop)
@@ -83,16 +84,17 @@ class SpectralView:
 
 
 class ComplexAsChannels:
-    """Real and imaginary parts are channels, in and out (Choi et al. 2020): the network predicts the spectrogram."""
+    """Complex as channels (Choi et al. 2020): real and imaginary parts are channels of input and output, so the network
+    predicts the complex spectrogram."""
 
     channels_per_signal = 2
 
     def encode(self, z: torch.Tensor) -> torch.Tensor:
-        """[B, A, F, T] complex -> [B, 2 A, F, T] real."""
+        """Real and imaginary parts [B, 2 A, F, T] of a complex spectrogram [B, A, F, T]."""
         return torch.view_as_real(z).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def decode(self, features: torch.Tensor, mix: torch.Tensor, training: bool) -> torch.Tensor:
-        """[B, S, 2 A, F, T] real -> [B, S, A, F, T] complex. `mix` and `training` do not matter here."""
+        """Complex spectrograms [B, S, A, F, T] of features [B, S, 2 A, F, T]. `mix` and `training` are ignored."""
         batch, sources, _, bins, frames = features.shape
         pairs = features.view(batch, sources, -1, 2, bins, frames).permute(0, 1, 2, 4, 5, 3)
         return torch.view_as_complex(pairs.contiguous())
@@ -100,13 +102,13 @@ class ComplexAsChannels:
 
 @dataclasses.dataclass(frozen=True)
 class MagnitudeMask:
-    """Magnitudes in and out; phases come from the mixture, by Wiener filtering or directly.
+    """Magnitudes as input and output; the phases come from the mixture, by Wiener filtering or directly.
 
     Args:
-        wiener_iters: rounds of expectation-maximisation when separating; a negative number multiplies the magnitude
-            with mix / (|mix| + 1e-8) instead.
+        wiener_iters: iterations of expectation-maximisation in evaluation mode; if negative, the magnitude is
+            multiplied by mix / (|mix| + 1e-8) instead.
         end_iters: the same in training mode.
-        residual: filter with a further source that takes the rest.
+        residual: filter with an additional source for the residual.
     """
     wiener_iters: int = 0
     end_iters: int = 0
@@ -115,11 +117,11 @@ class MagnitudeMask:
     channels_per_signal = 1
 
     def encode(self, z: torch.Tensor) -> torch.Tensor:
-        """[B, A, F, T] complex -> [B, A, F, T] magnitudes."""
+        """Magnitudes [B, A, F, T] of a complex spectrogram."""
         return z.abs()
 
     def decode(self, features: torch.Tensor, mix: torch.Tensor, training: bool) -> torch.Tensor:
-        """[B, S, A, F, T] magnitudes with the mixture [B, A, F, T] -> [B, S, A, F, T] complex."""
+        """Complex spectrograms [B, S, A, F, T] of magnitudes [B, S, A, F, T] and the mixture [B, A, F, T]."""
         iterations = self.end_iters if training else self.wiener_iters
         if iterations < 0:
             mix = mix[:, None]
