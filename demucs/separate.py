@@ -1,6 +1,7 @@
 """The command `demucs`: separate audio files into their sources. Same flags and defaults as published Demucs.
 
-torch and what needs it are imported where they are used, so that `--help` and a wrong option answer at once.
+torch and modules that need it are imported inside functions, so that `--help` and errors in options appear without
+delay.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
-    """Separate one file and write its stems to `paths`. Raises DemucsError or OSError where that fails."""
+    """Separate one file and write its stems to `paths`. Raises DemucsError or OSError if that fails."""
     from .audio import save_audio
     from .separation import outputs
     from .separation.song import load_song
@@ -109,7 +110,7 @@ def extension(args: argparse.Namespace) -> str:
 
 
 def load(args: argparse.Namespace) -> "Separator":
-    """The model that was asked for, with the settings. Raises DemucsError where they do not fit together."""
+    """The separator with the requested model and settings. Raises DemucsError if they do not fit together."""
     import torch
 
     from .api import Separator
@@ -139,12 +140,13 @@ def print_models(repo: tp.Optional[Path]) -> None:
     for title, kind in (("Bag of models:", "bag"), ("Single models:", "single")):
         print(f"{title}\n    " + "\n    ".join(found[kind]), flush=True)
     failure = getattr(sys.stdout, "failure", None)
-    if failure is not None:              # the list is what the command was called for
+    if failure is not None:              # the list is the purpose of this call, so its loss is an error
         raise OutputLost(failure.errno, failure.strerror)
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Whether all files could be separated. Raises DemucsError for what concerns all of them."""
+    """Separate all files. Returns whether all of them succeeded. Raises DemucsError for errors that concern all
+    files."""
     from .separation.outputs import OutputFolder, folder_name, stem_names
 
     if args.list_models:
@@ -153,7 +155,7 @@ def run(args: argparse.Namespace) -> bool:
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
     missing = [track for track in args.tracks if not os.path.lexists(track) or not track.name]
-    for track in missing:               # before a model is looked for, which may be fetched
+    for track in missing:               # before loading the model, which may have to be downloaded
         reason = "no such file" if track.name else "is a folder; give the files in it"
         print(f"error: {track}: {reason}", file=sys.stderr)
     tracks = [track for track in args.tracks if track not in missing]
@@ -165,7 +167,7 @@ def run(args: argparse.Namespace) -> bool:
     names = stem_names(separator.model.sources, args.stem, args.other_method)
     outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
                            stems=names)
-    paths = [outputs.paths(track, names) for track in tracks]     # before hours of work, not after
+    paths = [outputs.paths(track, names) for track in tracks]     # errors in names appear before hours of work
     print(f"Separated tracks will be stored in {outputs.folder.resolve()}", flush=True)
     good = not missing
     for track, files in zip(tracks, paths):
@@ -174,7 +176,7 @@ def run(args: argparse.Namespace) -> bool:
             separate_file(track, files, args, separator)
         except ConfigError:
             raise
-        except Exception as error:       # whatever it is, the next song may be separated
+        except Exception as error:       # after any error, the next song may still succeed
             good = False
             if debugging():
                 traceback.print_exc()
@@ -183,7 +185,7 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def what_failed(track: Path, error: Exception) -> str:
-    """One line about the file `track`, which could not be separated."""
+    """One line about the error that occurred while separating the file `track`."""
     advice = {"GPU memory": "; use a smaller --segment, or -d cpu",
               "memory": "; use a smaller --segment, fewer --jobs, or a shorter file"}.get(exhausted_memory(error), "")
     text = one_line(error)
@@ -194,7 +196,7 @@ def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:
     """Run the command with the arguments `opts` (default: those of the process).
 
     Raises:
-        SystemExit: with status 1 where any file could not be separated, 2 for arguments that do not fit together.
+        SystemExit: with status 1 if any file could not be separated, 2 for invalid arguments.
     """
     status = _main(opts)
     if status:

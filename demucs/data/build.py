@@ -51,14 +51,14 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
     """
     settings = kinds.KindSettings(Path(path), tuple(sources))
     splits = [kinds.KINDS[kind](settings, split) for split in ("train", "valid")]
-    together_in: tp.Dict[Path, Tracks] = {}          # splits in the same folder share one cache
+    by_root: tp.Dict[Path, Tracks] = {}              # splits in the same folder share one cache
     for found in splits:
-        there = together_in.get(found.root, Tracks(found.root, [], []))
-        together_in[found.root] = Tracks(found.root, there.tracks + found.tracks,
-                                         list(dict.fromkeys(there.faults + found.faults)))
-    indexes = dict(zip(together_in, together(*(
+        there = by_root.get(found.root, Tracks(found.root, [], []))
+        by_root[found.root] = Tracks(found.root, there.tracks + found.tracks,
+                                     list(dict.fromkeys(there.faults + found.faults)))
+    indexes = dict(zip(by_root, together(*(
         functools.partial(scan, found, sources=sources, normalize=normalize, cache_dir=cache_dir)
-        for found in together_in.values()))))
+        for found in by_root.values()))))
     train, valid = (indexes[found.root].select({track.name for track in found.tracks}.__contains__) for found in splits)
     form: tp.Dict[str, tp.Any] = dict(samplerate=samplerate, channels=channels, normalize=normalize)
     stems = [*sources, REST] if len(sources) == 1 else sources

@@ -23,9 +23,9 @@ SIGNATURE = re.compile(r"(?<![0-9A-Za-z])(?<!_array_)[0-9a-f]{8}(?![0-9A-Za-z])"
 SCRIPT = re.compile(r"^\s*(?:/.*?\.sh|\S+)(?=\s|$)")    # with its path, in which there may be spaces
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 # Scripts and job names of those that use the results of a training.
-USERS = frozenset(("slurm_release.sh", "evaluate_slurm.sh", "slurm_separate.sh", "report_slurm.sh"))
-USER = re.compile(r"[0-9a-f]{8}-(release|evaluate|separate|report)")
-GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+CONSUMERS = frozenset(("slurm_release.sh", "evaluate_slurm.sh", "slurm_separate.sh", "report_slurm.sh"))
+CONSUMER = re.compile(r"[0-9a-f]{8}-(release|evaluate|separate|report)")
+ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
         "OUT_OF_MEMORY", "REVOKED")
 
 
@@ -46,7 +46,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        return self.state.split()[0] in GONE
+        return self.state.split()[0] in ENDED
 
     def __str__(self) -> str:
         how = self.state.lower().replace("_", " ")
@@ -74,7 +74,8 @@ class Slurm:
             # The folder of the script is ignored: copies of the code have hashes as names, which look like signatures.
             words = f"{name} {comment} {SCRIPT.sub('', command)}"
             script = SCRIPT.match(command)
-            trains = USER.fullmatch(name) is None and os.path.basename(script[0] if script else "").strip() not in USERS
+            trains = CONSUMER.fullmatch(name) is None \
+                and os.path.basename(script[0] if script else "").strip() not in CONSUMERS
             found.append(Job(number.strip(), state, reason, name, frozenset(SIGNATURE.findall(words)), trains))
         return found
 

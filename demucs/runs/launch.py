@@ -75,7 +75,7 @@ class Launcher:
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores))
         if self.mode != "here":
             return self._run(self._step(end, command))
-        _one_thread()
+        _limit_threads()
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port(os.getpid())))
         count = local_tasks()
         say_idle(count, visible_gpus())
@@ -107,7 +107,7 @@ class Launcher:
 
     def _step(self, end: tp.Sequence[str], command: Command) -> Command:
         """Command line of srun for the tasks of this job. `end` are the options for a task that fails."""
-        _one_thread()
+        _limit_threads()
         options: Command = []
         if self.mode == "job" and not self.dry_run:
             options += spread_tasks()
@@ -134,7 +134,7 @@ class Launcher:
         return 0
 
 
-def _one_thread() -> None:
+def _limit_threads() -> None:
     """Set OMP_NUM_THREADS=1, unless it is set."""
     os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 

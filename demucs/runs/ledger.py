@@ -102,7 +102,7 @@ def seconds_between(begin: str, end: str) -> float:
     return max(0., (moment(end) - moment(begin)).total_seconds())
 
 
-def told_by(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
+def is_status_of(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
     """Whether a status was written by the session of a line."""
     return status is not None and (status.started, status.host, status.process) == (line.started, line.host,
                                                                                     line.process)
@@ -120,7 +120,7 @@ def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None)
     for line, following in zip(ordered, [*ordered[1:], None]):
         if line.event == "end" and line.seconds is not None:
             found.append(Stay(line, line.seconds, exact=True, open=False))
-        elif told_by(status, line):
+        elif is_status_of(status, line):
             found.append(Stay(line, seconds_between(line.started, status.updated), exact=True, open=True))
         elif following is not None:
             found.append(Stay(line, seconds_between(line.started, following.started), exact=False, open=False))
@@ -135,7 +135,7 @@ def killed(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus]) -> tp
     ended = {line.session for line in lines if line.event == "end"}
     return [dataclasses.replace(line, event="end", epoch=status.epoch - 1, step=status.step, state="killed",
                                 seconds=seconds_between(line.started, status.updated))
-            for line in lines if line.session not in ended and told_by(status, line)]
+            for line in lines if line.session not in ended and is_status_of(status, line)]
 
 
 def gpu_hours(found: tp.Sequence[Stay]) -> tp.Optional[float]:

@@ -78,7 +78,7 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
     return Verdict.AGAIN, f"{reason}, without progress, {fruitless} of {most} times"
 
 
-def all_starts(chain: bool) -> tp.Optional[str]:
+def counting_key(chain: bool) -> tp.Optional[str]:
     """Key of the starts that are counted together: the id of this job, or of the array for a job of a chain."""
     return os.environ["SLURM_ARRAY_JOB_ID"] if chain else this_job()
 
@@ -143,7 +143,7 @@ def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[in
     if other is not None:
         return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
     last = attempts(folder)
-    if last.get("job") != all_starts(chain):
+    if last.get("job") != counting_key(chain):
         last = {}
     # A start without a verdict was killed together with its script: by scancel, by preemption without grace, or because
     # its node died. Slurm knows which for some minutes; if it does not know any more, the chain continues.
@@ -160,10 +160,10 @@ def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[in
         fruitless = 0 if further(start, last.get("start")) else fruitless + 1
     if fruitless >= most and not ended:
         reason = f"{fruitless} starts in a row have made no progress, the last of them killed together with its script"
-        keep_account(folder, job=all_starts(chain), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name,
+        keep_account(folder, job=counting_key(chain), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name,
                      reason=reason)
         return 2, reason
-    keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless)
+    keep_account(folder, job=counting_key(chain), element=this_job(), start=start, fruitless=fruitless)
     return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
 
 
@@ -186,7 +186,7 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
         ) -> tp.Tuple[Verdict, str]:
     """Decide how the job continues (see `judge`), and record the decision for its next start."""
     last = attempts(folder)
-    if last.get("job") != all_starts(chain):         # attempts.json was written by another job, which was refused
+    if last.get("job") != counting_key(chain):         # attempts.json was written by another job, which was refused
         last = {}
     start, now = last.get("start"), progress(folder)
     progressed = further(now, start)
@@ -195,7 +195,7 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
     verdict, reason = judge(exit_status=exit_status, status=status, readable=readable, progressed=progressed,
                             ever=now is not None, fruitless=fruitless, preempted=preempted, words=words, most=most)
     try:
-        keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless,
+        keep_account(folder, job=counting_key(chain), element=this_job(), start=start, fruitless=fruitless,
                      verdict=verdict.name, reason=reason[:500])
     except OSError as error:         # a failed record must not end the job
         print(f"Note: cannot keep account of the starts of {folder.name}: {error}", file=sys.stderr)

@@ -118,9 +118,9 @@ class StatusFile:
         with harmless(self.path.parent):
             close_killed(self.path.parent, last_said(self.path.parent))
             ledger.append(self._session, self.path.parent)
-        threading.Thread(target=self._live, name="status", daemon=True).start()
+        threading.Thread(target=self._touch_regularly, name="status", daemon=True).start()
 
-    def _live(self) -> None:
+    def _touch_regularly(self) -> None:
         while not self._ended.wait(BEAT):
             with contextlib.suppress(OSError):
                 os.utime(self.path)

@@ -27,7 +27,7 @@ PATIENCE = datetime.timedelta(hours=6)
 logger = logging.getLogger(__name__)
 
 
-class _WithSpare(nn.Module):
+class _WithUnusedParameter(nn.Module):
     """A model with an additional unused parameter. With `find_unused_parameters=True` and no unused parameter, torch
     prints a long warning on every rank."""
 
@@ -73,7 +73,7 @@ class Group:
         # `find_unused_parameters` keeps torch from reordering the gradient buckets after the first step of each
         # process. With three ranks or more, that order changes how the all-reduce rounds, so that a run that was
         # interrupted would differ from one that was not.
-        return DistributedDataParallel(_WithSpare(model), device_ids=devices, find_unused_parameters=True)
+        return DistributedDataParallel(_WithUnusedParameter(model), device_ids=devices, find_unused_parameters=True)
 
     def sum(self, values: tp.Sequence[float]) -> tp.List[float]:
         """Elementwise sums over the group, in float64."""

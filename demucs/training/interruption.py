@@ -37,14 +37,14 @@ logger = logging.getLogger(__name__)
 STOPPING = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 SAVING = signal.SIGUSR1
 STACKS = signal.SIGQUIT      # sent by a batch script to the remaining ranks before it kills them
-HEEDED = (*STOPPING, SAVING, STACKS)
+HANDLED = (*STOPPING, SAVING, STACKS)
 LAUNCHER = "DEMUCS_LAUNCHER"     # environment variable: id of the process that starts ranks on this machine
 GRACE = 60.                      # seconds, or three times the longest step so far
 TO_SAVE = 10                     # factor on this time for writing the checkpoint, once all ranks have agreed
 PR_SET_PDEATHSIG = 1             # option of prctl: the signal that a process gets when its parent ends
 NO_SIGNAL = b"\0"
 SHARED_MEMORY = "/dev/shm"   # shared memory on Linux, through which loader workers pass their batches
-LEAST = 2 ** 16              # bytes of it for the locks and queues of one worker
+WORKER_BYTES = 2 ** 16              # bytes of it for the locks and queues of one worker
 ENLARGE = ("give fewer of them, or none with misc.num_workers=0, or make it larger: `mount -o remount,size=16G /dev/shm` on "
            "the node, `docker run --shm-size=16g` for a container")
 
@@ -91,20 +91,20 @@ class Requests:
         self._looked = time.monotonic()
         before = {number: signal.signal(number, self._note) for number in (*STOPPING, SAVING)}
         try:
-            with self._overseen():
+            with self._with_signal_thread():
                 yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def _overseen(self) -> tp.Iterator[None]:
+    def _with_signal_thread(self) -> tp.Iterator[None]:
         """Context with a thread that is notified of signals, too. The handler `_note` does not run while the main
         thread waits inside a library for another rank."""
         receiver, sender = socket.socketpair()
         sender.setblocking(False)
         before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        thread = threading.Thread(target=self._oversee, args=(receiver,), name="signals", daemon=True)
+        thread = threading.Thread(target=self._read_signals, args=(receiver,), name="signals", daemon=True)
         thread.start()
         try:
             yield
@@ -116,7 +116,7 @@ class Requests:
             receiver.close()
             sender.close()
 
-    def _oversee(self, signals: socket.socket) -> None:
+    def _read_signals(self, signals: socket.socket) -> None:
         interrupts, asked = 0, None      # number of SIGINTs, and time of the first request to stop
         while True:
             wait = None
@@ -199,17 +199,17 @@ class Loader(DataLoader):
         super().__init__(*args, worker_init_fn=_ignore_in_worker, **kwargs)
 
     def __iter__(self) -> tp.Any:
-        if self.num_workers and self._iterator is None and 0 <= shared_memory_left() < LEAST * self.num_workers:
+        if self.num_workers and self._iterator is None and 0 <= shared_memory_left() < WORKER_BYTES * self.num_workers:
             raise no_shared_memory(self.num_workers)
         # A worker inherits the signal mask. Otherwise a SIGTERM could end it before `_ignore_in_worker` runs.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             return super().__iter__()
         except OSError as error:
             raise TrainingError(f"misc.num_workers={self.num_workers}: so many loader workers cannot be started "
                                 f"({error.strerror}); give a smaller number, or 0 for none") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 def shared_memory_left() -> int:
@@ -249,9 +249,9 @@ def naming_shared_memory() -> tp.Iterator[None]:
 
 def _ignore_in_worker(index: int) -> None:
     faulthandler.unregister(STACKS)
-    for number in HEEDED:
+    for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ import typing as tp
 import torch
 from torch.autograd.function import once_differentiable
 
-NOTHING_LEFT = 1e-6     # residual relative to s below which it is a rounding error, and the term with dP is zero
+NEGLIGIBLE = 1e-6     # residual relative to s below which it is a rounding error, and the term with dP is zero
 
 
 class _LargestSquared(torch.autograd.Function):
@@ -46,7 +46,7 @@ class _LargestSquared(torch.autograd.Function):
         for index, (applied, before, basis, triangle) in reversed(list(enumerate([] if complete else steps))):
             residual = residual - basis @ (basis.t() @ residual)
             if index == len(steps) - 1:
-                weight = (residual.norm() > NOTHING_LEFT * largest).to(residual)
+                weight = (residual.norm() > NEGLIGIBLE * largest).to(residual)
                 residual = residual * weight
             coordinates = torch.linalg.solve_triangular(triangle, coordinates, upper=True)
             # If the rank of the matrix is below the number of columns, the triangles are singular, and the weight is 0.

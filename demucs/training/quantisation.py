@@ -106,7 +106,7 @@ class Quantisation:
         with seeded_torch(self.seed, "diffq", epoch, step, device=self.device):
             changed = self.quantizer._pre_forward_train()
         if changed:
-            self._own_recurrent_weights()
+            self._copy_recurrent_weights()
         try:
             yield
         finally:
@@ -119,7 +119,7 @@ class Quantisation:
         with self.quantizer.enter_quantize():
             yield
 
-    def _own_recurrent_weights(self) -> None:
+    def _copy_recurrent_weights(self) -> None:
         """Copy the noisy weights of recurrent layers. On a GPU these layers move their weights into one buffer; for a
         tensor that is a view of another, as DiffQ's noisy weights are, autograd would then silently compute a wrong
         gradient."""

@@ -113,7 +113,7 @@ class Solver:
         """Number of the epoch with the best weights, counted from 1; 0 if there is none yet."""
         return len(self.history) if self.always_newest else self.selection.best_epoch(self.history)
 
-    def _enough(self, history: tp.Sequence[EpochRecord]) -> bool:
+    def _finished(self, history: tp.Sequence[EpochRecord]) -> bool:
         """Whether all epochs are done, or the patience for early stopping is exhausted."""
         return len(history) >= self.plan.epochs or self.selection.stagnant(history) >= (self.plan.patience or math.inf)
 
@@ -139,7 +139,7 @@ class Solver:
         self.status.write("done")
 
     def _run(self) -> None:
-        if self._enough(self.history):
+        if self._finished(self.history):
             logger.info("All %d epochs are done.", len(self.history))
         else:
             self.status.begin(len(self.history), self.position.step)
@@ -147,7 +147,7 @@ class Solver:
             self._publish(len(self.history))      # a record of this session, even if it ends before an epoch does
         with self.requests.listening(), self.watchdog.watching():
             self.status.progress(len(self.history), self.position.step, self.history)
-            while not self._enough(self.history):
+            while not self._finished(self.history):
                 self._epoch(len(self.history))
                 self.saving.go_on()
             self.saving.finish()
@@ -164,7 +164,7 @@ class Solver:
         validated = time.monotonic()
         seconds = {"train": trained - begin, "valid": validated - trained}
         record = EpochRecord(train, candidates, chosen, best, penalty, None, seconds)
-        last = self._enough([*self.history, record])
+        last = self._finished([*self.history, record])
         if self.test is not None and (last or (epoch + 1) % self.plan.test_every == 0):
             test = self._test(best_state if self.plan.test_best else {}, last)
             record = dataclasses.replace(record, test=test, seconds={**seconds, "test": time.monotonic() - validated})

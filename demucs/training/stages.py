@@ -160,7 +160,7 @@ class TrainStage:
               ) -> tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]:
         """Loss and metrics of a micro-batch, which is the fraction `share` of this rank's batch. Terms that depend on
         the weights alone are added for the last micro-batch, where `whole` is True."""
-        with self._chance(epoch, step, first):
+        with self._seeded(epoch, step, first):
             loss, metrics = self.objective.loss(self.wrapped, Batch(sources.sum(dim=1), self.targets(sources)))
         # Gradients are averaged over ranks: a loss that is a sum over the global batch needs the factor `world_size`.
         loss = loss * (self.group.world_size if self.objective.summed else share)
@@ -177,7 +177,7 @@ class TrainStage:
         return loss, metrics
 
     @contextlib.contextmanager
-    def _chance(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:
+    def _seeded(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:
         """Context of a training forward pass with seeded random draws: the noise of quantisation, equal on all ranks,
         and the draws of the model itself (dropout, shifts of positional encodings), keyed by the examples of this
         rank."""

@@ -60,7 +60,7 @@ class TestStage:
         """
         tested = {} if tested is None else tested
         metrics = ("nsdr", "bsseval") if self.sdr and is_last else ("nsdr",)
-        for name in [name for name, scores in tested.items() if not self._counts(scores, "bsseval" in metrics)]:
+        for name in [name for name, scores in tested.items() if not self._is_complete(scores, "bsseval" in metrics)]:
             del tested[name]
         logger.info("Testing on %d tracks...", len(self.tracks))
         was_training = self.model.training
@@ -86,7 +86,7 @@ class TestStage:
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)
 
-    def _counts(self, scores: TrackScores, frames: bool) -> bool:
+    def _is_complete(self, scores: TrackScores, frames: bool) -> bool:
         """Whether earlier scores are complete for this test. They may not be: a run that was interrupted in its last
         test may continue for more epochs, and saved estimates may have been removed."""
         saved = self.save_to is None or all(estimate_path(self.save_to, scores.name, source).exists()

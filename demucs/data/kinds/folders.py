@@ -35,7 +35,7 @@ class Folders:
     beside: tp.Counter[str] = field(default_factory=collections.Counter)
 
 
-def look(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
+def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
     """Songs below `root`, sorted: folders with a file whose name satisfies `is_stem`, and folders without subfolders.
     Hidden files and folders are ignored, links are followed."""
     found = Folders()
@@ -80,7 +80,7 @@ def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Track
         raise DatasetError(f"dataset folder {given} does not exist (looked at {root}); check dset.musdb or dset.wav, "
                            f"or the environment variable DEMUCS_MUSDB")
     names = {name.lower() for name in (*sources, MIXTURE)}
-    found = look(root, lambda name: _may_be_stem(name, names))
+    found = find_songs(root, lambda name: _may_be_stem(name, names))
     if not found.songs and not found.faults:
         raise DatasetError(f"dataset folder {root} has no track folders in it; expected TRACK/{sources[0]}.wav, ...")
     _log_other_content(root, found.beside)
@@ -158,7 +158,8 @@ def _log_other_content(root: Path, beside: tp.Counter[str]) -> None:
     names = sorted(beside, key=lambda name: (not name.endswith("/"), name))
     if not names:
         return
-    listed = ", ".join(f"{name} (in {beside[name]} {'track' if beside[name] == 1 else 'tracks'})" for name in names[:NAMED])
+    listed = ", ".join(f"{name} (in {beside[name]} {'track' if beside[name] == 1 else 'tracks'})"
+                       for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     level = logging.WARNING if names[0].endswith("/") else logging.INFO
     logger.log(level, "Tracks in %s hold more than their stems, which is not looked at: %s%s", root, listed, more)
