@@ -36,48 +36,48 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("model")
     pretrained.add_model_flags(group)
-    group.add_argument("--list-models", action="store_true", help="show the models, or those of --repo, and exit")
+    group.add_argument("--list-models", action="store_true", help="list the models, or those in --repo, and exit")
 
     group = parser.add_argument_group("separation")
-    group.add_argument("-d", "--device", help="where to compute (default: cuda or mps where there is one, else cpu)")
+    group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else cpu)")
     group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
-                       help="rounds of random delays that are averaged: slower, slightly better (default: %(default)s)")
+                       help="number of random shifts that are averaged: slower, slightly better (default: %(default)s)")
     group.add_argument("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
                        help="overlap of the segments (default: %(default)s)")
     pieces = group.add_mutually_exclusive_group()
     pieces.add_argument("--no-split", action="store_false", dest="split",
-                        help="do not cut the song in segments; takes much memory")
+                        help="do not split the song into segments; needs much memory")
     pieces.add_argument("--segment", type=number("--segment", RANGES["segment"]),
-                        help="seconds per segment; shorter ones take less memory")
+                        help="seconds per segment; shorter ones need less memory")
     group.add_argument("-j", "--jobs", type=number("--jobs", RANGES["jobs"]), default=0,
-                       help="threads on a CPU, each with the memory of a segment (default: %(default)s)")
+                       help="threads on a CPU, each of which needs the memory for one segment (default: %(default)s)")
     group.add_argument("--seed", type=number("--seed", RANGES["seed"]), default=0,
-                       help="of the random delays (default: %(default)s)")
+                       help="seed of the random shifts (default: %(default)s)")
 
     group.add_argument("--precision", choices=["float32", "bf16", "tf32"], default="float32",
-                       help="bf16 multiplies in 16 bits: faster where the processor can, some 40 dB below the result; tf32 "
-                            "in 19, on NVIDIA GPUs from Ampere on (default: %(default)s)")
+                       help="bf16 multiplies in 16 bits: faster if the processor supports it, with errors some 40 dB "
+                            "below the result; tf32 in 19 bits, on NVIDIA GPUs from Ampere on (default: %(default)s)")
 
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
-                       help="folder for the results, which go to OUT/NAME (default: %(default)s)")
+                       help="folder for the results, which are written to OUT/NAME (default: %(default)s)")
     group.add_argument("--filename", default=defaults.TEMPLATE,
-                       help="names below that; fields are {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
+                       help="template of file names with {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
-                       help="the other one of two stems: nothing, the sum of the other sources (no_STEM), or the song "
-                            "less STEM (minus_STEM) (default: %(default)s)")
+                       help="second of two stems: none, the sum of the other sources (no_STEM), or the mixture minus "
+                            "STEM (minus_STEM) (default: %(default)s)")
     depth = group.add_mutually_exclusive_group()
     depth.add_argument("--int24", action="store_true", help="24 bits per sample instead of 16")
     depth.add_argument("--float32", action="store_true", help="wav with 32-bit floats")
     group.add_argument("--clip-mode", default="rescale", choices=["rescale", "clamp", "none"],
-                       help="against clipping: make a stem softer, or cut its peaks at 0.99 or at 1 (default: "
-                            "%(default)s)")
+                       help="avoid clipping by rescaling a stem, or by clamping its samples to 0.99 (clamp) or 1 "
+                            "(none) (default: %(default)s)")
     kind = group.add_mutually_exclusive_group()
     kind.add_argument("--flac", action="store_true", help="write flac")
     kind.add_argument("--mp3", action="store_true", help="write mp3")
     group.add_argument("--mp3-bitrate", type=bit_rate, default=320, metavar="KBIT",
-                       help="kbit/s: one of those that mp3 has (default: %(default)s)")
+                       help="bit rate in kbit/s, one of those of the mp3 standard (default: %(default)s)")
     group.add_argument("--mp3-preset", type=int, choices=range(2, 8), default=2,
                        help="2 for best quality, 7 for speed (default: %(default)s)")
     return parser

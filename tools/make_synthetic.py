@@ -1,4 +1,5 @@
-"""Make a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test 6`."""
+"""Generate a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test
+6`."""
 
 import argparse
 import sys
