@@ -135,8 +135,7 @@ class EmaConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All of `conf/config.yaml`. `model_settings` is the section of the chosen model; those of other models are left
-    out."""
+    """All of `conf/config.yaml`. `model_settings` is the section of the chosen model, without those of others."""
     dummy: tp.Any
     dset: DatasetConfig
     test: TestConfig

@@ -183,8 +183,7 @@ def rank_of_process() -> int:
 
 @contextlib.contextmanager
 def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
-    """Context in which errors of Hydra and OmegaConf about `argv`, which have many types, end the program with one
-    line."""
+    """Context in which errors of Hydra and OmegaConf about `argv`, of any type, end the program with one line."""
     try:
         yield
     except Exception as error:

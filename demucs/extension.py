@@ -24,8 +24,7 @@ LINK_VERSION = 1
 
 
 def link(folder: Path) -> tp.Dict[str, tp.Any]:
-    """Content of extended.json in `folder`; without that file, one without links. Raises SchemaError if it is
-    invalid."""
+    """Content of extended.json in `folder`, without links if it is missing. Raises SchemaError if it is invalid."""
     if not (folder / EXTENDED).exists():
         return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
     found = schema.read_json(folder / EXTENDED)

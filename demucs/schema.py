@@ -184,9 +184,8 @@ class EpochRecord:
     `candidates` has the validation metrics of each candidate ("main", "ema_batch_0", ...), `chosen` the name of the
     best one by the selection metric, `best` the best value of that metric so far. `test` has flattened aggregates,
     named as in published Demucs: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks, `sdr` the mean over
-        tracks of medians
-    over frames, `sdr_med` the median over tracks of medians over frames. With quantisation, `train` and the candidates
-    have the size of the model in MB as `ms`, which may be part of `loss`.
+    tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. With quantisation, `train`
+    and the candidates have the size of the model in MB as `ms`, which may be part of `loss`.
     """
     train: Metrics
     candidates: tp.Dict[str, Metrics]
@@ -252,8 +251,7 @@ class TrackScores:
     metrics is a setting of the evaluation.
 
     In addition to the sources of the evaluation there may be sums of them, scored as one source each: "no_SOURCE", all
-        but
-    that one, and "instrumental", all but the vocals. They are not included in aggregates over sources.
+    but that one, and "instrumental", all but the vocals. They are not included in aggregates over sources.
 
     ISR, SIR and SAR of a track with `ill_conditioned` depend on rounding errors; `condition` is the number that this is
     decided by (`metrics.bsseval`). Both are None if these metrics were not computed.
@@ -275,8 +273,7 @@ class Evaluation:
     """Scores of one model on one test set, for every track, source and metric, with the settings to repeat them.
 
     The file of a single track, written by a running evaluation, has this format, too: `expected` names all tracks of
-        the
-    test set.
+    the test set.
     """
     name: str                          # signature, or a name such as "silence"
     model: str                         # name in the zoo, or of a fixed separator

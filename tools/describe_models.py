@@ -1,7 +1,6 @@
 """Write the tables of docs/models.md from the code: `python3 -m tools.describe_models docs/models.md`.
 
-The text between the lines `<!-- table: NAME -->` and `<!-- end -->` is replaced; the rest of the page is written by
-hand.
+The text between the lines `<!-- table: NAME -->` and `<!-- end -->` is replaced, and nothing else.
 """
 
 import argparse

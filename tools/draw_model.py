@@ -1,7 +1,6 @@
 """Draw the diagram of a hybrid model: `python3 -m tools.draw_model htdemucs docs/images/htdemucs.png`.
 
-Axes, strides, channels and the level where the branches are merged are read from a model built with the published
-settings.
+Axes, strides, channels and the level where the branches are merged are those of a model with the published settings.
 """
 
 import sys

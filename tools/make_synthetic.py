@@ -1,5 +1,4 @@
-"""Generate a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test
-6`."""
+"""Make a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test 6`."""
 
 import argparse
 import sys

@@ -41,8 +41,7 @@ class Augment:
                  remix_group: tp.Optional[int] = 4, batch_size: tp.Optional[int] = None, world_size: int = 1):
         """`shift` is in samples. A `remix_group` of 0 or None means the whole global batch, `batch_size`.
 
-        If the global `batch_size` is given, raises ConfigError if the examples of a rank are not a multiple of the
-        group.
+        Raises ConfigError if the global `batch_size` is given, and that of a rank is not a multiple of the group.
         """
         self.seed = seed
         self.shift = shift

@@ -65,8 +65,7 @@ class TrackIndex:
         return TrackIndex(tracks, {name: self.files[name] for name in tracks if name in self.files})
 
     def read(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
-        """Samples [A, L] of `source` (or "mixture") of the track `name`. Raises AudioError as `audio.reading.read`
-        does."""
+        """Samples [A, L] of `source` (or "mixture") of track `name`. Raises AudioError as `audio.reading.read`."""
         return self.files[name].read(source, start, frames)
 
 

@@ -31,8 +31,7 @@ class RepitchDataset(Dataset):
 
     def __init__(self, dataset: tp.Any, *, seed: int, proba: float, max_pitch: int = 2, max_tempo: float = 12,
                  tempo_std: float = 5, vocals: tp.Sequence[int], same: bool = True, samplerate: int = 44100):
-        """`vocals` are the indices of sources that are stretched as speech; `samplerate` is that of the examples, in
-        Hz.
+        """`vocals` are the indices of sources that are stretched as speech, `samplerate` that of the examples in Hz.
 
         Raises ToolError if soundstretch is missing or too old, here rather than later in a loader worker.
         """

@@ -114,8 +114,7 @@ class SegmentDataset(Dataset):
         return self.ends[-1] if self.ends else 0
 
     def locate(self, index: int) -> tp.Tuple[str, int]:
-        """(track name, number of the segment within the track) of example `index`. Raises IndexError if out of
-        range."""
+        """(track name, number of the segment within the track) of example `index`. Raises IndexError beyond the end."""
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         place = bisect_right(self.ends, index)

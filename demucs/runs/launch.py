@@ -68,8 +68,7 @@ class Launcher:
 
     def tasks(self, command: Command, end: tp.Sequence[str] = ENDS, *, all_cores: bool = False) -> int:
         """Run the command in every task, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Each
-        process computes in one thread, since the CPUs of a task are for its loader workers, unless `all_cores` is
-        set."""
+        process computes in one thread, unless `all_cores`, since the CPUs of a task are for its loader workers."""
         if all_cores and not os.environ.get("OMP_NUM_THREADS"):
             cores = from_environment("SLURM_CPUS_PER_TASK", 0, COUNT) or len(os.sched_getaffinity(0)) // local_tasks()
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores))
@@ -142,9 +141,8 @@ def _limit_threads() -> None:
 def spread_tasks() -> Command:
     """Options of srun that distribute the tasks of this job evenly over its nodes, if Slurm has not.
 
-    Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. An even distribution is enforced by
-        naming
-    the node of each task; the allocation of CPUs is unchanged. Raises LaunchError if a node has more tasks than GPUs,
+    Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. The node of each task is named to
+    distribute them evenly; the allocation of CPUs is unchanged. Raises LaunchError if a node has more tasks than GPUs,
     which would otherwise silently share them.
     """
     tasks, nodes = from_environment("SLURM_NTASKS", 1, POSITIVE), from_environment("SLURM_NNODES", 1, POSITIVE)

@@ -80,8 +80,7 @@ class Checkpoints:
         self.seconds_stalled += time.monotonic() - begin
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is on disk. Raises TrainingError if it could not be written; older files
-        stay."""
+        """Wait until the last checkpoint is on disk. Raises TrainingError if that failed; older files are unchanged."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

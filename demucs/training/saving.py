@@ -80,8 +80,7 @@ class Saving:
         return False
 
     def asked_to_stop(self) -> bool:
-        """Whether a stop is requested. Called between two steps while the model has other weights; a collective
-        call."""
+        """Whether a stop is requested, between two steps while the model has other weights. A collective call."""
         return self._agreed(False)[0]
 
     def asked_to_save_or_stop(self) -> bool:

@@ -57,8 +57,7 @@ class Average:
         return {key: total / self.count for key, total in self.totals.items()}
 
     def everywhere(self, group: Group) -> Metrics:
-        """Means over the examples of all ranks. A rank without examples takes part with weight zero. A collective
-        call."""
+        """Means over the examples of all ranks, some of which may have none. A collective call."""
         keys: tp.List[str] = sorted(set().union(*group.gather(list(self.totals))))
         *totals, count = group.sum([*(self.totals.get(key, 0.) for key in keys), self.count])
         return {key: total / count for key, total in zip(keys, totals)}

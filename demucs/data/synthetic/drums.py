@@ -30,8 +30,7 @@ _STROKES = {"x": 1., "o": 0.4}
 
 
 def _swept(rng: np.random.Generator, low: float, high: float, sweep: float, length: float) -> np.ndarray:
-    """Sine that falls from `high` to `low` Hz with time constant `sweep`, and decays with time constant `length`
-    (s)."""
+    """Sine that falls from `high` to `low` Hz with time constant `sweep`, and decays with `length` (seconds)."""
     frames = round(length * 5 * SAMPLERATE)
     frequency = low + (high - low) * decay(frames, sweep)
     phase = 2 * np.pi * (rng.uniform(0, 0.1) + np.cumsum(frequency, dtype=np.float64) / SAMPLERATE)
