@@ -3,8 +3,8 @@
 The number of epochs is part of a signature, so the longer training is another experiment. It starts from copies of the
 current files of SIG: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run
 card. It is then trained like any other experiment, with the same result as if it had been planned for more epochs from
-the start. extended.json in each of the two folders names the other one. Prints the new signature. Repeated calls have no
-effect.
+the start. extended.json in each of the two folders names the other one. Prints the new signature. Repeated calls have
+no effect.
 """
 
 import argparse

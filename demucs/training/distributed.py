@@ -213,8 +213,8 @@ def _place(device: torch.device) -> Place:
 
 
 def exchange(store: tp.Any, rank: int, world_size: int, place: Place) -> tp.List[Place]:
-    """The placements of all ranks, in the order of ranks, on every rank. Uses the store instead of NCCL, which crashes if
-    two ranks have the same GPU."""
+    """The placements of all ranks, in the order of ranks, on every rank. Uses the store instead of NCCL, which crashes
+    if two ranks have the same GPU."""
     store.set(f"place {rank}", json.dumps(place))
     places = [Place(*json.loads(store.get(f"place {other}"))) for other in range(world_size)]
     store.set(f"read {rank}", "")
