@@ -92,7 +92,7 @@ def main(cfg: tp.Any) -> None:
                 with ending_workers():
                     solver.run()
             except Stopped as stopped:
-                logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
+                logger.info("Stopped by %s: the state is saved, and the run continues when it is started again.",
                             stopped.reason)
                 reason = stopped.reason
         leave_group()

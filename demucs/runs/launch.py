@@ -152,7 +152,7 @@ def spread_tasks() -> Command:
         places = [node for node in slurm.nodes_of_job() for _ in range(even)][:tasks]
         options = ["--overcommit", "--distribution=arbitrary", f"--nodelist={','.join(places)}"]
         say(f"Slurm put {placed} tasks and {os.environ.get('SLURM_JOB_CPUS_PER_NODE', '?')} CPUs on the nodes; {even} run on "
-            f"each (with --ntasks-per-node={even} their CPUs are even too)")
+            f"each (--ntasks-per-node={even} would distribute the CPUs evenly, too)")
     if os.environ.get("SLURM_GPUS_ON_NODE") and even > gpus:
         raise LaunchError(f"{even} tasks on a node with {gpus} GPUs: --ntasks, --nodes and --gres do not fit together")
     say_idle(tasks, slurm.gpus_of_job())
@@ -318,7 +318,7 @@ def grid(command: Command) -> int:
     lent: Command = []
     rendezvous(lent)
     if not experiment.is_absolute():
-        say("Which experiment this is cannot be told, so submitit alone decides whether the job goes on")
+        say("The experiment of this job is unknown, so submitit alone decides whether the job is requeued")
         return exit_status(subprocess.run(["srun", *command]).returncode)
     os.environ["DEMUCS_SUPERVISED"] = "1"
     return supervise(experiment, lambda end: ["srun", *end, *options, *lent, *command[place:]], chain=False)

@@ -148,7 +148,7 @@ class Ranks:
             self._running.clear()        # do not wait for a process that is blocked by a dead file system
             sys.exit(self._asked)
         self._asked = exit_status(-number)
-        say("Asked to stop: waiting for the processes to save and leave. Once more ends it at once")
+        say("Asked to stop: waiting for the processes to save and leave. A second signal ends them at once")
         self._send(signal.SIGTERM)
 
     def _send(self, number: int) -> None:

@@ -84,7 +84,7 @@ def _take(handle: int, path: Path, patience: float) -> None:
             break
         except OSError as error:
             if error.errno in NO_LOCKS:
-                logger.warning("%s: this file system has no locks (%s); see to it that no other process trains this run",
+                logger.warning("%s: this file system has no locks (%s); ensure that no other process trains this run",
                                path, error.strerror)
                 return
             if time.monotonic() > deadline:

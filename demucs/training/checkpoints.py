@@ -145,7 +145,7 @@ class Checkpoints:
                 if path == found[-1]:
                     raise PackageError(f"{error}. {self._advice()}") from error
                 self._damaged = True
-                logger.warning("%s. Going on from the one before, %s.", error, PREVIOUS)
+                logger.warning("%s. Continuing from the previous one, %s.", error, PREVIOUS)
         return None
 
     def _advice(self) -> str:

@@ -230,8 +230,8 @@ def warn_of_little_shared_memory(needed: float, workers: int) -> None:
     """Log a warning if shared memory is too small for the `needed` bytes of the batches that `workers` prefetch."""
     left = shared_memory_left()
     if workers and 0 <= left < needed:
-        logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; where training runs out of "
-                       "it: %s", SHARED_MEMORY, left / 2 ** 20, workers, needed / 2 ** 20, ENLARGE)
+        logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; if training runs "
+                       "out of it: %s", SHARED_MEMORY, left / 2 ** 20, workers, needed / 2 ** 20, ENLARGE)
 
 
 @contextlib.contextmanager

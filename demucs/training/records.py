@@ -88,7 +88,8 @@ class RunRecorder:
             try:
                 self.earlier = load(RunCard, self.folder / RUN_CARD).sessions
             except SchemaError as error:
-                logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, RUN_CARD)
+                logger.warning("%s. It is renamed to %s.damaged, and a new one starts with this session.", error,
+                               RUN_CARD)
                 with contextlib.suppress(OSError):
                     os.replace(self.folder / RUN_CARD, self.folder / f"{RUN_CARD}.damaged")
         if best_state is not None and best_epoch and not self._has_weights_of(history[:best_epoch]):
