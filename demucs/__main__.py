@@ -4,7 +4,7 @@ import sys
 
 from . import console
 
-sys.excepthook = console.hook      # before anything is imported that takes time
+sys.excepthook = console.hook      # before slow imports, which Ctrl-C may interrupt
 
 from .separate import main  # noqa: E402
 

@@ -1,4 +1,5 @@
-"""Public door to separation: `Separator` for files and tensors, with the arguments and callbacks of published Demucs.
+"""Public interface for separation: `Separator` for files and tensors, with the arguments and callbacks of published
+Demucs.
 
     separator = Separator("htdemucs")
     mixture, stems = separator.separate_audio_file("song.mp3")
@@ -37,11 +38,11 @@ class LoadAudioError(AudioError):
 
 
 class LoadModelError(ModelLoadingError):
-    """There is no such model, or its file cannot be used."""
+    """The model does not exist, or its file cannot be used."""
 
 
 class _NotProvided:
-    """Stands for an argument that was not given, where None means something."""
+    """Type of the default of arguments for which None is a valid value."""
 
     def __repr__(self) -> str:
         return "NotProvided"
@@ -51,36 +52,36 @@ NotProvided = _NotProvided()
 
 
 def list_models(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, tp.Union[str, Path]]]:
-    """{"single": {signature: where}, "bag": {name: where}}: the models in the folder `repo`, or without it the published
-    ones and those of ./release_models. Raises SignatureError where `repo` is no folder."""
+    """Available models as {"single": {signature: location}, "bag": {name: location}}: those in the folder `repo`, or
+    without it the published ones and those in ./release_models. Raises SignatureError if `repo` is not a folder."""
     return repository.available(repo)
 
 
 class Separator:
-    """A model, and how to separate with it.
+    """A model with the settings of separation.
 
     Args:
-        model: name or signature of a model, as `pretrained.get_model` takes it; or a model that is there already.
+        model: name or signature of a model, as for `pretrained.get_model`, or a loaded model.
         repo: folder with models.
-        device: where to compute; None: where the audio is. What is separated stays where it is.
-        shifts: rounds of random delays that are averaged: slower, slightly better; 0 for none.
-        overlap: part of a segment that the next one covers again, in [0, 1).
-        split: cut the song in segments; otherwise the model sees all of it at once.
-        segment: seconds per segment; default: the model's own.
-        jobs: threads on a CPU, each with the memory of a segment.
-        progress: show how far it is.
-        callback: called with a dictionary whenever a model starts or has ended a segment: `callback_arg`, and over it
-            `model_idx_in_bag` and `shift_idx`, which count from 0, `models` (how many), `segment_offset` and
-            `audio_length` (samples at the model's rate) and `state` ("start" or "end"). What it raises, for instance
-            KeyboardInterrupt, ends the separation.
+        device: device of the computation; None for that of the audio. Results are on the device of the audio.
+        shifts: number of random shifts whose estimates are averaged: slower, slightly better; 0 for no shift.
+        overlap: fraction of a segment that overlaps with the next one, in [0, 1).
+        split: separate the song in segments; otherwise in one piece.
+        segment: length of a segment in seconds; by default that of the model.
+        jobs: number of threads on a CPU, each of which needs the memory for one segment.
+        progress: show the progress.
+        callback: called with a dictionary when a model begins or ends a segment. Its entries are those of
+            `callback_arg`, `model_idx_in_bag` and `shift_idx`, counted from 0, `models` (their number),
+            `segment_offset` and `audio_length` (in samples at the model's rate) and `state` ("start" or "end"). An
+            exception that it raises, for instance KeyboardInterrupt, ends the separation.
         callback_arg: see `callback`.
-        seed: of the random delays.
+        seed: seed of the random shifts.
         precision: "float32", or "bf16" for convolutions and matrix products in bfloat16, or "tf32" for them in TF32 on
-            GPUs that have it.
+            GPUs that support it.
 
     Raises:
-        LoadModelError: where the model cannot be had.
-        ConfigError: for a device that is not there, or a number outside its range.
+        LoadModelError: if the model does not exist or cannot be loaded.
+        ConfigError: for a device that does not exist, or a number outside its range.
     """
 
     def __init__(self, model: tp.Union[str, nn.Module] = "htdemucs", repo: tp.Optional[Path] = None,
@@ -113,7 +114,7 @@ class Separator:
                          callback_arg: tp.Union[None, tp.Dict[str, tp.Any], _NotProvided] = NotProvided, *,
                          seed: tp.Union[int, _NotProvided] = NotProvided,
                          precision: tp.Union[str, _NotProvided] = NotProvided) -> None:
-        """Change what is given; the rest stays. The arguments and errors are those of the class."""
+        """Change the given settings. Arguments and errors are those of the class."""
         given = {"device": device, "shifts": shifts, "overlap": overlap, "split": split, "segment": segment,
                  "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed,
                  "precision": precision}
@@ -124,27 +125,27 @@ class Separator:
 
     def separate_tensor(self, wav: tp.Union[torch.Tensor, np.ndarray], sr: tp.Optional[int] = None, *,
                         name: str = "separating") -> Stems:
-        """`wav` [A, L] as it was separated, and its sources by name, all [channels, L'] at the model's rate.
+        """(mixture, sources by name) of `wav` [A, L], all [channels, L'] at the sample rate of the model.
 
         Args:
-            wav: of any floating-point type, or of integers, whose full scale becomes 1; brought to the rate and number of
-                channels of the model.
-            sr: its rate in Hz; default: the model's.
-            name: what its progress is called.
+            wav: of any floating-point type, or of an integer type, whose full scale is converted to 1. It is converted
+                to the sample rate and number of channels of the model.
+            sr: its sample rate in Hz; by default that of the model.
+            name: title of the progress.
 
         Raises:
             AudioError: for audio that cannot be separated.
-            ConfigError: for an impossible setting.
+            ConfigError: for an invalid setting.
         """
         wav = as_waveform(wav)
         reading.require_finite(wav, "the audio given", self.samplerate if sr is None else sr)
         return self._separate(wav, sr, name)
 
     def separate_audio_file(self, file: tp.Union[str, Path]) -> Stems:
-        """The audio of a file as it was separated, and its sources by name, all [channels, L] at the model's rate.
+        """(mixture, sources by name) of an audio file, all [channels, L] at the sample rate of the model.
 
         Raises:
-            LoadAudioError: where the file cannot be read.
+            LoadAudioError: if the file cannot be read.
             AudioError, ConfigError: as `separate_tensor`.
         """
         try:
@@ -166,12 +167,12 @@ class Separator:
 
     @property
     def samplerate(self) -> int:
-        """Of the model, in Hz."""
+        """Sample rate of the model in Hz."""
         return self._model.samplerate
 
     @property
     def audio_channels(self) -> int:
-        """Of the model."""
+        """Number of audio channels of the model."""
         return self._model.audio_channels
 
     @property

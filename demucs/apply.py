@@ -1,4 +1,4 @@
-"""Public door to separating tensors: `apply_model` and bags of models, with the arguments of published Demucs."""
+"""Public interface for separating tensors: `apply_model` and bags of models, with the arguments of published Demucs."""
 
 import contextlib
 import logging
@@ -27,9 +27,9 @@ Callback = tp.Callable[[tp.Dict[str, tp.Any]], None]
 
 
 class TensorChunk:
-    """Samples [offset, offset + length) of the last dimension of a tensor, or of another chunk.
+    """Chunk of a tensor, or of another chunk: samples [offset, offset + length) of the last dimension.
 
-    Raises AudioError where `offset` is outside. A `length` beyond the end is shortened.
+    Raises AudioError if `offset` is out of range. A `length` beyond the end is shortened.
     """
 
     def __init__(self, tensor: tp.Union[torch.Tensor, "TensorChunk"], offset: int = 0,
@@ -47,9 +47,10 @@ class TensorChunk:
         return [*self.tensor.shape[:-1], self.length]
 
     def padded(self, target_length: int) -> torch.Tensor:
-        """[..., target_length]: the chunk in the middle of what is around it in the tensor, and zeros beyond its ends.
+        """The chunk extended on both sides to [..., target_length], with the samples around it in the tensor, and zeros
+        beyond the ends of the tensor.
 
-        Where the difference is odd, the extra sample is on the right. Raises AudioError where the chunk is longer.
+        If the difference is odd, the extra sample is on the right. Raises AudioError if the chunk is longer.
         """
         if target_length < self.length:
             raise AudioError(f"a chunk of {self.length} samples does not fit in {target_length}")
@@ -60,7 +61,7 @@ class TensorChunk:
 
 
 def tensor_chunk(tensor_or_chunk: tp.Union[torch.Tensor, TensorChunk]) -> TensorChunk:
-    """A chunk as it is, a tensor as the chunk of all of it."""
+    """The given chunk, or a chunk of the whole tensor."""
     return tensor_or_chunk if isinstance(tensor_or_chunk, TensorChunk) else TensorChunk(tensor_or_chunk)
 
 
@@ -72,17 +73,17 @@ def apply_model(model: tp.Union[BagOfModels, Model, nn.Module], mix: tp.Union[to
                 callback_arg: tp.Optional[tp.Mapping[str, tp.Any]] = None, *, seed: int = 0) -> torch.Tensor:
     """Estimates [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`.
 
-    As in published Demucs, computing is on the device of `mix` where `device` is not given; unlike there, the model
-    comes back to its own device and training mode, and the random shifts follow from `seed`. See
+    As in published Demucs, computation is on the device of `mix` if `device` is None. In contrast to published Demucs,
+    the model is returned to its own device and training mode, and the random shifts are determined by `seed`. See
     `separation.apply.separate` for the other arguments and the errors.
 
     Args:
-        mix: of a `TensorChunk`, the chunk alone is separated, as if there were silence around it.
-        pool: on a CPU, an executor: as many threads work as it has, instead of `num_workers`.
-        lock: is held whenever `callback` is called.
-        callback: called at the start and end of each piece; see `separation.progress.CallbackProgress` for its argument.
-            What it raises, for instance KeyboardInterrupt, ends the separation.
-        callback_arg: what it gets besides.
+        mix: the mixture. A `TensorChunk` is separated alone, as if it was surrounded by silence.
+        pool: an executor whose number of threads replaces `num_workers` on a CPU.
+        lock: held during calls of `callback`.
+        callback: called at the start and end of each segment; see `separation.progress.CallbackProgress` for its
+            argument. An exception that it raises, for instance KeyboardInterrupt, ends the separation.
+        callback_arg: additional entries of its argument.
     """
     if device is not None:
         device = usable_device(str(device))

@@ -1,6 +1,6 @@
-"""Arguments of command lines: numbers in ranges, and one line for what is wrong.
+"""Arguments of command lines: numbers in ranges, and errors in one line.
 
-No torch here: `--help` has to answer at once.
+This module does not import torch, so that `--help` answers without delay.
 """
 
 import argparse
@@ -10,16 +10,17 @@ from .ranges import Range, shown
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that tells what is wrong in one line, without its usage before."""
+    """An `ArgumentParser` whose errors are one line, without the usage."""
 
     def error(self, message: str) -> tp.NoReturn:
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; --help lists the options\n")
 
 
 def number(option: str, allowed: Range) -> tp.Callable[[str], tp.Any]:
-    """A `type` of `add_argument` for numbers in `allowed`: an int where it has whole numbers, else a float.
+    """Argument `type` of `add_argument` for numbers in the range `allowed`: int for whole numbers, else float.
 
-    A text that is no number is an error of the parser; a number outside raises ConfigError, which names `option`.
+    A text that is not a number is an error of the parser; a number out of range raises ConfigError, which names
+    `option`.
     """
     def convert(text: str) -> tp.Any:
         try:

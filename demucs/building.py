@@ -1,4 +1,4 @@
-"""The parts of an experiment, built from its configuration."""
+"""Construction of the parts of an experiment from its configuration."""
 
 import dataclasses
 import logging
@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_model(config: Config) -> nn.Module:
-    """The model of an experiment with its seeded initial weights, on the CPU."""
+    """The model of an experiment on the CPU, with initial weights from its seed."""
     torch.manual_seed(config.seed)
     return zoo.build(config.model, sources=config.target_names, audio_channels=config.dset.channels,
                      samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
@@ -69,7 +69,7 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
 
 
 def build_augment(config: Config, world_size: int) -> Augment:
-    """Augmentation of the batches. Raises ConfigError where a rank's part of them cannot be remixed."""
+    """Augmentation of batches. Raises ConfigError if the part of a rank cannot be remixed."""
     remix, scale = config.augment.remix, config.augment.scale
     return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
                    shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
@@ -78,10 +78,10 @@ def build_augment(config: Config, world_size: int) -> Augment:
 
 
 def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
-    """Loaders of training and validation batches of this rank, and the training set for the names of its tracks."""
+    """(training loader, its sampler, validation loader, training set) of this rank."""
     d = config.dset
     if config.augment.repitch.proba:
-        soundstretch.find()   # before an hour is spent on anything else
+        soundstretch.find()   # raises if it is missing, before a scan that may take long
     kwargs = dataset_settings(config)
     train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
@@ -96,7 +96,7 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
                            seed=config.seed, max_batches=1 if config.debug else config.max_batches)
     workers = config.misc.num_workers
     example = 4 * len(d.sources) * d.channels * d.segment * d.samplerate      # bytes
-    ready = 2 * workers * config.batch_size / group.world_size                # torch has each of them two batches ahead
+    ready = 2 * workers * config.batch_size / group.world_size                # torch prefetches two batches per worker
     warn_of_little_shared_memory(ready * example, workers)
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
     train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
@@ -109,14 +109,14 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
 
 
 def test_setting(config: Config) -> tp.Tuple[str, str]:
-    """(key, value) of the setting that says where the test songs are."""
+    """(key, value) of the setting with the location of the test songs."""
     d = config.dset
     return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
 
 
 def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
-    """The songs to test on: the test folder of MUSDB, or that of the dataset it is replaced by, which may have none.
-    They are looked for before training, so that a missing one costs no training."""
+    """Test songs: those of MUSDB, or of the dataset that replaces it, which may have none. They are listed before
+    training, so that missing ones are found before it."""
     d = config.dset
     key, folder = test_setting(config)
     if key == "test.nonhq":
@@ -128,7 +128,7 @@ def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
 
 
 def inspected_tracks(config: Config, group: Group) -> tp.Sequence[ReferenceTrack]:
-    """`test_tracks`, each of which was read to its end by the first rank, now or before. Raises FaultyTracks."""
+    """`test_tracks`, after rank 0 has read each of them completely, now or in an earlier run. Raises FaultyTracks."""
     def work() -> tp.Sequence[ReferenceTrack]:
         tracks = test_tracks(config)
         if group.is_first:
@@ -138,7 +138,8 @@ def inspected_tracks(config: Config, group: Group) -> tp.Sequence[ReferenceTrack
 
 
 def pretrained_model(config: Config) -> nn.Module:
-    """The model that continue_pretrained names: in pretrained_repo, or without one in ./release_models or published."""
+    """The model named by continue_pretrained: from pretrained_repo, or without it from ./release_models or the
+    published models."""
     found = repository.get_model(config.continue_pretrained or "", config.pretrained_repo)
     if not isinstance(found, BagOfModels):
         return found
@@ -150,8 +151,8 @@ def pretrained_model(config: Config) -> nn.Module:
 
 def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp.Mapping[str, torch.Tensor],
                               config: Config) -> None:
-    """Raises PackageError where the weights `state` of `pretrained` do not fit `model`: what differs, and the settings that
-    would be right."""
+    """Raise PackageError if the weights `state` of `pretrained` do not fit `model`. The message names the differences
+    and the settings that would fit."""
     faults = differences(model.state_dict(), state)
     if not faults:
         return
@@ -170,7 +171,8 @@ def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp
 
 
 def build_averages(config: Config, model: nn.Module, group: Group) -> tp.Dict[str, ModelEMA]:
-    """Exponential moving averages of the weights by name: over batches on the device, over epochs on the CPU."""
+    """Exponential moving averages of the weights by name. Those over batches are on the device, those over epochs on
+    the CPU."""
     averages = {}
     for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
         for index, decay in enumerate(decays):
@@ -198,8 +200,9 @@ def draw_finished(history: tp.Sequence[EpochRecord], folder: Path) -> None:
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
                  test_set: tp.Optional[TestSet] = None) -> Solver:
-    """Everything an experiment needs, with its state restored from `folder` or from what it continues."""
-    # What can be refused is refused before anything is scanned.
+    """The solver of an experiment, with its state restored from `folder`, or initialised from the experiment or model
+    that it continues."""
+    # Settings are checked before datasets are scanned.
     if config.misc.tensorboard:
         require_tensorboard()
     parent = folder.parent / (config.continue_from or "") / NEWEST
@@ -252,7 +255,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     if solver.restore():
         group.first_then_all(lambda: recorder.resume(solver.history, solver.best_epoch(), solver.best_state))
     elif config.continue_pretrained:
-        pretrained = group.first_then_all(lambda: pretrained_model(config))    # which may be fetched
+        pretrained = group.first_then_all(lambda: pretrained_model(config))    # may be downloaded
         state = {**(quantisation.bits if quantisation else {}), **pretrained.state_dict()}
         require_same_architecture(model, pretrained, state, config)
         model.load_state_dict(state)

@@ -1,7 +1,7 @@
-"""The configuration as frozen dataclasses, read once from Hydra's.
+"""Configuration of an experiment as frozen dataclasses, read once from Hydra's.
 
-The YAML files under `conf/` are the only place with defaults; these classes have none, and reading fails where the two
-disagree. Below this floor nobody sees a DictConfig: builders take plain numbers from here.
+Defaults are in the YAML files under `conf/` only; these classes have none, and reading fails if the two disagree. Lower
+layers never see a DictConfig: builders pass plain numbers from here.
 """
 
 import collections.abc
@@ -135,7 +135,7 @@ class EmaConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All of `conf/config.yaml`. `model_settings` is the section of the chosen model; the other sections stay out."""
+    """All of `conf/config.yaml`. `model_settings` is the section of the chosen model, without those of others."""
     dummy: tp.Any
     dset: DatasetConfig
     test: TestConfig
@@ -169,27 +169,29 @@ class Config:
 
     @property
     def target_names(self) -> tp.List[str]:
-        """Names of what the model puts out."""
+        """Names of the outputs of the model."""
         return Targets(self.dset.sources, self.dset.targets).names
 
     @property
     def target_weights(self) -> tp.List[float]:
-        """Weights of the targets in the loss; equal ones stay equal whatever the number of targets."""
+        """Weights of the targets in the loss. With `dset.targets`, equal weights are extended to any number of
+        targets."""
         equal = self.dset.targets is not None and len(set(self.weights)) == 1
         return self.weights[:1] * len(self.target_names) if equal else self.weights
 
     @property
     def segment(self) -> tp.Union[float, Fraction]:
-        """Seconds of audio per piece when separating. What a model with attention over time was trained on is all that it
-        knows; others take several times as much, for their context."""
+        """Length of a segment in seconds when separating. Models with attention over time use the length of their
+        training examples, if `use_train_segment` is set; by default others use four times `dset.segment`, for more
+        context."""
         if zoo.MODELS[self.model].tied_to_training_length and self.use_train_segment:
             return Fraction(self.training_length, self.dset.samplerate)
         return self.model_segment or 4 * self.dset.segment
 
     @property
     def training_length(self) -> int:
-        """Samples per training example that reach the model: repitching trims to what the fastest tempo leaves, then
-        the random shift takes its range."""
+        """Length in samples of training examples at the input of the model: `dset.segment`, less the trimming for the
+        fastest tempo of repitching, less the range of the random shift."""
         length = int(self.dset.segment * self.dset.samplerate)
         if self.augment.repitch.proba:
             length = int((1 - 0.01 * self.augment.repitch.max_tempo) * length)
@@ -198,11 +200,11 @@ class Config:
 
 MINUTES = Range(0, 1_000_000, unit="minutes")
 DECAY = Range(0, 1)
-BETA = Range(0, 1, open_most=True)         # of Adam
+BETA = Range(0, 1, open_most=True)         # decay rates of Adam
 MEGABYTES = Range(0, 1_000_000, unit="MB")
 
-# Of every number in the configuration, by its dotted key. The sections of models have `models.settings.RANGES`. A key that
-# may be empty says so in its dataclass.
+# Range of every number in the configuration, by its dotted key. The sections of models have `models.settings.RANGES`.
+# Keys that may be empty are optional in their dataclass.
 RANGES: tp.Dict[str, Allowed] = {
     "dset.musdb_samplerate": RATE, "dset.wav2_weight": SHARE, "dset.segment": SECONDS,
     "dset.shift": Range(0, 86_400, unit="seconds"), "dset.samplerate": RATE, "dset.channels": CHANNELS,
@@ -233,14 +235,14 @@ RANGES: tp.Dict[str, Allowed] = {
     "slurm.mem_per_gpu": Range(0, 1_000_000, unit="GB"), "slurm.cpus_per_gpu": Range(1, 65_536, whole=True),
 }
 
-FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of the tools around us
+FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of other tools
 
 
 def read(plain: tp.Mapping[str, tp.Any]) -> Config:
-    """The configuration in a plain, resolved mapping (`OmegaConf.to_container(cfg, resolve=True)`).
+    """The configuration from a plain, resolved mapping (`OmegaConf.to_container(cfg, resolve=True)`).
 
     Raises:
-        ConfigError: for unknown, missing or impossible values, naming the key and the nearest valid one.
+        ConfigError: for unknown, missing or invalid values, naming the key and the nearest valid one.
     """
     values = {key: value for key, value in plain.items() if key not in zoo.NAMES + FOREIGN_SECTIONS}
     model = values.get("model")
@@ -260,7 +262,7 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
 
 
 def check_numbers(values: tp.Mapping[str, tp.Any], where: str = "") -> None:
-    """Checks the numbers of a section, and of sections in it, against `RANGES`; `where` is its name with a dot.
+    """Check the numbers of a section and of its subsections against `RANGES`. `where` is its name with a dot.
 
     Raises:
         ConfigError: for a number outside its range.
@@ -273,7 +275,7 @@ def check_numbers(values: tp.Mapping[str, tp.Any], where: str = "") -> None:
 
 
 def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
-    """The section of the chosen model, of which the class of the model says the types of what are no numbers."""
+    """Check the section of the chosen model. The types of values other than numbers are those of the model's class."""
     hints = zoo.MODELS[name].hints
     for key, value in values.items():
         if hints.get(key) in (bool, str):
@@ -282,8 +284,8 @@ def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
 
 
 def kinds(key: str) -> tp.Set[tp.Any]:
-    """The types that a value may have, by its dotted key: of a list `list`, and type(None) where it may be empty. Nothing
-    for a key that is not known here."""
+    """Types that the value of a dotted key may have: `list` for any list, and type(None) if it may be empty. An empty
+    set for an unknown key."""
     section, _, name = key.rpartition(".")
     owner: tp.Any = Config
     hint = None
@@ -299,10 +301,10 @@ def kinds(key: str) -> tp.Set[tp.Any]:
 
 
 def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
-    """" Did you mean ...?" for a misspelt dotted key, or nothing. A valid key inside the same section comes first."""
+    """" Did you mean ...?" for a misspelt dotted key, or "". Valid keys of the same section are preferred."""
     valid = list(valid)
     section = key.rpartition(".")[0]
-    # Last, by the word after the last dot: a key typed without its section.
+    # The last attempt compares the words after the last dot, for a key without its section.
     last_words = {k.rpartition(".")[2]: k for k in reversed(valid)}
     return did_you_mean(key, [k for k in valid if k.rpartition(".")[0] == section]) or did_you_mean(key, valid) or \
         next((f" Did you mean {last_words[word]!r}?" for word in
@@ -321,7 +323,7 @@ def _build(kind: tp.Any, values: tp.Mapping[str, tp.Any], where: str) -> tp.Any:
 
 
 def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
-    """`value` as `hint` says: integers pass as floats, nothing else is bent."""
+    """`value` checked against the type `hint`. Integers are converted to floats; there is no other conversion."""
     if hint is tp.Any:
         return value
     if dataclasses.is_dataclass(hint):
@@ -360,7 +362,7 @@ def _convert(hint: tp.Any, value: tp.Any, key: str) -> tp.Any:
 
 
 def _check(config: Config) -> None:
-    """Settings that no single type or range can rule out."""
+    """Check constraints that types and ranges of single values do not express."""
     models.check_sources("dset.sources", config.dset.sources)
     metrics = ["loss", "nsdr", *(f"nsdr_{source}" for source in config.target_names)]
     if config.test.metric not in metrics:

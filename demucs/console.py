@@ -1,10 +1,10 @@
-"""What all command lines share: one guard around `main`, and output streams that cannot end the work.
+"""Common parts of all command lines: error handling around `main`, and output streams that never raise.
 
-`command` makes a function a command line. Whatever goes wrong inside becomes one line on stderr and an exit status that is
-not zero. An error that is foreseen (`DemucsError`, `OSError`, memory that ran out, Ctrl-C) names its cause; for any other
-the line names a log file with the traceback. `DEMUCS_DEBUG=1` shows the traceback of every error.
+`command` decorates the `main` of a command line. Every error inside becomes one line on stderr and a non-zero exit
+status. For an expected error (`DemucsError`, `OSError`, exhausted memory, Ctrl-C) the line names the cause; for any
+other it names a log file with the traceback. `DEMUCS_DEBUG=1` shows the traceback of every error.
 
-No torch here: `--help` has to answer at once.
+This module does not import torch, so that `--help` answers without delay.
 """
 
 import contextlib
@@ -24,24 +24,24 @@ import typing as tp
 from .errors import DemucsError, describe_os_error, exhausted_memory
 
 DEBUG = "DEMUCS_DEBUG"            # environment variable: 1 shows tracebacks
-INTERRUPTED = 130                 # exit status after Ctrl-C, as a shell has it
+INTERRUPTED = 130                 # exit status after Ctrl-C, as in a shell
 
 Main = tp.Callable[..., tp.Optional[int]]
 
 
 class OutputLost(OSError):
-    """What a command prints cannot be written any more: its reader went away, or the disk is full."""
+    """Standard output cannot be written any more: its reader has ended, or the disk is full."""
 
 
 class TolerantStream:
-    """A text stream in whose place nothing raises: not a closed one, not None, not an object with only `write`.
+    """Wrapper of a text stream that does not raise, even if the stream is closed, None, or an object with only `write`.
 
-    Characters that the encoding of the stream lacks are written as escapes, also bytes of file names that are no text.
-    After the first failure everything is dropped.
+    Characters that the encoding lacks are written as escapes, as are undecodable bytes of file names. After the first
+    failure, all output is dropped.
 
     Args:
-        stream: where to write; None for nowhere.
-        raising: raise `OutputLost` instead, at the first failure and after.
+        stream: the stream; None drops all output.
+        raising: raise `OutputLost` at the first failure and at every later call.
     """
 
     def __init__(self, stream: tp.Any, *, raising: bool = False):
@@ -76,9 +76,9 @@ class TolerantStream:
                 self._stream.write(text)
             except UnicodeEncodeError:
                 self._try(self._stream.write, self._escaped(text))
-            except Exception as error:      # an object of somebody's program may raise anything
+            except Exception as error:      # the stream may be an object of another program, which may raise any error
                 self._fail(error)
-        self._complain()
+        self._raise_failure()
         return len(text)
 
     def writelines(self, lines: tp.Iterable[str]) -> None:
@@ -88,7 +88,7 @@ class TolerantStream:
     def flush(self) -> None:
         if self._stream is not None and self.failure is None and hasattr(self._stream, "flush"):
             self._try(self._stream.flush)
-        self._complain()
+        self._raise_failure()
 
     def _escaped(self, text: str) -> str:
         try:
@@ -104,23 +104,24 @@ class TolerantStream:
 
     def _fail(self, error: Exception) -> None:
         self.failure = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
-        # What is left in its buffer would fail once more when Python ends.
+        # Otherwise flushing the rest of the buffer would fail again at the exit of Python.
         with contextlib.suppress(Exception):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
 
-    def _complain(self) -> None:
+    def _raise_failure(self) -> None:
         if self._raising and self.failure is not None:
             raise OutputLost(self.failure.errno, self.failure.strerror)
 
 
 @contextlib.contextmanager
 def tolerant_streams(*, raising: bool = False) -> tp.Iterator[TolerantStream]:
-    """`sys.stdout` and `sys.stderr` as `TolerantStream` inside the block; yields the first. `raising` concerns stdout.
+    """Context in which `sys.stdout` and `sys.stderr` are `TolerantStream`s; yields the first. `raising` concerns
+    stdout.
 
-    Descriptors 0 to 2 that are closed get /dev/null: else the next file that is opened takes such a number, and what
-    libraries print goes into it.
+    Closed descriptors among 0 to 2 are opened on /dev/null. Otherwise the next file to be opened would get that number,
+    and output of libraries would be written to it.
     """
     _fill_descriptors()
     before = sys.stdout, sys.stderr
@@ -140,7 +141,8 @@ def _fill_descriptors() -> None:
 
 
 def fill_streams() -> None:
-    """For programs of others that call us (Dora, Hydra): streams that were closed at the start, None in Python, lead nowhere."""
+    """Replace standard streams that were closed at the start, and are None in Python, by /dev/null. For Dora and Hydra,
+    which call this program without `command`."""
     _fill_descriptors()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -150,8 +152,8 @@ def fill_streams() -> None:
 
 
 def tolerant_logs() -> None:
-    """Handlers of the root logger print no traceback of their own where a message cannot be written, and escape what their
-    encoding lacks, such as bytes of file names that are no text."""
+    """Let handlers of the root logger print no traceback if a message cannot be written, and write characters that
+    their encoding lacks as escapes, such as undecodable bytes of file names."""
     logging.raiseExceptions = False
     for handler in logging.getLogger().handlers:
         stream = getattr(handler, "stream", None)
@@ -160,17 +162,17 @@ def tolerant_logs() -> None:
 
 
 def log_messages() -> None:
-    """What is logged while a command line works goes to stderr, without level and time."""
+    """Configure logging for a command line: messages go to stderr, without level and time."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
 def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int]]:
-    """A decorator for the `main` of a command line, which then returns an exit status and raises SystemExit only where
+    """Decorator of the `main` of a command line, which then returns an exit status, and raises SystemExit only if
     `main` does.
 
     Args:
-        prints: the output is what the command is for, such as a table: it ends where nobody can get it any more (with
-            status 0 where the reader went away). Otherwise the work goes on, and what cannot be printed is lost.
+        prints: the output is the purpose of the command, such as a table. Then the command ends when the output cannot
+            be written any more (with status 0 if its reader has ended). Otherwise it continues without that output.
     """
     def decorate(main: Main) -> tp.Callable[..., int]:
         @functools.wraps(main)
@@ -189,12 +191,12 @@ def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int
 
 
 def debugging() -> bool:
-    """Whether tracebacks are asked for."""
+    """Whether the environment variable DEMUCS_DEBUG asks for tracebacks."""
     return os.environ.get(DEBUG, "0") not in ("", "0")
 
 
 def report(error: BaseException) -> int:
-    """Print one line about `error` on stderr. Returns the exit status of the command that it ended."""
+    """Print one line about `error` on stderr. Returns the exit status of the command."""
     if debugging():
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, OutputLost) and error.errno == errno.EPIPE:
@@ -207,7 +209,8 @@ def report(error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """What to tell a person about `error`: its own words where it was foreseen, else its kind and where its traceback is."""
+    """Text of `error` for users: its message if it is an expected error, else its type and the log file with its
+    traceback."""
     memory = exhausted_memory(error)
     if isinstance(error, DemucsError):
         text = str(error)
@@ -227,7 +230,7 @@ def shortened(text: str, most: int = 300) -> str:
 
 
 def _where_logged(error: BaseException) -> str:
-    """Writes the traceback of `error` into a file, and says where."""
+    """Write the traceback of `error` to a file. Returns text that names the file."""
     head = [f"{datetime.datetime.now().isoformat(timespec='seconds')}",
             f"command: {' '.join(map(ascii, sys.argv))}",
             f"Python {platform.python_version()}, {platform.platform()}",
@@ -244,6 +247,6 @@ def _where_logged(error: BaseException) -> str:
 
 
 def hook(kind: tp.Type[BaseException], error: BaseException, trace: tp.Optional[types.TracebackType]) -> None:
-    """For `sys.excepthook`: what goes wrong outside of `main`, while modules are imported, is one line, too."""
+    """Function for `sys.excepthook`: errors outside of `main`, such as during imports, are one line, too."""
     with tolerant_streams():
         report(error)

@@ -1,4 +1,4 @@
-"""Public door to `Demucs`, by the name under which programs and published packages know it."""
+"""Public module of `Demucs`, under the name that other programs and published packages use."""
 
 from .models.demucs import Demucs
 

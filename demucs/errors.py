@@ -1,7 +1,7 @@
-"""The one kind of error a user is meant to see.
+"""Errors that are shown to users.
 
-Every message of a `DemucsError` names the value, the file it concerns, and what to do about it. Front doors
-(command lines, batch scripts) print it as one line and exit non-zero; library callers can catch it by its subclass.
+Every message of a `DemucsError` names the value, the file it concerns, and the fix. Command lines and batch scripts
+print it as one line and exit with a non-zero status; callers of the library can catch it by its subclass.
 """
 
 import difflib
@@ -13,7 +13,7 @@ ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate mem
 
 
 class DemucsError(Exception):
-    """Something outside the code is wrong: an input file, a setting, the machine. The message says which and the fix."""
+    """Error in something outside the code: an input file, a setting, the machine. The message names it and the fix."""
 
 
 class AudioError(DemucsError):
@@ -29,7 +29,7 @@ class ConfigError(DemucsError):
 
 
 class SignatureError(DemucsError):
-    """An experiment, a model name or a release file that was asked for does not exist."""
+    """The requested experiment, model or release file does not exist."""
 
 
 class PackageError(DemucsError):
@@ -37,7 +37,7 @@ class PackageError(DemucsError):
 
 
 class TrainingError(DemucsError):
-    """Training cannot go on: a non-finite loss, an epoch without a batch, a checkpoint that cannot be written."""
+    """Training cannot continue: a non-finite loss, an epoch without a batch, a checkpoint that cannot be written."""
 
 
 class ToolError(DemucsError):
@@ -45,36 +45,36 @@ class ToolError(DemucsError):
 
 
 def did_you_mean(word: str, known: tp.Iterable[str]) -> str:
-    """What a message adds for a misspelt word: " Did you mean 'x'?" with the nearest known one, or nothing."""
+    """Suffix of a message about a misspelt word: " Did you mean 'x'?" with the nearest known one, or ""."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def quoted(text: tp.Any, most: int = 200) -> str:
-    """What a file or another library says, fit for a message: in one line, of `most` characters, without any that control a
-    terminal."""
+    """Text from a file or another library, prepared for a message: in one line, of at most `most` characters, without
+    control characters."""
     line = " ".join(str(text).split())
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line[:most + 1])
     return shown if len(shown) <= most else shown[:most - 3] + "..."
 
 
 def describe_os_error(error: OSError) -> str:
-    """The file and what the operating system says: "FILE: No space left on device", without an error number."""
+    """Text of an error of the operating system: "FILE: No space left on device", without an error number."""
     reason = error.strerror or str(error)
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return ": ".join([*names, reason])
 
 
 def exhausted_memory(error: BaseException) -> str:
-    """"memory" or "GPU memory" where `error` says that it ran out, else nothing. torch and the libraries below it raise
-    plain RuntimeErrors for that, and a library that cannot be loaded is an ImportError."""
+    """"memory" or "GPU memory" if `error` means that it is exhausted, else "". torch and the libraries below it raise
+    plain RuntimeErrors for that; a library that cannot be loaded for lack of memory raises an ImportError."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "OutOfMemoryError" in kinds:
         return "GPU memory"
     text = str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "memory"
-    told = isinstance(error, (RuntimeError, ImportError, OSError)) and any(word in text for word in ALLOCATION)
-    if isinstance(error, MemoryError) or told:
+    exhausted = isinstance(error, (RuntimeError, ImportError, OSError)) and any(word in text for word in ALLOCATION)
+    if isinstance(error, MemoryError) or exhausted:
         return "GPU memory" if "CUDA" in text or "CUBLAS" in text or "CUDNN" in text else "memory"
     return ""

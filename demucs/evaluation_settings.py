@@ -1,4 +1,4 @@
-"""Settings of an evaluation by their keys in the configuration of training: `test.shifts=2`, `dset.musdb=FOLDER`."""
+"""Overrides of an evaluation, with the keys of the training configuration: `test.shifts=2`, `dset.musdb=FOLDER`."""
 
 import argparse
 import logging
@@ -14,14 +14,14 @@ from .separation.outputs import folder_name
 
 KEYS: tp.Dict[str, tp.Any] = {"dset.musdb": str,
                              **{f"test.{name}": hint for name, hint in tp.get_type_hints(TestConfig).items()}}
-NO_EFFECT = ("test.best", "test.every", "test.metric")     # which weights are tested, and when, in training
+NO_EFFECT = ("test.best", "test.every", "test.metric")     # settings of tests during training only
 
 
 def apply_overrides(args: argparse.Namespace, overrides: tp.Iterable[str]) -> None:
-    """Put the values of KEY=VALUE into the attributes of the flags of `tools.test_pretrained` that mean the same.
+    """Set the attributes of the flags of `tools.test_pretrained` from KEY=VALUE overrides with the same meaning.
 
     Raises:
-        ConfigError: for an unknown key, naming the nearest one, or a value of another type.
+        ConfigError: for an unknown key, naming the nearest one, or an invalid value.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -40,9 +40,9 @@ def apply_overrides(args: argparse.Namespace, overrides: tp.Iterable[str]) -> No
 
 
 def typed(key: str, text: str) -> tp.Any:
-    """The value `text` of an override: of a folder as it is, else as YAML reads it.
+    """Value of an override: `text` itself for a folder, otherwise parsed as YAML.
 
-    Raises ConfigError where `key` wants another type, or the number is outside its range.
+    Raises ConfigError for a value of another type than that of `key`, or a number outside its range.
     """
     kinds = tp.get_args(KEYS[key]) or (KEYS[key],)
     if str in kinds and text not in ("", "null"):

@@ -1,4 +1,4 @@
-"""An experiment of Dora: how its configuration is composed from overrides, and where its folder is.
+"""Experiments of Dora: composition of their configuration from overrides, and their folders.
 
 `ExperimentMain` is Dora's Hydra entry point with errors in one line that name the key or signature at fault.
 """
@@ -33,7 +33,7 @@ from .training.interruption import LAUNCHER
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# As this process was started: where the size of the group is missing, Dora makes it one without a word, before it calls us.
+# RANK at the start of this process: if WORLD_SIZE is missing, Dora silently sets it to 1 before it calls this program.
 RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
 
 
@@ -42,7 +42,7 @@ class ExperimentMain(HydraMain):
 
     def __call__(self) -> tp.Any:
         try:
-            if "SLURM_PROCID" not in os.environ:       # in a step of Slurm the size follows from the step, a little later
+            if "SLURM_PROCID" not in os.environ:       # in a Slurm step, WORLD_SIZE is derived from the step later
                 check_launch(os.environ if RANK_ALONE is None else {"RANK": RANK_ALONE})
         except ConfigError as error:
             raise SystemExit(f"error: {error}") from error
@@ -72,13 +72,14 @@ class ExperimentMain(HydraMain):
         return xp
 
     def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
-        """As Dora's, whose comparison keeps the place of a value that cannot be read, and puts the next ones below it."""
+        """As Dora's, with a reset of its mutable default argument: after an error, Dora's comparison would keep the
+        path of the unreadable value as a prefix of later ones."""
         _compare_config.__defaults__[0].clear()
         return super()._get_delta(init, other)
 
     def init_xp(self, xp: tp.Any) -> tp.Any:
-        """As Dora's, but the arguments are never lost: a process that is killed here, or a full disk, leaves them as they
-        were. All processes of a run come here at once."""
+        """As Dora's, but the file of the arguments is written atomically, so that it survives a kill or a full disk.
+        All processes of a run call this at the same time."""
         path = xp.folder / ARGV
         try:
             if not path.exists() or path.read_text() != json.dumps(xp.argv):
@@ -92,7 +93,7 @@ class ExperimentMain(HydraMain):
         return xp
 
     def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
-        """Arguments of an experiment of this folder, else of a published or documented one, else None."""
+        """Arguments of an experiment in Dora's folder, else of a published or documented one, else None."""
         try:
             return super().get_argv_from_sig(sig)
         except RuntimeError:
@@ -112,7 +113,7 @@ class ExperimentMain(HydraMain):
         return list(argv)
 
     def get_slurm_config(self) -> scheduling.SlurmSettings:
-        """Of jobs that Dora submits: section `slurm` of the configuration."""
+        """Settings of jobs that Dora submits, from section `slurm` of the configuration."""
         settings = scheduling.SlurmSettings()
         update_from_hydra(settings, self._base_cfg.slurm)
         with in_one_line("conf/config.yaml: "):
@@ -120,7 +121,7 @@ class ExperimentMain(HydraMain):
         return settings
 
     def _main(self) -> tp.Any:
-        """As Dora's, with the run folder quoted: it may lie in a folder with spaces or quotes in its name."""
+        """As Dora's, with the folder of the run quoted, since its path may contain spaces or quotes."""
         arguments = []
         if is_xp():
             folder = str(get_xp().folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
@@ -135,7 +136,7 @@ class ExperimentMain(HydraMain):
             del sys.argv[len(sys.argv) - len(arguments):]
 
     def _get_base_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
-        """Composing takes a second, and depends on the choice of groups only."""
+        """As Dora's, cached: composition takes a second, and depends on the choice of groups only."""
         config, delta = self._composed(tuple(a for a in overrides if a.split("=", 1)[0] in self._config_groups))
         return config, list(delta)
 
@@ -145,7 +146,7 @@ class ExperimentMain(HydraMain):
 
     @functools.lru_cache(maxsize=None)
     def _valid_keys(self, groups: tp.Tuple[str, ...]) -> tp.FrozenSet[str]:
-        """Dotted names of all keys and groups that can be overridden with these group choices."""
+        """Dotted names of all keys and groups that can be overridden with this choice of groups."""
         config = OmegaConf.to_container(self._composed(groups)[0], resolve=False)
 
         def flatten(section: tp.Mapping[str, tp.Any], prefix: str) -> tp.Iterator[str]:
@@ -157,8 +158,8 @@ class ExperimentMain(HydraMain):
 
 
 def _launch_ranks() -> None:
-    """Before Dora starts ranks as processes of this one, which they end with. Where one of them dies, or at Ctrl-C, Dora
-    asks the others to end and leaves them to themselves; this process stays until they have saved and gone."""
+    """Prepare for ranks that Dora starts as child processes, which end with this process. If one of them dies, or at
+    Ctrl-C, Dora asks the others to end without waiting; this process then waits until they have saved and exited."""
     os.environ[LAUNCHER] = str(os.getpid())
     if _called_as_dora() and {"-d", "--ddp"} & set(sys.argv):
         atexit.unregister(_stay_for_ranks)
@@ -170,7 +171,7 @@ def _called_as_dora() -> bool:
 
 
 def how_far(folder: Path) -> str:
-    """How far the run in `folder` is, and, where it has not begun there, how far the records that are kept of it say."""
+    """Progress of the run in `folder`, and of its collected records if it has not begun there."""
     found = overview.sentence(overview.row(folder))
     kept = REPOSITORY / RESULTS / "runs" / folder.name
     if not (folder / ARGV).exists() and (kept / RUN_CARD).exists():
@@ -186,7 +187,7 @@ def _stay_for_ranks() -> None:
 
 @contextlib.contextmanager
 def in_one_line(where: str = "") -> tp.Iterator[None]:
-    """A setting that cannot be ends the program, before there is a run whose status could say so."""
+    """Context in which a ConfigError ends the program with one line. For errors before the run has a status."""
     try:
         yield
     except ConfigError as error:
@@ -194,14 +195,14 @@ def in_one_line(where: str = "") -> tp.Iterator[None]:
 
 
 def rank_of_process() -> int:
-    """RANK of this process among those of its run; 0 without."""
+    """Environment variable RANK of this process; 0 if it is not set."""
     with in_one_line():
         return from_environment("RANK", 0, RANK)
 
 
 @contextlib.contextmanager
 def _hydra_errors_in_one_line(argv: tp.Sequence[str]) -> tp.Iterator[None]:
-    """Hydra and OmegaConf have a dozen kinds of errors for what they cannot read in `argv`; all of them end here."""
+    """Context in which errors of Hydra and OmegaConf about `argv`, of any type, end the program with one line."""
     try:
         yield
     except Exception as error:

@@ -1,9 +1,9 @@
-"""The same training for more epochs.
+"""Extension of a training to more epochs.
 
-The number of epochs is part of a signature, so the longer training is another experiment. It is given everything that
-SIG has by now: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run card.
-From there on it is trained like any other, and ends as if it had been planned longer from the start. extended.json in
-both folders names the other.
+The number of epochs is part of a signature, so the longer training is another experiment. It starts from copies of the
+current files of SIG: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run
+card. It is then trained like any other experiment, with the same result as if it had been planned for more epochs from
+the start. extended.json in each of the two folders names the other experiment.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ LINK_VERSION = 1
 
 
 def link(folder: Path) -> tp.Dict[str, tp.Any]:
-    """What extended.json in `folder` says. Raises SchemaError where it is none."""
+    """Content of extended.json in `folder`, without links if it is missing. Raises SchemaError if it is invalid."""
     if not (folder / EXTENDED).exists():
         return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
     found = schema.read_json(folder / EXTENDED)
@@ -35,13 +35,15 @@ def link(folder: Path) -> tp.Dict[str, tp.Any]:
 
 
 def extend(signature: str, epochs: int, *, check: bool = False) -> str:
-    """Prepare the experiment that goes on to `epochs` epochs, unless that was done before or `check` is set. Returns its
-    signature.
+    """Prepare the experiment that extends `signature` to `epochs` epochs, unless that was done before or `check` is
+    set. Returns its signature.
 
     Raises:
-        SignatureError: where there is no such experiment, or the longer one was begun in another way.
-        ConfigError: where `epochs` is not more than it has.
-        LockedError: where it is being trained.
+        SignatureError: if `signature` has no readable checkpoint, or if the longer experiment has begun from another
+            one.
+        ConfigError: if `epochs` is not larger than the current number.
+        LockedError: if one of the two is being trained.
+        SystemExit: if there is no experiment `signature`.
     """
     argv = experiments.get_argv_from_sig(signature)
     old = experiments.get_xp(argv)
@@ -61,7 +63,7 @@ def extend(signature: str, epochs: int, *, check: bool = False) -> str:
 
 
 def _begun(new: tp.Any, signature: str) -> bool:
-    """Whether the longer training has a checkpoint. Raises SignatureError where it did not come from `signature`."""
+    """Whether the longer training has a checkpoint. Raises SignatureError if it is not an extension of `signature`."""
     begun = next((new.folder / name for name in (NEWEST, PREVIOUS) if (new.folder / name).exists()), None)
     if begun is None:
         return False
@@ -74,7 +76,8 @@ def _begun(new: tp.Any, signature: str) -> bool:
 
 
 def _copy(old: tp.Any, new: tp.Any) -> None:
-    """The newest checkpoint comes last: until it is there, nothing has begun, and all is done again."""
+    """Copy the files of a training to that which extends it. The checkpoint is copied last: an interrupted copy counts
+    as not begun, and is done again."""
     newest = next((name for name in (NEWEST, PREVIOUS) if progress_of(old.folder, name)
                    and damaged_part(old.folder / name) is None), None)
     if newest is None:

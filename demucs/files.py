@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writing of files."""
 
 import contextlib
 import os
@@ -7,15 +7,16 @@ import shutil
 import typing as tp
 from pathlib import Path
 
-LONGEST = 200      # bytes of a name that go into the name of its temporary file; file systems allow 255
+LONGEST = 200      # bytes of a name that are part of the name of its temporary file; file systems allow 255
 
 
 @contextlib.contextmanager
 def atomic(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
-    """A binary file that takes the name `path` once it is complete and on disk, and vanishes on any error.
+    """Context with a binary file that gets the name `path` once it is complete and on disk, and is deleted on any
+    error.
 
-    A reader sees the old content or the new one, never a part; where the disk is full, the old one stays. A link is kept, and
-    what it points to replaced.
+    A reader sees the old content or the new one, never a part of it; if the disk is full, the old one stays. A symbolic
+    link is kept, and its target is replaced.
     """
     with _temporary(path, suffix=".tmp") as temporary, open(temporary, "xb") as file:
         yield file
@@ -25,8 +26,8 @@ def atomic(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
 
 @contextlib.contextmanager
 def beside(path: tp.Union[str, Path]) -> tp.Iterator[Path]:
-    """A path in the folder of `path`, with its suffix, for libraries that want to open a file by its name. The file that
-    is there at the end of the block takes the name `path`, as `atomic` does."""
+    """Context with a temporary path in the folder of `path`, with its suffix, for libraries that open a file by its
+    name. At the end of the block, the file is renamed to `path`, as by `atomic`."""
     with _temporary(path, suffix=f".tmp{Path(path).suffix}") as temporary:
         yield temporary
         with open(temporary, "rb") as file:
@@ -34,7 +35,7 @@ def beside(path: tp.Union[str, Path]) -> tp.Iterator[Path]:
 
 
 def write_text(path: tp.Union[str, Path], text: str) -> None:
-    """`Path.write_text` in UTF-8, whole or not at all. Bytes of file names that are no text become escapes."""
+    """Write a text file in UTF-8 atomically. Undecodable bytes of file names are written as escapes."""
     with atomic(path) as file:
         file.write(text.encode("utf-8", errors="backslashreplace"))
 
@@ -54,12 +55,12 @@ def _temporary(path: tp.Union[str, Path], *, suffix: str) -> tp.Iterator[Path]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
-            error.filename, error.filename2 = str(path), None      # a full disk has no name, and ours means nothing to anybody
+            error.filename, error.filename2 = str(path), None      # it has no name, or the temporary one
         raise
 
 
 def obstacle(path: tp.Union[str, Path]) -> str:
-    """Why no file could be written at `path`, as far as can be known before; "" where nothing speaks against it."""
+    """Reason why a file cannot be written at `path`, as far as it can be known in advance; "" if there is none."""
     path = Path(path).absolute()
     if "\0" in str(path):
         return "its name holds a null byte"
@@ -88,7 +89,7 @@ def obstacle(path: tp.Union[str, Path]) -> str:
 
 
 def free_bytes(path: tp.Union[str, Path]) -> int:
-    """What is free where a file at `path` would be."""
+    """Free space in bytes on the file system of `path`, which need not exist."""
     folder = Path(os.path.realpath(path))
     while not folder.exists():
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Public door to `HDemucs`, by the name under which programs and published packages know it."""
+"""Public module of `HDemucs`, under the name that other programs and published packages use."""
 
 from .models.hdemucs import HDemucs
 

@@ -1,4 +1,4 @@
-"""Public door to `HTDemucs`, by the name under which programs and published packages know it."""
+"""Public module of `HTDemucs`, under the name that other programs and published packages use."""
 
 from .models.htdemucs import HTDemucs
 

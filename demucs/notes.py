@@ -1,4 +1,4 @@
-"""Notes that decoding libraries print by themselves, without the name of the file they are about."""
+"""Suppression of messages that decoding libraries print to stderr without the name of the file."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ _saved = -1
 
 @contextlib.contextmanager
 def without_library_notes() -> tp.Iterator[None]:
-    """What libraries written in C print on descriptor 2 inside the block is dropped.
+    """Context in which output of C libraries on descriptor 2 is dropped.
 
-    Python's own messages of other threads are lost with it if they go there meanwhile; threads that decode at the same time
-    share one diversion.
+    Messages of other Python threads on that descriptor are lost meanwhile, too. Threads that decode at the same time
+    share one redirection.
     """
     global _inside, _saved
     with _lock:
@@ -35,7 +35,7 @@ def without_library_notes() -> tp.Iterator[None]:
 
 
 def _divert() -> int:
-    """Sends descriptor 2 nowhere, and returns a copy of what it was; -1 where it is closed."""
+    """Redirect descriptor 2 to /dev/null. Returns a duplicate of the original, or -1 if it is closed."""
     try:
         saved = os.dup(STDERR)
     except OSError:

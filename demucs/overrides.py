@@ -1,4 +1,5 @@
-"""What is said about KEY=VALUE arguments whose values Hydra's grammar cannot read: the same argument, ready quoted."""
+"""Error messages about KEY=VALUE arguments whose values Hydra's grammar cannot parse, with the argument correctly
+quoted."""
 
 import shlex
 import typing as tp
@@ -12,7 +13,7 @@ SYNTAX = "Hydra reads brackets, braces, commas, quotes, =, ~, ; and letters beyo
 
 
 def quoted(value: str) -> str:
-    """`value` in double quotes, as Hydra reads them back: backslashes count only before a quote."""
+    """`value` in double quotes for Hydra, which treats backslashes as escapes only before a quote."""
     parts = []
     for number, part in enumerate(value.split('"')):
         bare = part.rstrip("\\")
@@ -21,12 +22,13 @@ def quoted(value: str) -> str:
 
 
 def for_shell(key: str, value: str) -> str:
-    """An argument that a shell and Hydra read as the text `value`."""
+    """Argument that a shell and Hydra parse as the text `value`."""
     return shlex.quote(f"{key}={quoted(value)}")
 
 
 def explanation(arguments: tp.Sequence[str]) -> str:
-    """One line about the first of `arguments` whose value cannot be read, with what to write instead; "" if all can."""
+    """One line about the first of `arguments` whose value cannot be parsed, with the correct form; "" if there is
+    none."""
     for argument in arguments:
         key, _, value = argument.partition("=")
         if not _readable(argument):
@@ -37,7 +39,7 @@ def explanation(arguments: tp.Sequence[str]) -> str:
 def _readable(argument: str) -> bool:
     try:
         return not OverridesParser.create().parse_override(argument).is_sweep_override()
-    except Exception:       # of Hydra, of the parser below it, and ValueError for a number of thousands of digits
+    except Exception:       # of Hydra or its parser, or a ValueError for a number with thousands of digits
         return False
 
 

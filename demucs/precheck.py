@@ -1,6 +1,7 @@
-"""What can be known of a training before it waits in a queue: whether it could begin, be tested, and be written.
+"""Check of a training before it is queued: whether it can begin and be tested, and whether there is space for its
+files.
 
-Songs are judged by the headers of their files. The training itself looks at their samples.
+Only the headers of audio files are read. The training itself checks their samples.
 """
 
 import os
@@ -18,16 +19,16 @@ from .evaluation.tracks import song_set
 from .schema import TestSet
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written
-MOMENTS = 2          # of the optimiser, each as large as the weights
-FLOAT = 4            # bytes
+MOMENTS = 2          # running averages in Adam's state, each as large as the weights
+FLOAT = 4            # bytes of a float32
 
 
 def check(config: Config, *, ranks: int, folder: Path) -> Path:
-    """Find out whether a training in `ranks` processes, with its run in `folder`, can begin. Returns the folder of the
-    songs that its model will be scored on.
+    """Check that a training in `ranks` processes can begin, with its run in `folder`. Returns the folder of the test
+    songs of its evaluation.
 
     Raises:
-        DemucsError: where it cannot, with all reasons.
+        DemucsError: if it cannot, with all reasons.
     """
     problems, songs = [], Path()
     if finished(config, folder) is not None:      # it trains no more, whatever became of its songs
@@ -50,20 +51,20 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
 
 
 def require_batches(config: Config, ranks: int) -> None:
-    """Raises ConfigError where a batch cannot be split over the ranks, or remixed in each."""
+    """Raise ConfigError if a batch cannot be split over the ranks, or the part of a rank cannot be remixed."""
     EpochSampler(config.batch_size, batch_size=config.batch_size, world_size=ranks, seed=config.seed)
     build_augment(config, ranks)
 
 
 def require_examples(config: Config) -> None:
-    """Raises DatasetError where songs to train on are missing or faulty, TrainingError where they make no batch."""
-    songs, _ = data.training_sets(**{**dataset_settings(config), "normalize": False})    # which would read all samples
+    """Raise DatasetError if training songs are missing or faulty, TrainingError if they are too few for a batch."""
+    songs, _ = data.training_sets(**{**dataset_settings(config), "normalize": False})    # which reads all samples
     EpochSampler(len(songs), batch_size=config.batch_size, seed=config.seed)
 
 
 def require_test_songs(config: Config) -> Path:
-    """The folder of the songs that an evaluation of the model will take. Raises DatasetError where songs to test on are
-    missing or faulty, in training or in that evaluation."""
+    """Folder of the test songs of an evaluation of the model. Raises DatasetError if songs for the tests during
+    training or for that evaluation are missing or faulty."""
     place = test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training")
     if not test_tracks(config):
         song_set(place.folder, sources=config.target_names, compressed=place.compressed,
@@ -72,7 +73,7 @@ def require_test_songs(config: Config) -> Path:
 
 
 def checkpoint_bytes(config: Config) -> tp.Tuple[int, int]:
-    """(bytes of a checkpoint, how many there are at once), both at least."""
+    """(size of a checkpoint in bytes, number of checkpoints at the same time), as lower bounds."""
     model = build_model(config)
     weights = FLOAT * sum(parameter.numel() for parameter in model.parameters())
     copies = 2 + MOMENTS + len(config.ema.batch) + len(config.ema.epoch)        # the weights and the best ones
@@ -81,13 +82,13 @@ def checkpoint_bytes(config: Config) -> tp.Tuple[int, int]:
 
 
 def require_space(config: Config, folder: Path) -> None:
-    """Raises TrainingError where there is less room than the checkpoints take, which is a lower bound: records, logs and
-    separated songs come to it."""
+    """Raise TrainingError if there is too little free space for the checkpoints. This is a lower bound: records, logs
+    and separated songs need space, too."""
     size, count = checkpoint_bytes(config)
     exists = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(exists).free
-    there = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
-    if free + there < size * count:
+    used = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    if free + used < size * count:
         raise TrainingError(f"{exists}: has {free / 1e9:.1f} GB of free space, and {count} checkpoints of {folder.name} "
                             f"take {size * count / 1e9:.1f} GB at least; make room, or make "
                             f"{os.path.relpath(folder.parent.parent)} a link to where there is some")

@@ -1,6 +1,7 @@
-"""Public door to trained models: `get_model(name, repo=None)`, with the names of `demucs.pretrained` in Demucs 4.1.0.
+"""Public interface to trained models: `get_model(name, repo=None)`, with the names of `demucs.pretrained` in Demucs
+4.1.0.
 
-What needs torch is imported where it is used: the command line shows its help from here.
+Modules that need torch are imported inside functions, so that the command line shows its help without delay.
 """
 
 import argparse
@@ -25,11 +26,11 @@ __all__ = ["DEFAULT_MODEL", "REMOTE_ROOT", "ROOT_URL", "SOURCES", "ModelLoadingE
 def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
     """The model or bag of models `name`, in evaluation mode on the CPU.
 
-    `name` is a signature or the name of a bag in the folder `repo`; without `repo`, in ./release_models or among what
-    Demucs published (fetched once); or `hf://[NAMESPACE/]NAME` on the Hugging Face hub.
+    `name` is a signature or the name of a bag in the folder `repo`; without `repo`, in ./release_models or among the
+    models that Demucs published (downloaded once); or `hf://[NAMESPACE/]NAME` on the Hugging Face hub.
 
     Raises:
-        ModelLoadingError: where there is no such model, or it cannot be fetched or read. The message says what to do.
+        ModelLoadingError: if there is no such model, or it cannot be downloaded or read. The message says what to do.
     """
     from .repositories import repository
 
@@ -37,11 +38,11 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
 
 
 def get_model_from_sig(sig: str) -> "nn.Module":
-    """The best weights so far of the experiment `sig` in outputs/xps, which was trained here.
+    """The model of the experiment `sig` in outputs/xps, with its best weights so far.
 
     Raises:
-        SignatureError: where there is no such experiment, or no epoch of it has finished.
-        PackageError: where its weights are damaged.
+        SignatureError: if there is no such experiment, or none of its epochs has finished.
+        PackageError: if its weights are damaged.
     """
     from .packages import package
     from .runs.experiments import experiment_folder
@@ -54,12 +55,12 @@ def get_model_from_sig(sig: str) -> "nn.Module":
 
 
 def demucs_unittest() -> "nn.Module":
-    """A tiny HDemucs with random weights, for the tests of other programs; also `get_model("demucs_unittest")`."""
+    """A small HDemucs with random weights, for tests of other programs; also `get_model("demucs_unittest")`."""
     return get_model("demucs_unittest")
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add -s/--sig, -n/--name and --repo, which say which model is meant; see `get_model_from_args`."""
+    """Add the flags -s/--sig, -n/--name and --repo, which select a model; see `get_model_from_args`."""
     which = parser.add_mutually_exclusive_group(required=False)
     which.add_argument("-s", "--sig", help="signature of an experiment that was trained here (outputs/xps/SIG)")
     which.add_argument("-n", "--name", default=DEFAULT_MODEL,
@@ -69,7 +70,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def get_model_from_args(args: argparse.Namespace) -> "nn.Module":
-    """The model that `args` from `add_model_flags` mean: `sig` where it is given, else `name` in `repo`."""
+    """The model selected by the flags of `add_model_flags`: `sig` if it is given, else `name` in `repo`."""
     if getattr(args, "sig", None) is not None:
         return get_model_from_sig(args.sig)
     return get_model(args.name or DEFAULT_MODEL, args.repo)

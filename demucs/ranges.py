@@ -1,7 +1,7 @@
-"""Ranges of numbers that come from outside: the command line, the configuration, files of bags, the environment, callers.
+"""Ranges of numbers in inputs: command line, configuration, files of bags, environment, arguments of callers.
 
-A range has two ends, so nan and inf are in none. Tables of ranges stand beside what they are about: `config.RANGES`,
-`models.settings.RANGES`, `separation.settings.RANGES`.
+Every range is finite, so nan and inf are in none. Tables of ranges are in the modules of their settings:
+`config.RANGES`, `models.settings.RANGES`, `separation.settings.RANGES`.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ LONGEST_SHOWN = 40        # characters of a value in a message
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers from `least` to `most`.
+    """Range of numbers from `least` to `most`.
 
     Args:
-        whole: only whole numbers.
-        open_least, open_most: that end itself is outside.
-        unit: what is counted, for messages.
+        whole: integers only.
+        open_least, open_most: exclude that bound itself.
+        unit: unit in messages.
     """
     least: float
     most: float
@@ -50,22 +50,22 @@ class Range:
         return str(end) if self.whole or isinstance(end, int) else f"{end:g}"
 
     def demand(self, value: tp.Any = None) -> str:
-        """What a message says after a value that is outside: "must be at least 0 and ..."."""
+        """Text of a message about a value out of range: "must be at least 0 and ..."."""
         kind = "" if self._is_number(value) else "a whole number, " if self.whole else "a number, "
         return f"must be {kind}{self}"
 
     def check(self, name: str, value: tp.Any) -> None:
-        """Raises ConfigError, with `name` and `value`, where `value` is outside."""
+        """Raise ConfigError with `name` and `value` if `value` is out of range."""
         if value not in self:
             raise ConfigError(f"{name}={shown(value)} {self.demand(value)}")
 
 
-# A tuple has a range per place of a list of that length; with one range, every number of a list is in it.
+# A tuple has one range per item of a list of that length; a single range is for all items of a list.
 Allowed = tp.Union[Range, tp.Tuple[Range, ...]]
 
 
 def check_value(name: str, value: tp.Any, allowed: Allowed) -> None:
-    """Raises ConfigError, with `name` and `value`, for a number outside its range, or a list with such a number."""
+    """Raise ConfigError with `name` and `value` for a number out of range, or a list with such a number."""
     if isinstance(allowed, Range) and not isinstance(value, (list, tuple)):
         return allowed.check(name, value)
     if not isinstance(value, (list, tuple)) or isinstance(allowed, tuple) and len(value) != len(allowed):
@@ -76,19 +76,19 @@ def check_value(name: str, value: tp.Any, allowed: Allowed) -> None:
 
 
 def shown(value: tp.Any) -> str:
-    """`value` for a message, shortened where it is long."""
+    """`value` as text for a message, shortened if it is long."""
     try:
         text = repr(value) if isinstance(value, str) else str(value)
-    except (ValueError, RecursionError):      # an integer of thousands of digits, a list that contains itself
+    except (ValueError, RecursionError):      # an integer with thousands of digits, or a list that contains itself
         return f"{type(value).__name__} without end"
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN - 3] + "..."
 
 
 def from_environment(name: str, default: int, allowed: Range, environment: tp.Optional[tp.Mapping[str, str]] = None) -> int:
-    """The whole number in the environment variable `name`; `default` where it is not set or empty.
+    """The integer in the environment variable `name`; `default` if it is not set or empty.
 
     Raises:
-        ConfigError: where it is something else, or outside `allowed`.
+        ConfigError: if it is not an integer, or out of range.
     """
     text = (os.environ if environment is None else environment).get(name) or str(default)
     try:
@@ -99,8 +99,8 @@ def from_environment(name: str, default: int, allowed: Range, environment: tp.Op
     return value
 
 
-# Ranges that several tables share. Upper ends are far beyond what anybody needs, and low enough that what follows from a
-# number fits into those of the machine.
+# Ranges that several tables share. Upper bounds are far larger than needed, and low enough that values derived from a
+# number do not overflow.
 COUNT = Range(0, 1_000_000_000, whole=True)
 POSITIVE = Range(1, 1_000_000_000, whole=True)
 SEED = Range(0, 2 ** 32 - 1, whole=True)

@@ -1,15 +1,17 @@
-"""Jobs that Dora submits (`dora launch`, `dora grid`) behave as those of the batch scripts.
+"""Jobs that Dora submits (`dora launch`, `dora grid`), with the same supervision as those of the batch scripts.
 
-Dora hands them to submitit, whose script sources slurm_scripts/grid_setup.sh before it calls srun. There the job gets
-the same account of its starts (runs/requeue.py) and the same end of a step whose task has died: a job that was warned,
-preempted or has lost a task goes back into the queue after progress, a few times without, and `scancel` ends it for
-good. `python3 -m demucs.scheduling FOLDER` tells that script which experiment the job trains.
+Dora submits them through submitit, whose script sources slurm_scripts/grid_setup.sh before it calls srun. Their starts
+are recorded as for the batch scripts (runs/requeue.py), and when a task has died, the others are ended. A job that
+reaches its time limit, is preempted or loses a task is requeued after progress, and a few times without; `scancel` ends
+it for good. `python3 -m demucs.scheduling FOLDER` prints the folder of the experiment that the job trains, for that
+script.
 
-What differs from the batch scripts: a job is named demucs_SIG and waits for no other of its name (that one experiment
-is trained by one job at a time is seen to by its lock, and by the account, which refuses the second); there is no
-chain for nodes without scontrol; an array holds several experiments, each with its own account; the code is that of
-the repository when the job starts, unless Dora's git_save is on. submitit's own limit (slurm.max_num_timeout) counts
-only where the script cannot tell the experiment, and for a warning that comes before the run listens to signals.
+Differences to the batch scripts: A job is named demucs_SIG and does not wait for other jobs of that name; instead, the
+lock and the record of starts ensure that one job at a time trains an experiment, and the second one is refused. There
+are no chains of jobs for nodes without scontrol. An array consists of several experiments, each with its own record of
+starts. The code is that of the repository when the job starts, unless Dora's git_save is on. submitit's own limit
+(slurm.max_num_timeout) applies only if the script cannot determine the experiment, and for a signal that arrives before
+the run handles signals.
 """
 
 import dataclasses
@@ -32,41 +34,41 @@ from .runs import slurm
 
 logger = logging.getLogger(__name__)
 
-SUPERVISED = "DEMUCS_SUPERVISED"      # set where the script of a job decides whether it goes on
+SUPERVISED = "DEMUCS_SUPERVISED"      # environment variable, set if the script of a job decides on requeueing
 
 
 @dataclasses.dataclass
 class SlurmSettings(SlurmConfig):
-    """Dora's settings of a job, and how many seconds before its time limit it is warned."""
+    """Dora's settings of a job, and the number of seconds before its time limit at which it is signalled."""
     signal_delay_s: int = 300
 
 
 def prepare_processes() -> None:
-    """Set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, where the starter has not: for jobs of submitit,
-    and the port for processes that `dora run -d` started. A port that Slurm has reserved for the step goes first."""
+    """Set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT if the launcher has not: all of them for jobs of
+    submitit, the port for processes of `dora run -d`. A port that Slurm has reserved for the step has precedence."""
     job = os.environ.get("SLURM_JOB_ID")
     if "SLURM_STEP_RESV_PORTS" in os.environ:
         os.environ["MASTER_PORT"] = re.split("[-,]", os.environ["SLURM_STEP_RESV_PORTS"])[0]
-    elif job:          # as the batch scripts do, below the ports that systems lend to clients
+    elif job:          # below the ephemeral ports of operating systems, as in the batch scripts
         os.environ.setdefault("MASTER_PORT", str(10000 + from_environment("SLURM_JOB_ID", 0, COUNT) % 22000))
     set_distrib_env()
-    if "SLURM_PROCID" in os.environ:       # of a job with one task Dora sets the rank alone
+    if "SLURM_PROCID" in os.environ:       # for a job with one task, Dora sets RANK but not WORLD_SIZE
         os.environ.setdefault("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))
 
 
 def put_back(reason: str) -> None:
-    """Of a run that has saved its state and stopped by the signal `reason`: back into the queue with its job, if submitit
-    runs it, it shall go on, and its script does not see to that. Then this call ends the process."""
+    """Requeue the job of a run that has saved its state and stopped by the signal `reason`, and end this process. Does
+    nothing unless the job is run by submitit, is to continue, and is not requeued by its script."""
     if SUPERVISED in os.environ or os.environ.get("SUBMITIT_EXECUTOR") != "slurm" \
             or not callable(signal.getsignal(signal.SIGUSR2)):
         return
     if reason == "SIGUSR2" or slurm.preempted(tries=1):
         logger.info("Back into the queue")
-        signal.raise_signal(signal.SIGUSR2)      # submitit's handler, which is in place again
+        signal.raise_signal(signal.SIGUSR2)      # calls submitit's handler, which is restored by now
 
 
 def experiment_of_job(folder: str) -> Path:
-    """Folder of the experiment that this job trains, from what submitit has written in `folder` for it."""
+    """Folder of the experiment that this job trains, from the files that submitit has written to `folder`."""
     os.environ["SUBMITIT_FOLDER"] = folder
     main, argv = DelayedSubmission.load(JobEnvironment().paths.submitted_pickle).args[:2]
     return tp.cast(Path, pickle.loads(main).get_xp(argv).folder)

@@ -1,13 +1,13 @@
-"""Everything this project writes to disk and reads back, as dataclasses.
+"""Records on disk as dataclasses.
 
-Numbers are never read from log text: a run leaves `RunCard` and `history.json` (a list of `EpochRecord`), an evaluation
-leaves an `Evaluation`, an export leaves a `ReleaseCard` inside the model file and beside it. Each carries a version, and
-reading refuses a version it does not know instead of guessing.
+Numbers are never parsed from logs: a training writes a `RunCard` and `history.json` (a list of `EpochRecord`), an
+evaluation writes an `Evaluation`, an export writes a `ReleaseCard` inside the model file and beside it. Each record has
+a version, and unknown versions are refused.
 
-`history.json` stays the plain list that Dora's link requires, in the layout of published Demucs, so that its readers and
-ours can read each other's files; `EpochRecord` converts to and from it.
+`history.json` is the plain list that Dora's link requires, in the layout of published Demucs, so that both programs can
+read each other's files; `EpochRecord` converts to and from it.
 
-This module imports the standard library only: the graphing scripts read records without torch.
+This module imports the standard library only, so that the graphing scripts can read records without torch.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ QUALITY_VERSION = 1
 STATUS_VERSION = 1
 LEDGER_VERSION = 1
 CHECKPOINTS_VERSION = 1
-FRAME_DECIMALS = 5          # those of museval's files
+FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
-SEPARATED = "separated files"     # the model of an evaluation of these
-CHECKSUM = "checksum"       # of a card that lies by itself: an entry beside its fields
+SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
+CHECKSUM = "checksum"       # additional entry of a card in a file of its own
 
 
 class SchemaError(DemucsError):
-    """A record on disk is not what it should be: not JSON, another version, a missing or unknown field."""
+    """A record on disk is invalid: not JSON, an unknown version, a missing or unknown field."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One stay of a run on a machine, from start to stop. A run that was continued has several."""
+    """One session of a run, from the start of its processes to their end. A run that was continued has several."""
     started: str                       # ISO 8601, UTC
     ended: str                         # ISO 8601, UTC; time of the last finished epoch
     seconds: float                     # wall clock, start-up included
@@ -57,31 +57,31 @@ class Session:
     device: str                        # e.g. "cuda: NVIDIA A100", "cpu"
     job: tp.Optional[str] = None       # Slurm job id
     restarts: int = 0                  # of that job, before this session
-    gpus: tp.Dict[str, int] = field(default_factory=dict)     # how many of each name; none where it ran on CPUs
+    gpus: tp.Dict[str, int] = field(default_factory=dict)     # number of GPUs by name; empty on CPUs
     nodes: tp.List[str] = field(default_factory=list)
-    command: tp.List[str] = field(default_factory=list)       # as it was started
-    commit: str = ""                   # of the code that ran, with "-dirty" where tracked files differed from it
-    diff: str = ""                     # file beside the run card that holds the difference; "" where there is none
-    tf32: str = ""                     # where its GPUs multiply in TF32: "none", "convolutions" or "all"; "" on CPUs
+    command: tp.List[str] = field(default_factory=list)       # command line
+    commit: str = ""                   # of the code, with "-dirty" if tracked files differed from it
+    diff: str = ""                     # name of the file with the difference, beside the run card; "" if there is none
+    tf32: str = ""                     # operations in TF32 on GPUs: "none", "convolutions" or "all"; "" on CPUs
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands, for batch scripts and for people. Its first process keeps it up to date while it lives; one that
-    was killed leaves the last thing it said."""
+    """State of a run, for batch scripts and for people. Rank 0 updates it during the run; after a run was killed, the
+    last state remains."""
     signature: str
-    state: str                         # "running", "stopped" (saved, goes on when started again), "done" or "failed"
+    state: str                         # "running", "stopped" (saved, continues when started again), "done" or "failed"
     reason: str                        # name of the signal, or the error; "" otherwise
-    epoch: int                         # 1-based, the one at work
+    epoch: int                         # current one, 1-based
     step: int                          # steps done in it
-    steps: int                         # of an epoch
+    steps: int                         # per epoch
     epochs: int                        # planned
-    best_nsdr: tp.Optional[float]      # dB, on the validation set, of the weights chosen so far
+    best_nsdr: tp.Optional[float]      # dB, best one so far of the chosen weights on the validation set
     seconds_per_step: tp.Optional[float]
     world_size: int
     device: str
     host: str
-    process: int                       # id of the first process
+    process: int                       # process id of rank 0
     job: tp.Optional[str]              # Slurm job id
     restarts: int                      # of that job
     started: str                       # ISO 8601, UTC, of this session
@@ -91,45 +91,44 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """How far a checkpoint has come."""
-    identity: str                      # of what the file holds, as `runs.progress.identity` has it
-    epochs: int                        # done
+    """Progress of a checkpoint."""
+    identity: str                      # hash of the content, see `runs.progress.identity`
+    epochs: int                        # epochs done
     step: int                          # steps done in the next epoch
-    validated: int                     # of that epoch, the candidates that are validated
-    tested: int                        # of that epoch, the songs that are tested
-    kept: bool = False                 # by `save_every`
+    validated: int                     # candidates validated in that epoch
+    tested: int                        # songs tested in that epoch
+    kept: bool = False                 # never deleted, because of `save_every`
 
 
 @dataclass(frozen=True)
 class CheckpointRecords:
-    """The checkpoints of a run, the newest first, for programs that cannot read them."""
+    """Progress of the checkpoints of a run, the newest first, for programs that cannot read checkpoints."""
     checkpoints: tp.List[CheckpointRecord]
     version: int = CHECKPOINTS_VERSION
 
 
 @dataclass(frozen=True)
 class LedgerLine:
-    """A session of a run begins or ends: a line of `ledger.jsonl`, to which lines are only ever added. Each says all
-    about its session. One that was killed has no end of its own; the next session adds it, from what it last said of
-    itself."""
-    session: str                       # no two are alike
+    """Beginning or end of a session: a line of `ledger.jsonl`, to which lines are only appended. Each line has all data
+    of its session. A session that was killed writes no end; the next session adds it, from the last status."""
+    session: str                       # unique id
     signature: str
     event: str                         # "start" or "end"
     started: str                       # ISO 8601, UTC
-    first_epoch: int                   # finished epochs and steps of the next one when the session began
-    first_step: int
-    epoch: int                         # the same at the time of this line
-    step: int
-    steps: int                         # of an epoch
+    first_epoch: int                   # number of finished epochs at the beginning of the session
+    first_step: int                    # steps done in the next epoch, at the beginning of the session
+    epoch: int                         # number of finished epochs at the time of this line
+    step: int                          # steps done in the next epoch, at the time of this line
+    steps: int                         # per epoch
     world_size: int
-    gpus: tp.Dict[str, int]            # how many of each name
+    gpus: tp.Dict[str, int]            # number of GPUs by name
     nodes: tp.List[str]
-    host: str                          # of the first process
+    host: str                          # of rank 0
     process: int
     job: tp.Optional[str]              # Slurm job id
     restarts: int                      # of that job
     commit: str
-    seconds: tp.Optional[float] = None     # until the end
+    seconds: tp.Optional[float] = None     # duration, at the end
     state: str = ""                    # at the end: "done", "stopped", "failed" or "killed"
     reason: str = ""
     version: int = LEDGER_VERSION
@@ -137,10 +136,12 @@ class LedgerLine:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Where the test songs of a training are. `folder` is as it was set, so it may be relative or name an environment
-    variable: "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}". `targets` are those of `dset.targets`, the stems that each output
-    of the model is the sum of, and `stems` those that make up a song without mixture file; both None where the outputs are the
-    stems."""
+    """Location of the test songs of a training.
+
+    `folder` is the unresolved setting, so it may be relative or name an environment variable:
+    "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}". `targets` is `dset.targets`, the stems that each output of the model is
+    the sum of; `stems` add up to a song without a mixture file. Both are None if the outputs are the stems.
+    """
     key: str                           # the setting: "dset.musdb", "dset.wav" or "test.nonhq"
     folder: str
     targets: tp.Optional[tp.Dict[str, tp.List[str]]] = field(default=None, hash=False)
@@ -149,8 +150,8 @@ class TestSet:
 
 @dataclass(frozen=True)
 class RunCard:
-    """What a training run was: enough to repeat it and to judge what its numbers mean. `commit`, `versions` and `packages`
-    are those of the newest session."""
+    """Description of a training run, complete enough to repeat it and to interpret its results. `commit`, `versions`
+    and `packages` are those of the newest session."""
     signature: str
     name: str                          # Dora's readable name of the difference from the base configuration
     argv: tp.List[str]                 # the overrides as typed
@@ -170,10 +171,10 @@ class RunCard:
     versions: tp.Dict[str, str]
     sessions: tp.List[Session]
     continued_from: tp.Optional[str] = None
-    delta: tp.Optional[tp.Dict[str, tp.Any]] = None           # difference from the base configuration; None: not known
-    packages: tp.Dict[str, str] = field(default_factory=dict)     # all that were installed
-    test_set: tp.Optional[TestSet] = None                         # None: not known
-    continued_after: tp.Optional[int] = None      # epochs behind its first one, of all runs that it continues; None: not known
+    delta: tp.Optional[tp.Dict[str, tp.Any]] = None           # difference from the base configuration; None if unknown
+    packages: tp.Dict[str, str] = field(default_factory=dict)     # all installed ones
+    test_set: tp.Optional[TestSet] = None                         # None if unknown
+    continued_after: tp.Optional[int] = None      # number of epochs of all runs that it continues; None if unknown
     version: int = RUN_CARD_VERSION
 
 
@@ -181,12 +182,11 @@ class RunCard:
 class EpochRecord:
     """One epoch of `history.json`.
 
-    `candidates` has the validation metrics of each set of weights tried ("main", "ema_batch_0", ...), `chosen` the name
-    of the best of them by the selection metric, `best` the best value of that metric so far. `test` holds flattened
-    aggregates, named as published Demucs names them: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks,
-    `sdr` the mean over tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. Of a
-    model that is trained for quantisation, `train` and the candidates have its size in MB as `ms`, which `loss` may
-    count.
+    `candidates` has the validation metrics of each candidate ("main", "ema_batch_0", ...), `chosen` the name of the
+    best one by the selection metric, `best` the best value of that metric so far. `test` has flattened aggregates,
+    named as in published Demucs: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks, `sdr` the mean over
+    tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. With quantisation, `train`
+    and the candidates have the size of the model in MB as `ms`, which may be part of `loss`.
     """
     train: Metrics
     candidates: tp.Dict[str, Metrics]
@@ -194,7 +194,7 @@ class EpochRecord:
     best: float
     penalty: tp.Optional[float] = None
     test: tp.Optional[Metrics] = None
-    seconds: tp.Optional[Metrics] = None   # wall clock of "train", "valid", "test"; absent in others' histories
+    seconds: tp.Optional[Metrics] = None   # wall clock of "train", "valid", "test"; missing in published histories
 
     @property
     def valid(self) -> Metrics:
@@ -217,7 +217,8 @@ class EpochRecord:
 
     @classmethod
     def from_history(cls, entry: tp.Mapping[str, tp.Any]) -> "EpochRecord":
-        """Raises SchemaError where `entry` does not have the layout of published Demucs."""
+        """The record from an entry of `history.json`. Raises SchemaError if it does not have the layout of published
+        Demucs."""
         try:
             valid = dict(entry["valid"])
             for name in ("test", "seconds"):
@@ -228,7 +229,7 @@ class EpochRecord:
             _require(tp.Optional[float], valid.get("penalty"), "valid.penalty")
             candidates = {key: dict(value) for key, value in valid.items() if isinstance(value, dict)}
             chosen = valid.get("bname", "main")
-            if not candidates:   # histories from before EMAs were validated
+            if not candidates:   # older histories, without validated averages
                 candidates = {chosen: {k: v for k, v in valid.items() if isinstance(v, (int, float))
                                        and k not in ("best", "penalty")}}
             _require(tp.Dict[str, Metrics], candidates, "valid")
@@ -245,15 +246,16 @@ class EpochRecord:
 class TrackScores:
     """Scores of one track. `scores[source][metric]`, in dB.
 
-    Metrics of the whole track: "nsdr" (MDX 2021) and "si_sdr". Of BSSEval v4: "SDR", "ISR", "SIR", "SAR", each the median
-    over the one-second frames that are defined, which `frames[source][metric]` holds in order, see `pack_frames`. A value
-    that is undefined (a source silent all through) is None. Which of them are there is a setting of the evaluation.
+    Metrics of the whole track are "nsdr" (MDX 2021) and "si_sdr". Metrics of BSSEval v4 are "SDR", "ISR", "SIR" and
+    "SAR", each the median over the one-second frames where it is defined; `frames[source][metric]` has the values of
+    all frames, see `pack_frames`. An undefined value (of a source that is silent throughout) is None. The choice of
+    metrics is a setting of the evaluation.
 
-    Besides the sources of the evaluation there may be sums of them, scored as one source each: "no_SOURCE", all but that
-    one, and "instrumental", all but the vocals. No aggregate over the sources counts them.
+    In addition to the sources of the evaluation there may be sums of them, scored as one source each: "no_SOURCE", all
+    but that one, and "instrumental", all but the vocals. They are not included in aggregates over sources.
 
-    ISR, SIR and SAR of a track with `ill_conditioned` depend on rounding errors; `condition` is what that is judged by
-    (`metrics.bsseval`). None where they were not computed.
+    ISR, SIR and SAR of a track with `ill_conditioned` depend on rounding errors; `condition` is the number that this is
+    decided by (`metrics.bsseval`). Both are None if these metrics were not computed.
     """
     name: str
     duration: float                    # seconds of audio
@@ -263,16 +265,16 @@ class TrackScores:
     ill_conditioned: tp.Optional[bool] = None
     condition: tp.Optional[float] = None
     seconds_scoring: tp.Optional[float] = None     # part of `seconds`
-    fingerprint: str = ""              # of the song's audio files, "" where it is not known
-    estimates: str = ""                # the same of the files that were scored, where these were separated before
+    fingerprint: str = ""              # of the song's audio files, "" if unknown
+    estimates: str = ""                # fingerprint of the scored files, in an evaluation of already separated files
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every track x source x metric of one model on one test set, with what is needed to repeat it.
+    """Scores of one model on one test set, for every track, source and metric, with the settings to repeat them.
 
-    The file of a single track, which a running evaluation leaves, is one too: `expected` names all tracks of the test
-    set.
+    The file of a single track, written by a running evaluation, has this format, too: `expected` names all tracks of
+    the test set.
     """
     name: str                          # signature, or a name such as "silence"
     model: str                         # name in the zoo, or of a fixed separator
@@ -280,11 +282,11 @@ class Evaluation:
     sources: tp.List[str]
     tracks: tp.List[TrackScores]
     settings: tp.Dict[str, tp.Any]     # metrics, shifts, overlap, split, segment, precision, seed, ...
-    model_hash: str                    # sha256 of the weights, first 16 hex digits; "" where there are none
+    model_hash: str                    # sha256 of the weights, first 16 hex digits; "" without weights
     commit: str
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC
-    device: str = ""                   # e.g. "cuda: NVIDIA A100", "cpu"; several where shards ran on several
+    device: str = ""                   # e.g. "cuda: NVIDIA A100", "cpu"; several if the devices of shards differ
     expected: tp.List[str] = field(default_factory=list)
     version: int = EVALUATION_VERSION
 
@@ -313,30 +315,31 @@ class QualityScores:
 
 @dataclass(frozen=True)
 class QualityColumn:
-    """One separator in a `QualityStudy`: true nSDR in dB and measures, per source, as `pack_frames` of one number per track.
+    """One separator in a `QualityStudy`: true nSDR in dB and measures, per source, as `pack_frames` of one number per
+    track.
     """
     separator: str
     kind: str                          # "model", "reference" or "oracle"
     nsdr: tp.Dict[str, str]
-    values: tp.Dict[str, tp.Dict[str, str]]    # [source][measure]; a measure that could not be taken is missing
+    values: tp.Dict[str, tp.Dict[str, str]]    # [source][measure]; measures that could not be computed are missing
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's correlation of a measure with nSDR, and its bootstrap interval. `source` may be "all": the mean over
-    sources of their correlations."""
+    """Spearman's rank correlation of a measure with nSDR, and its bootstrap interval. With `source` "all", it is the
+    mean of the correlations of all sources."""
     measure: str
     source: str
-    among: str                         # which separators: "model" or "all"
-    over: str                          # what is ranked: "tracks" of a separator or "separators" of a track
-    rho: tp.Optional[float]            # None where it is not defined
+    among: str                         # separators: "model" or "all"
+    over: str                          # ranked items: "tracks" of a separator or "separators" of a track
+    rho: tp.Optional[float]            # None if undefined
     low: tp.Optional[float]
     high: tp.Optional[float]
 
 
 @dataclass(frozen=True)
 class QualityStudy:
-    """How far measures without references agree with true scores, on songs and separators of known quality."""
+    """Agreement of measures without references with true scores, on songs and separators of known quality."""
     name: str
     dataset: str
     tracks: tp.List[str]
@@ -355,7 +358,7 @@ class QualityStudy:
 
 @dataclass(frozen=True)
 class ReleaseCard:
-    """What an exported model is. Stored inside the `.th` file and as JSON beside it."""
+    """Description of an exported model. Stored inside the `.th` file and as JSON beside it."""
     signature: str
     model: str
     sources: tp.List[str]
@@ -377,12 +380,12 @@ class ReleaseCard:
 
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
                     ReleaseCard)
-# Versions that lack fields only, which have defaults.
+# Older versions that can be read: they only lack fields that have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3), Evaluation: (1, 2)}
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:
-    """One number per frame in text, such as "12.345 - inf": "-" where a frame is undefined (NaN)."""
+    """One number per frame as text, such as "12.345 - inf", with "-" for an undefined frame (NaN)."""
     return " ".join(_packed(float(value)) for value in values)
 
 
@@ -393,7 +396,7 @@ def _packed(value: float) -> str:
 
 
 def unpack_frames(text: str) -> tp.List[float]:
-    """The numbers of `pack_frames`, NaN where a frame is undefined. Raises SchemaError for anything else."""
+    """The numbers in a text of `pack_frames`, NaN for undefined frames. Raises SchemaError for any other text."""
     try:
         return [math.nan if word == UNDEFINED else float(word) for word in text.split()]
     except (ValueError, AttributeError) as error:
@@ -401,7 +404,7 @@ def unpack_frames(text: str) -> tp.List[float]:
 
 
 def finite(value: tp.Any) -> tp.Any:
-    """Plain dicts, lists and scalars, with None for numbers that are not finite: JSON has no word for them."""
+    """Plain dicts, lists and scalars with None for numbers that are not finite, which JSON cannot represent."""
     if isinstance(value, dict):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -412,17 +415,17 @@ def finite(value: tp.Any) -> tp.Any:
 
 
 def to_plain(record: tp.Any) -> tp.Dict[str, tp.Any]:
-    """Plain dicts, lists and scalars of a record."""
+    """A record as plain dicts, lists and scalars."""
     return finite(dataclasses.asdict(record))
 
 
 def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str = "record") -> Record:
-    """The record of class `kind` that `plain` describes, in its newest version. Raises SchemaError naming `where` and the
-    field at fault."""
+    """The record of class `kind` from its plain form, converted to the newest version. Raises SchemaError naming
+    `where` and the invalid field."""
     if not isinstance(plain, dict):
         raise SchemaError(f"{where}: expected an object with the fields of {kind.__name__}, "
                           f"found {type(plain).__name__}")
-    newest = kind.version          # its default
+    newest = kind.version          # the default of the field
     known = (*OLDER.get(kind, ()), newest)
     if plain.get("version") not in known:
         raise SchemaError(f"{where}: {kind.__name__} has version {_short(plain.get('version'))}, this code reads version "
@@ -434,30 +437,30 @@ def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str
         record = _built(kind, {**plain, "version": newest}, "")
     except ValueError as error:
         raise SchemaError(f"{where}: {kind.__name__} {error}") from error
-    if kind is Evaluation and plain["version"] < 3 and record.model == SEPARATED:   # these fingerprints held the estimates
+    if kind is Evaluation and plain["version"] < 3 and record.model == SEPARATED:   # fingerprints were of the estimates
         tracks = [dataclasses.replace(track, fingerprint="") for track in record.tracks]
         record = dataclasses.replace(record, tracks=tracks)
     return record
 
 
 def _built(kind: tp.Any, plain: tp.Mapping[str, tp.Any], name: str) -> tp.Any:
-    """The dataclass `kind` from a dictionary, and those inside of it. Raises ValueError that names the field at fault;
-    `name` is that of the object, "" for the record itself."""
+    """The dataclass `kind` from a dictionary, with nested dataclasses. `name` is the path of the object in the record,
+    "" for the record itself. Raises ValueError naming the invalid field."""
     _require(dict, plain, name)
-    hints, required, plainly = _fields(kind)
+    hints, required, simple = _fields(kind)
     if not required <= plain.keys() <= hints.keys():
         unknown, missing = sorted(plain.keys() - hints.keys()), sorted(required - plain.keys())
         raise ValueError(f"{name and f'in {name} '}has unknown fields {_short(unknown, 200)} and lacks {_short(missing, 200)}")
     values = dict(plain)
     for key, value in plain.items():
-        if type(value) in plainly[key] and not (type(value) is int and _is_endless(value)):
-            continue                   # most are, and a table of runs reads thousands
+        if type(value) in simple[key] and not (type(value) is int and _is_too_large(value)):
+            continue                   # a fast path for most values, since a table of runs reads thousands
         path = f"{name}.{key}" if name else key
         inner = tp.get_args(hints[key])[:1]
         if inner and dataclasses.is_dataclass(inner[0]) and tp.get_origin(hints[key]) is list:
             _require(list, value, path)
             values[key] = [_built(inner[0], item, f"{path}[{index}]") for index, item in enumerate(value)]
-        elif inner and dataclasses.is_dataclass(inner[0]):         # or None, which has been passed
+        elif inner and dataclasses.is_dataclass(inner[0]):         # an optional one; None has been handled above
             values[key] = _built(inner[0], value, path)
         else:
             _require(hints[key], value, path)
@@ -466,18 +469,18 @@ def _built(kind: tp.Any, plain: tp.Mapping[str, tp.Any], name: str) -> tp.Any:
 
 @functools.lru_cache(maxsize=None)
 def _fields(kind: type) -> tp.Tuple[tp.Dict[str, tp.Any], tp.Set[str], tp.Dict[str, tp.Set[type]]]:
-    """(annotation of each field, fields without default, types that a value of a field may have without a further look)."""
+    """(annotation of each field, fields without default, types of each field whose values need no further check)."""
     hints = tp.get_type_hints(kind)
     required = {field.name for field in dataclasses.fields(kind)
                 if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
-    plainly = {name: {part for part in (hint, *tp.get_args(hint)) if part in (str, bool, int, float, type(None))}
-               if tp.get_origin(hint) in (None, tp.Union) else set() for name, hint in hints.items()}
-    return hints, required, plainly
+    simple = {name: {part for part in (hint, *tp.get_args(hint)) if part in (str, bool, int, float, type(None))}
+              if tp.get_origin(hint) in (None, tp.Union) else set() for name, hint in hints.items()}
+    return hints, required, simple
 
 
 def _require(hint: tp.Any, value: tp.Any, name: str) -> None:
-    """Raises ValueError where `value` is not what an annotation says. A number in a dictionary may be None, which stands for
-    one that is not finite."""
+    """Check `value` against an annotation. Raises ValueError if it does not match. A number in a dictionary may be
+    None, which represents a number that is not finite."""
     origin, inner = tp.get_origin(hint), tp.get_args(hint)
     if hint is tp.Any or origin is tp.Union and value is None:
         return
@@ -485,7 +488,7 @@ def _require(hint: tp.Any, value: tp.Any, name: str) -> None:
         hint = inner[0]
         origin, inner = tp.get_origin(hint), tp.get_args(hint)
     types, words = _TYPES[origin or hint]
-    if not isinstance(value, types) or isinstance(value, bool) and bool not in types or _is_endless(value):
+    if not isinstance(value, types) or isinstance(value, bool) and bool not in types or _is_too_large(value):
         raise ValueError(f"has {_short(value)} as {name or 'its content'}, which must be {words}")
     if origin is list:
         for index, item in enumerate(value):
@@ -500,27 +503,28 @@ _TYPES: tp.Dict[tp.Any, tp.Tuple[tp.Tuple[type, ...], str]] = {
     float: ((int, float), "a number"), list: ((list,), "a list"), dict: ((dict,), "an object")}
 
 
-def _is_endless(value: tp.Any) -> bool:
-    """Whether a whole number is beyond all that are counted or measured: such cannot be computed with."""
+def _is_too_large(value: tp.Any) -> bool:
+    """Whether an integer is outside 64 bits, and cannot be used in computations."""
     return isinstance(value, int) and abs(value) >= 2 ** 63
 
 
 def _short(value: tp.Any, most: int = 60) -> str:
     try:
         text = ascii(value)
-    except (RecursionError, ValueError):       # nested without end, or a number of thousands of digits
+    except (RecursionError, ValueError):       # nested too deeply, or a number with thousands of digits
         return f"a {type(value).__name__} that is too large"
     return text if len(text) <= most else text[:most - 3] + "..."
 
 
 def sealed(plain: tp.Mapping[str, tp.Any]) -> tp.Dict[str, tp.Any]:
-    """`plain` with the first 16 digits of sha256 over all it says. `from_plain` checks those of a `ReleaseCard`."""
+    """`plain` with a checksum, the first 16 digits of the sha256 of its content. `from_plain` verifies that of a
+    `ReleaseCard`."""
     text = json.dumps(plain, sort_keys=True)
     return {**plain, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any]:
-    """`plain` without its checksum. Raises SchemaError where that is of something else."""
+    """`plain` without its checksum. Raises SchemaError if the checksum does not match."""
     rest = {key: value for key, value in plain.items() if key != CHECKSUM}
     found = sealed(rest)[CHECKSUM]
     if found != plain[CHECKSUM]:
@@ -530,21 +534,21 @@ def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any
 
 
 def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part of it."""
+    """Write JSON atomically: a reader sees the old file or the new one, never a part of it."""
     text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
     with atomic(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def read_json(path: tp.Union[str, Path]) -> tp.Any:
-    """Raises SchemaError where the file is missing, cannot be read, or is not JSON."""
+    """Content of a JSON file. Raises SchemaError if it is missing, unreadable, or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SchemaError(f"{path}: no such file") from error
     except OSError as error:
         raise SchemaError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:     # also of numbers with thousands of digits
+    except (ValueError, RecursionError) as error:     # including numbers with thousands of digits
         raise SchemaError(f"{path}: not a JSON file ({error})") from error
 
 
@@ -561,7 +565,7 @@ def save_history(history: tp.Sequence[EpochRecord], path: tp.Union[str, Path]) -
 
 
 def load_history(path: tp.Union[str, Path]) -> tp.List[EpochRecord]:
-    """Epochs of a `history.json`, ours or published Demucs's. Raises SchemaError naming file and epoch."""
+    """Epochs of a `history.json` of this program or of published Demucs. Raises SchemaError naming file and epoch."""
     entries = read_json(path)
     if not isinstance(entries, list):
         raise SchemaError(f"{path}: a history is a list of epochs, found {type(entries).__name__}")

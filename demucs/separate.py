@@ -1,6 +1,7 @@
 """The command `demucs`: separate audio files into their sources. Same flags and defaults as published Demucs.
 
-torch and what needs it are imported where they are used, so that `--help` and a wrong option answer at once.
+torch and modules that need it are imported inside functions, so that `--help` and errors in options appear without
+delay.
 """
 
 import argparse
@@ -35,55 +36,55 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("model")
     pretrained.add_model_flags(group)
-    group.add_argument("--list-models", action="store_true", help="show the models, or those of --repo, and exit")
+    group.add_argument("--list-models", action="store_true", help="list the models, or those in --repo, and exit")
 
     group = parser.add_argument_group("separation")
-    group.add_argument("-d", "--device", help="where to compute (default: cuda or mps where there is one, else cpu)")
+    group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else cpu)")
     group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
-                       help="rounds of random delays that are averaged: slower, slightly better (default: %(default)s)")
+                       help="number of random shifts that are averaged: slower, slightly better (default: %(default)s)")
     group.add_argument("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
                        help="overlap of the segments (default: %(default)s)")
     pieces = group.add_mutually_exclusive_group()
     pieces.add_argument("--no-split", action="store_false", dest="split",
-                        help="do not cut the song in segments; takes much memory")
+                        help="do not split the song into segments; needs much memory")
     pieces.add_argument("--segment", type=number("--segment", RANGES["segment"]),
-                        help="seconds per segment; shorter ones take less memory")
+                        help="seconds per segment; shorter ones need less memory")
     group.add_argument("-j", "--jobs", type=number("--jobs", RANGES["jobs"]), default=0,
-                       help="threads on a CPU, each with the memory of a segment (default: %(default)s)")
+                       help="threads on a CPU, each of which needs the memory for one segment (default: %(default)s)")
     group.add_argument("--seed", type=number("--seed", RANGES["seed"]), default=0,
-                       help="of the random delays (default: %(default)s)")
+                       help="seed of the random shifts (default: %(default)s)")
 
     group.add_argument("--precision", choices=["float32", "bf16", "tf32"], default="float32",
-                       help="bf16 multiplies in 16 bits: faster where the processor can, some 40 dB below the result; tf32 "
-                            "in 19, on NVIDIA GPUs from Ampere on (default: %(default)s)")
+                       help="bf16 multiplies in 16 bits: faster if the processor supports it, with errors some 40 dB "
+                            "below the result; tf32 in 19 bits, on NVIDIA GPUs from Ampere on (default: %(default)s)")
 
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
-                       help="folder for the results, which go to OUT/NAME (default: %(default)s)")
+                       help="folder for the results, which are written to OUT/NAME (default: %(default)s)")
     group.add_argument("--filename", default=defaults.TEMPLATE,
-                       help="names below that; fields are {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
+                       help="template of file names with {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
-                       help="the other one of two stems: nothing, the sum of the other sources (no_STEM), or the song "
-                            "less STEM (minus_STEM) (default: %(default)s)")
+                       help="second of two stems: none, the sum of the other sources (no_STEM), or the mixture minus "
+                            "STEM (minus_STEM) (default: %(default)s)")
     depth = group.add_mutually_exclusive_group()
     depth.add_argument("--int24", action="store_true", help="24 bits per sample instead of 16")
     depth.add_argument("--float32", action="store_true", help="wav with 32-bit floats")
     group.add_argument("--clip-mode", default="rescale", choices=["rescale", "clamp", "none"],
-                       help="against clipping: make a stem softer, or cut its peaks at 0.99 or at 1 (default: "
-                            "%(default)s)")
+                       help="avoid clipping by rescaling a stem, or by clamping its samples to 0.99 (clamp) or 1 "
+                            "(none) (default: %(default)s)")
     kind = group.add_mutually_exclusive_group()
     kind.add_argument("--flac", action="store_true", help="write flac")
     kind.add_argument("--mp3", action="store_true", help="write mp3")
     group.add_argument("--mp3-bitrate", type=bit_rate, default=320, metavar="KBIT",
-                       help="kbit/s: one of those that mp3 has (default: %(default)s)")
+                       help="bit rate in kbit/s, one of those of the mp3 standard (default: %(default)s)")
     group.add_argument("--mp3-preset", type=int, choices=range(2, 8), default=2,
                        help="2 for best quality, 7 for speed (default: %(default)s)")
     return parser
 
 
 def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
-    """Separate one file and write its stems to `paths`. Raises DemucsError or OSError where that fails."""
+    """Separate one file and write its stems to `paths`. Raises DemucsError or OSError if that fails."""
     from .audio import save_audio
     from .separation import outputs
     from .separation.song import load_song
@@ -109,7 +110,7 @@ def extension(args: argparse.Namespace) -> str:
 
 
 def load(args: argparse.Namespace) -> "Separator":
-    """The model that was asked for, with the settings. Raises DemucsError where they do not fit together."""
+    """The separator with the requested model and settings. Raises DemucsError if they do not fit together."""
     import torch
 
     from .api import Separator
@@ -139,12 +140,13 @@ def print_models(repo: tp.Optional[Path]) -> None:
     for title, kind in (("Bag of models:", "bag"), ("Single models:", "single")):
         print(f"{title}\n    " + "\n    ".join(found[kind]), flush=True)
     failure = getattr(sys.stdout, "failure", None)
-    if failure is not None:              # the list is what the command was called for
+    if failure is not None:              # the list is the purpose of this call, so its loss is an error
         raise OutputLost(failure.errno, failure.strerror)
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Whether all files could be separated. Raises DemucsError for what concerns all of them."""
+    """Separate all files. Returns whether all of them succeeded. Raises DemucsError for errors that concern all
+    files."""
     from .separation.outputs import OutputFolder, folder_name, stem_names
 
     if args.list_models:
@@ -153,7 +155,7 @@ def run(args: argparse.Namespace) -> bool:
     if not args.tracks:
         raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
     missing = [track for track in args.tracks if not os.path.lexists(track) or not track.name]
-    for track in missing:               # before a model is looked for, which may be fetched
+    for track in missing:               # before loading the model, which may have to be downloaded
         reason = "no such file" if track.name else "is a folder; give the files in it"
         print(f"error: {track}: {reason}", file=sys.stderr)
     tracks = [track for track in args.tracks if track not in missing]
@@ -165,7 +167,7 @@ def run(args: argparse.Namespace) -> bool:
     names = stem_names(separator.model.sources, args.stem, args.other_method)
     outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
                            stems=names)
-    paths = [outputs.paths(track, names) for track in tracks]     # before hours of work, not after
+    paths = [outputs.paths(track, names) for track in tracks]     # errors in names appear before hours of work
     print(f"Separated tracks will be stored in {outputs.folder.resolve()}", flush=True)
     good = not missing
     for track, files in zip(tracks, paths):
@@ -174,7 +176,7 @@ def run(args: argparse.Namespace) -> bool:
             separate_file(track, files, args, separator)
         except ConfigError:
             raise
-        except Exception as error:       # whatever it is, the next song may be separated
+        except Exception as error:       # after any error, the next song may still succeed
             good = False
             if debugging():
                 traceback.print_exc()
@@ -183,7 +185,7 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def what_failed(track: Path, error: Exception) -> str:
-    """One line about the file `track`, which could not be separated."""
+    """One line about the error that occurred while separating the file `track`."""
     advice = {"GPU memory": "; use a smaller --segment, or -d cpu",
               "memory": "; use a smaller --segment, fewer --jobs, or a shorter file"}.get(exhausted_memory(error), "")
     text = one_line(error)
@@ -194,7 +196,7 @@ def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:
     """Run the command with the arguments `opts` (default: those of the process).
 
     Raises:
-        SystemExit: with status 1 where any file could not be separated, 2 for arguments that do not fit together.
+        SystemExit: with status 1 if any file could not be separated, 2 for invalid arguments.
     """
     status = _main(opts)
     if status:

@@ -1,5 +1,5 @@
-"""The signature of an experiment, which is the name of its folder, before anything runs. One that is known needs no
-torch."""
+"""Signature of an experiment, which is the name of its folder, computed before the training. That of a known experiment
+can be found without torch."""
 
 import typing as tp
 
@@ -8,13 +8,16 @@ from .runs.experiments import started_with
 
 def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: bool = False,
               ranks: tp.Optional[int] = None) -> str:
-    """Of these overrides, on top of those of the experiment `base`. Ends the program where a key does not exist. With
-    `again` a known experiment is taken for it, which saves seconds, and the training has to confirm it. `ranks`: check
-    a training in so many processes, and add a line with the folder of its test songs.
+    """Signature of the experiment with the overrides `argv`, added to those of the experiment `base`.
+
+    With `again`, the signature of a known experiment with the same overrides is returned, which saves seconds; the
+    training has to confirm it. With `ranks`, a training in this number of processes is checked (`precheck`), and a
+    second line has the folder of its test songs.
 
     Raises:
-        ConfigError: for a value that cannot be.
-        DemucsError: for a training that could not begin.
+        ConfigError: for an invalid value.
+        DemucsError: if the training could not begin.
+        SystemExit: for an unknown key.
     """
     found = started_with(argv) if again and base is None else None
     if found is not None:

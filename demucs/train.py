@@ -1,4 +1,4 @@
-"""Training of one experiment: `dora run [-d] [overrides]` comes here."""
+"""Training of one experiment: the entry point of `dora run [-d] [overrides]`."""
 
 import contextlib
 import logging
@@ -25,12 +25,13 @@ from .training.interruption import Stopped, Watchdog, end_with_launcher, ending_
 
 logger = logging.getLogger(__name__)
 
-sys.excepthook = hook      # Dora has no guard of its own
+sys.excepthook = hook      # Dora does not handle errors itself
 fill_streams()
 
 
 def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
-    """Where the test songs are, as it was set: a path that came from a variable is told by the name of the variable."""
+    """Location of the test songs, unresolved: a path from an environment variable is recorded by the name of the
+    variable."""
     key, value = test_setting(config)
     section, name = key.split(".")
     return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value), config.dset.targets,
@@ -38,15 +39,15 @@ def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
 
 
 def be_deterministic() -> None:
-    """The same bits from the same run on a GPU of the same kind, at the cost of some speed. On CPUs that is so anyway."""
+    """Make runs on GPUs of the same kind bit-identical, at the cost of some speed. On CPUs they always are."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")      # for cuBLAS and the LSTM of cuDNN
     torch.backends.cudnn.benchmark = False
-    # Some backward passes have no deterministic form on GPUs; torch names them in a warning.
+    # Some backward passes have no deterministic implementation on GPUs; torch names them in a warning.
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _more_memory(error: Exception, cfg: tp.Any) -> str:
-    """What a message adds where memory ran out: how the same training takes less."""
+    """Suffix of a message about exhausted memory: the settings by which the same training needs less; "" otherwise."""
     kind = exhausted_memory(error)
     if not kind:
         return ""
@@ -67,7 +68,7 @@ def _require_nothing(config: Config, folder: Path, missing: DatasetError, *, cur
 
 
 def main(cfg: tp.Any) -> None:
-    """One experiment from its Hydra configuration, inside Dora."""
+    """Train one experiment with its Hydra configuration, inside Dora."""
     tolerant_logs()
     xp = get_xp()
     with in_one_line():
@@ -106,13 +107,13 @@ def main(cfg: tp.Any) -> None:
                     with ending_workers():
                         solver.run()
             except Stopped as stopped:
-                logger.info("Stopped by %s: the state is saved, and the run goes on from there when it is started again.",
+                logger.info("Stopped by %s: the state is saved, and the run continues when it is started again.",
                             stopped.reason)
                 reason = stopped.reason
         leave_group()
         if reason:
             scheduling.put_back(reason)
-        if reason == "SIGINT" and group.world_size == 1:     # Dora takes the first of several as a failure of all
+        if reason == "SIGINT" and group.world_size == 1:     # of several, Dora takes the first as a failure
             sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
         logger.error("interrupted before the training began: nothing is lost")
@@ -121,13 +122,13 @@ def main(cfg: tp.Any) -> None:
         reason = lost_peer(error) or one_line(error) + _more_memory(error, cfg)
         logger.error("%s", reason, exc_info=error if debugging() else None)
         if rank == 0:
-            # A status that cannot be written is another process's, or its environment makes no sense.
+            # The status is not written if another process holds the lock, or if environment variables are invalid.
             with contextlib.suppress(TrainingError, ConfigError), locked(xp.folder, patience=0):
                 refused(xp.folder, xp.sig, reason)
         sys.exit(1)
 
 
-# Under the same name, by which Dora's helper processes find it.
+# Under the same name, by which Dora's child processes import it.
 main = ExperimentMain(main, config_name="config", config_path="../conf", version_base="1.3")
 
 if "_DORA_TEST_PATH" in os.environ:

@@ -1,4 +1,4 @@
-"""Command lines around public functions of the package: `python3 -m tools.NAME`."""
+"""Command lines for public functions of the package: `python3 -m tools.NAME`."""
 
 import sys
 
@@ -8,4 +8,4 @@ def _hook(*raised):      # type: ignore[no-untyped-def]
     console.hook(*raised)
 
 
-sys.excepthook = _hook      # before a command line imports anything: Ctrl-C is one line then, too
+sys.excepthook = _hook      # set before the imports of a command line, so that Ctrl-C during them is one line, too

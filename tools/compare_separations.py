@@ -1,7 +1,7 @@
 """Compare two folders of separated songs sample by sample: `python3 -m tools.compare_separations A B [--steps 1]`.
 
-Names, lengths, rates and channels must be equal. Samples may lie `--steps` steps of 16 bits apart: two programs that
-compute the same in 32-bit floats round a sample in a hundred thousand to different sides.
+Names, lengths, sample rates and channels must be equal. Samples may differ by `--steps` 16-bit quantisation steps: two
+programs with the same computation in 32-bit floats round one sample in a hundred thousand differently.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Write the tables of docs/models.md from the code: `python3 -m tools.describe_models docs/models.md`.
 
-What stands between the lines `<!-- table: NAME -->` and `<!-- end -->` is replaced; all else is text for people.
+The text between the lines `<!-- table: NAME -->` and `<!-- end -->` is replaced, and nothing else.
 """
 
 import argparse

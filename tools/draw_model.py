@@ -1,6 +1,6 @@
-"""Draw a hybrid model from the rows of a built one: `python3 -m tools.draw_model htdemucs docs/images/htdemucs.png`.
+"""Draw the diagram of a hybrid model: `python3 -m tools.draw_model htdemucs docs/images/htdemucs.png`.
 
-Nothing in the picture is typed by hand: axes, strides, channels and the level of the meeting are those of the model.
+Axes, strides, channels and the level where the branches are merged are those of a model with the published settings.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Score songs that were separated already, by whatever program: `python3 -m tools.evaluate separated/htdemucs`.
+"""Score songs that were already separated by any program: `python3 -m tools.evaluate separated/htdemucs`.
 
-The folder holds TRACK/SOURCE.wav (or flac, mp3), with the names, rate, channels and length of the test set's tracks.
-Writes demucs_results/runs/NAME/evaluation.json (evaluation_on_SET.json for a further test set) and prints the
-scores. Sources may be sums of the test set's, such as no_vocals. Models are scored by tools.test_pretrained.
+The folder contains TRACK/SOURCE.wav (or flac, mp3), with the names, sample rate, channels and lengths of the tracks of
+the test set. Writes demucs_results/runs/NAME/evaluation.json (evaluation_on_SET.json for a further test set) and prints
+the scores. Sources may be sums of those of the test set, such as no_vocals. Models are scored by tools.test_pretrained.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from demucs.separation.devices import gpu_wanted
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python3 -m tools.evaluate", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
-    parser.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
-    parser.add_argument("--sources", help="which ones, with commas between them (default: those of the first track)")
+    parser.add_argument("folder", type=Path, help="folder with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
+    parser.add_argument("-n", "--name", help="name of the evaluation (default: that of the folder)")
+    parser.add_argument("--sources", help="sources, separated by commas (default: those of the first track)")
     add_flags(parser)
     return parser
 
@@ -38,27 +38,28 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--musdb", type=Path,
         help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that "
              f"the model was trained on; without one $DEMUCS_MUSDB, here {default_musdb()})")
-    add("--nonhq", type=Path, help="score on compressed MUSDB18 (.stem.mp4) in this folder instead")
-    add("--dataset-name", help="what to call the test set in the records (default: found out)")
+    add("--nonhq", type=Path, help="folder with compressed MUSDB18 (.stem.mp4), to score on it instead")
+    add("--dataset-name", help="name of the test set in the records (default: determined from its folder)")
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")
-    add("-d", "--device", default="cuda" if gpu_wanted() else "cpu", help="(here by default: %(default)s)")
+    add("-d", "--device", default="cuda" if gpu_wanted() else "cpu",
+        help="device of the computation (default here: %(default)s)")
     add("--examples", type=number("--examples", COUNT), default=2,
-        help="tracks of which an excerpt is kept (default: %(default)s)")
-    add("--results", type=Path, default=RESULTS, help="where records go (default: %(default)s)")
+        help="number of tracks of which an excerpt is saved (default: %(default)s)")
+    add("--results", type=Path, default=RESULTS, help="folder for records (default: %(default)s)")
     add("--shard", type=shard, metavar="I/N",
-        help="only part I of N, from 0/N on (default: all, or what evaluate_slurm.sh gives this process)")
-    add("--collect", action="store_true", help="score nothing: put together what all shards have left")
-    add("--again", action="store_true", help="score all tracks, also those that were scored before with these settings")
+        help="only part I of N, counted from 0 (default: all, or the part that evaluate_slurm.sh gives this process)")
+    add("--collect", action="store_true", help="score nothing: merge the results of all shards")
+    add("--again", action="store_true", help="score all tracks again, including those scored with the same settings")
 
 
 def request_of(args: argparse.Namespace, name: str) -> Request:
-    """The evaluation `name` that the flags of `add_flags` mean."""
+    """Request of the evaluation `name` with the flags of `add_flags`."""
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Request) if hasattr(args, field.name)}
     return Request(**{**given, "name": name})
 
 
 def run(args: argparse.Namespace) -> None:
-    """Raises DemucsError where the files or the test set are not usable."""
+    """Run the evaluation. Raises DemucsError if the files or the test set cannot be used."""
     request = request_of(args, args.name or args.folder.resolve().name)
     if args.collect:
         return records.finish(request.folder)

@@ -1,7 +1,7 @@
 """Export the best weights of trained experiments: `python3 -m tools.export SIG [SIG...] [-o FOLDER] [--half]`.
 
-`--format demucs` and `--format safetensors` write what Demucs 4.x reads: SIG.th for its --repo, SIG.safetensors for a
-hub.
+`--format demucs` and `--format safetensors` write the formats of Demucs 4.x: SIG.th for its --repo, SIG.safetensors for
+a hub.
 """
 
 import argparse
@@ -21,14 +21,15 @@ def main() -> int:
     parser = Parser(prog="python3 -m tools.export", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="+", metavar="SIG", help="signatures of experiments")
-    parser.add_argument("-o", "--out", type=Path, default=MODELS, help="folder (default: %(default)s)")
-    parser.add_argument("--format", choices=list(FORMATS), default=PLAIN, help="(default: %(default)s)")
+    parser.add_argument("-o", "--out", type=Path, default=MODELS, help="folder for the models (default: %(default)s)")
+    parser.add_argument("--format", choices=list(FORMATS), default=PLAIN, help="file format (default: %(default)s)")
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--half", action="store_true", default=None, help="16-bit floats: half the size, "
                            "practically the same output; the default of the formats for Demucs")
     precision.add_argument("--full", dest="half", action="store_false", default=None, help="32-bit floats: the default "
                            "of the plain format. Without either, what was trained with quantisation stays quantised")
-    parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, help="where they lie (default: %(default)s)")
+    parser.add_argument("--experiments", type=Path, default=EXPERIMENTS,
+                        help="folder of the experiments (default: %(default)s)")
     args = parser.parse_args()
     log_messages()
     failed = False

@@ -1,9 +1,10 @@
-"""The same training for more epochs: `python3 -m tools.extend SIG EPOCHS`.
+"""Extend a training to more epochs: `python3 -m tools.extend SIG EPOCHS`.
 
-The number of epochs is part of a signature, so the longer training is another experiment. It is given everything that
-SIG has by now: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run card.
-From there on it is trained like any other, and ends as if it had been planned longer from the start. extended.json in
-both folders names the other. Prints the new signature; done again, it changes nothing.
+The number of epochs is part of a signature, so the longer training is another experiment. It starts from copies of the
+current files of SIG: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run
+card. It is then trained like any other experiment, with the same result as if it had been planned for more epochs from
+the start. extended.json in each of the two folders names the other one. Prints the new signature. Repeated calls have
+no effect.
 """
 
 import argparse
@@ -21,8 +22,8 @@ def main() -> int:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signature", metavar="SIG")
     parser.add_argument("epochs", type=number("EPOCHS", RANGES["epochs"]), metavar="EPOCHS",
-                        help="in all, those of SIG included")
-    parser.add_argument("--check", action="store_true", help="only tell the signature, and whether it can be done")
+                        help="total number of epochs, including those of SIG")
+    parser.add_argument("--check", action="store_true", help="only print the signature, and check that it is possible")
     args = parser.parse_args()
     print(extend(args.signature, args.epochs, check=args.check))
     return 0

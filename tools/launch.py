@@ -1,14 +1,14 @@
-"""What a batch script does at its end: `python3 -m tools.launch train SIG [OPTION...] -- COMMAND...`.
+"""Start the processes of a batch script: `python3 -m tools.launch train SIG [OPTION...] -- COMMAND...`.
 
-`train` supervises the training of an experiment, `tasks` runs the command on every task, `one` on one. `grid` is for the
-jobs of `dora grid`, and `count` tells how many processes a run on this machine has. Exits with the status of the command,
-and with 2 where it could not begin or the job cannot go on. Needs Python alone.
+`train` supervises the training of an experiment, `tasks` runs the command in every task, `one` in one task. `grid` is
+for jobs of `dora grid`, and `count` prints the number of processes of a run on this machine. Exits with the status of
+the command, or with 2 if it could not begin or the job cannot continue. Needs the standard library only.
 """
 
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)       # nothing is up yet that would have to end in order
+    signal.signal(signal.SIGINT, signal.SIG_DFL)       # nothing needs an orderly end yet
 
 import argparse  # noqa: E402
 import sys  # noqa: E402
@@ -42,15 +42,15 @@ def main() -> int:
     parser = Parser(prog="python3 -m tools.launch", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "tasks", "one", "grid", "count"))
-    parser.add_argument("signature", metavar="SIG", nargs="?", default="", help="of what is trained, where it is known")
+    parser.add_argument("signature", metavar="SIG", nargs="?", default="", help="signature of the experiment, if known")
     parser.add_argument("--mode", choices=("job", "here", "submit"), default="here",
-                        help="in a job of Slurm, on this machine, or what a script that submits itself would run in its job")
+                        help="inside a Slurm job, on this machine, or for the dry run of a script that submits itself")
     parser.add_argument("--dry-run", action="store_true", help="only print what would run")
-    parser.add_argument("--release", metavar="SIG", help="before that, export an experiment that is not exported")
-    parser.add_argument("--all-cores", action="store_true", help="the processes themselves use the CPUs of their tasks")
-    parser.add_argument("--name", default="tools.launch", help="what calls this, for messages")
+    parser.add_argument("--release", metavar="SIG", help="first export this experiment, if that is necessary")
+    parser.add_argument("--all-cores", action="store_true", help="each process uses all CPUs of its task")
+    parser.add_argument("--name", default="tools.launch", help="name of the calling script, for messages")
     parser.add_argument("--tee", type=number("--tee", POSITIVE), metavar="PROCESS",
-                        help="that writes the log; the output was on descriptors 3 and 4 before")
+                        help="id of the process that writes the log; the original output is on descriptors 3 and 4")
     words = sys.argv[1:]
     place = words.index("--") if "--" in words else len(words)
     args = parser.parse_args(words[:place])

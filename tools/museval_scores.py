@@ -1,7 +1,7 @@
 """Exchange scores with museval: `python3 -m tools.museval_scores export RECORD FOLDER`, or `import FOLDER`.
 
-Export takes an evaluation.json and writes FOLDER/test/TRACK.json, as museval.MethodStore().add_eval_dir(FOLDER) reads
-it. Import makes a record in demucs_results/runs/NAME of a folder of museval's files, so that reports can show it.
+Export converts an evaluation.json to FOLDER/test/TRACK.json, which museval.MethodStore().add_eval_dir(FOLDER) reads.
+Import converts a folder of museval's files to a record in demucs_results/runs/NAME, which reports can show.
 """
 
 import argparse
@@ -22,13 +22,14 @@ def main() -> int:
     parser = Parser(prog="python3 -m tools.museval_scores", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    export = commands.add_parser("export", help="from a record to museval's files")
+    export = commands.add_parser("export", help="convert a record to museval's files")
     export.add_argument("record", type=Path, help="an evaluation.json")
-    export.add_argument("folder", type=Path, help="where museval's files go; its name is the method's name in museval")
-    read = commands.add_parser("import", help="from museval's files to a record")
-    read.add_argument("folder", type=Path, help="with TRACK.json, TRACK.json.gz or test/TRACK.json")
-    read.add_argument("-n", "--name", help="of the evaluation (default: that of the folder)")
-    read.add_argument("--results", type=Path, default=RESULTS, help="where records go (default: %(default)s)")
+    export.add_argument("folder", type=Path,
+                        help="folder for museval's files; its name is the name of the method in museval")
+    read = commands.add_parser("import", help="convert museval's files to a record")
+    read.add_argument("folder", type=Path, help="folder with TRACK.json, TRACK.json.gz or test/TRACK.json")
+    read.add_argument("-n", "--name", help="name of the evaluation (default: that of the folder)")
+    read.add_argument("--results", type=Path, default=RESULTS, help="folder for records (default: %(default)s)")
     args = parser.parse_args()
     if args.command == "export":
         paths = museval_json.write_folder(schema.load(Evaluation, args.record), args.folder)

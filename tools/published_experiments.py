@@ -1,8 +1,8 @@
-"""Makes published experiments known to Dora by files: `python3 -m tools.published_experiments [--tar outputs.tar.gz]`.
+"""Write the files of published experiments for Dora: `python3 -m tools.published_experiments [--tar outputs.tar.gz]`.
 
-`dora run -f SIG` and `dora info -f SIG` know them without this. It is for what reads `outputs/xps/SIG/.argv.json`
-itself, and for other copies of Demucs, where `tar xf outputs.tar.gz` unpacks the archive as they expect it. What is
-there already stays as it is.
+`dora run -f SIG` and `dora info -f SIG` of this repository do not need them. They are for programs that read
+`outputs/xps/SIG/.argv.json` directly, and for other copies of Demucs, where `tar xf outputs.tar.gz` unpacks the archive
+in the expected layout. Existing files are not changed.
 """
 
 import sys
@@ -19,7 +19,7 @@ from demucs.runs.layout import EXPERIMENTS
 def main() -> int:
     parser = Parser(prog="python3 -m tools.published_experiments", description=__doc__)
     parser.add_argument("--outputs", type=Path, default=EXPERIMENTS.parent, help="Dora's folder (default: %(default)s)")
-    parser.add_argument("--tar", type=Path, metavar="FILE", help="write them into this archive (.tar.gz) instead")
+    parser.add_argument("--tar", type=Path, metavar="FILE", help="write the files to this archive (.tar.gz) instead")
     args = parser.parse_args()
     total = len(experiments())
     try:

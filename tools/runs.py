@@ -1,8 +1,8 @@
-"""A table of the experiments: `python3 -m tools.runs [SIGNATURE...]`.
+"""Print a table of the experiments: `python3 -m tools.runs [SIGNATURE...]`.
 
-States: running, starting (its job runs, the training does not yet), queued, lost (it says that it runs, but its job or
-process is gone), failed, damaged (files that cannot be read), stopped (goes on when it is started again), done, and new
-(never ran; shown with --all).
+States: running, starting (the job runs, the training not yet), queued, lost (its status is running, but its job or
+process is gone), failed, damaged (unreadable files), stopped (continues when it is started again), done, and new (never
+ran; shown with --all).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from demucs.ranges import SECONDS, shown
 from demucs.runs import overview
 from demucs.runs.layout import EXPERIMENTS
 
-WIDTH = 150          # where the output is no terminal
+WIDTH = 150          # if the output is not a terminal
 CLEAR = "\033[H\033[2J"
 SORTINGS = ("state", "signature", "updated", "best", "epoch", "gpu-hours")
 
@@ -72,12 +72,13 @@ def pause(text: str) -> float:
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     parser = Parser(prog="python3 -m tools.runs", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("signatures", nargs="*", metavar="SIGNATURE", help="of experiments, or how they begin")
-    parser.add_argument("--state", type=states, help="only these, with commas between them")
-    parser.add_argument("--sort", choices=SORTINGS, default="state", help="default: %(default)s")
-    parser.add_argument("--all", action="store_true", help="also those that never ran")
-    parser.add_argument("--watch", type=pause, metavar="SECONDS", help="again and again, until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="a list of objects, with all digits")
+    parser.add_argument("signatures", nargs="*", metavar="SIGNATURE",
+                        help="signatures of experiments, or prefixes of them")
+    parser.add_argument("--state", type=states, help="only these states, separated by commas")
+    parser.add_argument("--sort", choices=SORTINGS, default="state", help="order (default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="include experiments that never ran")
+    parser.add_argument("--watch", type=pause, metavar="SECONDS", help="repeat after this time, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print JSON, with all digits")
     parser.add_argument("--outputs", type=Path, default=EXPERIMENTS.parent, help="Dora's folder (default: %(default)s)")
     args = parser.parse_args(argv)
     slurm = overview.Slurm()

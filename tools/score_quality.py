@@ -1,9 +1,9 @@
-"""Judge separated songs without references: `python3 -m tools.score_quality separated/SIG --mixtures songs/`.
+"""Score separated songs without references: `python3 -m tools.score_quality separated/SIG --mixtures songs/`.
 
-The folder holds TRACK/SOURCE.wav (or flac, mp3). Prints the songs in the order of their predicted quality, the best
-first, and writes all measures to a JSON record. Mixtures may lie among the estimates as mixture.wav; with the model
-that made the separations (-n or -s), songs are separated again to see what it repeats. What each measure is worth:
-docs/quality.md.
+The folder contains TRACK/SOURCE.wav (or flac, mp3). Prints the songs in the order of their predicted quality, the best
+first, and writes all measures to a JSON record. Mixtures may be among the estimates as mixture.wav. With the model that
+was used for the separation (-n or -s), songs are separated again to measure the agreement of the passes. The
+reliability of each measure is documented in docs/quality.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from demucs.metrics.quality.measures import MEASURES
 from demucs.models.settings import check_sources
 from demucs.separation.settings import RANGES
 
-PREFERRED = ("decisiveness", "leakage")      # the first that could be taken
+PREFERRED = ("decisiveness", "leakage")      # the first available one is the default
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -33,18 +33,20 @@ def get_parser() -> argparse.ArgumentParser:
     pretrained.add_model_flags(parser)
     parser.set_defaults(name=None)
     add = parser.add_argument
-    add("folder", type=Path, help="of TRACK/SOURCE.wav")
-    add("--mixtures", type=Path, metavar="DIR", help="of TRACK/mixture.wav, test/TRACK/mixture.wav or TRACK.wav")
-    add("--sources", help="which ones, with commas between them (default: the model's, or those of the first song)")
-    add("--by", help=f"measures to rank by, with commas between them (default: {', else '.join(PREFERRED)})")
-    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of separating again (default: %(default)s)")
-    add("-d", "--device", default="cpu", help="for separating again (default: %(default)s)")
-    add("--out", type=Path, metavar="FILE", help="the record (default: FOLDER/quality.json)")
+    add("folder", type=Path, help="folder with TRACK/SOURCE.wav")
+    add("--mixtures", type=Path, metavar="DIR",
+        help="folder with TRACK/mixture.wav, test/TRACK/mixture.wav or TRACK.wav")
+    add("--sources", help="sources, separated by commas (default: those of the model, or of the first song)")
+    add("--by", help=f"measures to rank by, separated by commas (default: {', else '.join(PREFERRED)})")
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0,
+        help="seed of further separations (default: %(default)s)")
+    add("-d", "--device", default="cpu", help="device of further separations (default: %(default)s)")
+    add("--out", type=Path, metavar="FILE", help="file of the record (default: FOLDER/quality.json)")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Raises DemucsError where the songs or the model are not usable."""
+    """Score the songs, print the table and write the record. Raises DemucsError if songs or model cannot be used."""
     model = pretrained.get_model_from_args(args) if args.name or args.sig else None
     again = {"seed": args.seed, "device": args.device} if model is not None else {}
     sources = args.sources.split(",") if args.sources else None

@@ -1,9 +1,9 @@
-"""The signature of an experiment before anything runs: `python3 -m tools.signature [-f SIG] [KEY=VALUE...]`.
+"""Print the signature of an experiment before its training: `python3 -m tools.signature [-f SIG] [KEY=VALUE...]`.
 
-It is the name of the folder in outputs/xps. With --ranks it also checks what can be known before a training waits in a
-queue (batch, remixing, songs, free space), and a second line names the folder of the songs that the model will be scored
-on. Exits with 1 for settings that do not exist or cannot be, with 3 where the
-packages that tell it are not installed (on a login node, perhaps) and no experiment was started with these overrides.
+The signature is the name of the folder in outputs/xps. With --ranks, the training is also checked before it is queued
+(batch, remixing, songs, free space), and a second line has the folder of the test songs of its evaluation. Exits with 1
+for unknown or invalid settings. Exits with 3 if the required packages are not installed (perhaps on a login node) and
+no experiment was started with these overrides before.
 """
 
 import argparse
@@ -20,8 +20,9 @@ from demucs.signature import signature
 def main() -> int:
     parser = Parser(prog="python3 -m tools.signature", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-f", "--from-sig", metavar="SIG", help="on top of the settings of this experiment")
-    parser.add_argument("--again", action="store_true", help="of a job that has been started before: take the known one")
+    parser.add_argument("-f", "--from-sig", metavar="SIG", help="add the overrides to those of this experiment")
+    parser.add_argument("--again", action="store_true",
+                        help="for a job that was started before: print the signature of the known experiment")
     parser.add_argument("--ranks", type=number("--ranks", WORLD_SIZE), metavar="N",
                         default=os.environ.get("DEMUCS_CHECK_RANKS") or None,
                         help="check a training in N processes (default: $DEMUCS_CHECK_RANKS)")

@@ -1,10 +1,10 @@
-"""Compare measures of quality without references with true scores, on songs whose sources are known:
+"""Compare measures of quality without references with true scores, on songs with known sources:
 
     python3 -m tools.make_synthetic datasets/quality --train 4 --test 20 --seconds 8 --seed 20
     python3 -m tools.study_quality -n SIG --repo ./release_models --musdb datasets/quality
 
-Writes demucs_results/quality/SIG/study.json, which graphing_scripts/plot_heuristics.py draws, and the tables of
-docs/quality.md. With --tables, only the tables, from the record that is there. Takes ten minutes on a core.
+Writes demucs_results/quality/SIG/study.json, which graphing_scripts/plot_heuristics.py plots, and the tables of
+docs/quality.md. With --tables, only the tables are written, from an existing record. Takes ten minutes on one core.
 """
 
 import argparse
@@ -29,19 +29,19 @@ def get_parser() -> argparse.ArgumentParser:
     pretrained.add_model_flags(parser)
     add = parser.add_argument
     add("--musdb", type=Path, default=Path("datasets/quality"),
-        help="folder of test/TRACK/SOURCE.wav and train/TRACK/SOURCE.wav (default: %(default)s)")
+        help="folder with test/TRACK/SOURCE.wav and train/TRACK/SOURCE.wav (default: %(default)s)")
     add("--seed", type=number("--seed", RANGES["seed"]), default=0,
-        help="of shifts, noise and intervals (default: %(default)s)")
+        help="seed of shifts, noise and intervals (default: %(default)s)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
-        help="of the model's segments (default: %(default)s)")
-    add("--results", type=Path, default=RESULTS, help="where the record goes (default: %(default)s)")
-    add("--page", type=Path, default=quality_page.PAGE, help="whose tables are written (default: %(default)s)")
+        help="overlap of the segments (default: %(default)s)")
+    add("--results", type=Path, default=RESULTS, help="folder for the record (default: %(default)s)")
+    add("--page", type=Path, default=quality_page.PAGE, help="page with the tables (default: %(default)s)")
     add("--tables", action="store_true", help="write the tables only")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Raises DemucsError where model, songs or the page are not usable."""
+    """Run the study and write its record and tables. Raises DemucsError if model, songs or the page cannot be used."""
     name = folder_name(args.sig or args.name)
     out = args.results / "quality" / name / STUDY
     if not args.tables:

@@ -1,11 +1,12 @@
 """Score a model or a bag of models on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
 
-A model that was trained here is scored on the test songs of its own data, unless --musdb or --nonhq names others.
-Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), collects run card,
-history and example separations of the run beside it, and prints the scores with the name of each way of averaging. Each
-track is written when it is done, so a call that was stopped goes on, and several (--shard 0/4 ... 3/4) share the work.
-Settings may also be given by their keys in the configuration of training, as `test.shifts=2` or
-`dset.musdb=/data/musdb18hq`; they go before the flags. Songs that are separated already are scored by tools.evaluate.
+A model that was trained here is scored on the test songs of its own data, unless --musdb or --nonhq names another test
+set. Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), copies run card
+and history of the run and writes example separations beside it, and prints the scores with the name of each aggregate.
+The scores of each track are saved at once, so an interrupted evaluation continues where it was, and several processes
+(--shard 0/4 ... 3/4) can share the work. Settings may also be given as overrides of the training configuration, such as
+`test.shifts=2` or `dset.musdb=/data/musdb18hq`, which have precedence over the flags. Songs that are already separated
+are scored by tools.evaluate.
 """
 
 import argparse
@@ -32,29 +33,31 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python3 -m tools.test_pretrained", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("overrides", nargs="*", metavar="KEY=VALUE", help=f"of {', '.join(KEYS)}")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help=f"overrides, with the keys {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
     add_flags(parser)
     add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
-        help="rounds of the shift trick (default: %(default)s)")
+        help="number of random shifts that are averaged (default: %(default)s)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
         help="overlap of the segments (default: %(default)s)")
-    add("--no-split", action="store_false", dest="split", help="do not cut songs in segments")
-    add("--segment", type=number("--segment", RANGES["segment"]), help="seconds per segment (default: the model's)")
-    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of separating: bf16, and tf32 on a GPU, take less "
-        "time, and the record says so (default: %(default)s)")
-    add("--seed", type=number("--seed", RANGES["seed"]), default=0, help="of the shift trick (default: %(default)s)")
+    add("--no-split", action="store_false", dest="split", help="do not split songs into segments")
+    add("--segment", type=number("--segment", RANGES["segment"]),
+        help="seconds per segment (default: that of the model)")
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0],
+        help="precision of separation, which is recorded: bf16, and tf32 on a GPU, are faster (default: %(default)s)")
+    add("--seed", type=number("--seed", RANGES["seed"]), default=0,
+        help="seed of the random shifts (default: %(default)s)")
     add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,
-        help=argparse.SUPPRESS)      # of museval, which needed processes
-    add("--save", type=Path, metavar="FOLDER", help="keep all estimates as FOLDER/TRACK/SOURCE.mp3")
+        help=argparse.SUPPRESS)      # no effect; for published command lines, where museval needed processes
+    add("--save", type=Path, metavar="FOLDER", help="save all estimates as FOLDER/TRACK/SOURCE.mp3")
     add("--reference-separators", action="store_true",
         help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")
-    add("--experiments", type=Path, default=EXPERIMENTS, help="where runs lie (default: %(default)s)")
+    add("--experiments", type=Path, default=EXPERIMENTS, help="folder of the runs (default: %(default)s)")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Raises DemucsError where model, data or settings are not usable."""
+    """Run the evaluation. Raises DemucsError if model, data or settings cannot be used."""
     apply_overrides(args, args.overrides)
     if args.workers < 0:
         raise ConfigError(f"workers={args.workers}: the number of processes must be 0 or more")

@@ -3,14 +3,15 @@
 The distributions and their order are those of published Demucs (Défossez et al., https://arxiv.org/abs/1911.13254):
 
 - shift: each source (or each example, with `shift_same`) starts at a uniform offset in [0, shift);
-- flip: left and right of each stereo source change places with probability 1/2, its sign with probability 1/2;
+- flip: the channels of each stereo source are swapped with probability 1/2, its sign is flipped with probability 1/2;
 - scale: with probability `scale_proba` per batch, each source is scaled by a uniform factor in [scale_min, scale_max);
-- remix: with probability `remix_proba` per batch, the sources of each group of `remix_group` examples change partners:
-  one permutation of the group per source.
+- remix: with probability `remix_proba` per batch, the sources within each group of `remix_group` examples are permuted
+  over the examples, with one permutation per source.
 
-Draws are made on the CPU, keyed by seed, epoch, step and the place of an example or group in the GLOBAL batch, so the
-result does not depend on how that batch is split over ranks. All five steps are one selection and one product: an
-output source is a row of the batch (remix), its channels in an order (flip), a window (shift), a factor (sign, scale).
+Random draws are made on the CPU, keyed by seed, epoch, step and the position of an example or group in the global
+batch, so the result does not depend on how that batch is split over ranks. All five operations are computed as one
+indexing and one multiplication: an output source is given by an example of the batch (remix), an order of its channels
+(flip), a window (shift) and a factor (sign, scale).
 """
 
 import typing as tp
@@ -25,22 +26,22 @@ from ..errors import ConfigError
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decided for `b` examples of `S` sources, before remixing moves them."""
+    """Random draws for `b` examples of `S` sources, indexed before remixing."""
     offset: np.ndarray      # [b, S] samples
     left: np.ndarray        # [b, S] channel that becomes the left one, 0 or 1
     factor: np.ndarray      # [b, S] sign times scale
-    row: np.ndarray         # [b, S] example that source s of output b is taken from
+    row: np.ndarray         # [b, S] input example of source s in output example b
 
 
 class Augment:
-    """`augment(sources, epoch=, step=, first=)`: [b, S, A, L] to [b, S, A, L - shift], as a new tensor."""
+    """Augmentation `augment(sources, epoch=, step=, first=)` of [b, S, A, L] to a new tensor [b, S, A, L - shift]."""
 
     def __init__(self, *, seed: int, shift: int, shift_same: bool = False, flip: bool = True, scale_proba: float = 1.,
                  scale_min: float = 0.25, scale_max: float = 1.25, remix_proba: float = 1.,
                  remix_group: tp.Optional[int] = 4, batch_size: tp.Optional[int] = None, world_size: int = 1):
-        """`shift` in samples; a `remix_group` of 0 or None is the whole global batch, `batch_size`.
+        """`shift` is in samples. A `remix_group` of 0 or None means the whole global batch, `batch_size`.
 
-        Where `batch_size` (global) is given, raises ConfigError at once if a rank's share of it is not whole groups.
+        Raises ConfigError if the global `batch_size` is given, and that of a rank is not a multiple of the group.
         """
         self.seed = seed
         self.shift = shift
@@ -59,7 +60,7 @@ class Augment:
             self._check_groups(batch_size // world_size, 0)
 
     def _check_groups(self, examples: int, first: int) -> None:
-        group = self.remix_group or first + examples    # of an unknown whole, at least this much belongs to the group
+        group = self.remix_group or first + examples    # the global batch is unknown, and has at least this size
         if self.remix_proba and (examples % group or first % group):
             raise ConfigError(f"{examples} examples per rank cannot be remixed in groups of {group}: make "
                               f"batch_size a multiple of (number of ranks) x augment.remix.group_size, use fewer "
@@ -93,9 +94,9 @@ class Augment:
         return Draws(offset, left, factor, row)
 
     def __call__(self, sources: torch.Tensor, *, epoch: int, step: int, first: int = 0) -> torch.Tensor:
-        """`sources` [b, S, A, L], the examples from `first` on of the global batch of `step`.
+        """Augment `sources` [b, S, A, L], which are the examples from `first` on of the global batch of `step`.
 
-        Raises ConfigError where b or `first` is not a multiple of the remix group, or L is not longer than the shift.
+        Raises ConfigError if b or `first` is not a multiple of the remix group, or if L is not longer than the shift.
         """
         examples, count, channels, length = sources.shape
         if length <= self.shift:

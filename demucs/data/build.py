@@ -1,7 +1,8 @@
-"""Training and validation sets from plain numbers: datasets of a kind, and their combinations.
+"""Construction of training and validation sets from plain settings: datasets of a kind, and their combinations.
 
 The combinations (two extra datasets, the share of the second, a subset for validation) are those of published Demucs.
-Every rank builds the same sets. Let rank 0 call first, the others after a barrier: they then find its scan cached.
+Every rank builds the same sets. Rank 0 should call this first, and the others after a barrier, so that they use its
+cache.
 """
 
 import functools
@@ -23,12 +24,12 @@ from .tracks import MIXTURE, Tracks
 
 Sets = tp.Tuple[Dataset, Dataset]
 SAMPLINGS = ("grid", "random")
-MAX_MUSDB_SOURCES = len(SOURCES)   # with more sources than MUSDB has, only the custom datasets can be used
-SUBSET_SEED = 42          # fixed, so that the validation subset is the same for every experiment seed
+MAX_MUSDB_SOURCES = len(SOURCES)   # more sources than MUSDB has exist only in custom datasets
+SUBSET_SEED = 42          # fixed, so that the validation subset does not depend on the seed of the experiment
 
 
 def random_subset(dataset: tp.Any, size: int) -> tp.Any:
-    """`size` examples drawn without repetition, always the same ones; the whole where it has no more."""
+    """Subset of `size` examples, drawn without replacement from a fixed seed; the whole dataset if it has no more."""
     if size >= len(dataset):
         return dataset
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(SUBSET_SEED))
@@ -40,29 +41,29 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
               ) -> Sets:
     """(train, valid) of the dataset of a kind in `path`.
 
-    `policy` says which pieces of the songs are training examples. `train_valid` trains on the validation songs too. `full_cv`
-    validates on whole songs rather than on a grid of segments. Training examples of one source alone have the rest of the song
-    behind it; the validation set has the mixture in front.
+    `policy` chooses the segments of songs that are training examples. `train_valid` trains on the validation songs,
+    too. `full_cv` validates on whole songs rather than on a grid of segments. With a single source, training examples
+    have the rest of the song as a last stem. Validation examples have the mixture as the first one.
 
     Raises:
-        DatasetError: as `folder_tracks`, or where a set has no track.
+        DatasetError: as `folder_tracks`, or if a set has no track.
         FaultyTracks: as `scan`.
     """
     settings = kinds.KindSettings(Path(path), tuple(sources))
     splits = [kinds.KINDS[kind](settings, split) for split in ("train", "valid")]
-    together_in: tp.Dict[Path, Tracks] = {}          # what lies in one folder has one cache
+    by_root: tp.Dict[Path, Tracks] = {}              # splits in the same folder share one cache
     for found in splits:
-        there = together_in.get(found.root, Tracks(found.root, [], []))
-        together_in[found.root] = Tracks(found.root, there.tracks + found.tracks,
-                                         list(dict.fromkeys(there.faults + found.faults)))
-    indexes = dict(zip(together_in, together(*(
+        there = by_root.get(found.root, Tracks(found.root, [], []))
+        by_root[found.root] = Tracks(found.root, there.tracks + found.tracks,
+                                     list(dict.fromkeys(there.faults + found.faults)))
+    indexes = dict(zip(by_root, together(*(
         functools.partial(scan, found, sources=sources, normalize=normalize, cache_dir=cache_dir)
-        for found in together_in.values()))))
+        for found in by_root.values()))))
     train, valid = (indexes[found.root].select({track.name for track in found.tracks}.__contains__) for found in splits)
     form: tp.Dict[str, tp.Any] = dict(samplerate=samplerate, channels=channels, normalize=normalize)
     stems = [*sources, REST] if len(sources) == 1 else sources
     training = [indexes[splits[0].root]] if train_valid and len(indexes) == 1 else [train, valid] if train_valid else [train]
-    if not any(map(len, training)) or not len(valid):      # both lie in one folder
+    if not any(map(len, training)) or not len(valid):      # possible if both splits are in one folder
         raise DatasetError(f"{splits[0].root}: {sum(map(len, training))} tracks to train on and {len(valid)} of the official "
                            f"validation tracks (such as {VALIDATION_TRACKS[0]!r}); both are needed, is this a MUSDB18-HQ "
                            f"folder?")
@@ -79,33 +80,34 @@ def _joined(first: tp.Optional[Sets], second: tp.Optional[Sets]) -> tp.Optional[
 
 
 def _with_share(train: tp.Any, extra: tp.Any, share: tp.Optional[float]) -> tp.Any:
-    """`train` repeated a whole number of times so that `extra` makes up about `share` of the result."""
+    """Concatenation of `train`, repeated an integer number of times, and `extra`, such that the fraction of `extra` is
+    about `share`."""
     repeats = 1 if share is None else max(1, round(len(extra) / len(train) * (1 / share - 1)))
     return Joined([train] * repeats + [extra])
 
 
 def check_sampling(sampling: str) -> None:
-    """Raises ConfigError where there is no such way to choose examples."""
+    """Raise ConfigError if `sampling` is unknown."""
     if sampling not in SAMPLINGS:
         raise ConfigError(f"dset.sampling={sampling!r} is unknown; use one of {', '.join(SAMPLINGS)}."
                           f"{did_you_mean(sampling, SAMPLINGS)}")
 
 
 def build_policy(sampling: str, *, segment: float, shift: tp.Optional[float], seed: int) -> Grid:
-    """Which pieces of songs are training examples: a "grid" of segments `shift` seconds apart (0 or None: `segment`), or as
-    many "random" ones."""
+    """Choice of training examples: a "grid" of segments that start every `shift` seconds (0 or None: `segment`), or the
+    same number of "random" segments."""
     return Random(segment, shift or segment, seed) if sampling == "random" else Grid(segment, shift or segment)
 
 
 def replaces_musdb(wav: tp.Union[str, Path, None], sources: tp.Sequence[str]) -> bool:
-    """Whether the custom dataset is used instead of MUSDB, which has only four sources, rather than beside it."""
+    """Whether the custom dataset replaces MUSDB, which has only four sources, instead of being added to it."""
     return bool(wav) and len(sources) > MAX_MUSDB_SOURCES
 
 
 def test_setting(*, musdb: tp.Optional[str], use_musdb: bool, wav: tp.Optional[str], nonhq: tp.Optional[str],
                  sources: tp.Sequence[str]) -> tp.Tuple[str, str]:
-    """(key, value) of the setting that says where the test songs of a training are: those of MUSDB, compressed where
-    `nonhq` is set, or those beside the tracks that it is replaced by. The value is "" where no dataset is chosen."""
+    """(key, value) of the setting with the location of the test songs: MUSDB (compressed if `nonhq` is set), or the
+    custom dataset that replaces it. The value is "" if no dataset is chosen."""
     if nonhq:
         return "test.nonhq", nonhq
     if use_musdb and not replaces_musdb(wav, sources):
@@ -119,13 +121,15 @@ def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_
                   valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
                   policy: Grid, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
                   cache_dir: tp.Union[str, Path]) -> Sets:
-    """(train, valid) as the settings of `dset` say. Examples are [S, A, L], with the mixture in front for validation.
+    """(train, valid) for the settings of section `dset`. Examples are [S, A, L]; validation examples start with the
+    mixture.
 
-    `kind` says how the files in `musdb` lie; those in `wav` and `wav2` lie in train/ and valid/.
-    `wav` is added to MUSDB, or replaces it where there are more than four sources. `wav2` is added on top:
-    `wav2_weight`, in (0, 1), is its share of the examples; `wav2_valid` adds it to validation too.
-    `valid_samples` limits the validation set. Raises ConfigError where no dataset is chosen or the share is impossible,
-    DatasetError as `kind_sets`.
+    `kind` is the layout of the files in `musdb`; `wav` and `wav2` have folders train/ and valid/. `wav` is added to
+    MUSDB, or replaces it if there are more than four sources. `wav2` is added to these: `wav2_weight`, in (0, 1), is
+    its fraction of the examples; `wav2_valid` adds it to the validation set, too. `valid_samples` limits the validation
+    set.
+
+    Raises ConfigError if no dataset is chosen or a value is impossible, DatasetError as `kind_sets`.
     """
     common: tp.Dict[str, tp.Any] = dict(sources=list(sources), policy=policy, samplerate=samplerate, channels=channels,
                                         normalize=normalize, full_cv=full_cv, cache_dir=cache_dir)

@@ -1,6 +1,6 @@
-"""Faults of a dataset, told together: whoever mends songs wants to know all of them, not the first.
+"""Faults of a dataset, reported together, so that all songs can be repaired at once.
 
-Here is also what can be said of a file without reading it: that it is a link to nothing, or may not be read.
+Also messages about files that cannot be opened: broken links, and files without permission to read.
 """
 
 import os
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from ..errors import DatasetError
 
-NAMED = 20     # faults in a message
+NAMED = 20     # largest number of faults in a message
 
 
 class FaultyTracks(DatasetError):
-    """Tracks that cannot be used. `faults` says of each which it is, what is wrong, and what to do."""
+    """Tracks that cannot be used. `faults` has a sentence for each: which track, what is wrong, and what to do."""
 
     def __init__(self, faults: tp.Iterable[str]):
         self.faults = list(faults)
-        super().__init__(self.faults)     # so that it can be sent to other processes
+        super().__init__(self.faults)     # the arguments of pickling, for other processes
 
     def __str__(self) -> str:
         if len(self.faults) == 1:
@@ -28,8 +28,8 @@ class FaultyTracks(DatasetError):
 
 
 def together(*works: tp.Callable[[], tp.Any]) -> tp.List[tp.Any]:
-    """What each of `works` returns. All are done, and then all their faulty tracks are raised as one FaultyTracks; any
-    other error ends it at once."""
+    """Results of all `works`. The faulty tracks of all of them are raised as one FaultyTracks; any other error is
+    raised at once."""
     results, faults = [], []
     for work in works:
         try:
@@ -42,12 +42,12 @@ def together(*works: tp.Callable[[], tp.Any]) -> tp.List[tp.Any]:
 
 
 def broken_link(path: tp.Union[str, Path]) -> tp.Optional[str]:
-    """What to tell of a link that leads nowhere, None where `path` is none."""
+    """Message about a broken link; None if `path` is not one."""
     if os.path.islink(path) and not os.path.exists(path):
         return f"{path}: a link to {os.readlink(path)}, which is not there; mend the link or remove it"
     return None
 
 
 def unreadable(path: tp.Union[str, Path], error: OSError) -> str:
-    """What to tell of a file or folder that the operating system does not let us read."""
+    """Message about a file or folder that cannot be read because of `error`."""
     return f"{path}: cannot be read ({error.strerror or error}); make it readable, or move it elsewhere"

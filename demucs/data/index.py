@@ -1,8 +1,8 @@
-"""What is known of the songs of a dataset: lengths, rates, and the level of every mixture.
+"""Index of a dataset: lengths and sample rates of its songs, and mean and standard deviation of every mixture.
 
-Scanning reads the headers of all files and the samples of all mixtures, on all cores. The result is cached in a folder of its
-own, never in the dataset, and each track's entry holds as long as its files keep their sizes and modification times, so a
-changed dataset is scanned anew by itself, and only where it changed.
+Scanning reads the headers of all files and the samples of all mixtures, on all cores. The result is cached in a
+separate folder, never in the dataset. The entry of a track is valid as long as its files keep their sizes and
+modification times, so only tracks that have changed are scanned again.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from .tracks import MIXTURE, Track, Tracks
 logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 2
-# Below one step of 24-bit audio a mixture is silent (or constant) for every purpose: its deviation is taken as 1, so
-# that normalising leaves it silent; published Demucs divides by zero there.
+# A mixture whose standard deviation is below one step of 24-bit audio counts as silent (or constant). Its standard
+# deviation is set to 1, so that normalisation leaves it silent; published Demucs divides by zero there.
 SILENT_STD = 1e-7
 
 Stamp = tp.Dict[str, tp.List[tp.List[int]]]
@@ -37,12 +37,13 @@ Stamp = tp.Dict[str, tp.List[tp.List[int]]]
 
 @dataclass(frozen=True)
 class TrackMeta:
-    """One track. `mean` and `std` (unbiased, over samples) are those of the mono mixture; 0 and 1 if not measured."""
+    """Metadata of a track. `mean` and `std` (unbiased, over samples) are those of the mono mixture; 0 and 1 if not
+    measured."""
     length: int              # samples, the same in every file
     samplerate: int          # Hz
     mean: float
     std: float
-    has_mixture: bool        # False: the mixture is the sum of stems
+    has_mixture: bool        # False if the mixture is the sum of stems
 
     @property
     def seconds(self) -> float:
@@ -51,7 +52,7 @@ class TrackMeta:
 
 @dataclass(frozen=True)
 class TrackIndex:
-    """The tracks of a dataset by name, in sorted order: what is known of them, and their files."""
+    """Tracks of a dataset by name, in sorted order: their metadata and their files."""
     tracks: tp.Dict[str, TrackMeta]
     files: tp.Dict[str, Track] = field(default_factory=dict)
 
@@ -64,12 +65,12 @@ class TrackIndex:
         return TrackIndex(tracks, {name: self.files[name] for name in tracks if name in self.files})
 
     def read(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
-        """Samples [A, L] of `source` (or "mixture") of the track `name`. Raises AudioError as `audio.reading.read` does."""
+        """Samples [A, L] of `source` (or "mixture") of track `name`. Raises AudioError as `audio.reading.read`."""
         return self.files[name].read(source, start, frames)
 
 
 def _stamp(track: Track) -> Stamp:
-    """Size and modification time (ns) of each file of a track. Raises DatasetError where one cannot be looked at."""
+    """Size and modification time (ns) of each file of a track. Raises DatasetError if one is inaccessible."""
     stamps: Stamp = {}
     for source in (*track.stems, MIXTURE):
         for path in track.files(source):
@@ -84,7 +85,7 @@ def _stamp(track: Track) -> Stamp:
 def _level(track: Track, length: int) -> tp.Tuple[float, float]:
     """Mean and unbiased standard deviation of the mono mixture of a track.
 
-    In numpy, which stays on its thread: torch would start a team of threads under every thread of the scan.
+    Computed in numpy, which is single-threaded here: torch would start a thread pool for every thread of the scan.
     """
     mean, std = level(lambda start, frames: track.read(MIXTURE, start, frames).numpy(), length)
     if not math.isfinite(mean) or not math.isfinite(std):
@@ -94,7 +95,8 @@ def _level(track: Track, length: int) -> tp.Tuple[float, float]:
 
 
 def _measure(track: Track, normalize: bool) -> TrackMeta:
-    """Raises DatasetError naming the file that is unreadable, truncated, empty, or differs from the track's first."""
+    """Metadata of a track. Raises DatasetError naming the file that is unreadable, truncated, empty, or differs from
+    the first one in sample rate or length."""
     first, first_path = None, None
     name = track.folder.name
     for path in (path for source in (*track.stems, MIXTURE) for path in track.files(source)):
@@ -102,7 +104,7 @@ def _measure(track: Track, normalize: bool) -> TrackMeta:
             info = reading.probe(path)
         except AudioError as error:
             raise DatasetError(f"track {name}: {error}") from error
-        except ToolError as error:       # a damaged file may look like one for ffmpeg
+        except ToolError as error:       # a damaged file may be taken for one that needs ffmpeg
             raise DatasetError(f"track {name}: {path}: {error}") from error
         except OSError as error:
             raise DatasetError(f"track {name}: {unreadable(path, error)}") from error
@@ -125,7 +127,7 @@ def _measure(track: Track, normalize: bool) -> TrackMeta:
 
 def cache_file(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normalize: bool, cache_dir: tp.Union[str, Path]
                ) -> Path:
-    """Where the metadata of this dataset, seen in this way, is cached."""
+    """Path of the cache file for a dataset with these sources and this normalisation."""
     key = json.dumps([os.path.realpath(root), list(sources), bool(normalize)])
     return Path(cache_dir) / f"tracks-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.json"
 
@@ -144,7 +146,7 @@ def _load_cache(path: Path) -> tp.Dict[str, tp.Any]:
 
 
 def save_cache(plain: tp.Mapping[str, tp.Any], path: Path) -> None:
-    """A cache saves time only: where it cannot be written, the next start scans again."""
+    """Write the cache. If that fails, a warning is logged, and the next start scans again."""
     try:
         schema.write_json(plain, path)
     except OSError as error:
@@ -158,12 +160,14 @@ def _usable_cores() -> int:
 
 def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, cache_dir: tp.Union[str, Path],
          workers: tp.Optional[int] = None) -> TrackIndex:
-    """The index of the songs that were `found`, from the cache as far as their files have not changed.
+    """Index of the songs `found`, from the cache for those whose files have not changed.
 
-    `normalize`: measure the mixtures' level; `workers`: threads, one per usable core by default. Several processes may scan at
-    once: the cache file is replaced as a whole. With several ranks let one scan first, the others then find the cache.
+    With `normalize`, mean and standard deviation of the mixtures are measured. `workers` is the number of threads, by
+    default one per usable core. Several processes may scan at once, since the cache file is replaced atomically. With
+    several ranks, one should scan first, so that the others use its cache.
+
     Raises:
-        FaultyTracks: where tracks are incomplete, inconsistent or unreadable; it names all of them.
+        FaultyTracks: if tracks are incomplete, inconsistent or unreadable; it names all of them.
     """
     root, faults = found.root, list(found.faults)
     tracks: tp.Dict[str, Track] = {}
@@ -195,8 +199,8 @@ def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, ca
 
 def _scan_tracks(root: Path, tracks: tp.List[Track], stamps: tp.Dict[str, Stamp], normalize: bool, workers: int
                  ) -> tp.Tuple[tp.Dict[str, tp.Any], tp.List[str]]:
-    """Measure tracks in threads (libsndfile and numpy work outside Python's lock), with progress in the log. Returns what
-    is cached of them, and the faults of those that cannot be used."""
+    """Measure tracks in threads (libsndfile and numpy release the GIL), with progress in the log. Returns the cache
+    entries, and the faults of tracks that cannot be used."""
     logger.info("Scanning %d tracks in %s", len(tracks), root)
     begin, entries, faults = time.monotonic(), {}, {}
     with ThreadPoolExecutor(workers) as pool:

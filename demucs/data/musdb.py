@@ -1,7 +1,7 @@
-"""What is fixed about MUSDB18 and MUSDB18-HQ: source names and the official validation split.
+"""The official validation split of MUSDB18 and MUSDB18-HQ.
 
-The split is that of the `musdb` package (configs/mus.yaml, https://github.com/sigsep/sigsep-mus-db), as a table here so
-that training does not need the package.
+It is the split of the `musdb` package (configs/mus.yaml, https://github.com/sigsep/sigsep-mus-db), copied so that
+training does not need the package.
 """
 
 VALIDATION_TRACKS = (

@@ -1,9 +1,10 @@
-"""Change of pitch and tempo as augmentation, in the data loader, by soundstretch.
+"""Pitch-shifting and time-stretching augmentation in the data loader, by soundstretch.
 
-With probability `proba` per example, all sources (or, with `same=False`, each by itself) are moved by a whole number of
-semitones, uniform in [-max_pitch, max_pitch], and made faster by a percentage drawn from a normal distribution of
-deviation `tempo_std`, limited to [-max_tempo, max_tempo]. The faster, the shorter: every example, changed or not, is
-cut to (1 - max_tempo / 100) of its length. This is the distribution of published Demucs.
+With probability `proba` per example, all sources together (or, with `same=False`, each source independently) are
+shifted by an integer number of semitones, uniform in [-max_pitch, max_pitch]. Their tempo is changed by a percentage
+from a normal distribution with standard deviation `tempo_std`, clipped to [-max_tempo, max_tempo]. A faster example is
+shorter, so every example, changed or not, is cut to (1 - max_tempo / 100) of its length. These are the distributions of
+published Demucs.
 """
 
 import typing as tp
@@ -21,18 +22,18 @@ Change = tp.Tuple[int, float]      # semitones, percent
 
 
 def trimmed_length(length: int, max_tempo: float) -> int:
-    """Samples that are left of `length` when tempo may rise by `max_tempo` percent."""
+    """Length in samples that remains of `length` if the tempo may rise by `max_tempo` percent."""
     return int((1 - 0.01 * max_tempo) * length)
 
 
 class RepitchDataset(Dataset):
-    """`dataset[key]`, for an ExampleKey, is [S, A, trimmed L]. What happens to an example depends on its key only."""
+    """Dataset with `dataset[key]` [S, A, trimmed L] for an ExampleKey. Random draws depend on the key only."""
 
     def __init__(self, dataset: tp.Any, *, seed: int, proba: float, max_pitch: int = 2, max_tempo: float = 12,
                  tempo_std: float = 5, vocals: tp.Sequence[int], same: bool = True, samplerate: int = 44100):
-        """`vocals`: places of the sources that are stretched as voices. `samplerate` in Hz, of the examples.
+        """`vocals` are the indices of sources that are stretched as speech, `samplerate` that of the examples in Hz.
 
-        Raises ToolError where soundstretch is missing or too old, here rather than in a loader worker later.
+        Raises ToolError if soundstretch is missing or too old, here rather than later in a loader worker.
         """
         if not 0 <= max_tempo <= soundstretch.MAX_SLOWER or max_pitch < 0 or tempo_std < 0:
             raise ConfigError(f"augment.repitch: max_tempo={max_tempo} must lie in [0, {soundstretch.MAX_SLOWER}], "
@@ -52,7 +53,7 @@ class RepitchDataset(Dataset):
         return len(self.dataset)
 
     def draw(self, key: ExampleKey, sources: int) -> tp.Optional[tp.List[Change]]:
-        """What to do to each of the `sources` of this example; None: nothing."""
+        """Change of each of the `sources` of this example; None for no change."""
         chance = generator(self.seed, "repitch", key.epoch, key.step, key.position)
         if chance.random() >= self.proba:
             return None
@@ -75,7 +76,7 @@ class RepitchDataset(Dataset):
     def _stretched(self, wav: torch.Tensor, change: Change, voice: bool, length: int) -> torch.Tensor:
         pitch, tempo = change
         result = self.program.stretch(wav, self.samplerate, pitch=pitch, tempo=tempo, voice=voice)[:, :length]
-        # length / (1 + tempo) > length * (1 - tempo), so only rounding at the end can be missing
+        # length / (1 + tempo) > length * (1 - tempo), so only a few samples can be missing because of rounding
         short = length - result.shape[-1]
         if short > 0.01 * length + 64:
             raise ToolError(f"{self.program.path} returned {result.shape[-1]} samples where {length} were due "

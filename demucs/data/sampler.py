@@ -1,7 +1,7 @@
-"""Which example goes where: batches of one epoch, the same however they are split over ranks and loader workers.
+"""Batch sampler: the batches of an epoch, independent of the number of ranks and loader workers.
 
-One permutation of the dataset belongs to (seed, epoch). Step s takes its entries [s B, (s + 1) B); rank r the r-th of
-the equal slices of that batch. The last, incomplete batch is dropped.
+The permutation of the dataset is a function of (seed, epoch). The global batch of step s has its entries [s B, (s + 1)
+B); rank r takes the r-th of its equal slices. The last, incomplete batch is dropped.
 """
 
 import typing as tp
@@ -13,21 +13,22 @@ from ..errors import ConfigError, TrainingError
 
 
 class ExampleKey(tp.NamedTuple):
-    """One example of one batch. Draws that belong to it are keyed by (epoch, step, position), never by rank."""
+    """Key of one example in one batch. Random draws for it are keyed by (epoch, step, position), never by rank."""
     epoch: int
     step: int
-    position: int    # place within the global batch
+    position: int    # within the global batch
     index: int       # into the dataset
 
 
 class EpochSampler(Sampler[tp.List[ExampleKey]]):
-    """A batch sampler: lists of the keys of this rank's examples, one list per step."""
+    """Batch sampler that yields the list of keys of this rank's examples for each step."""
 
     def __init__(self, size: int, *, batch_size: int, world_size: int = 1, rank: int = 0, seed: int,
                  max_batches: tp.Optional[int] = None):
-        """`size`: examples in the dataset; `batch_size`: global, over all ranks; `max_batches`: most steps of an epoch.
+        """`size` is the number of examples in the dataset, `batch_size` that of the global batch over all ranks, and
+        `max_batches` the largest number of steps per epoch.
 
-        Raises ConfigError where the batch cannot be split evenly, TrainingError where an epoch would have no batch.
+        Raises ConfigError if the batch cannot be split evenly, TrainingError if an epoch would have no batch.
         """
         if batch_size < 1 or world_size < 1 or batch_size % world_size:
             raise ConfigError(f"batch_size={batch_size} cannot be split evenly over {world_size} ranks: make it a "
@@ -48,7 +49,7 @@ class EpochSampler(Sampler[tp.List[ExampleKey]]):
         self.steps = min(size // batch_size, max_batches or size)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the permutation that the next iteration walks through, and the step that it begins with."""
+        """Set the epoch of the next iteration, and the step that it starts at."""
         self.epoch = epoch
         self.start = start
 

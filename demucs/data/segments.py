@@ -1,8 +1,9 @@
-"""Training and validation examples: pieces of the tracks of an index, addressed by `ExampleKey`.
+"""Training and validation examples: segments of the tracks of an index, addressed by `ExampleKey`.
 
-Number, place and order of the pieces of a grid are those of published Demucs's wav dataset: examples start every `shift`
-seconds while they fit, plus one that reaches over the end and is padded; each is read, converted to the wanted channels and
-rate, normalised by the level of its whole mixture, then padded with zeros.
+Number, position and order of the segments of a grid are those of the wav dataset of published Demucs: segments start
+every `shift` seconds as long as they fit, plus one that extends beyond the end and is padded. A segment is read,
+converted to the given channels and sample rate, normalised by mean and standard deviation of the whole mixture, then
+padded with zeros.
 """
 
 import itertools
@@ -27,22 +28,23 @@ Place = tp.Tuple[int, tp.Optional[int]]
 
 
 class Policy(tp.Protocol):
-    """Which pieces of a track are examples. `segment` are their seconds; None: the whole track."""
+    """Choice of the segments of a track that are examples. `segment` is their length in seconds; None for whole
+    tracks."""
 
     @property
     def segment(self) -> tp.Optional[float]:
         ...
 
     def examples(self, meta: TrackMeta) -> int:
-        """How many examples a track counts as, >= 1."""
+        """Number of examples of a track, at least 1."""
         ...
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
-        """(first sample, samples to read or None for all) of example `number` of a track."""
+        """(first sample, number of samples or None for all) of example `number` of a track."""
         ...
 
     def describe(self, number: int) -> str:
-        """Where in its track example `number` is, in words for a message, as far as it follows from that."""
+        """Position of example `number` in its track as text for messages; "" if `number` does not determine it."""
         ...
 
 
@@ -63,7 +65,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Grid:
-    """Segments of `segment` seconds that start every `shift` seconds."""
+    """Segments of `segment` seconds, one every `shift` seconds."""
     segment: float
     shift: float
 
@@ -79,7 +81,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Random(Grid):
-    """As many segments as of a grid, each from anywhere in its track; where follows from `seed` and the key."""
+    """Segments at random positions in their tracks, as many as in the grid. The position is a function of `seed` and
+    the key."""
     seed: int
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
@@ -102,12 +105,12 @@ def _place(ends: tp.Sequence[int], index: int) -> tp.Tuple[int, int]:
 
 
 class SegmentDataset(Dataset):
-    """`dataset[key]` is [S, A, L]: float32, S in the order of `sources`, L = int(segment * samplerate) of the policy, or the
-    whole track where it has no segment."""
+    """Dataset with `dataset[key]` [S, A, L], float32, with S in the order of `sources` and L = int(segment *
+    samplerate), or the length of the track if the policy has no segment."""
 
     def __init__(self, index: TrackIndex, *, sources: tp.Sequence[str], policy: Policy, samplerate: int, channels: int,
                  normalize: bool = True):
-        """`sources` may contain "mixture", and at the end "rest": the mixture without the sources before it."""
+        """`sources` may contain "mixture", and as the last one "rest": the mixture minus the sources before it."""
         self.index = index
         self.sources = list(sources)
         self.policy = policy
@@ -150,7 +153,7 @@ class SegmentDataset(Dataset):
 
 
 class Joined(Dataset):
-    """Several datasets one after the other."""
+    """Concatenation of datasets."""
 
     def __init__(self, datasets: tp.Sequence[tp.Any]):
         self.datasets = list(datasets)
@@ -160,7 +163,7 @@ class Joined(Dataset):
         return self.ends[-1]
 
     def part(self, index: int) -> tp.Tuple[tp.Any, int]:
-        """The dataset that example `index` belongs to, and its number there."""
+        """Dataset of example `index`, and the index of the example within it."""
         place, number = _place(self.ends, index)
         return self.datasets[place], number
 
@@ -175,7 +178,7 @@ class Joined(Dataset):
 
 
 class Chosen(Dataset):
-    """Some examples of a dataset, by their numbers."""
+    """Subset of a dataset, by indices."""
 
     def __init__(self, dataset: tp.Any, indices: tp.Sequence[int]):
         self.dataset = dataset
@@ -193,7 +196,7 @@ class Chosen(Dataset):
 
 
 def as_key(key: Key) -> ExampleKey:
-    """A key as it is; for a number alone, the key of that example outside of any epoch."""
+    """The given key, or for an index the key of that example in epoch 0, step 0."""
     return key if isinstance(key, ExampleKey) else ExampleKey(0, 0, key, key)
 
 

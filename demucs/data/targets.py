@@ -1,4 +1,4 @@
-"""What a model puts out, as sums of the stems that a dataset has."""
+"""Targets of a model as sums of the stems of a dataset."""
 
 import typing as tp
 
@@ -6,18 +6,18 @@ import torch
 
 from ..errors import ConfigError, did_you_mean
 
-REST = "rest"      # stem of a track: its mixture without the sources, where these alone are not the song
+REST = "rest"      # additional stem: the mixture minus the sources, if these do not add up to the song
 
 
 class Targets:
-    """Maps stems [..., S, A, L] to targets [..., T, A, L].
+    """Map from stems [..., S, A, L] to targets [..., T, A, L].
 
     Args:
         stems: names of the stems, in their order.
-        targets: name of each target -> the stems that add up to it; None: the stems themselves.
+        targets: name of each target -> the stems that add up to it; None if the targets are the stems.
 
     Raises:
-        ConfigError: for a target without stems, or one of a stem that is not there.
+        ConfigError: for a target without stems, or with a stem that is unknown or repeated.
     """
 
     def __init__(self, stems: tp.Sequence[str], targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None):

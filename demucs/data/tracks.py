@@ -1,4 +1,4 @@
-"""A song with its stems, for training and for evaluation: which files each stem consists of, and how they are read."""
+"""Songs with their stems, for training and evaluation: the files of each stem, and how they are read."""
 
 import typing as tp
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ..dsp.convert import convert_channels
 from ..errors import AudioError
 
 MIXTURE = "mixture"
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")    # of stems; the first one that is there is read
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")    # of stems; the first existing one is read
 Files = tp.Tuple[Path, ...]
 
 
@@ -22,9 +22,9 @@ class Track:
     Attributes:
         name: unique within its dataset.
         stems: source -> files that add up to it.
-        mixture: the files of the mixture; none: it is the sum of the stems in `mixed`.
-        mixed: the stems that make up the song where no file has its mixture; none: that is not known.
-        folder: where it lies, for messages.
+        mixture: files of the mixture; if empty, the mixture is the sum of the stems in `mixed`.
+        mixed: stems that add up to the song, for songs without a mixture file; empty if unknown.
+        folder: of the song, for messages.
     """
     name: str
     stems: tp.Mapping[str, Files]
@@ -33,21 +33,21 @@ class Track:
     folder: Path = field(default=Path("."), compare=False)
 
     def files(self, source: str) -> Files:
-        """The files of a stem, or of "mixture", where there are any."""
+        """Files of a stem, or of "mixture", which may have none."""
         return self.mixture if source == MIXTURE else self.stems[source]
 
     def read(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
         """Samples [A, L] of a stem, or of "mixture", from sample `start` on.
 
-        Files of one channel become as many as the others have that are added to them.
+        If files are added up, mono files are repeated to the number of channels of the others.
 
         Raises:
-            AudioError: as `audio.reading.read`, or for a mixture that is not known.
+            AudioError: as `audio.reading.read`, or if the mixture is unknown.
         """
         return self.load(source, start, frames)[0]
 
     def load(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> tp.Tuple[torch.Tensor, int]:
-        """As `read`, with the sample rate in Hz."""
+        """(samples as `read` returns them, sample rate in Hz)."""
         if source != MIXTURE or self.mixture:
             parts = [reading.read(path, start, frames) for path in self.files(source)]
             return added([wav for wav, _ in parts]), parts[0][1]
@@ -58,7 +58,7 @@ class Track:
 
 
 def added(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
-    """The sum [A, L] of waveforms, of which those of one channel are repeated."""
+    """Sum [A, L] of waveforms; mono waveforms are repeated to the number of channels of the others."""
     if len(wavs) == 1:
         return wavs[0]
     channels = max(len(wav) for wav in wavs)
@@ -66,7 +66,7 @@ def added(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 class Tracks(tp.NamedTuple):
-    """The songs of a dataset: those that were found in `root`, and what is wrong with others, one sentence each."""
+    """Songs of a dataset found in `root`, and the faults of unusable ones, one sentence each."""
     root: Path
     tracks: tp.List[Track]
     faults: tp.List[str]

@@ -1,1 +1,1 @@
-"""What trainings leave behind, and how they stand: for people, jobs and records."""
+"""Runs: their folders, records and states, and the jobs that train them."""

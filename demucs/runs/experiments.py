@@ -1,4 +1,4 @@
-"""What training leaves behind in `outputs/xps/SIG`, found and collected without Dora."""
+"""Experiment folders `outputs/xps/SIG`: lookup, and collection of their records, without Dora."""
 
 import json
 import re
@@ -15,12 +15,12 @@ _SIGNATURE = re.compile(r"[0-9a-f]{8}")      # as Dora makes them
 
 
 def names_experiment(text: str) -> bool:
-    """Whether `text` can be the name of an experiment's folder, and leads nowhere else."""
+    """Whether `text` can be the name of an experiment's folder: a plain name, not a path."""
     return text not in ("", ".", "..") and text == Path(text).name
 
 
 def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
-    """Folder of an experiment. Raises SignatureError naming the nearest signature and all others."""
+    """Folder of an experiment. Raises SignatureError naming the nearest signature and all existing ones."""
     if not names_experiment(signature):
         raise SignatureError(f"{signature!r} is not a signature; give the name of a folder in {experiments}")
     folder = experiments / signature
@@ -32,7 +32,7 @@ def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
 
 
 def _simplified(argv: tp.Sequence[str]) -> tp.List[str]:
-    """Overrides as Dora keeps them in .argv.json: of those with the same key only the last."""
+    """Overrides as Dora keeps them in .argv.json: only the last one of each key."""
     last: tp.Dict[str, str] = {}
     for argument in reversed(argv):
         last.setdefault(argument.split("=", 1)[0].strip(), argument)
@@ -40,8 +40,8 @@ def _simplified(argv: tp.Sequence[str]) -> tp.List[str]:
 
 
 def started_with(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.Optional[str]:
-    """The experiment that was started with these overrides before, if there is just one. The configuration that they
-    override may have changed since."""
+    """Signature of the experiment that was started with these overrides before; None unless there is exactly one. The
+    configuration that they override may have changed since."""
     wanted = _simplified(argv)
     found = []
     for path in experiments.glob(f"*/{ARGV}"):
@@ -54,10 +54,10 @@ def started_with(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.
 
 
 def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:
-    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE and its log to RESULTS/logs/SIGNATURE; what
-    is not there is left out.
+    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE, and its log to RESULTS/logs/SIGNATURE.
+    Missing files are skipped.
 
-    Returns the files written: none for a model that was not trained here.
+    Returns the files written; none for a model that was not trained here.
     """
     copies = []
     for name in (RUN_CARD, HISTORY):

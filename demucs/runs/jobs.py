@@ -1,7 +1,8 @@
-"""What Slurm says about jobs, where there is a Slurm: its queue, and its accounts where a site keeps them. (What a job asks
-about itself is in `slurm`.)
+"""Queries about all jobs of a user: Slurm's queue, and its accounting database if the site has one. (Queries of a job
+about itself are in `slurm`.)
 
-Every question has a time limit; where there is no answer in time, nothing is known, and `notes` says why. No torch here.
+Every query has a timeout. Without an answer in time the result is unknown, and `notes` has the reason. This module does
+not import torch.
 """
 
 import dataclasses
@@ -13,28 +14,28 @@ import typing as tp
 
 from .slurm import call, fields
 
-PATIENCE = 5.          # seconds for one answer
-SEPARATOR = "\x1f"     # no name or command has it
+PATIENCE = 5.          # timeout of one query in seconds
+SEPARATOR = "\x1f"     # does not occur in names and commands
 QUEUE = ("%A", "%T", "%r", "%j", "%k", "%o")
 ACCOUNTS = ("JobIDRaw", "State", "ExitCode")
-MOST_LOOKUPS = 10      # jobs that are asked for one by one
+MOST_LOOKUPS = 10      # largest number of jobs that are queried one by one
 SIGNATURE = re.compile(r"(?<![0-9A-Za-z])(?<!_array_)[0-9a-f]{8}(?![0-9A-Za-z])")    # Dora names arrays by another hash
 SCRIPT = re.compile(r"^\s*(?:/.*?\.sh|\S+)(?=\s|$)")    # with its path, in which there may be spaces
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
-# Scripts and names of jobs that use what a training has made.
-USERS = frozenset(("slurm_release.sh", "evaluate_slurm.sh", "slurm_separate.sh", "report_slurm.sh"))
-USER = re.compile(r"[0-9a-f]{8}-(release|evaluate|separate|report)")
-GONE = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
+# Scripts and job names of those that use the results of a training.
+CONSUMERS = frozenset(("slurm_release.sh", "evaluate_slurm.sh", "slurm_separate.sh", "report_slurm.sh"))
+CONSUMER = re.compile(r"[0-9a-f]{8}-(release|evaluate|separate|report)")
+ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE",
         "OUT_OF_MEMORY", "REVOKED")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job of the queue or of the past. `signatures` are those that its name, comment or arguments hold. It `trains`
-    them, or uses what their trainings have made."""
+    """A job in the queue or a past job. `signatures` are those in its name, comment or arguments; `trains` says whether
+    it trains them or uses their results."""
     number: str
-    state: str               # Slurm's word
-    reason: str = ""         # why it waits, or its exit code
+    state: str               # as Slurm names it
+    reason: str = ""         # of waiting, or the exit code
     name: str = ""
     signatures: tp.FrozenSet[str] = frozenset()
     trains: bool = True
@@ -45,7 +46,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        return self.state.split()[0] in GONE
+        return self.state.split()[0] in ENDED
 
     def __str__(self) -> str:
         how = self.state.lower().replace("_", " ")
@@ -53,14 +54,14 @@ class Job:
 
 
 class Slurm:
-    """Asks Slurm, through its own commands, as few times as possible."""
+    """Queries to Slurm through its commands, as few as possible."""
 
     def __init__(self, *, patience: float = PATIENCE):
         self.patience = patience
         self.notes: tp.List[str] = []
 
     def queue(self) -> tp.Optional[tp.List[Job]]:
-        """This user's jobs that wait or run; None where there is no Slurm, or no answer."""
+        """This user's pending and running jobs; None without Slurm or without an answer."""
         self.notes = []
         if shutil.which("squeue") is None:
             return None
@@ -70,16 +71,17 @@ class Slurm:
         found = []
         for line in answer.splitlines():
             number, state, reason, name, comment, command = (line.split(SEPARATOR) + [""] * len(QUEUE))[:len(QUEUE)]
-            # The folder of a script may be named like a signature: copies of the code are named by hashes, too.
+            # The folder of the script is ignored: copies of the code have hashes as names, which look like signatures.
             words = f"{name} {comment} {SCRIPT.sub('', command)}"
             script = SCRIPT.match(command)
-            trains = USER.fullmatch(name) is None and os.path.basename(script[0] if script else "").strip() not in USERS
+            trains = CONSUMER.fullmatch(name) is None \
+                and os.path.basename(script[0] if script else "").strip() not in CONSUMERS
             found.append(Job(number.strip(), state, reason, name, frozenset(SIGNATURE.findall(words)), trains))
         return found
 
     def past(self, numbers: tp.Sequence[str]) -> tp.Dict[str, Job]:
-        """How jobs ended, as far as that is known, by number: from the accounts, else from what the controller still
-        remembers, which are some minutes."""
+        """Past jobs by number, as far as known: from the accounting database, else from the controller, which remembers
+        a job for some minutes."""
         numbers = [number for number in dict.fromkeys(numbers) if number.isdigit()]
         if not numbers or self.notes:
             return {}
@@ -89,7 +91,7 @@ class Slurm:
                                needed=False)
             for line in (answer or "").splitlines():
                 number, state, code = (line.split("|") + [""] * 3)[:3]
-                found[number] = Job(number, state, code)       # of a requeued job, the last line is the newest
+                found[number] = Job(number, state, code)       # the last line of a requeued job is the newest
         for number in [number for number in numbers if number not in found][-MOST_LOOKUPS:]:
             answer = self._ask("scontrol", "--oneliner", "show", "job", number, needed=False)
             record = fields(answer or "")
@@ -100,7 +102,7 @@ class Slurm:
         return found
 
     def _ask(self, *command: str, needed: bool = True) -> tp.Optional[str]:
-        """What a command prints; None where it fails. No answer in time is noted, and a failure where it is
+        """Output of a command; None if it fails. A timeout is added to `notes`, and a failure if the command is
         `needed`."""
         try:
             done = call(*command, patience=self.patience)

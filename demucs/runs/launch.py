@@ -1,9 +1,9 @@
-"""How a batch script starts its processes, and what becomes of its job when they have ended.
+"""Start of the processes of a batch script, and requeueing of its job when they have ended.
 
-Three modes: "job" is inside a job of Slurm, where srun starts the tasks; "here" is this machine, where this process does;
-"submit" is for dry runs of a script that would submit itself. A training in a job is supervised: the tasks that a dead
-one leaves are ended, and the job goes back into the queue where `requeue` says so. Standard library only: this is up in a
-moment, and needs nothing that the tasks need.
+There are three modes: "job" inside a Slurm job, where srun starts the tasks; "here" on this machine, where this process
+starts them; "submit" for dry runs of a script that would submit itself. A training in a job is supervised: if a task
+dies, the others are ended, and the job is requeued if `requeue` decides so. Only the standard library is used, so that
+this starts quickly and without the packages of the training.
 """
 
 import contextlib
@@ -28,25 +28,25 @@ from .lock import this_job
 Command = tp.List[str]
 
 SIGNATURE = re.compile("[0-9a-f]{8}")
-# Options of srun: what becomes of the tasks when one ends badly. Where this process sees to it, srun does nothing then, nor
-# when one ends long before the others.
+# Options of srun for a task that fails. With ENDS, srun ends the other tasks. With LEAVES, it does nothing, also when a
+# task ends long before the others, since this process ends them (`EndOfStep`).
 ENDS = ["--kill-on-bad-exit=1"]
 LEAVES = ["--kill-on-bad-exit=0", "--wait=0"]
 BAD_END = re.compile(rb"srun: error: (.*: tasks? .*)")
-TO_SAY = 4.            # seconds that tasks get when one has died: to say what they saw of it,
-TO_PRINT = 2.          # and to print where they stand
-REFUSED = 2            # exit status: it was refused before it began
-# Expanded by each task: only there are the ranks known. exec leaves no shell between Slurm's signals and Python.
+TO_SAY = 4.            # seconds that the other tasks get when one has died: to log their error,
+TO_PRINT = 2.          # and to print their stack traces
+REFUSED = 2            # exit status of a training that was refused before it began
+# Expanded by each task, where the ranks are known. With exec, Slurm's signals reach Python directly.
 TASK = """export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
         export MASTER_PORT=${SLURM_STEP_RESV_PORTS:-$MASTER_PORT}
-        MASTER_PORT=${MASTER_PORT%%[-,]*}; exec "$@\""""        # of several ports, the first
+        MASTER_PORT=${MASTER_PORT%%[-,]*}; exec "$@\""""        # the first of several ports
 
 
 class Launcher:
-    """Starts commands as a batch script of this mode does. Each method returns an exit status.
+    """Launcher of commands in one of the three modes. Each method returns an exit status.
 
-    Raises (all of them):
-        LaunchError: where the shape of the job or a variable does not allow it.
+    Raises (all methods):
+        LaunchError: if the numbers of tasks, nodes and GPUs or an environment variable do not fit.
     """
 
     def __init__(self, mode: str, *, dry_run: bool = False):
@@ -54,8 +54,7 @@ class Launcher:
         self.dry_run = dry_run
 
     def train(self, signature: str, command: Command) -> int:
-        """Training of an experiment, whose `signature` is "" where it is not known. A job that was interrupted goes back
-        into the queue."""
+        """Train an experiment. `signature` is "" if it is unknown. A job that was interrupted is requeued."""
         name = os.environ.get("SLURM_JOB_NAME", "")
         if self.mode == "job" and signature and SIGNATURE.fullmatch(name) and name != signature:
             raise LaunchError(f"these settings are experiment {signature} now, but were submitted as {name}: the "
@@ -68,21 +67,21 @@ class Launcher:
         return supervise(_folder(signature), lambda end: self._shown(self._step(end, command)), chain=chain)
 
     def tasks(self, command: Command, end: tp.Sequence[str] = ENDS, *, all_cores: bool = False) -> int:
-        """Every task runs the command, and finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. The CPUs of a
-        task are its loader workers', unless it uses `all_cores` itself."""
+        """Run the command in every task, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Each
+        process computes in one thread, unless `all_cores`, since the CPUs of a task are for its loader workers."""
         if all_cores and not os.environ.get("OMP_NUM_THREADS"):
             cores = from_environment("SLURM_CPUS_PER_TASK", 0, COUNT) or len(os.sched_getaffinity(0)) // local_tasks()
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores))
         if self.mode != "here":
             return self._run(self._step(end, command))
-        _one_thread()
+        _limit_threads()
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port(os.getpid())))
         count = local_tasks()
         say_idle(count, visible_gpus())
         return self._run_here(count, command)
 
     def one(self, command: Command) -> int:
-        """The command once, on one task and one GPU."""
+        """Run the command once, in one task, which uses one GPU."""
         if self.mode == "here":
             return self._run_here(1, command)
         if self.mode == "job" and not self.dry_run:
@@ -90,8 +89,8 @@ class Launcher:
         return self._run(["srun", "--nodes=1", "--ntasks=1", "--kill-on-bad-exit=1", *command])
 
     def release(self, model: str, python: str) -> int:
-        """Export an experiment whose export is missing, or older than its weights. The jobs of an array want the same
-        export: the first one makes it, the others wait for it."""
+        """Export an experiment if its export is missing or older than its weights. The jobs of an array need the same
+        export: the first one writes it while the others wait."""
         with contextlib.ExitStack() as stack:
             if os.environ.get("SLURM_ARRAY_TASK_ID") and not self.dry_run:
                 MODELS.mkdir(exist_ok=True)
@@ -106,8 +105,8 @@ class Launcher:
             return self.one([python, "-m", "tools.export", model])
 
     def _step(self, end: tp.Sequence[str], command: Command) -> Command:
-        """srun with its options, for the tasks of this job."""
-        _one_thread()
+        """Command line of srun for the tasks of this job. `end` are the options for a task that fails."""
+        _limit_threads()
         options: Command = []
         if self.mode == "job" and not self.dry_run:
             options += spread_tasks()
@@ -134,16 +133,17 @@ class Launcher:
         return 0
 
 
-def _one_thread() -> None:
-    """Unless somebody has said something else."""
+def _limit_threads() -> None:
+    """Set OMP_NUM_THREADS=1, unless it is set."""
     os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 
 
 def spread_tasks() -> Command:
-    """Options of srun that even out the tasks of this job over its nodes, where Slurm has not.
+    """Options of srun that distribute the tasks of this job evenly over its nodes, if Slurm has not.
 
-    Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. They are evened out by naming the node of
-    each task; the CPUs stay where Slurm put them. More tasks than GPUs would share GPUs without a word.
+    Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. The node of each task is named to
+    distribute them evenly; the allocation of CPUs is unchanged. Raises LaunchError if a node has more tasks than GPUs,
+    which would otherwise silently share them.
     """
     tasks, nodes = from_environment("SLURM_NTASKS", 1, POSITIVE), from_environment("SLURM_NNODES", 1, POSITIVE)
     placed, gpus = os.environ.get("SLURM_TASKS_PER_NODE", ""), from_environment("SLURM_GPUS_ON_NODE", 0, COUNT)
@@ -152,7 +152,7 @@ def spread_tasks() -> Command:
         places = [node for node in slurm.nodes_of_job() for _ in range(even)][:tasks]
         options = ["--overcommit", "--distribution=arbitrary", f"--nodelist={','.join(places)}"]
         say(f"Slurm put {placed} tasks and {os.environ.get('SLURM_JOB_CPUS_PER_NODE', '?')} CPUs on the nodes; {even} run on "
-            f"each (with --ntasks-per-node={even} their CPUs are even too)")
+            f"each (--ntasks-per-node={even} would distribute the CPUs evenly, too)")
     if os.environ.get("SLURM_GPUS_ON_NODE") and even > gpus:
         raise LaunchError(f"{even} tasks on a node with {gpus} GPUs: --ntasks, --nodes and --gres do not fit together")
     say_idle(tasks, slurm.gpus_of_job())
@@ -160,8 +160,8 @@ def spread_tasks() -> Command:
 
 
 def rendezvous(options: Command) -> str:
-    """Set MASTER_ADDR and MASTER_PORT for the tasks of this job. Where Slurm lends ports, the option for that is added, and
-    each task finds its port by itself. Returns the port in words."""
+    """Set MASTER_ADDR and MASTER_PORT for the tasks of this job. If Slurm can reserve ports, the option for that is
+    appended to `options`, and each task gets the port from its environment. Returns the port as text for the log."""
     port = str(free_port(int(os.environ.get("SLURM_JOB_ID") or 0)))
     os.environ["MASTER_ADDR"] = slurm.first_node()
     if slurm.lends_ports():
@@ -172,18 +172,18 @@ def rendezvous(options: Command) -> str:
 
 
 def _folder(signature: str) -> Path:
-    """Of a run. Raises SignatureError for what names no folder in that of all runs."""
+    """Folder of a run. Raises SignatureError if `signature` is not a plain name."""
     if signature in ("", ".", "..") or signature != Path(signature).name:
         raise SignatureError(f"{signature!r} is not a signature")
     return EXPERIMENTS / signature
 
 
 def supervise(folder: Path, step: tp.Callable[[tp.Sequence[str]], Command], *, chain: bool) -> int:
-    """Run the training of the run in `folder`, and end the job as the account of its starts says.
+    """Run the training of the run in `folder`, and requeue or end the job as `requeue` decides.
 
     Args:
-        step: the command, srun, from its options for the end of a task.
-        chain: whether the jobs of this array come one after the other, for this run.
+        step: returns the command line of srun for given options on failing tasks.
+        chain: whether this job is part of an array whose jobs train this run one after the other.
     """
     most = from_environment("DEMUCS_MOST_FAILURES", requeue.MOST, POSITIVE)
     try:
@@ -212,10 +212,10 @@ def supervise(folder: Path, step: tp.Callable[[tp.Sequence[str]], Command], *, c
 
 
 def watched(command: Command, *, ends: bool) -> tp.Tuple[int, str]:
-    """Run srun. Returns its exit status, and what it said about the first task that ended badly, "" where none did.
+    """Run srun. Returns its exit status and its message about the first task that failed, "" if none has.
 
     Args:
-        ends: end the tasks that a dead one has left, which srun does not.
+        ends: end the other tasks when one has failed, which srun does not do with `LEAVES`.
     """
     words, end = "", EndOfStep()
     with subprocess.Popen(command, stderr=subprocess.PIPE) as step:
@@ -231,9 +231,9 @@ def watched(command: Command, *, ends: bool) -> tp.Tuple[int, str]:
 
 
 class EndOfStep:
-    """Ends the tasks that a dead one has left, ten seconds after its death at the latest. srun would send them a SIGTERM,
-    which they only note while they wait for the dead one, and then nothing for all of KillWait (30 s, by default). Here
-    they get time to say what they saw of it, then SIGQUIT, by which they print where they stand, and then SIGKILL."""
+    """Ends the remaining tasks within ten seconds after one has died. srun would send SIGTERM, which tasks only record
+    while they wait for the dead one, and then nothing until KillWait (30 s by default) has passed. Here they first get
+    time to log their error, then SIGQUIT, which makes them print their stack traces, and then SIGKILL."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -245,7 +245,7 @@ class EndOfStep:
         self._thread.start()
 
     def stop(self) -> None:
-        """Nothing is done any more after this call: it would meet the next start of this job."""
+        """Stop the thread: a later signal could reach the next start of this job."""
         with self._asking:
             self._over.set()
             if self._process is not None:
@@ -259,7 +259,7 @@ class EndOfStep:
         self._signal("QUIT", steps)
         if self._over.wait(TO_PRINT):
             return
-        while not self._signal("KILL", steps):       # the controller may be away for a while
+        while not self._signal("KILL", steps):       # the controller may be down for a while
             if self._over.wait(1.):
                 return
             steps = self._steps()
@@ -271,7 +271,7 @@ class EndOfStep:
         return bool(steps) and self._ask("scancel", f"--signal={name}", *steps) is not None
 
     def _ask(self, *command: str) -> tp.Optional[str]:
-        """What a command of Slurm prints; None where it fails, or has no answer in 20 s, or all is over."""
+        """Output of a command of Slurm; None if it fails, takes more than 20 s, or `stop` was called."""
         with self._asking:
             if self._over.is_set():
                 return None
@@ -287,7 +287,7 @@ class EndOfStep:
 
 
 def next_of_chain() -> None:
-    """What goes on where this job ends. Raises LaunchError where it is the last one."""
+    """Leave the rest of the training to the next job of the chain. Raises LaunchError if this is the last one."""
     if os.environ.get("SLURM_ARRAY_TASK_ID") == os.environ.get("SLURM_ARRAY_TASK_MAX", ""):
         raise LaunchError("the chain of jobs has come to its end before the training: submit once more, or raise "
                           "DEMUCS_CHAIN")
@@ -295,12 +295,12 @@ def next_of_chain() -> None:
 
 
 def back_into_the_queue() -> None:
-    """The last thing that a job does which is not finished. Raises LaunchError where it cannot be."""
+    """Requeue this job, as its last action. Raises LaunchError if that is impossible."""
     if shutil.which("scontrol") is None:
         raise LaunchError("the state is saved, but this node has no scontrol to put the job back into the queue: submit it "
                           "again to go on, and set DEMUCS_CHAIN=N in the cluster file for a chain of N jobs")
     state = slurm.job_fields().get("JobState", "")
-    if state != "RUNNING":               # a cancelled job would really start again
+    if state != "RUNNING":               # Slurm would restart even a cancelled job
         raise LaunchError(f"the job is {state}: it stays so")
     say("Back into the queue")
     if not slurm.put_back():
@@ -308,8 +308,8 @@ def back_into_the_queue() -> None:
 
 
 def grid(command: Command) -> int:
-    """What the script of a job calls that submitit has written: srun OPTIONS... PYTHON -u -m submitit... FOLDER. The job then
-    ends as one of `Launcher.train` does; an array is many experiments here, and no chain."""
+    """Run a command written by submitit in the script of its job: srun OPTIONS... PYTHON -u -m submitit... FOLDER. The
+    job is supervised as by `Launcher.train`; an array consists of different experiments here, and is not a chain."""
     place = command.index("-u") - 1
     options = [option for option in command[:place] if not option.startswith("--kill-on-bad-exit=")]
     asked = subprocess.run([command[place], "-m", "demucs.scheduling", command[-1]], stdout=subprocess.PIPE, text=True,
@@ -318,7 +318,7 @@ def grid(command: Command) -> int:
     lent: Command = []
     rendezvous(lent)
     if not experiment.is_absolute():
-        say("Which experiment this is cannot be told, so submitit alone decides whether the job goes on")
+        say("The experiment of this job is unknown, so submitit alone decides whether the job is requeued")
         return exit_status(subprocess.run(["srun", *command]).returncode)
     os.environ["DEMUCS_SUPERVISED"] = "1"
     return supervise(experiment, lambda end: ["srun", *end, *options, *lent, *command[place:]], chain=False)
@@ -326,8 +326,8 @@ def grid(command: Command) -> int:
 
 @contextlib.contextmanager
 def closing_log(tee: tp.Optional[int]) -> tp.Iterator[None]:
-    """Where bash has sent the output through the process `tee`, and kept the former one as descriptors 3 and 4: all of it is
-    in the log at the end of the block."""
+    """Context after which all output is in the log. Bash has piped the output to the process `tee`, and kept the
+    original streams as descriptors 3 and 4; at the end they are restored, and `tee` is awaited."""
     try:
         yield
     finally:

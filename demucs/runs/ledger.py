@@ -1,11 +1,11 @@
-"""The ledger of a run: `ledger.jsonl` in its folder, a line when a session begins and one when it ends.
+"""Ledger of a run: `ledger.jsonl` in its folder, with a line at the beginning and at the end of each session.
 
-Slurm forgets a job minutes after its end unless a site keeps accounts, and keeps of a requeued job only the last stay;
-GPU hours are counted from here. Lines are only ever added, each by one write. A line that a crash or a full disk tore
-is passed over, and the next one starts on a line of its own. A session that was killed writes no end: the next session
-adds it from `status.json`, and until then its reader does.
+GPU hours are computed from this file, since Slurm forgets a job minutes after its end unless the site has an accounting
+database, and remembers only the last execution of a requeued job. Lines are only appended, each by one write. A line
+that a crash or a full disk has truncated is skipped, and the next one starts on a new line. A session that was killed
+writes no end: the next session adds it from `status.json`, and until then the reader infers it.
 
-No torch here: the table of runs has to be there at once.
+This module does not import torch, so that the table of runs appears without delay.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from pathlib import Path
 from ..schema import LedgerLine, RunStatus, SchemaError, from_plain, to_plain
 from .layout import LEDGER
 
-PATIENCE = 2.        # seconds that a writer waits for another one; then it writes anyway
+PATIENCE = 2.        # seconds that a writer waits for the lock of another one; then it writes without it
 
 
 @dataclasses.dataclass(frozen=True)
 class Stay:
-    """A session as the ledger tells it. `exact` is False where its length is no more than an upper bound; `open` where
-    it has no end yet."""
+    """A session and its duration. `exact` is False if the duration is only an upper bound; `open` is True if the
+    session has no end yet."""
     line: LedgerLine
     seconds: float
     exact: bool
@@ -39,10 +39,10 @@ class Stay:
 
 
 def append(line: LedgerLine, folder: Path) -> None:
-    """Add a line. Several processes may do so at once.
+    """Append a line. Several processes may do so at once.
 
     Raises:
-        OSError: where the file cannot be written.
+        OSError: if the file cannot be written.
     """
     text = json.dumps(to_plain(line), allow_nan=False).encode() + b"\n"
     handle = os.open(folder / LEDGER, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -50,7 +50,7 @@ def append(line: LedgerLine, folder: Path) -> None:
         with _locked(handle):
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
-                text = b"\n" + text          # after a torn line
+                text = b"\n" + text          # the last line is truncated
             os.write(handle, text)
     finally:
         os.close(handle)
@@ -58,7 +58,8 @@ def append(line: LedgerLine, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(handle: int) -> tp.Iterator[None]:
-    """Appending is one write, which local file systems do not mix; network ones need the lock, if they have it."""
+    """Context with a lock on the file. Local file systems do not interleave appending writes; network file systems need
+    the lock, if they support it."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -74,7 +75,7 @@ def _locked(handle: int) -> tp.Iterator[None]:
 
 
 def read(folder: Path) -> tp.Tuple[tp.List[LedgerLine], int]:
-    """The lines of a run, and how many could not be read. None where there is no ledger. Raises OSError."""
+    """The lines of a run, and the number of unreadable ones; ([], 0) without a ledger. Raises OSError."""
     try:
         content = (folder / LEDGER).read_bytes()
     except FileNotFoundError:
@@ -91,25 +92,25 @@ def read(folder: Path) -> tp.Tuple[tp.List[LedgerLine], int]:
 
 
 def moment(text: str) -> datetime.datetime:
-    """The time of a record."""
+    """The time in a record, which is UTC unless it says otherwise."""
     found = datetime.datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
 
 
 def seconds_between(begin: str, end: str) -> float:
-    """Never negative: clocks of two nodes differ, and are set."""
+    """Difference of two times in seconds, at least 0, since the clocks of two nodes differ."""
     return max(0., (moment(end) - moment(begin)).total_seconds())
 
 
-def told_by(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
-    """Whether a status is that of a session."""
+def is_status_of(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
+    """Whether a status was written by the session of a line."""
     return status is not None and (status.started, status.host, status.process) == (line.started, line.host,
                                                                                     line.process)
 
 
 def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None) -> tp.List[Stay]:
-    """The sessions in the order of their beginnings. One without an end has lasted until `status` was last updated, if
-    that is its own, else at most until the next one began."""
+    """The sessions, in the order of their beginnings. A session without an end lasted until the last update of `status`
+    if that is its own, else at most until the next session began."""
     last: tp.Dict[str, LedgerLine] = {}
     for line in lines:
         if line.event == "end" or line.session not in last:
@@ -119,7 +120,7 @@ def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None)
     for line, following in zip(ordered, [*ordered[1:], None]):
         if line.event == "end" and line.seconds is not None:
             found.append(Stay(line, line.seconds, exact=True, open=False))
-        elif told_by(status, line):
+        elif is_status_of(status, line):
             found.append(Stay(line, seconds_between(line.started, status.updated), exact=True, open=True))
         elif following is not None:
             found.append(Stay(line, seconds_between(line.started, following.started), exact=False, open=False))
@@ -129,15 +130,16 @@ def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None)
 
 
 def killed(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus]) -> tp.List[LedgerLine]:
-    """The ends that are missing, of the session that `status` is about: it was killed after it wrote that."""
+    """Missing end of the session that wrote `status`, if it was killed after that: a list of one line, or an empty
+    one."""
     ended = {line.session for line in lines if line.event == "end"}
     return [dataclasses.replace(line, event="end", epoch=status.epoch - 1, step=status.step, state="killed",
                                 seconds=seconds_between(line.started, status.updated))
-            for line in lines if line.session not in ended and told_by(status, line)]
+            for line in lines if line.session not in ended and is_status_of(status, line)]
 
 
 def gpu_hours(found: tp.Sequence[Stay]) -> tp.Optional[float]:
-    """None where no session had a GPU."""
+    """GPU hours of the sessions; None if none of them had a GPU."""
     if not any(stay.line.gpus for stay in found):
         return None
     return sum(stay.gpu_seconds for stay in found) / 3600

@@ -1,4 +1,5 @@
-"""The processes of a run on this machine: how many, how they start, hear of signals, and end together. No torch here."""
+"""Processes of a run on this machine: their number, start, signals, and common end. This module does not import
+torch."""
 
 import contextlib
 import os
@@ -13,36 +14,36 @@ import typing as tp
 from ..errors import DemucsError
 
 SAFE = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
-PORTS = range(10000, 32000)      # below the range from which systems lend ports to clients
-STRIDE = 7919                    # to the next port where one is taken
+PORTS = range(10000, 32000)      # below the ephemeral ports of operating systems
+STRIDE = 7919                    # to the next port if one is in use
 STOPS = (signal.SIGTERM, signal.SIGINT)
-TO_SAY = 5.                      # seconds that ranks get when one has died: to say what they saw of it,
-TO_PRINT = 2.                    # and to print where they stand
+TO_SAY = 5.                      # seconds that the other ranks get when one has died: to log their error,
+TO_PRINT = 2.                    # and to print their stack traces
 
 
 class LaunchError(DemucsError):
-    """Processes cannot be started as they were asked for, or a job cannot go on."""
+    """Processes cannot be started with these settings, or a job cannot continue."""
 
 
 def emit(stream: int, text: bytes) -> None:
-    """Write to a descriptor at once. What cannot be written is lost, as on a disk that is full for a while."""
+    """Write to a file descriptor without buffering. Errors, such as a full disk, are ignored."""
     with contextlib.suppress(OSError):
         while text:
             text = text[os.write(stream, text):]
 
 
 def tell(text: str) -> None:
-    """A line of the log."""
+    """Print a line to the log."""
     emit(1, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def say(text: str) -> None:
-    """A line of the log, with the time."""
+    """Print a line with the time to the log."""
     tell(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}")
 
 
 def quoted(words: tp.Iterable[str]) -> str:
-    """A command line as one would type it in bash."""
+    """Command line with its arguments quoted for bash."""
     return " ".join(word if SAFE.fullmatch(word) else _quoted(word) for word in words)
 
 
@@ -55,7 +56,7 @@ def _quoted(word: str) -> str:
 
 
 def exit_status(code: int) -> int:
-    """That of a shell, of what `subprocess` returns: of a process that a signal has ended, 128 and its number."""
+    """Exit status as a shell reports it, from the return code of `subprocess`: 128 + number for a signal."""
     return code if code >= 0 else 128 - code
 
 
@@ -71,7 +72,7 @@ def visible_gpus() -> int:
 
 
 def local_tasks() -> int:
-    """Processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one for each visible GPU, else one."""
+    """Number of processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one per visible GPU, else one."""
     count = os.environ.get("DEMUCS_LOCAL_TASKS")
     if not count:
         return max(1, visible_gpus())
@@ -81,8 +82,8 @@ def local_tasks() -> int:
 
 
 def free_port(number: int) -> int:
-    """A port that follows from `number`. Two jobs on one node get different ones; one that somebody listens on is passed
-    over. To be called on the node of rank 0."""
+    """A free port derived from `number`, such that two jobs on one node get different ports. Ports in use are skipped.
+    To be called on the node of rank 0."""
     place = number % len(PORTS)
     while _listens(PORTS[place]):
         place = (place + STRIDE) % len(PORTS)
@@ -95,24 +96,26 @@ def _listens(port: int) -> bool:
 
 
 def say_idle(tasks: int, gpus: int) -> None:
-    """GPUs that nobody uses are lent, and counted, all the same."""
+    """Print a note if some of the allocated GPUs are not used, since they are accounted nevertheless."""
     if gpus > tasks:
         say(f"Note: {gpus - tasks} of {gpus} GPUs idle: each task uses one, and there are only {tasks}; ask for fewer GPUs, or "
             f"for as many tasks where this script shares its work")
 
 
 class Ranks:
-    """Processes of one command. When one fails, the others are ended. A TERM or Ctrl-C that this process gets is a TERM for
-    them: they save and leave, for which they have time. A second one ends them at once, and this process."""
+    """Processes that run one command. When one fails, the others are ended. SIGTERM and Ctrl-C are forwarded as
+    SIGTERM, after which the processes save and exit without a time limit. A second one kills them and ends this
+    process."""
 
     def __init__(self) -> None:
         self._running: tp.Dict[int, "subprocess.Popen[bytes]"] = {}
         self._asked = 0
 
     def run(self, count: int, command: tp.Sequence[str]) -> int:
-        """Returns the exit status of the first that failed, or what stands for the signal."""
+        """Start `count` processes and wait for them. Returns the exit status of the first that failed, 0 if none has,
+        or 128 + number of the signal."""
         say(f"{count} process(es): {quoted(command)}")
-        # What was ignored when this process began, as Ctrl-C is in the background of a shell, is for somebody else.
+        # Signals that were ignored when this process began stay ignored, such as Ctrl-C for background jobs of a shell.
         before = {number: signal.signal(number, self._ask) for number in STOPS
                   if signal.getsignal(number) != signal.SIG_IGN}
         status = 1
@@ -127,13 +130,13 @@ class Ranks:
         return self._asked or status
 
     def _start(self, count: int, command: tp.Sequence[str]) -> None:
-        # A signal that comes meanwhile reaches all of them: this process is interrupted only when they are known.
+        # A signal that arrives meanwhile is delivered once all processes are started, so that it is forwarded to all.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             for rank in range(count):
                 ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
                         "DEMUCS_LAUNCHER": str(os.getpid())}
-                # By the main thread, since ranks end with the thread that has started them.
+                # In the main thread, since the parent-death signal of ranks refers to the thread that has started them.
                 one = subprocess.Popen(command, env={**os.environ, **ours}, stdin=subprocess.DEVNULL, preexec_fn=_prepare)
                 self._running[one.pid] = one
         finally:
@@ -142,10 +145,10 @@ class Ranks:
     def _ask(self, number: int, frame: tp.Any) -> None:
         if self._asked:
             self._send(signal.SIGKILL)
-            self._running.clear()        # nobody waits for one that a dead disk holds
+            self._running.clear()        # do not wait for a process that is blocked by a dead file system
             sys.exit(self._asked)
         self._asked = exit_status(-number)
-        say("Asked to stop: waiting for the processes to save and leave. Once more ends it at once")
+        say("Asked to stop: waiting for the processes to save and leave. A second signal ends them at once")
         self._send(signal.SIGTERM)
 
     def _send(self, number: int) -> None:
@@ -154,7 +157,7 @@ class Ranks:
                 os.kill(process, number)
 
     def _wait(self) -> int:
-        """Until all have ended, or one has failed. Returns its exit status."""
+        """Wait until all have ended or one has failed. Returns the exit status of that one, else 0."""
         while self._running:
             status = self._reap(0)
             if status:
@@ -162,7 +165,7 @@ class Ranks:
         return 0
 
     def _reap(self, options: int) -> tp.Optional[int]:
-        """The exit status of one of them that has ended; None where none has. Others' children are passed over."""
+        """Exit status of one process that has ended; None if none has. Other child processes are ignored."""
         try:
             process, status = os.waitpid(-1, options)
         except ChildProcessError:
@@ -175,7 +178,8 @@ class Ranks:
         return exit_status(one.returncode)
 
     def _end(self) -> None:
-        """Ranks only note a SIGTERM while they wait for a dead one, by SIGQUIT they print where they stand."""
+        """End the remaining ranks. While they wait for a dead rank, they only record SIGTERM; SIGQUIT makes them print
+        their stack traces; SIGKILL ends them."""
         for number, patience in ((signal.SIGTERM, TO_SAY), (signal.SIGQUIT, TO_PRINT), (signal.SIGKILL, None)):
             self._send(number)
             deadline = None if patience is None else time.monotonic() + patience
@@ -185,7 +189,8 @@ class Ranks:
 
 
 def _prepare() -> None:
-    """In a new process: Ctrl-C is for its launcher, and stacks are printed once it knows how."""
+    """Signal handlers of a new process: Ctrl-C is handled by its launcher, and SIGQUIT is ignored until the process has
+    set its own handler."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)

@@ -1,8 +1,7 @@
-"""One process at a time trains a run: a lock that its owner cannot forget, because it ends with the process.
+"""Lock of a run's folder: one process at a time trains a run. The lock is released when the process ends.
 
-It is a lock of the operating system on the file `lock` in the run's folder, whose content says who holds it. What
-stands there after the process has ended keeps nobody out. It reaches other nodes where the file system hands locks on,
-as NFS does.
+It is a lock of the operating system on the file `lock` in the folder, whose content names the holder. The content has
+no effect once the process has ended. The lock is effective across nodes if the file system supports that, as NFS does.
 """
 
 import contextlib
@@ -21,14 +20,14 @@ from .layout import LOCK
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 20.       # seconds; a process that was killed just now may not be gone yet
+PATIENCE = 20.       # seconds; a killed process may take some time to end
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-_handles: tp.Dict[Path, int] = {}       # of the locks that this process holds, by their folders
+_handles: tp.Dict[Path, int] = {}       # file descriptors of the locks that this process holds, by folder
 
 
 def this_job() -> tp.Optional[str]:
-    """What Slurm calls the job that this process belongs to, and no other: one element of an array has the number of the
-    whole array. None outside a job."""
+    """Slurm's id of the job of this process; None outside a job. For an element of an array it is ARRAYID_TASKID, since
+    the plain job id of one element is that of the whole array."""
     array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
     return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else job
 
@@ -39,11 +38,11 @@ class LockedError(TrainingError):
 
 @contextlib.contextmanager
 def locked(folder: Path, *, patience: float = PATIENCE) -> tp.Iterator[None]:
-    """Nobody else trains the run in `folder` inside the block.
+    """Context in which this process holds the lock of the run in `folder`.
 
     Raises:
-        LockedError: where another process does, after `patience` seconds.
-        TrainingError: where the folder cannot be written.
+        LockedError: if another process still holds it after `patience` seconds.
+        TrainingError: if the folder is not writable.
     """
     path = folder / LOCK
     try:
@@ -66,8 +65,8 @@ def held(folder: Path) -> bool:
 
 
 def lost(folder: Path) -> bool:
-    """Whether this process has locked `folder`, and what is called so now is another one, or gone. The file must not be
-    opened for that, since a process loses its lock with the first handle that it closes."""
+    """Whether this process has locked `folder`, which was since moved, deleted or replaced. The lock file must not be
+    opened to find out: a process loses its lock as soon as it closes any descriptor of the file."""
     if not held(folder):
         return False
     try:
@@ -80,12 +79,12 @@ def _take(handle: int, path: Path, patience: float) -> None:
     deadline = time.monotonic() + patience
     while True:
         try:
-            # Of a process, not of a file: loader workers and soundstretch do not inherit it.
+            # lockf locks belong to a process: loader workers and soundstretch do not inherit them.
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError as error:
             if error.errno in NO_LOCKS:
-                logger.warning("%s: this file system has no locks (%s); see to it that no other process trains this run",
+                logger.warning("%s: this file system has no locks (%s); ensure that no other process trains this run",
                                path, error.strerror)
                 return
             if time.monotonic() > deadline:
@@ -94,9 +93,9 @@ def _take(handle: int, path: Path, patience: float) -> None:
         time.sleep(0.2)
     content = json.dumps({"host": platform.node(), "process": os.getpid(), "job": this_job()})
     try:
-        os.pwrite(handle, content.ljust(os.fstat(handle).st_size).encode(), 0)     # no moment without content
+        os.pwrite(handle, content.ljust(os.fstat(handle).st_size).encode(), 0)     # the file is never empty
         os.ftruncate(handle, len(content))
-    except OSError as error:                  # a full disk; the lock holds all the same
+    except OSError as error:                  # such as a full disk; the lock is held nevertheless
         logger.warning("cannot write %s: %s", path, error)
 
 

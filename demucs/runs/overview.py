@@ -1,8 +1,8 @@
-"""How the experiments of a folder stand: from what they wrote themselves, and from what Slurm or this machine knows.
+"""State of all experiments in a folder, from their own records and from Slurm or the processes of this machine.
 
-A run says itself that it is running, stopped, done or failed (`status.json`), and touches that file while it lives. One
-that was killed says "running" for ever: it is "lost" when its job or process is gone and the file is old. No torch
-here: a table of fifty runs has to be there at once.
+A run records that it is running, stopped, done or failed (`status.json`), and touches that file while it is alive. The
+status of a run that was killed stays "running": it is shown as "lost" if its job or process is gone and the file is
+old. This module does not import torch, so that a table of fifty runs appears without delay.
 """
 
 import dataclasses
@@ -23,26 +23,26 @@ from .layout import ARGV, HISTORY, LOG, RUN_CARD, STATUS
 
 STATES = ("running", "starting", "queued", "lost", "failed", "damaged", "stopped", "done", "new")
 GRACE = 60.            # seconds without a sign of life after which a run whose process is gone is lost
-SILENCE = 600.         # the same where nothing is known about the process
-WORTH_A_NOTE = 1800.   # seconds without progress that a running one is asked about
-LOG_TAIL = 8192        # bytes
+SILENCE = 600.         # the same if nothing is known about its process
+WORTH_A_NOTE = 1800.   # seconds without progress after which a running one gets a note
+LOG_TAIL = 8192        # bytes at the end of a log that are read
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRow:
-    """A line of the table. What is not known is None."""
+    """A row of the table. Unknown values are None."""
     signature: str
     state: str                                  # one of STATES
-    why: str = ""                               # reason of a state that has one
-    epochs_done: tp.Optional[float] = None      # the one at work counts by its steps
+    why: str = ""                               # reason of the state, if any
+    epochs_done: tp.Optional[float] = None      # including the fraction of the current epoch
     epochs: tp.Optional[int] = None
     best_nsdr: tp.Optional[float] = None        # dB, validation set
     seconds_per_step: tp.Optional[float] = None
-    eta: tp.Optional[float] = None              # seconds until all epochs are done, of a running one
+    eta: tp.Optional[float] = None              # seconds until all epochs are done, for a running one
     sessions: int = 0
     restarts: int = 0                           # sessions after the first
     gpu_hours: tp.Optional[float] = None
-    gpu_hours_exact: bool = True                # else a session was killed and nothing tells when: an upper bound
+    gpu_hours_exact: bool = True                # False: an upper bound, since a session was killed at an unknown time
     age: tp.Optional[float] = None              # seconds since the last sign of life
     job: tp.Optional[str] = None
     host: tp.Optional[str] = None
@@ -51,7 +51,7 @@ class RunRow:
 
 
 def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunRow]:
-    """A row for each folder in `experiments`, and for each waiting job whose experiment has none yet."""
+    """A row for each folder in `experiments`, and for each experiment of a queued job that has no folder yet."""
     slurm = slurm or Slurm()
     queue = slurm.queue()
     folders = sorted((item for item in experiments.iterdir() if item.is_dir()), key=lambda item: item.name) \
@@ -91,8 +91,8 @@ def sentence(row: RunRow) -> str:
 
 
 def ordered(found: tp.Sequence[RunRow], by: str = "state") -> tp.List[RunRow]:
-    """Sorted by "state" (what needs eyes first), "signature", "updated" (newest first), "best", "epoch" or "gpu-hours"
-    (largest first); what is not known comes last."""
+    """Rows sorted by "state" (in the order of STATES), "signature", "updated" (newest first), "best", "epoch" or
+    "gpu-hours" (largest first). Unknown values come last."""
     newest = (lambda row: (row.age is None, row.age or 0., row.signature))
     keys: tp.Dict[str, tp.Callable[[RunRow], tp.Any]] = {
         "state": lambda row: (STATES.index(row.state), *newest(row)), "signature": lambda row: row.signature,
@@ -106,7 +106,7 @@ def _descending(value: tp.Optional[float]) -> tp.Tuple[bool, float]:
 
 
 def _load_status(path: Path) -> RunStatus:
-    """Raises SchemaError where the status is damaged."""
+    """Load a status file. Raises SchemaError if it is damaged."""
     status = schema.load(RunStatus, path)
     for name in ("state", "reason", "job", "host", "started", "updated"):
         value = getattr(status, name)
@@ -116,7 +116,7 @@ def _load_status(path: Path) -> RunStatus:
 
 
 class _Folder:
-    """What lies in a run's folder."""
+    """Records in the folder of a run."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -174,7 +174,7 @@ class _Folder:
                       age=self.age, argv=self.argv, log=last_line(self.folder / LOG), **values)
 
     def _from_history(self) -> tp.Dict[str, tp.Any]:
-        """Of a run without a status: an older one, or one of published Demucs."""
+        """Values of a run without a status file, such as one of published Demucs."""
         card: tp.Optional[RunCard] = self._read(RUN_CARD, lambda path: schema.load(RunCard, path))
         history = self._read(HISTORY, schema.load_history) or []
         scores = [record.valid["nsdr"] for record in history if record.valid.get("nsdr") is not None]
@@ -206,8 +206,8 @@ class _Folder:
 
     def _running(self, status: RunStatus, active: tp.Optional[Job], past: tp.Mapping[str, Job], asked: bool
                  ) -> tp.Tuple[str, str]:
-        """Whether a run that says it is running does. A sign of life within the grace decides, then what knows its
-        process or job, then the age of the last sign."""
+        """State of a run whose status is "running". A sign of life within `GRACE` decides, then its job or process,
+        then the age of the last sign of life."""
         age = self.age or 0.
         quiet = seconds_since(status.updated)
         why = f"no progress for {duration(quiet)}" if quiet > WORTH_A_NOTE else ""
@@ -215,7 +215,7 @@ class _Folder:
             return "running", why
         silent = f"no sign of life for {duration(age)}"
         if active is not None:
-            # Between two sessions of a job, the status is that of the one before.
+            # Between two sessions of a job, the status is still that of the previous session.
             return ("running", silent) if active.number == status.job else ("starting", str(active))
         ended = past.get(status.job or "")
         if ended is not None and ended.ended:
@@ -230,7 +230,7 @@ class _Folder:
 
 
 def process_lives(number: int, started: str) -> bool:
-    """Whether a process of this machine lives that is no younger than a moment: numbers are given anew."""
+    """Whether a process of this machine is alive and is older than the time `started`, since process ids are reused."""
     try:
         os.kill(number, 0)
     except PermissionError:
@@ -249,7 +249,7 @@ def seconds_since(moment: str) -> float:
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log that is not empty, "" where there is none."""
+    """The last line of a log with letters or digits; "" if there is none."""
     try:
         with open(path, "rb") as file:
             file.seek(0, os.SEEK_END)
@@ -261,7 +261,7 @@ def last_line(path: Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """What a terminal can show of a text from elsewhere, in a line."""
+    """Text of unknown origin as one line of printable characters, for a terminal."""
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
@@ -270,7 +270,7 @@ TO_THE_LEFT = (0, 1, len(HEADS) - 1)
 
 
 def table(found: tp.Sequence[RunRow], width: int) -> str:
-    """Rows as text, no wider than `width`: numbers and the settings, and below them why, or what the log says last."""
+    """Table of rows as text, no wider than `width`, with the reason or the last line of the log below each row."""
     head, *texts = aligned(HEADS, [_cells(row) for row in found], left=TO_THE_LEFT)
     lines = [head]
     for row, text in zip(found, texts):

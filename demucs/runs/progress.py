@@ -1,8 +1,8 @@
-"""How far the checkpoints of a run have come: `checkpoint.json`, written with each of them and read without torch.
+"""Progress of the checkpoints of a run: `checkpoint.json`, written with each checkpoint and read without torch.
 
-A record belongs to a checkpoint by its `identity`, which follows from what that file holds: a copy has the same, and a
-file that was cut short has none. The records are on disk before a new checkpoint takes its name, and those of the files
-that it may replace stay. So the newest file has its record wherever a node dies between the two writes.
+A record refers to a checkpoint by its `identity`, which is computed from the content of the file: a copy has the same
+one, and a truncated file has none. Records are on disk before a new checkpoint gets its name, and the records of the
+files that it may replace stay. Therefore the newest checkpoint has a record even if a node dies between the two writes.
 """
 
 import hashlib
@@ -14,27 +14,27 @@ from ..errors import DemucsError
 from ..schema import CheckpointRecord, CheckpointRecords, RunStatus, load, load_history, save
 from .layout import CHECKPOINT_RECORDS, HISTORY, NEWEST, PREVIOUS, STATUS
 
-Progress = tp.Tuple[int, int, int, int]      # epochs done; of the next one: steps, candidates validated, songs tested
+Progress = tp.Tuple[int, int, int, int]      # epochs done; in the next one: steps, candidates validated, songs tested
 
 
 def identity(path: Path) -> tp.Optional[str]:
-    """The same for all files with the content of this checkpoint; None where it is missing or damaged. It follows from the
-    checksums that the archive has of its parts, so that no weights are read."""
+    """Hash of the content of a checkpoint; None if the file is missing or damaged. It is computed from the checksums in
+    the zip archive, so that weights are not read."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             inside, = (member for member in members if member.filename.endswith("/data.pkl"))
             if inside.compress_type != zipfile.ZIP_STORED:
                 return None
-            archive.read(inside)             # its checksum is looked at; a disk that lost power may have lost its middle
-    except Exception:           # whatever a damaged file leads to, it is no checkpoint
+            archive.read(inside)             # verifies its checksum: after a power failure, parts of a file may be lost
+    except Exception:           # a damaged file may lead to any error
         return None
     parts = sorted((member.filename, member.CRC, member.file_size) for member in members)
     return hashlib.sha256(repr(parts).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def records(folder: Path) -> tp.List[CheckpointRecord]:
-    """What is noted of the checkpoints in `folder`; nothing where the file is missing or damaged."""
+    """Records of the checkpoints in `folder`; an empty list if the file is missing or damaged."""
     try:
         return load(CheckpointRecords, folder / CHECKPOINT_RECORDS).checkpoints
     except (DemucsError, OSError):
@@ -42,8 +42,8 @@ def records(folder: Path) -> tp.List[CheckpointRecord]:
 
 
 def note(folder: Path, progress: Progress, *fresh: Path) -> None:
-    """Record how far a checkpoint has come that will be the newest of the run in `folder` at once. The first of the files
-    `fresh` holds it; any further one is kept, and so is its record."""
+    """Record the progress of a checkpoint that is about to become the newest of the run in `folder`. The first of the
+    files `fresh` holds it. Further ones are copies that are never deleted, and neither are their records."""
     new = {found: index > 0 for index, path in enumerate(fresh) if (found := identity(path)) is not None}
     there = {identity(folder / name) for name in (NEWEST, PREVIOUS)}
     older = [record for record in records(folder)
@@ -53,7 +53,7 @@ def note(folder: Path, progress: Progress, *fresh: Path) -> None:
 
 
 def progress_of(folder: Path, name: str) -> tp.Optional[Progress]:
-    """How far the checkpoint `name` in `folder` has come; None where it is missing or damaged."""
+    """Progress of the checkpoint `name` in `folder`; None if it is missing or damaged."""
     found = identity(folder / name)
     if found is None:
         return None
@@ -64,14 +64,14 @@ def progress_of(folder: Path, name: str) -> tp.Optional[Progress]:
 
 
 def progress(folder: Path) -> tp.Optional[Progress]:
-    """How far the newest checkpoint in `folder` that can be read has come; None where there is none."""
+    """Progress of the newest readable checkpoint in `folder`; None if there is none."""
     found = progress_of(folder, NEWEST)
     return progress_of(folder, PREVIOUS) if found is None else found
 
 
 def _from_history(folder: Path) -> Progress:
-    """Of a checkpoint without a record, as older versions wrote them: the epochs that are done, and the steps where the run
-    was stopped, which it saves then."""
+    """Progress of a checkpoint without a record, as older versions wrote them: the number of epochs in the history, and
+    the steps in the status if the run was stopped by a signal."""
     try:
         epochs = len(load_history(folder / HISTORY))
     except DemucsError:

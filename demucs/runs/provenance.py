@@ -1,4 +1,4 @@
-"""Which code made a number: the commit and the versions that records carry."""
+"""Provenance of results: the commit and the package versions in records."""
 
 import datetime
 import functools
@@ -11,23 +11,23 @@ from pathlib import Path
 from .. import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DIFF_BYTES = 1_000_000       # of which a record keeps a difference
-NOT_CODE = ("demucs_results",)       # what runs leave behind
+DIFF_BYTES = 1_000_000       # largest size of a recorded diff
+NOT_CODE = ("demucs_results",)       # folders with results of runs
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "museval", "musdb", "julius", "soundfile", "dora-search")
 
 
 @functools.lru_cache(maxsize=None)
 def commit() -> str:
-    """The commit of this checkout, with "-dirty" where tracked files differ from it; "" outside of git.
+    """The commit of this checkout, with "-dirty" if tracked files differ from it; "" outside of git.
 
-    Read once per process: a run is the code that it started with.
+    Read once per process, since a run executes the code that it started with.
     """
     return _git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty").decode().strip()
 
 
 def uncommitted(limit: int = DIFF_BYTES) -> bytes:
-    """What tracked files differ in from the commit, as `git apply` takes it; nothing where they do not, or outside of git.
-    Longer ones are cut, and say so in their last line."""
+    """Diff between tracked files and the commit, in the format of `git apply`; empty without changes or outside of git.
+    A diff of more than `limit` bytes is truncated, with a note in its last line."""
     diff = _git("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--", ".",
                 *(f":(exclude){name}" for name in NOT_CODE))
     if len(diff) <= limit:
@@ -36,9 +36,9 @@ def uncommitted(limit: int = DIFF_BYTES) -> bytes:
 
 
 def _git(*arguments: str) -> bytes:
-    """What git prints about this checkout, nothing where it fails."""
+    """Output of a git command on this checkout; empty if it fails."""
     if not (REPOSITORY / ".git").exists():
-        return b""       # installed as a package: a repository further up would be somebody else's
+        return b""       # installed as a package: a repository in a parent folder would be another project
     try:
         done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, timeout=60,
                               stdin=subprocess.DEVNULL)
@@ -48,13 +48,13 @@ def _git(*arguments: str) -> bytes:
 
 
 def packages() -> tp.Dict[str, str]:
-    """All installed distributions and their versions."""
+    """Versions of all installed distributions, by name."""
     found = {item.metadata["Name"]: item.version for item in metadata.distributions()}
     return dict(sorted((name, version) for name, version in found.items() if name and version))
 
 
 def versions() -> tp.Dict[str, str]:
-    """Versions of Python, of this package, and of the installed ones among those that numbers depend on."""
+    """Versions of Python, of this package, and of those installed packages that results depend on."""
     found = {"python": platform.python_version(), "demucs": __version__}
     for name in PACKAGES:
         try:
@@ -65,5 +65,5 @@ def versions() -> tp.Dict[str, str]:
 
 
 def now() -> str:
-    """The time, ISO 8601, UTC, in seconds."""
+    """The current time in ISO 8601, UTC, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

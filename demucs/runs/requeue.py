@@ -1,11 +1,11 @@
-"""Whether a batch job goes on: what is noted before its training, and what is decided after it.
+"""Requeueing of batch jobs: the record before a training, and the decision after it.
 
-A job is put back into the queue when its training was interrupted after some progress, which means that the newest
-checkpoint is further than when the job started, if only by a song that was tested: then nothing that has been done is
-done again. Without progress it is tried again a few times (a process was killed, a node is broken), and at once no more
-where the run has never come to a checkpoint and says why. Starts that Slurm repeats by itself count as well, since
-nothing calls `end` where a node dies. `scancel` ends a job for good, and with one job of a chain those after it. What is
-known from one start to the next stands in attempts.json of the run's folder. No torch here.
+A job is requeued if its training was interrupted after some progress. Progress means that the newest checkpoint is
+further than at the start of the job, if only by one tested song. Without progress, the job is tried again a few times
+(a process was killed, a node is broken). It is not tried again if the run has never written a checkpoint and failed
+with an error. Restarts by Slurm itself are counted, too, since `end` is not called when a node dies. `scancel` ends a
+job for good, and all later jobs of its chain. The state between two starts is kept in attempts.json in the folder of
+the run. This module does not import torch.
 """
 
 import enum
@@ -25,15 +25,15 @@ from .layout import ATTEMPTS, STATUS
 from .lock import this_job
 from .progress import Progress, progress
 
-ROOM = 1024               # bytes of the account
-MOST = 3                  # starts in a row without progress
+ROOM = 1024               # size of attempts.json in bytes
+MOST = 3                  # largest number of consecutive starts without progress
 KILLED = 128              # a shell's exit status of a process ended by a signal is this plus its number
 TERMINATED = KILLED + 15
 NOTHING_TO_START = 13
 
 
 class Verdict(enum.IntEnum):
-    """How a job goes on."""
+    """Decision on how a job continues."""
     DONE = 0
     AGAIN = 10
     STOPPED = 11
@@ -42,18 +42,19 @@ class Verdict(enum.IntEnum):
 
 def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool, ever: bool, fruitless: int,
           preempted: bool, words: str = "", most: int = MOST, readable: bool = True) -> tp.Tuple[Verdict, str]:
-    """What becomes of a job whose training has ended.
+    """Decide how a job continues after its training has ended. Returns the decision and its reason.
 
     Args:
-        exit_status: of all tasks.
-        status: what the run said last in this start of the job, if anything.
+        exit_status: of srun, for all tasks.
+        status: last status that the run wrote in this start of the job, if any.
         progressed: whether the newest checkpoint is further than at the start.
         ever: whether there is any checkpoint.
-        fruitless: starts in a row without progress, this one included.
-        preempted: whether Slurm wants the nodes for another job.
-        words: what Slurm said about the first task that ended badly, such as "n1: task 0: Killed". The others are
-            killed then, so their exit statuses say little.
-        readable: whether what the run said could be read. If not, nothing tells that it is done.
+        fruitless: number of consecutive starts without progress, including this one.
+        preempted: whether Slurm preempts the job.
+        words: Slurm's message about the first task that failed, such as "n1: task 0: Killed". The other tasks are
+            killed then, so their exit statuses mean little.
+        most: number of consecutive starts without progress after which the job is given up.
+        readable: whether the status could be read. If not, an exit status of 0 does not mean that the run is done.
     """
     state, why = (status.state, status.reason) if status is not None else ("", "")
     if exit_status == 0 and (state == "done" or status is None and readable):
@@ -77,21 +78,21 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
     return Verdict.AGAIN, f"{reason}, without progress, {fruitless} of {most} times"
 
 
-def all_starts(chain: bool) -> tp.Optional[str]:
-    """The same for all starts that one account is kept of: those of this job, or of the whole chain that it is part of."""
+def counting_key(chain: bool) -> tp.Optional[str]:
+    """Key of the starts that are counted together: the id of this job, or of the array for a job of a chain."""
     return os.environ["SLURM_ARRAY_JOB_ID"] if chain else this_job()
 
 
 def keep_account(folder: Path, **account: tp.Any) -> None:
-    """Write the account in the place where it was: that works on a full disk as well. A file that is cut short counts as
-    none, and then only the number of starts is lost."""
+    """Write attempts.json in place, which works on a full disk, too. A truncated file counts as missing; then only the
+    number of starts is lost."""
     text = json.dumps(account).encode()
     with open(os.open(folder / ATTEMPTS, os.O_RDWR | os.O_CREAT, 0o666), "wb", buffering=0) as file:
         file.write(text.ljust(ROOM - 1)[:ROOM - 1] + b"\n")
 
 
 def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
-    """What the last start has left; empty where there was none, or where a full disk has cut the file."""
+    """Content of attempts.json from the last start; empty if the file is missing or truncated."""
     try:
         found = schema.read_json(folder / ATTEMPTS)
     except (OSError, schema.SchemaError):
@@ -106,8 +107,8 @@ def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
 
 
 def running_elsewhere(folder: Path) -> tp.Optional[str]:
-    """The job that trains this run now according to its lock, if that is another job which runs. A lock is free once its
-    process has ended; this sees more only on file systems where locks do not reach other nodes."""
+    """Id of another running job that trains this run according to its lock file, if any. This adds to the lock itself
+    only on file systems whose locks are not effective across nodes."""
     try:
         holder = schema.read_json(folder / "lock")["job"]
     except (schema.SchemaError, KeyError, TypeError):
@@ -119,7 +120,7 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
 
 
 def cancelled(job: tp.Optional[str]) -> bool:
-    """Whether somebody has ended this job by scancel. False where Slurm cannot be asked, or does not remember it."""
+    """Whether this job was cancelled. False if Slurm does not answer or does not know the job any more."""
     deadline = time.monotonic() + 60
     while job:
         asked = (slurm.ask("squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job) or "").strip()
@@ -130,21 +131,22 @@ def cancelled(job: tp.Optional[str]) -> bool:
 
 
 def further(now: tp.Optional[Progress], start: tp.Optional[tp.Sequence[int]]) -> bool:
-    """Whether a run has come further than where it started, as an account has that: an older one knows epochs and steps."""
+    """Whether a run has progressed beyond `start`, as recorded in attempts.json. Older files have epochs and steps
+    only."""
     before = tuple(start or ())
     return now is not None and now > before + (0,) * (len(now) - len(before))
 
 
 def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[int, str]:
-    """Note where this start begins. Returns an exit status and a sentence."""
+    """Record the progress at this start of a job. Returns an exit status and a message."""
     other = running_elsewhere(folder)
     if other is not None:
         return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
     last = attempts(folder)
-    if last.get("job") != all_starts(chain):
+    if last.get("job") != counting_key(chain):
         last = {}
-    # A start without a verdict was killed together with its script: by scancel, by preemption without grace, or with its
-    # node. What the run has left does not tell which, but Slurm does, for some minutes; otherwise the chain goes on.
+    # A start without a verdict was killed together with its script: by scancel, by preemption without grace, or because
+    # its node died. Slurm knows which for some minutes; if it does not know any more, the chain continues.
     ended = "verdict" in last
     if chain:
         if last and not ended and cancelled(last.get("element")):
@@ -154,19 +156,19 @@ def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[in
             return NOTHING_TO_START, f"the chain has ended before: {last.get('reason')}"
     folder.mkdir(parents=True, exist_ok=True)
     start, fruitless = progress(folder), last.get("fruitless", 0)
-    if last and not ended:           # Slurm itself has started the job again
+    if last and not ended:           # the job was restarted by Slurm itself
         fruitless = 0 if further(start, last.get("start")) else fruitless + 1
     if fruitless >= most and not ended:
         reason = f"{fruitless} starts in a row have made no progress, the last of them killed together with its script"
-        keep_account(folder, job=all_starts(chain), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name,
+        keep_account(folder, job=counting_key(chain), start=start, fruitless=fruitless, verdict=Verdict.GIVEN_UP.name,
                      reason=reason)
         return 2, reason
-    keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless)
+    keep_account(folder, job=counting_key(chain), element=this_job(), start=start, fruitless=fruitless)
     return 0, "no checkpoint yet" if start is None else f"{start[0]} epochs and {start[1]} steps are done"
 
 
 def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
-    """(what the run has said in this start of the job, if anything, whether that could be read)."""
+    """(status that the run has written in this start of the job, if any; whether the status file was readable)."""
     path = folder / STATUS
     if not path.exists():
         return None, True
@@ -182,9 +184,9 @@ def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
 
 def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int, chain: bool = False
         ) -> tp.Tuple[Verdict, str]:
-    """What becomes of the job, noted for its next start."""
+    """Decide how the job continues (see `judge`), and record the decision for its next start."""
     last = attempts(folder)
-    if last.get("job") != all_starts(chain):         # of another job, which was refused since: it cannot be told
+    if last.get("job") != counting_key(chain):         # attempts.json was written by another job, which was refused
         last = {}
     start, now = last.get("start"), progress(folder)
     progressed = further(now, start)
@@ -193,8 +195,8 @@ def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: in
     verdict, reason = judge(exit_status=exit_status, status=status, readable=readable, progressed=progressed,
                             ever=now is not None, fruitless=fruitless, preempted=preempted, words=words, most=most)
     try:
-        keep_account(folder, job=all_starts(chain), element=this_job(), start=start, fruitless=fruitless,
+        keep_account(folder, job=counting_key(chain), element=this_job(), start=start, fruitless=fruitless,
                      verdict=verdict.name, reason=reason[:500])
-    except OSError as error:         # the job must not end for its account's sake
+    except OSError as error:         # a failed record must not end the job
         print(f"Note: cannot keep account of the starts of {folder.name}: {error}", file=sys.stderr)
     return verdict, reason

@@ -1,6 +1,7 @@
-"""What Slurm is asked and told about the job that this process belongs to.
+"""Queries and commands to Slurm about the job of this process.
 
-Every command has a time limit, since commands hang for minutes when their controller is gone. No torch here.
+Every command has a timeout, since commands hang for minutes when the controller is down. This module does not import
+torch.
 """
 
 import os
@@ -14,18 +15,18 @@ import typing as tp
 from ..ranges import COUNT, from_environment
 from .lock import this_job
 
-PATIENCE = 60.         # seconds for one answer
-TRIES = 20             # of what must be known or done; the controller may be away for a while
+PATIENCE = 60.         # timeout of one command in seconds
+TRIES = 20             # attempts of commands that must succeed; the controller may be down for a while
 
 
 def call(*command: str, patience: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
-    """A command of Slurm, run to its end. Raises OSError where it is not there, TimeoutExpired where it does not end."""
+    """Run a command of Slurm to its end. Raises OSError if it is missing, TimeoutExpired after `patience` seconds."""
     return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=patience,
                           stdin=subprocess.DEVNULL)
 
 
 def ask(*command: str, patience: float = PATIENCE) -> tp.Optional[str]:
-    """What a command of Slurm prints; None where it fails, does not end in time, or is not there."""
+    """Output of a command of Slurm; None if it fails, times out, or is missing."""
     try:
         done = call(*command, patience=patience)
     except (OSError, subprocess.TimeoutExpired):
@@ -34,12 +35,12 @@ def ask(*command: str, patience: float = PATIENCE) -> tp.Optional[str]:
 
 
 def fields(record: str) -> tp.Dict[str, str]:
-    """The fields of a record that `scontrol --oneliner` prints; of those with the same name the first."""
+    """Fields of a record printed by `scontrol --oneliner`. Of fields with the same name, the first counts."""
     return dict(word.partition("=")[::2] for word in reversed(record.split()))
 
 
 def job_fields(*, tries: int = TRIES) -> tp.Dict[str, str]:
-    """The record of this job; empty where there is no answer in all of the tries."""
+    """Fields of the record of this job; empty if no attempt gets an answer."""
     for attempt in range(tries):
         record = ask("scontrol", "show", "job", "--oneliner", str(this_job()), patience=30)
         if record is not None:
@@ -52,13 +53,13 @@ def job_fields(*, tries: int = TRIES) -> tp.Dict[str, str]:
 
 
 def preempted(*, tries: int = TRIES) -> bool:
-    """Whether Slurm wants this job's nodes for another. It asks by SIGTERM, as scancel does, and puts the job back into the
-    queue only if it is still there in the end."""
+    """Whether Slurm preempts this job. Preemption sends SIGTERM, as scancel does, and Slurm requeues the job only if it
+    is still running at the end of the grace time."""
     return job_fields(tries=tries).get("PreemptTime", "")[:1].isdigit()
 
 
 def put_back() -> bool:
-    """Put this job back into the queue, which ends it soon after. False where Slurm would not."""
+    """Requeue this job, which ends it soon after. Returns False if Slurm refuses."""
     for _ in range(TRIES):
         try:
             if subprocess.run(["scontrol", "requeue", str(this_job())], timeout=PATIENCE).returncode == 0:
@@ -70,29 +71,29 @@ def put_back() -> bool:
 
 
 def can_end_steps() -> bool:
-    """Whether this node has the programs by which a job ends its own steps."""
+    """Whether this node has the programs that a job needs to end its own steps."""
     return shutil.which("squeue") is not None and shutil.which("scancel") is not None
 
 
 def steps_in(listed: tp.Optional[str]) -> tp.List[str]:
-    """Those steps that srun has started, of what squeue lists."""
+    """Ids of the steps started by srun, from the output of squeue."""
     return [line for line in (listed or "").split() if re.search(r"[.]\d+$", line)]
 
 
 def nodes_of_job() -> tp.List[str]:
-    """Names of the nodes of this job, in their order; empty where they cannot be told."""
+    """Names of the nodes of this job, in their order; empty if unknown."""
     return (ask("scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")) or "").split()
 
 
 def first_node() -> str:
-    """Address of the node of rank 0: the one Slurm itself uses, which need not be a name that resolves."""
+    """Address of the node of rank 0, as Slurm itself uses it. The name of the node need not resolve."""
     node = os.environ.get("SLURMD_NODENAME") or platform.node()      # the batch script runs on the first node
     node = next(iter(nodes_of_job()), node)
     return fields(ask("scontrol", "show", "node", "--oneliner", node) or "").get("NodeAddr") or node
 
 
 def lends_ports() -> bool:
-    """Whether this Slurm reserves ports for steps, which no other step then gets. The port is known to the tasks only."""
+    """Whether this Slurm can reserve ports for a step. Only the tasks of the step know their port."""
     return re.search(r"MpiParams *=.*ports=", ask("scontrol", "show", "config") or "") is not None
 
 

@@ -1,7 +1,8 @@
-"""The file `status.json` of a run: what it is doing now, or how it ended. Batch scripts decide by it whether to go on.
+"""Status file of a run, `status.json`: its current state, or how it ended. Batch scripts use it to decide on
+requeueing.
 
-While the process lives, a thread touches the file, so that its age tells a run that was killed from one that is busy
-with something long. The same moments go into the ledger of the run.
+While the process is alive, a thread updates the modification time of the file. A file that is not updated belongs to a
+run that was killed, rather than to one in a long step. Beginnings and ends of sessions are also written to the ledger.
 """
 
 import contextlib
@@ -25,12 +26,12 @@ from .provenance import commit, now
 
 logger = logging.getLogger(__name__)
 
-EVERY = 10.      # seconds between two updates of a running one
-BEAT = 20.       # seconds between two signs of life
+EVERY = 10.      # seconds between two updates of the content during a run
+BEAT = 20.       # seconds between two updates of the modification time
 
 
 class Members(tp.Protocol):
-    """The processes that train together, as `training.distributed.Group` describes them to one of them."""
+    """Interface of the process group that is needed here; `training.distributed.Group` implements it."""
     world_size: int
     is_first: bool
     device_name: str
@@ -39,14 +40,14 @@ class Members(tp.Protocol):
 
 
 def place() -> tp.Dict[str, tp.Any]:
-    """Where this process runs, as in a status."""
+    """Host, process id and Slurm job of this process, as fields of a status."""
     return dict(host=platform.node(), process=os.getpid(), job=os.environ.get("SLURM_JOB_ID"),
                 restarts=from_environment("SLURM_RESTART_COUNT", 0, COUNT))
 
 
 def refused(folder: Path, signature: str, reason: str) -> None:
-    """The run could not begin, for a reason that the user is told. Does nothing where it had begun, and said that
-    itself, nor to a run that has come to its end."""
+    """Write the status of a run that could not begin, with the error message as `reason`. Does nothing if this process
+    has already written the failure, or if the run is done."""
     path = folder / STATUS
     before = last_said(folder)
     here = place()
@@ -62,7 +63,7 @@ def refused(folder: Path, signature: str, reason: str) -> None:
 
 
 def last_said(folder: Path) -> tp.Optional[RunStatus]:
-    """The status that the session before left, if it can be read."""
+    """The status that the last session wrote; None if it is missing or unreadable."""
     try:
         return load(RunStatus, folder / STATUS)
     except (SchemaError, OSError):
@@ -70,8 +71,8 @@ def last_said(folder: Path) -> tp.Optional[RunStatus]:
 
 
 def close_killed(folder: Path, status: tp.Optional[RunStatus]) -> None:
-    """Write down the end of the session that `status` is about, if it had none."""
-    if status is not None and status.state == "running":      # it lived until the file was last touched
+    """Add the missing end of the session that wrote `status` to the ledger, if it was killed."""
+    if status is not None and status.state == "running":      # it was alive until the file was last touched
         touched = datetime.datetime.fromtimestamp((folder / STATUS).stat().st_mtime, datetime.timezone.utc)
         status = dataclasses.replace(status, updated=max(status.updated, touched.isoformat(timespec="seconds")))
     for end in ledger.killed(ledger.read(folder)[0], status):
@@ -80,7 +81,7 @@ def close_killed(folder: Path, status: tp.Optional[RunStatus]) -> None:
 
 @contextlib.contextmanager
 def harmless(folder: Path) -> tp.Iterator[None]:
-    """Records of how it goes must not be what stops it."""
+    """Context in which errors of writing are logged: a failed status must not stop the training."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -88,8 +89,8 @@ def harmless(folder: Path) -> tp.Iterator[None]:
 
 
 class StatusFile:
-    """Keeps the status of a run in `folder`. Only the first rank writes; a status that cannot be written stops
-    nothing."""
+    """Writer of the status of a run in `folder`. Only rank 0 writes. A status that cannot be written does not stop the
+    training."""
 
     def __init__(self, folder: Path, group: Members, *, signature: str, epochs: int, steps: int):
         self.path = folder / STATUS
@@ -106,7 +107,7 @@ class StatusFile:
         self._ended = threading.Event()
 
     def begin(self, epoch: int, step: int) -> None:
-        """A session begins, after `epoch` epochs and `step` steps of the next one. All ranks call this together."""
+        """Begin a session after `epoch` epochs and `step` steps of the next one. A collective call."""
         nodes, gpus = self.group.machines()
         if not self.group.is_first:
             return
@@ -117,15 +118,15 @@ class StatusFile:
         with harmless(self.path.parent):
             close_killed(self.path.parent, last_said(self.path.parent))
             ledger.append(self._session, self.path.parent)
-        threading.Thread(target=self._live, name="status", daemon=True).start()
+        threading.Thread(target=self._touch_regularly, name="status", daemon=True).start()
 
-    def _live(self) -> None:
+    def _touch_regularly(self) -> None:
         while not self._ended.wait(BEAT):
             with contextlib.suppress(OSError):
                 os.utime(self.path)
 
     def progress(self, epoch: int, step: int, history: tp.Sequence[EpochRecord]) -> None:
-        """The run has done `step` steps of an epoch (counted from 0)."""
+        """Record that the run has done `step` steps of an epoch (counted from 0)."""
         self.epoch, self.step = epoch + 1, step
         scores = [record.valid["nsdr"] for record in history if record.valid.get("nsdr") is not None]
         self.best_nsdr = max(scores, default=None)
@@ -136,7 +137,7 @@ class StatusFile:
             self.write("running")
 
     def write(self, state: str, reason: str = "") -> None:
-        """State and reason as in `RunStatus`."""
+        """Write the status with a state and a reason as in `RunStatus`."""
         if not self.group.is_first or lost(self.path.parent):   # moved, deleted or cleared
             return
         if state != "running":
@@ -152,7 +153,7 @@ class StatusFile:
         self._written = time.monotonic()
 
     def _end(self, state: str, reason: str) -> None:
-        """The session ends, if one had begun."""
+        """End the session, if one has begun."""
         self._ended.set()
         if self._session is not None:
             line, self._session = self._session, None

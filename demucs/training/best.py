@@ -10,7 +10,7 @@ from ..schema import EpochRecord, Metrics
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """How candidates are compared: by `metric`, where larger is better for nsdr and smaller for losses."""
+    """Comparison of candidate weights by a validation metric: larger is better for nSDR, smaller for losses."""
     metric: str
 
     def value(self, metrics: Metrics) -> float:
@@ -23,7 +23,7 @@ class Selection:
         return a > b if self.metric.startswith("nsdr") else a < b
 
     def choose(self, candidates: tp.Mapping[str, Metrics]) -> str:
-        """Name of the best candidate; the first of equals."""
+        """Name of the best candidate. Of equal ones, the first."""
         names = list(candidates)
         chosen = names[0]
         for name in names[1:]:
@@ -40,24 +40,24 @@ class Selection:
         return best
 
     def require_finite(self, value: float, candidates: tp.Iterable[str], epoch: int) -> None:
-        """Raises TrainingError where the best of the candidates of an epoch (counted from 0) has no finite value."""
+        """Check the best value of an epoch (counted from 0). Raises TrainingError where it is not finite."""
         if not math.isfinite(value):
             raise TrainingError(f"after epoch {epoch + 1} the validation {self.metric} is not finite for any of "
                                 f"{', '.join(candidates)}: the model diverged, or a validation track is not finite. Lower "
                                 f"optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
 
     def best_epoch(self, history: tp.Sequence[EpochRecord]) -> int:
-        """The last epoch whose value was the best so far, counted from 1; 0 where there is none."""
+        """Number of the last epoch whose value was the best so far, counted from 1; 0 without epochs."""
         return max((number for number, record in enumerate(history, start=1)
                     if self.value(record.valid) == record.best), default=0)
 
     def loss(self, metrics: Metrics) -> float:
-        """The value with a sign such that smaller is better."""
+        """The value, negated for nSDR, so that smaller is better."""
         value = self.value(metrics)
         return -value if self.metric.startswith("nsdr") else value
 
     def stagnant(self, history: tp.Sequence[EpochRecord]) -> int:
-        """Epochs since the best one."""
+        """Number of epochs since the best one."""
         best = 0
         for index, record in enumerate(history):
             if self.better(self.value(record.valid), self.value(history[best].valid)):

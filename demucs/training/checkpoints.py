@@ -1,8 +1,9 @@
-"""Checkpoints written beside the training: a snapshot at once, the file in the background, and always two of them.
+"""Asynchronous checkpoints: the state is copied at once and written by a background thread. The last two are kept.
 
-The newest is `checkpoint.th`, the one before `checkpoint_previous.th`. A file appears whole or not at all, and where the
-newest cannot be read (a disk lost power after the rename) the run goes on from the one before. Their records in
-`checkpoint.json` tell batch scripts, which have no torch, how far they have come (`runs.progress`).
+The newest is `checkpoint.th`, the previous one `checkpoint_previous.th`. Files are written atomically. If the newest
+cannot be read (for instance because a disk lost power after the rename), the run continues from the previous one. The
+records in `checkpoint.json` give the progress of each checkpoint to batch scripts, which do not import torch
+(`runs.progress`).
 """
 
 import contextlib
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def snapshot(value: tp.Any) -> tp.Any:
-    """A copy that later training does not change, with all tensors on the CPU."""
+    """Deep copy with all tensors on the CPU, which later training steps do not change."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -36,30 +37,30 @@ def snapshot(value: tp.Any) -> tp.Any:
 
 
 class Checkpoints:
-    """The checkpoints of a run in `folder`. Only the first rank writes; all may read."""
+    """Checkpoints of a run in `folder`. Only rank 0 writes them; all ranks may read them."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.seconds_stalled = 0.            # of training, by saving
-        self._damaged = False                # the newest cannot be read, and must not take the place of the one before
+        self.seconds_stalled = 0.            # time that training waited for checkpoints
+        self._damaged = False                # the newest is unreadable, and must not replace the previous one
         self._thread: tp.Optional[threading.Thread] = None
         self._error: tp.Optional[TrainingError] = None
         self._keeping: tp.Optional[str] = None
 
     def require_ours(self) -> None:
-        """Raises TrainingError where the folder was moved or deleted since the training began, which would go on in a folder
-        that it made anew, beside whoever else does."""
+        """Raise TrainingError if the folder was moved or deleted since the training began. Otherwise the training would
+        create it again, and might write to it beside another process."""
         if lost(self.folder):
             raise TrainingError(f"{self.folder} was moved, deleted or cleared while it was trained, so this training ends; "
                                 f"nothing is written there any more. What was saved before is where the folder is now.")
 
     def save(self, package: tp.Mapping[str, tp.Any], *, keep_as: tp.Optional[str] = None) -> None:
-        """Take a snapshot of `package` now and write it in the background, after the one before is written. `keep_as` is
-        the name of a further file for the same content, which stays.
+        """Copy `package` now and write it in the background, once the previous checkpoint is written. `keep_as` is the
+        name of a second file with the same content, which is never deleted.
 
         Raises:
-            TrainingError: where neither the one before nor this one could be written, or the one before was to be kept;
-                or where the folder is another.
+            TrainingError: if neither the previous checkpoint nor this one could be written; if the previous one could
+                not be written and had `keep_as`; or if the folder was moved or deleted.
         """
         begin = time.monotonic()
         self.require_ours()
@@ -67,7 +68,7 @@ class Checkpoints:
             self.wait()
             failed = False
         except TrainingError as error:           # the disk may have room again
-            if self._keeping is not None:        # nobody would come back for that file
+            if self._keeping is not None:        # no later checkpoint would write that file
                 raise
             logger.warning("%s", error)
             failed = True
@@ -79,7 +80,7 @@ class Checkpoints:
         self.seconds_stalled += time.monotonic() - begin
 
     def wait(self) -> None:
-        """Until everything is on disk. Raises TrainingError where it could not be written; older files are untouched."""
+        """Wait until the last checkpoint is on disk. Raises TrainingError if that failed; older files are unchanged."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -92,7 +93,7 @@ class Checkpoints:
             fresh = self.folder / (NEWEST + ".new")
             write_checkpoint(package, fresh)
             kept = [] if keep_as is None else [self.folder / keep_as]
-            for path in kept:            # once the newest says that the epoch is done, nobody comes back for this
+            for path in kept:            # written first: a run that continues from the newest would not write it
                 write_checkpoint(package, path)
             self._note(package, fresh, *kept)
             if (self.folder / NEWEST).exists() and not self._damaged:
@@ -101,36 +102,36 @@ class Checkpoints:
             self._damaged = False
         except TrainingError as error:
             self._error = error
-        except Exception as error:       # whatever it is, who saves has to hear of it
+        except Exception as error:       # any error in this thread must reach the caller of `save` or `wait`
             self._error = TrainingError(f"cannot write {self.folder / NEWEST}: {str(error) or type(error).__name__}. The "
                                         f"checkpoint before it is untouched; free some space and start the run again, it "
                                         f"continues from there.")
 
     def _note(self, package: tp.Mapping[str, tp.Any], *paths: Path) -> None:
-        """Record how far the checkpoint in these files has come."""
+        """Record the progress of the checkpoint in these files."""
         place = package.get("position") or {}
         try:
             note(self.folder, (len(package.get("history", ())), place.get("step", 0),
                                len(place.get("candidates", ())), len(place.get("tested", ()))), *paths)
-        except OSError as error:         # records of how it goes must not be what stops it
-            logger.warning("cannot write how far the checkpoint in %s has come: %s", self.folder, error)
+        except OSError as error:         # a failed progress record must not stop the training
+            logger.warning("cannot record the progress of the checkpoint in %s: %s", self.folder, error)
 
     def _keep_previous(self) -> None:
-        """Call the newest one the one before, too: at no moment is there none called the newest."""
+        """Give the newest checkpoint the name of the previous one, too, so that the newest exists at every moment."""
         second = self.folder / (NEWEST + ".second")
         try:
             second.unlink(missing_ok=True)
             os.link(self.folder / NEWEST, second)
-        except OSError:                  # no links on this file system
+        except OSError:                  # this file system has no hard links
             os.replace(self.folder / NEWEST, self.folder / PREVIOUS)
         else:
             os.replace(second, self.folder / PREVIOUS)
 
     def read(self) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
-        """The newest checkpoint that can be read, and its file; None where there is none.
+        """The newest readable checkpoint and its path; None if there are no checkpoints.
 
         Raises:
-            PackageError: where there are some, and none can be read, or the newest is of a newer version.
+            PackageError: if there are checkpoints and none can be read, or if one has the format of a newer version.
         """
         if held(self.folder):
             self._clean()
@@ -142,19 +143,19 @@ class Checkpoints:
                 raise
             except PackageError as error:
                 if path == found[-1]:
-                    raise PackageError(f"{error}. {self._others()}") from error
+                    raise PackageError(f"{error}. {self._advice()}") from error
                 self._damaged = True
-                logger.warning("%s. Going on from the one before, %s.", error, PREVIOUS)
+                logger.warning("%s. Continuing from the previous one, %s.", error, PREVIOUS)
         return None
 
-    def _others(self) -> str:
+    def _advice(self) -> str:
         kept = sorted(path.name for path in self.folder.glob("checkpoint_*.th") if path.name != PREVIOUS)
         if not kept:
             return "There is no other one: start the training anew with --clear"
         return f"To go on from one that was kept ({', '.join(kept)}), copy it to {NEWEST}"
 
     def _clean(self) -> None:
-        """Remove what a process left that was killed while it wrote."""
+        """Remove temporary files of a process that was killed while it wrote them."""
         for pattern in (".*.tmp", NEWEST + ".new", NEWEST + ".second"):
             for path in self.folder.glob(pattern):
                 with contextlib.suppress(OSError):

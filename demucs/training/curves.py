@@ -1,8 +1,8 @@
-"""Curves for TensorBoard, as an option: `misc.tensorboard=true`, in the folder `tensorboard` of the run.
+"""Optional TensorBoard curves of a run (`misc.tensorboard=true`), in its folder `tensorboard`.
 
-Everything is drawn over one axis, the optimiser steps since the run began; epochs stand at their last step. Only
-numbers that exist already are written, by a thread of the writer. A run that goes on hides what it had written after
-the moment it goes on from, so that its curves have no step twice.
+The horizontal axis of all curves is the number of optimiser steps since the run began; values of an epoch are drawn at
+its last step. Nothing is computed for the curves alone, and the writer has its own thread. A run that continues from a
+checkpoint purges the points written after that checkpoint, so that no step appears twice.
 """
 
 import importlib.util
@@ -18,19 +18,26 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "tensorboard"
 EVERY = 20           # steps between two points
-QUEUE = 100_000      # points that may wait for the disk before a step would
-FLUSH = 30           # seconds after which a point is on disk, at the latest
+QUEUE = 100_000      # points that may wait for the disk before a training step waits
+FLUSH = 30           # longest time until a point is on disk, in seconds
 
 
 def require_tensorboard() -> None:
-    """Raises ConfigError where the package is missing."""
+    """Raise ConfigError if the package tensorboard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("misc.tensorboard=true needs the package tensorboard, which is not installed: "
                           "pip install -c constraints.txt tensorboard, or leave misc.tensorboard at false")
 
 
 class Curves:
-    """The curves of a run in `folder`, `steps` steps long an epoch. With `wanted` false nothing is ever written."""
+    """Writer of the curves of a run.
+
+    Args:
+        folder: of the run.
+        steps: optimiser steps per epoch.
+        wanted: if False, nothing is written.
+        every: steps between two points.
+    """
 
     def __init__(self, folder: Path, *, steps: int, wanted: bool, every: int = EVERY):
         self.folder = folder / FOLDER
@@ -39,25 +46,26 @@ class Curves:
         self.every = every
         self._writer: tp.Any = None
         self._known = False
-        self._seen = Average()           # what the last point of this epoch stands at
+        self._seen = Average()           # the running average at the last point of this epoch
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
         return {} if self._writer is None else self._seen.state_dict()
 
     def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
-        """Before `begin`, so that the next point says the same as without a stop. An empty one says nothing."""
+        """Restore the running average of the last point, so that the next one is the same as without an interruption.
+        To be called before `begin`. An empty state is ignored."""
         self._seen = Average.restored([state] if state else [])
         self._known = bool(state)
 
     def begin(self, step: int, average: Average, history: tp.Sequence[EpochRecord]) -> None:
-        """The run begins, or goes on after the epochs of `history` and `step` steps, with these averages so far. Epochs
-        that it had before there were curves are drawn first."""
+        """Open the writer, at the start of a run or when it continues after the epochs of `history` and `step` steps of
+        the next one, with the running `average` of those. If there are no curves yet, past epochs are drawn first."""
         if not self.wanted:
             return
         from torch.utils.tensorboard import SummaryWriter
         fresh = not any(self.folder.glob("events.*"))
         position = len(history) * self.steps + step
-        trained = step == self.steps     # at this step stands the epoch itself, which is to be validated yet
+        trained = step == self.steps     # the epoch is not validated yet, and its values will be drawn at this step
         hidden = position if trained else position + 1
         try:
             self._writer = SummaryWriter(str(self.folder), flush_secs=FLUSH, max_queue=QUEUE,
@@ -77,13 +85,13 @@ class Curves:
             self.begin(0, Average(), history)
 
     def step(self, epoch: int, done: int, average: Average) -> None:
-        """After `done` steps of an epoch (counted from 0), with the averages over them on this rank: every so often,
-        the mean since the last time."""
+        """Called after `done` steps of an epoch (counted from 0), with the running average over them on this rank.
+        Draws the mean since the last point, once every `every` steps."""
         if self._writer is None or done % self.every and done != self.steps:
             return
         seen, self._seen = self._seen, Average.restored([average.state_dict()])
         if done == self.steps:
-            self._seen = Average()       # the next ones belong to another epoch
+            self._seen = Average()       # the next step belongs to another epoch
             return
         count = average.count - seen.count
         if count > 0:
@@ -91,7 +99,7 @@ class Curves:
                          for key, total in average.totals.items()}, epoch * self.steps + done)
 
     def epoch(self, number: int, record: EpochRecord) -> None:
-        """Epoch `number`, counted from 1, is done."""
+        """Draw the metrics of epoch `number`, counted from 1."""
         points = {f"{part}/{key}": value
                   for part, metrics in (("train", record.train), ("valid", record.valid), ("test", record.test or {}),
                                         ("seconds", record.seconds or {})) for key, value in metrics.items()}
@@ -102,7 +110,7 @@ class Curves:
         self.flush()
 
     def flush(self) -> None:
-        """What is written so far is on disk. A checkpoint must not be ahead of the curves."""
+        """Flush all points to disk. A checkpoint must not be ahead of the curves."""
         if self._writer is not None:
             self._guarded(self._writer.flush)
 
@@ -123,6 +131,6 @@ class Curves:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """A full disk costs the curves, not the run."""
-        logger.warning("cannot write curves in %s: %s. This session draws none any more.", self.folder, error)
+        """Stop drawing: a full disk must not stop the run."""
+        logger.warning("cannot write curves in %s: %s. No more curves are written in this session.", self.folder, error)
         self._writer = None

@@ -1,6 +1,6 @@
-"""One process per GPU (or per group of CPU cores), and what they have to tell each other.
+"""Data-parallel training with one process per GPU (or per group of CPU cores), and the collectives it needs.
 
-The launcher sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; a process without them is alone.
+The launcher sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; without them, training is a single process.
 """
 
 import collections
@@ -21,15 +21,15 @@ from ..errors import ConfigError, DatasetError, DemucsError
 from ..separation.devices import CPU_ONLY, given_gpus, require_kernels
 
 Result = tp.TypeVar("Result")
-# Ranks wait for one another while one of them scans a dataset or scores a long song; torch gives up after ten minutes.
+# Ranks wait for one another while one of them scans a dataset or scores a long song; torch's default is ten minutes.
 PATIENCE = datetime.timedelta(hours=6)
 
 logger = logging.getLogger(__name__)
 
 
-class _WithSpare(nn.Module):
-    """A model beside a parameter that nothing uses: where torch looks for such and finds none, it prints a long warning, on
-    every process."""
+class _WithUnusedParameter(nn.Module):
+    """A model with an additional unused parameter. With `find_unused_parameters=True` and no unused parameter, torch
+    prints a long warning on every rank."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -43,7 +43,7 @@ class _WithSpare(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """This process among those that train together."""
+    """Process group of a training, as seen by one rank."""
     rank: int
     world_size: int
     device: torch.device
@@ -54,26 +54,26 @@ class Group:
 
     @property
     def device_name(self) -> str:
-        """What this process computes on, for records."""
+        """Name of this rank's GPU, or the architecture of its CPU, for records."""
         if self.device.type == "cuda":
             return f"cuda: {torch.cuda.get_device_name(self.device)}"
         return f"cpu: {platform.machine()}"
 
     def machines(self) -> tp.Tuple[tp.List[str], tp.Dict[str, int]]:
-        """The nodes of the group in the order of ranks, and how many GPUs of each name it has. All ranks call this
-        together."""
+        """Nodes of the group in the order of ranks, and the number of GPUs by name. A collective call."""
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
         nodes, gpus = zip(*self.gather((platform.node(), gpu)))
         return list(dict.fromkeys(nodes)), dict(collections.Counter(gpu for gpu in gpus if gpu is not None))
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """A model whose gradients are averaged over the group after each backward pass."""
+        """The model wrapped such that gradients are averaged over the group after each backward pass."""
         if self.world_size == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
-        # Otherwise torch puts the gradients into another order after the first step of each process, and with three ranks
-        # or more the sums of a run that was stopped would be rounded elsewhere than those of one that was not.
-        return DistributedDataParallel(_WithSpare(model), device_ids=devices, find_unused_parameters=True)
+        # `find_unused_parameters` keeps torch from reordering the gradient buckets after the first step of each
+        # process. With three ranks or more, that order changes how the all-reduce rounds, so that a run that was
+        # interrupted would differ from one that was not.
+        return DistributedDataParallel(_WithUnusedParameter(model), device_ids=devices, find_unused_parameters=True)
 
     def sum(self, values: tp.Sequence[float]) -> tp.List[float]:
         """Elementwise sums over the group, in float64."""
@@ -84,7 +84,7 @@ class Group:
         return tensor.tolist()
 
     def gather(self, value: tp.Any) -> tp.List[tp.Any]:
-        """The values of all ranks, in their order, on every rank."""
+        """The values of all ranks, in the order of ranks, on every rank."""
         if self.world_size == 1:
             return [value]
         values: tp.List[tp.Any] = [None] * self.world_size
@@ -92,8 +92,8 @@ class Group:
         return values
 
     def first_then_all(self, work: tp.Callable[[], Result]) -> Result:
-        """`work()` on the first rank, then on all others, which find what it has cached. Where it fails on the first,
-        it fails on all, so that nobody waits for ever."""
+        """Call `work()` on rank 0, then on the other ranks, which can use what rank 0 has cached. If it fails on rank
+        0, the same error is raised on all ranks, so that none waits forever."""
         error: tp.Optional[DemucsError] = None
         if self.is_first:
             try:
@@ -113,10 +113,10 @@ class Group:
 
 
 def check_launch(environment: tp.Mapping[str, str]) -> None:
-    """What the launcher has set must be numbers that fit together, and be all there.
+    """Check that the launcher's environment variables are complete and consistent.
 
     Raises:
-        ConfigError: where they are not, as after another launcher that has left some of them.
+        ConfigError: if they are not, for instance because another launcher has left some of them.
     """
     advice = "unset what an earlier launcher has left, or start through the batch scripts or `dora run -d`"
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
@@ -128,7 +128,7 @@ def check_launch(environment: tp.Mapping[str, str]) -> None:
     if "WORLD_SIZE" in environment and rank >= world_size:
         raise ConfigError(f"RANK={rank} and WORLD_SIZE={world_size} in the environment, but ranks count from 0 to "
                           f"WORLD_SIZE - 1; {advice}")
-    # Inside a job of Slurm the address follows from its nodes.
+    # Inside a Slurm job, the address is derived from its list of nodes.
     needed = ["RANK"] if "SLURM_JOB_NODELIST" in environment else ["RANK", "MASTER_ADDR"]
     missing = [name for name in needed if name not in environment]
     if world_size > 1 and missing:
@@ -136,10 +136,11 @@ def check_launch(environment: tp.Mapping[str, str]) -> None:
 
 
 def join_group() -> Group:
-    """Join the group that the environment describes: NCCL on GPUs, gloo on CPUs. DEMUCS_DEVICE=cpu leaves GPUs alone.
+    """Join the process group that the environment describes: NCCL on GPUs, gloo on CPUs. With DEMUCS_DEVICE=cpu, GPUs
+    are not used.
 
     Raises:
-        ConfigError: where the environment is incomplete, or the GPUs cannot be used or are too few.
+        ConfigError: if the environment is incomplete, or if the GPUs are unusable or too few.
     """
     check_launch(os.environ)
     world_size = _number("WORLD_SIZE", 1)
@@ -178,7 +179,7 @@ def _number(name: str, default: int) -> int:
 
 
 def _own_device(local_rank: int) -> torch.device:
-    """Where this process computes. Raises ConfigError where it was given GPUs, and none is left for it."""
+    """Device of this process. Raises ConfigError if GPUs were allocated and none is usable by this rank."""
     wanted = os.environ.get(CPU_ONLY, "")
     if wanted not in ("", "cpu", "cuda"):
         raise ConfigError(f"{CPU_ONLY}={wanted!r} is unknown; set it to cpu, or leave it out")
@@ -192,7 +193,7 @@ def _own_device(local_rank: int) -> torch.device:
                               f"{CPU_ONLY}=cpu")
         return torch.device("cpu")
     count = torch.cuda.device_count()
-    # Where the scheduler shows each task only its own GPU, that one is number 0 for all of them.
+    # If the scheduler shows each task only its own GPU, its index is 0 for all of them.
     index = local_rank if count > 1 else 0
     if index >= count:
         raise ConfigError(f"LOCAL_RANK={local_rank}, but only {count} GPUs are visible; start as many tasks per node as "
@@ -201,7 +202,7 @@ def _own_device(local_rank: int) -> torch.device:
 
 
 class Place(tp.NamedTuple):
-    """Where a process computes: its node, the UUID of its GPU, and how many GPUs it sees."""
+    """Placement of a process: its node, the UUID of its GPU, and the number of GPUs it sees."""
     node: str
     gpu: str
     visible: int
@@ -212,17 +213,18 @@ def _place(device: torch.device) -> Place:
 
 
 def exchange(store: tp.Any, rank: int, world_size: int, place: Place) -> tp.List[Place]:
-    """The places of all ranks, in their order, on every rank. Without NCCL, which crashes where two have one GPU."""
+    """The placements of all ranks, in the order of ranks, on every rank. Uses the store instead of NCCL, which crashes
+    if two ranks have the same GPU."""
     store.set(f"place {rank}", json.dumps(place))
     places = [Place(*json.loads(store.get(f"place {other}"))) for other in range(world_size)]
     store.set(f"read {rank}", "")
-    if rank == 0:                    # the store ends with the first rank
+    if rank == 0:                    # rank 0 hosts the store, so it must outlive the reads of the others
         store.wait([f"read {other}" for other in range(world_size)])
     return places
 
 
 def require_own_devices(places: tp.Sequence[Place]) -> None:
-    """Every rank has a GPU of its own, which NCCL demands. Raises ConfigError naming two that share one."""
+    """Check that every rank has its own GPU, as NCCL requires. Raises ConfigError naming two ranks that share one."""
     first: tp.Dict[tp.Tuple[str, str], int] = {}
     for rank, place in enumerate(places):
         other = first.setdefault((place.node, place.gpu), rank)
@@ -234,7 +236,7 @@ def require_own_devices(places: tp.Sequence[Place]) -> None:
 
 
 def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
-    """Logs where processes of one node do not see the GPUs of one another, as with Slurm's --gpus-per-task."""
+    """Log a warning if processes on a node do not see each other's GPUs, as with Slurm's --gpus-per-task."""
     nodes = collections.Counter(place.node for place in places)
     for node, processes in nodes.items():
         if processes > 1 and all(place.visible == 1 for place in places if place.node == node):
@@ -245,7 +247,7 @@ def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
 
 
 def lost_peer(error: BaseException) -> str:
-    """What to say where `error` means that another process of the group is gone; "" for any other error."""
+    """Error message if `error` means that another rank has ended or is unreachable; "" for any other error."""
     if isinstance(error, distributed.DistError) or type(error) is RuntimeError and "gloo" in str(error):
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         return (f"another process of this run has ended or cannot be reached, and its own log says why (worker_RANK.log in "

@@ -12,13 +12,13 @@ State = tp.Dict[str, torch.Tensor]
 
 
 def copy_state(state: tp.Mapping[str, torch.Tensor]) -> State:
-    """An independent copy on the CPU."""
+    """Copy of a state dict on the CPU."""
     return {key: value.detach().to("cpu", copy=True) for key, value in state.items()}
 
 
 @contextlib.contextmanager
 def swapped(model: nn.Module, state: tp.Mapping[str, torch.Tensor]) -> tp.Iterator[None]:
-    """The model has the weights `state` inside the block, and its own again afterwards."""
+    """Context in which the model has the weights `state`. Its own weights are restored afterwards."""
     own = {key: value.detach().clone() for key, value in model.state_dict().items()}
     model.load_state_dict(dict(state), strict=False)
     try:
@@ -28,10 +28,10 @@ def swapped(model: nn.Module, state: tp.Mapping[str, torch.Tensor]) -> tp.Iterat
 
 
 class ModelEMA:
-    """Average of a model's float32 weights with decay `decay` per update.
+    """Exponential moving average of a model's float32 weights, with `decay` per update.
 
-    The weight of an update is 1 / count with count -> decay * count + 1, so that the first updates are not drowned by
-    the initial weights: after n updates it is a plain weighted mean of those n, and 1 - decay in the limit.
+    An update has the weight 1 / count with count -> decay * count + 1, so that the initial weights do not bias the
+    average: after n updates it is the weighted mean of those n. In the limit, the weight of an update is 1 - decay.
     """
 
     def __init__(self, model: nn.Module, decay: float, *, device: tp.Union[str, torch.device]):

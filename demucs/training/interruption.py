@@ -1,15 +1,15 @@
-"""Requests from outside, to stop or to save, and what happens when nothing happens any more.
+"""Signals that ask a training to stop or to save, and timeouts for ranks that hang.
 
-A scheduler warns before it ends a job: SIGUSR2 some minutes before the time limit, SIGTERM before it preempts or cancels.
-A handler only notes that; the ranks agree between two steps, save together and leave. SIGUSR1 asks for a checkpoint
-without stopping. Loader workers get the same signals and must live on until their rank has saved. Ctrl-C is such a request,
-too; a second one ends the process at once.
+A scheduler sends a signal before it ends a job: SIGUSR2 some minutes before the time limit, SIGTERM before preemption
+or cancellation. The signal handler only records it; between two steps the ranks agree, save a checkpoint together and
+exit. SIGUSR1 asks for a checkpoint without stopping. Ctrl-C asks for a stop, too; a second one ends the process at
+once. Loader workers receive the same signals and ignore them, since they must run until their rank has saved.
 
-Ranks that were started on this machine end with what started them. One of them that has noted a request to stop and does not
-come to the end of its step waits for a rank that is dead: after `GRACE` seconds it prints its stacks and ends.
+Ranks that were started on this machine end together with their launcher. If such a rank was asked to stop and does not
+finish its step, it is waiting for a rank that has died: after `GRACE` seconds it prints its stack traces and exits.
 
-A rank that hangs (a collective whose partner is gone, a dead file system) prints the stacks of all its threads and ends
-itself after `patience` seconds without a beat, so that no job waits for ever.
+A rank that hangs (in a collective with a dead rank, or on a dead file system) prints the stack traces of all threads
+and exits after `patience` seconds without a heartbeat, so that no job waits forever.
 """
 
 import contextlib
@@ -36,22 +36,22 @@ logger = logging.getLogger(__name__)
 
 STOPPING = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 SAVING = signal.SIGUSR1
-STACKS = signal.SIGQUIT      # what a batch script sends to the ranks that are left, before it ends them
-HEEDED = (*STOPPING, SAVING, STACKS)
+STACKS = signal.SIGQUIT      # sent by a batch script to the remaining ranks before it kills them
+HANDLED = (*STOPPING, SAVING, STACKS)
 LAUNCHER = "DEMUCS_LAUNCHER"     # environment variable: id of the process that starts ranks on this machine
 GRACE = 60.                      # seconds, or three times the longest step so far
-TO_SAVE = 10                     # times as long for the checkpoint, once all have agreed
-PR_SET_PDEATHSIG = 1             # of prctl: the signal by which a process is told that its parent is gone
+TO_SAVE = 10                     # factor on this time for writing the checkpoint, once all ranks have agreed
+PR_SET_PDEATHSIG = 1             # option of prctl: the signal that a process gets when its parent ends
 NO_SIGNAL = b"\0"
-SHARED_MEMORY = "/dev/shm"   # where Linux has what processes share; loader workers hand their batches over in it
-LEAST = 2 ** 16              # bytes there for the locks and queues of one worker
+SHARED_MEMORY = "/dev/shm"   # shared memory on Linux, through which loader workers pass their batches
+WORKER_BYTES = 2 ** 16              # bytes of it for the locks and queues of one worker
 ENLARGE = ("give fewer of them, or none with misc.num_workers=0, or make it larger: `mount -o remount,size=16G /dev/shm` on "
            "the node, `docker run --shm-size=16g` for a container")
 
 
 class Stopped(Exception):
-    """The run was asked to stop, has saved its state, and goes on from there when it is started again. `reason` is the
-    name of the signal, the same on all ranks."""
+    """The run was asked to stop and has saved its state. It continues from there when it is started again. `reason` is
+    the name of the signal, the same on all ranks."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -59,10 +59,11 @@ class Stopped(Exception):
 
 
 class Requests:
-    """What was asked of this process, and what the group has agreed on.
+    """Requests that this process has received, and those that the process group has agreed on.
 
     Args:
-        grace: seconds in which a request to stop has to lead to an agreement, else the process ends; None: for ever.
+        grace: time in seconds within which the ranks must agree on a request to stop; after that this process exits.
+            None for no limit.
     """
 
     def __init__(self, group: Group, *, grace: tp.Optional[float] = None):
@@ -70,7 +71,7 @@ class Requests:
         self.grace = grace
         self.stop_signal = ""
         self.save_wanted = False
-        self.stopping = False            # agreed on
+        self.stopping = False            # whether the ranks have agreed to stop
         self._longest_step = 0.
         self._looked = time.monotonic()
 
@@ -82,27 +83,28 @@ class Requests:
 
     @contextlib.contextmanager
     def listening(self) -> tp.Iterator[None]:
-        """Signals are noted inside the block, and handled as before after it. Only the main thread can listen."""
+        """Context in which signals are recorded. The previous handlers are restored afterwards. Has an effect in the
+        main thread only, since only that can set signal handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         self._looked = time.monotonic()
         before = {number: signal.signal(number, self._note) for number in (*STOPPING, SAVING)}
         try:
-            with self._overseen():
+            with self._with_signal_thread():
                 yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def _overseen(self) -> tp.Iterator[None]:
-        """A thread hears of signals, too: while the main thread waits in a library for another rank, `_note` does not run.
-        """
+    def _with_signal_thread(self) -> tp.Iterator[None]:
+        """Context with a thread that is notified of signals, too. The handler `_note` does not run while the main
+        thread waits inside a library for another rank."""
         receiver, sender = socket.socketpair()
         sender.setblocking(False)
         before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        thread = threading.Thread(target=self._oversee, args=(receiver,), name="signals", daemon=True)
+        thread = threading.Thread(target=self._read_signals, args=(receiver,), name="signals", daemon=True)
         thread.start()
         try:
             yield
@@ -114,8 +116,8 @@ class Requests:
             receiver.close()
             sender.close()
 
-    def _oversee(self, signals: socket.socket) -> None:
-        interrupts, asked = 0, None      # when a stop was asked for first
+    def _read_signals(self, signals: socket.socket) -> None:
+        interrupts, asked = 0, None      # number of SIGINTs, and time of the first request to stop
         while True:
             wait = None
             if self.grace is not None and asked is not None:
@@ -139,14 +141,14 @@ class Requests:
                 asked = time.monotonic()
 
     def agreed(self, due: bool = False) -> tp.Tuple[bool, bool]:
-        """(stop, save): whether any rank was asked to, or, for saving, whether it is `due` on the first. All ranks must
-        call this together."""
+        """(stop, save): whether any rank was asked to stop, and whether any was asked to save or a checkpoint is `due`
+        on rank 0. A collective call."""
         *asked, save = self.group.sum([*(self.stop_signal == number.name for number in STOPPING),
                                        self.save_wanted or (due and self.group.is_first)])
         if save:
             self.save_wanted = False
-        # A signal reaches the ranks one after the other, and the first of them may have to give the reason for another. One
-        # that comes during the sum is for the next call: it must not be forgotten here.
+        # A signal reaches the ranks at different times, so a rank may have to take the reason from another. A signal
+        # that arrives during the all-reduce belongs to the next call, and must not be cleared here.
         reason = next((number.name for number, count in zip(STOPPING, asked) if count), "")
         self.stop_signal = reason or self.stop_signal
         self.stopping = bool(reason)
@@ -156,7 +158,7 @@ class Requests:
 
 
 def _end(message: str, status: int) -> None:
-    """Ends this process at once, whatever its main thread does."""
+    """End this process and its children at once, regardless of what the main thread does."""
     for child in multiprocessing.active_children():
         child.kill()
         child.join(1)
@@ -166,20 +168,20 @@ def _end(message: str, status: int) -> None:
 
 
 def prepare_signals() -> None:
-    """At the start of a process, before it can listen: SIGQUIT prints the stacks of all threads, and a wish for a checkpoint
-    ends nothing. Only the main thread can say so."""
+    """Set the signal handlers for the time before `Requests.listening`: SIGQUIT prints the stack traces of all threads,
+    and SIGUSR1 (save) is ignored rather than ending the process. Has an effect in the main thread only."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(SAVING, signal.SIG_IGN)
         faulthandler.register(STACKS, file=sys.__stderr__, all_threads=True)
 
 
 def launched_here() -> bool:
-    """Whether this process is a rank that `dora run -d` or a batch script has started on this machine."""
+    """Whether this process is a rank started by `dora run -d` or by a batch script on this machine."""
     return os.environ.get(LAUNCHER) == str(os.getppid())
 
 
 def end_with_launcher() -> None:
-    """SIGTERM to this process when the one that has started it is gone, where that is `launched_here`."""
+    """Let this process receive SIGTERM when its launcher ends, if it was `launched_here`."""
     launcher = os.getppid()
     if not launched_here():
         return
@@ -190,51 +192,52 @@ def end_with_launcher() -> None:
 
 
 class Loader(DataLoader):
-    """A loader whose workers heed no signals, from their first moment on: their rank alone decides when to stop. Use
-    `ending_workers` in the rank."""
+    """A DataLoader whose workers ignore signals from their start on, since their rank decides when to stop. To be used
+    inside `ending_workers`."""
 
     def __init__(self, *args: tp.Any, **kwargs: tp.Any):
         super().__init__(*args, worker_init_fn=_ignore_in_worker, **kwargs)
 
     def __iter__(self) -> tp.Any:
-        if self.num_workers and self._iterator is None and 0 <= shared_memory_left() < LEAST * self.num_workers:
+        if self.num_workers and self._iterator is None and 0 <= shared_memory_left() < WORKER_BYTES * self.num_workers:
             raise no_shared_memory(self.num_workers)
-        # A worker inherits what is blocked. Without, a SIGTERM would end one that has not come to its own code yet.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+        # A worker inherits the signal mask. Otherwise a SIGTERM could end it before `_ignore_in_worker` runs.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             return super().__iter__()
         except OSError as error:
             raise TrainingError(f"misc.num_workers={self.num_workers}: so many loader workers cannot be started "
                                 f"({error.strerror}); give a smaller number, or 0 for none") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 def shared_memory_left() -> int:
-    """Bytes that can be shared between processes: none where nothing can be written there, -1 where it is not known."""
+    """Free shared memory in bytes: 0 if it is not writable, -1 if unknown."""
     if not os.path.isdir(SHARED_MEMORY):
         return -1
     return shutil.disk_usage(SHARED_MEMORY).free if os.access(SHARED_MEMORY, os.W_OK) else 0
 
 
 def no_shared_memory(workers: tp.Optional[int] = None) -> TrainingError:
+    """Error for a lack of shared memory for the batches of loader workers."""
     left = max(shared_memory_left(), 0) / 2 ** 20
     return TrainingError(f"out of shared memory: {SHARED_MEMORY} has {left:.1f} MB left for the batches of "
                          f"{'the' if workers is None else workers} loader workers; {ENLARGE}")
 
 
 def warn_of_little_shared_memory(needed: float, workers: int) -> None:
-    """One line in the log where batches of `needed` bytes in all, which `workers` have ready, do not fit."""
+    """Log a warning if shared memory is too small for the `needed` bytes of the batches that `workers` prefetch."""
     left = shared_memory_left()
     if workers and 0 <= left < needed:
-        logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; where training runs out of "
-                       "it: %s", SHARED_MEMORY, left / 2 ** 20, workers, needed / 2 ** 20, ENLARGE)
+        logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; if training runs "
+                       "out of it: %s", SHARED_MEMORY, left / 2 ** 20, workers, needed / 2 ** 20, ENLARGE)
 
 
 @contextlib.contextmanager
 def naming_shared_memory() -> tp.Iterator[None]:
-    """Inside the block, what torch raises where shared memory runs out, with the stacks of a worker, is a `TrainingError`. A
-    worker that is ended by that (SIGBUS) interrupts its rank anywhere, not only where it waits for batches."""
+    """Context that turns torch's errors for exhausted shared memory, which show the stack of a worker, into a
+    `TrainingError`. A worker killed by SIGBUS interrupts its rank anywhere, not only where it waits for batches."""
     try:
         yield
     except RuntimeError as error:
@@ -246,18 +249,19 @@ def naming_shared_memory() -> tp.Iterator[None]:
 
 def _ignore_in_worker(index: int) -> None:
     faulthandler.unregister(STACKS)
-    for number in HEEDED:
+    for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 @contextlib.contextmanager
 def ending_workers() -> tp.Iterator[None]:
-    """Child processes end with the block. Python would ask them to, by the signal that they ignore, and wait for ever."""
+    """Context that kills the child processes at its end. Python would send them SIGTERM, which they ignore, and wait
+    forever."""
     try:
         yield
     finally:
-        # torch makes an error of every worker that ends by a signal, in whatever its rank does at that moment.
+        # torch's handler raises an error in the rank for every worker that is killed by a signal.
         before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for child in multiprocessing.active_children():
             child.kill()
@@ -266,9 +270,9 @@ def ending_workers() -> tp.Iterator[None]:
 
 
 class Watchdog:
-    """Ends this process, with the stacks of all threads in its log, `patience` seconds after the last beat.
+    """Timeout that ends this process `patience` seconds after the last `beat`, with the stack traces of all threads.
 
-    It works while the interpreter is stuck in a library, since faulthandler's thread needs no lock.
+    It works while the interpreter is blocked inside a library, since the thread of faulthandler does not need the GIL.
     """
 
     def __init__(self, patience: tp.Optional[float]):

@@ -7,14 +7,15 @@ import torch
 from ..errors import ConfigError
 
 KINDS = ("l1", "mse")
-SUMMED = ("mse",)   # added up over the batch
+SUMMED = ("mse",)   # summed over the batch instead of averaged
 
 
 def reconstruction(estimates: torch.Tensor, targets: torch.Tensor, kind: str) -> tp.Tuple[torch.Tensor, torch.Tensor]:
     """Per-source losses of estimates against targets [B, S, A, L]: (loss to minimise, value to report), each [S].
 
-    "l1" is the mean absolute error, for both. "mse" minimises the mean squared error, which published Demucs adds up
-    over the batch rather than averaging it, and reports its root, taken per example before the mean over the batch.
+    "l1" is the mean absolute error, for both values. For "mse" the loss is the mean squared error of each example,
+    summed over the batch as in published Demucs; the reported value is its root, taken per example before the mean over
+    the batch.
     """
     error = estimates - targets
     if kind == "l1":

@@ -1,15 +1,15 @@
-"""The squared largest singular value of a matrix by randomised SVD, with a gradient that costs next to nothing.
+"""The squared largest singular value of a matrix by randomised SVD, with an inexpensive gradient.
 
 The value is that of `torch.svd_lowrank` (Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1) for the same random
-numbers. With A made tall, X_0 = A R for a random R, X_k = A^T Q_{k-1} for odd k and A Q_{k-1} for even k, Q_k an
-orthonormal basis of the range of X_k and P that of the last one as a projection, it is s^2 for the largest singular
-value s of P A, with singular vectors u and v.
+numbers. Let A be the matrix, transposed if it is wide; X_0 = A R for a random R; X_k = A^T Q_{k-1} for odd k and A
+Q_{k-1} for even k; Q_k an orthonormal basis of the range of X_k; and P the projection onto the range of the last one.
+The value is s^2 for the largest singular value s of P A, with singular vectors u and v.
 
-Autograd goes back through every QR decomposition, with all columns of Q. Two facts make that unnecessary:
+Autograd differentiates every QR decomposition, with all columns of Q. Two facts make that unnecessary:
 
-- u lies in the range of P, so d(s^2) = 2 s (u^T dA v + u^T dP A v), and the second term is r^T dX c with the residual
+- u is in the range of P, so d(s^2) = 2 s (u^T dA v + u^T dP A v), and the second term is r^T dX c with the residual
   r = (I - P) A v and c such that X c = u: a product of vectors.
-- A range does not depend on the basis it is written in, so triangular factors count as constants on the way back, and
+- A range does not depend on the choice of basis, so triangular factors are constants in the backward pass, and
   dX_k c = dA Q_{k-1} c + A dX_{k-1} R_{k-1}^{-1} c, again for one vector, with A transposed for odd k.
 
 So the gradient is 2 s times a sum of outer products, one per iteration. The left vectors are orthogonal to the ranges;
@@ -21,7 +21,7 @@ import typing as tp
 import torch
 from torch.autograd.function import once_differentiable
 
-NOTHING_LEFT = 1e-6     # residual relative to s, below which it is rounding: the basis holds v, P does not matter
+NEGLIGIBLE = 1e-6     # residual relative to s below which it is a rounding error, and the term with dP is zero
 
 
 class _LargestSquared(torch.autograd.Function):
@@ -31,8 +31,8 @@ class _LargestSquared(torch.autograd.Function):
         transposed = matrix.shape[0] < matrix.shape[1]
         tall = matrix.t() if transposed else matrix
         basis = torch.randn(tall.shape[1], columns, dtype=tall.dtype, device=tall.device)
-        complete = columns >= tall.shape[1]         # one step finds the whole range: nothing to iterate, no residual
-        steps = []                                  # (the matrix that was applied, to what, and Q and R of the result)
+        complete = columns >= tall.shape[1]         # one step spans the whole range: no iterations, no residual
+        steps = []                                  # (applied matrix, its argument, Q and R of the product)
         for index in range(1 if complete else 2 * iterations + 1):
             applied = tall.t() if index % 2 else tall
             before = basis
@@ -46,10 +46,10 @@ class _LargestSquared(torch.autograd.Function):
         for index, (applied, before, basis, triangle) in reversed(list(enumerate([] if complete else steps))):
             residual = residual - basis @ (basis.t() @ residual)
             if index == len(steps) - 1:
-                weight = (residual.norm() > NOTHING_LEFT * largest).to(residual)
+                weight = (residual.norm() > NEGLIGIBLE * largest).to(residual)
                 residual = residual * weight
             coordinates = torch.linalg.solve_triangular(triangle, coordinates, upper=True)
-            # Where the matrix has fewer dimensions than the basis, triangles are singular, and the weight is 0.
+            # If the rank of the matrix is below the number of columns, the triangles are singular, and the weight is 0.
             image = torch.nan_to_num(before @ coordinates)[:, 0] * weight
             lefts.append(image if index % 2 else residual)
             rights.append(residual if index % 2 else image)
@@ -69,7 +69,7 @@ class _LargestSquared(torch.autograd.Function):
 def largest_singular_squared(matrix: torch.Tensor, *, columns: int, iterations: int) -> torch.Tensor:
     """The square of the largest singular value of a real matrix [m, n], estimated from below. Differentiable once.
 
-    `columns` random directions, and `iterations` of the power method on all of them.
+    Uses `columns` random directions, and `iterations` of the power method on all of them.
     Draws from torch's global generator, as `torch.svd_lowrank` does.
     """
     return _LargestSquared.apply(matrix, columns, iterations)

@@ -1,4 +1,4 @@
-"""What a model is trained for: the loss of a batch, and the scores of a validation batch."""
+"""Training objectives: the loss of a training batch, and the metrics of a validation batch."""
 
 import dataclasses
 import typing as tp
@@ -14,16 +14,16 @@ Separate = tp.Callable[[torch.Tensor], torch.Tensor]
 
 
 class Batch(tp.NamedTuple):
-    """Examples: `mixture` [B, A, L] and `targets` [B, T, A, L] of what the model puts out."""
+    """Batch of examples: `mixture` [B, A, L], and `targets` [B, T, A, L] of the model's outputs."""
     mixture: torch.Tensor
     targets: torch.Tensor
 
 
 class Objective(tp.Protocol):
-    """How the output of a model is compared with targets.
+    """Comparison of a model's output with the targets.
 
     Attributes:
-        summed: whether the loss adds up over the examples of a batch, rather than being their mean.
+        summed: whether the loss is a sum over the examples of a batch rather than a mean.
     """
 
     @property
@@ -31,25 +31,26 @@ class Objective(tp.Protocol):
         ...
 
     def loss(self, model: nn.Module, batch: Batch) -> tp.Tuple[torch.Tensor, Tensors]:
-        """(loss, metrics): a scalar to minimise, and scalars to report, means over the batch without gradients.
+        """(loss, metrics): a scalar to minimise, and scalars to report, which are means over the batch without
+        gradients.
 
-        `model` is called once, as a module: it may be wrapped for training in parallel.
+        `model` is called once, as a module, since it may be wrapped in DistributedDataParallel.
         """
         ...
 
     def score(self, model: nn.Module, batch: Batch, separate: Separate) -> Tensors:
         """Scalars "loss", "reco" and "nsdr" of a validation batch, and the last two per target ("nsdr_vocals").
 
-        `separate` makes estimates [B, T, A, L] of mixtures [B, A, L] as the settings of validation say. `model` is there for
-        objectives that need what comes before the estimates.
+        `separate` computes estimates [B, T, A, L] from mixtures [B, A, L] with the settings of validation. `model` is
+        an argument for objectives that need more than its estimates.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class WaveformObjective:
-    """L1 or squared error of the waveforms, as in published Demucs: `kind` of `losses.reconstruction`, with one weight per
-    target."""
+    """L1 or squared error of the waveforms as in published Demucs (`kind` of `losses.reconstruction`), with one weight
+    per target."""
     kind: str
     targets: tp.Sequence[str]
     weights: tp.Sequence[float]
@@ -69,7 +70,7 @@ class WaveformObjective:
     def score(self, model: nn.Module, batch: Batch, separate: Separate) -> Tensors:
         estimates = separate(batch.mixture)
         losses, reported = reconstruction(estimates, batch.targets, self.kind)
-        losses = losses / len(batch.mixture) if self.summed else losses      # whatever the batch, the mean over examples
+        losses = losses / len(batch.mixture) if self.summed else losses      # a mean over examples, for any batch size
         scores = nsdr(batch.targets, estimates).mean(0)
         metrics = {"loss": weighted_mean(losses, self.weights), "reco": weighted_mean(reported, self.weights),
                    "nsdr": weighted_mean(scores, self.weights)}

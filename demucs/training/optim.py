@@ -10,9 +10,9 @@ from ..errors import ConfigError
 
 def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, beta2: float, weight_decay: float
                     ) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters, in the published order of groups.
+    """Adam or AdamW over all parameters, with parameter groups in the order of published Demucs.
 
-    A module with a method `make_optim_group() -> dict` has its parameters in a group of its own.
+    The parameters of a module with a method `make_optim_group() -> dict` are a separate group.
     """
     groups: tp.List[tp.Dict[str, tp.Any]] = []
     grouped: tp.Set[nn.Parameter] = set()
@@ -29,6 +29,6 @@ def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, 
 
 
 def gradient_norm(model: nn.Module) -> torch.Tensor:
-    """Euclidean norm of all gradients together."""
+    """Euclidean norm of the concatenated gradients of all parameters."""
     norms = [parameter.grad.norm() for parameter in model.parameters() if parameter.grad is not None]
     return torch.stack(norms).norm()

@@ -1,4 +1,4 @@
-"""How far an epoch has come, between two steps: what a checkpoint holds beside the registered state."""
+"""Progress within an epoch: what a checkpoint holds in addition to the registered state."""
 
 import dataclasses
 import typing as tp
@@ -12,9 +12,16 @@ from .testing import Tested
 
 @dataclasses.dataclass
 class Position:
-    """Steps done, their metrics on this rank, seconds spent on them in all sessions; once all steps are done, the metrics of
-    the whole pass (then averages over epochs are updated, too), and those of every candidate that is validated; then the
-    scores of the songs that are tested, on this rank or before."""
+    """Progress within an epoch.
+
+    Attributes:
+        step: number of training steps done.
+        average: running average of their metrics on this rank.
+        seconds: time spent on them, in all sessions.
+        trained: metrics of the whole training pass once it is complete (averages over epochs are updated then, too).
+        candidates: validation metrics of the candidate weights validated so far.
+        tested: scores of the songs tested so far, on this rank or in earlier sessions.
+    """
     step: int = 0
     average: Average = dataclasses.field(default_factory=Average)
     seconds: float = 0.
@@ -23,7 +30,7 @@ class Position:
     tested: Tested = dataclasses.field(default_factory=dict)
 
     def entries(self, group: Group) -> tp.Dict[str, tp.Any]:
-        """The entries of a checkpoint, from what each rank has of them. All ranks call this together."""
+        """Entries of a checkpoint, gathered from all ranks. A collective call."""
         tested = {name: dataclasses.asdict(scores) for name, scores in self.tested.items()}
         ranks = group.gather((random_states(group.device), self.average.state_dict(), tested))
         return {"random_states": [states for states, *_ in ranks],
@@ -33,8 +40,8 @@ class Position:
 
     @classmethod
     def restored(cls, package: tp.Mapping[str, tp.Any], group: Group) -> "Position":
-        """This rank's position in a checkpoint; those of published Demucs stand between epochs. Sets the generators of
-        this process, too, where their states are there."""
+        """This rank's position in a checkpoint. Checkpoints of published Demucs are always between epochs. Also
+        restores the random generators of this process, if the checkpoint has their states."""
         states = package.get("random_states", [])
         if group.rank < len(states):
             set_random_states(states[group.rank], group.device)
@@ -44,7 +51,7 @@ class Position:
         averages = saved["averages"]
         if len(averages) == group.world_size:
             own = averages[group.rank:group.rank + 1]
-        else:                                    # another number of ranks: the first one counts for all
+        else:                                    # the number of ranks has changed: rank 0 takes all averages
             own = averages if group.is_first else []
         tested = {name: TrackScores(**scores) for name, scores in saved.get("tested", {}).items()}
         return cls(saved["step"], Average.restored(own), saved["seconds"], saved["trained"], dict(saved["candidates"]),

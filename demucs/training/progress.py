@@ -1,4 +1,4 @@
-"""Progress lines that read well in a log file: a few per pass, each with position, speed, time left and metrics."""
+"""Progress lines for log files: a few per pass, each with position, speed, time left and metrics."""
 
 import logging
 import time
@@ -9,12 +9,14 @@ from ..schema import EpochRecord, Metrics
 from ..tables import duration, number
 
 Item = tp.TypeVar("Item")
-TEST_KEYS = ("nsdr", "sdr")      # of the summary
+TEST_KEYS = ("nsdr", "sdr")      # metrics of the test summary
 
 
 class Progress(tp.Generic[Item]):
-    """Iterate over `items`, logging `prints` times. Call `update` with the metrics to show with the next line. The items
-    are those from number `first` on, of `total`."""
+    """Iterator over `items` that logs its progress `prints` times.
+
+    `items` are those from number `first` on, of `total`. `update` sets the metrics for the next line.
+    """
 
     def __init__(self, logger: logging.Logger, items: tp.Iterable[Item], *, name: str, total: int, prints: int,
                  first: int = 0):
@@ -46,13 +48,14 @@ class Progress(tp.Generic[Item]):
 
 
 def describe(metrics: Metrics) -> str:
-    """The metrics worth a line: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MB."""
+    """The main metrics as text: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MB."""
     digits = {"loss": 4, "reco": 4, "nsdr": 3, "ms": 2, "grad": 4, "penalty": 2}
     return " | ".join(f"{key.capitalize()} {number(metrics[key], count)}" for key, count in digits.items() if key in metrics)
 
 
 def log_continuing(logger: logging.Logger, history: tp.Sequence[EpochRecord], step: int, path: Path) -> None:
-    """Where a run goes on, after `step` steps of the epoch that follows on `history`, and how it went so far."""
+    """Log that a run continues from the checkpoint `path`, after `step` steps of the epoch after `history`, and the
+    summaries of the epochs in `history`."""
     logger.info("Continuing %s, from %s",
                 f"in epoch {len(history) + 1}, after step {step}" if step else f"after epoch {len(history)}", path)
     for epoch, record in enumerate(history, start=1):
@@ -60,7 +63,7 @@ def log_continuing(logger: logging.Logger, history: tp.Sequence[EpochRecord], st
 
 
 def log_epoch(logger: logging.Logger, epoch: int, record: EpochRecord, train: bool = True) -> None:
-    """Lines that sum up epoch `epoch`; that of its training pass only with `train`."""
+    """Log the summaries of epoch `epoch`; that of its training pass only with `train`."""
     if train:
         logger.info("Train Summary | Epoch %d | %s", epoch, describe(record.train))
     logger.info("Valid Summary | Epoch %d | %s | Best %.4f | by %s", epoch, describe(record.valid), record.best,

@@ -1,12 +1,12 @@
-"""Training for few bits per weight, through the diffq package.
+"""Quantisation-aware training with the diffq package.
 
-DiffQ (Défossez, Adi and Synnaeve 2021, arXiv:2104.09987) learns how many bits each group of weights needs: while
-training it adds noise as large as rounding would do harm, which is differentiable in the number of bits, and the loss
-counts the size of the model. Uniform quantisation has the same number of bits everywhere.
+DiffQ (Défossez, Adi and Synnaeve 2021, arXiv:2104.09987) learns the number of bits of each group of weights. During
+training it adds noise as large as the rounding errors, which is differentiable with respect to the number of bits, and
+the size of the model is part of the loss. Uniform quantisation uses the same number of bits for all weights.
 
-The numbers of bits are parameters of the model, called `<weight>_diffq`: they are in its state, in that of its averages
-and in checkpoints, under the names and in the order of published Demucs. Weights are rounded for validation and tests
-and in what is exported, never in checkpoints.
+The numbers of bits are parameters of the model, called `<weight>_diffq`. They are in its state, in that of its averages
+and in checkpoints, with the names and the order of published Demucs. Weights are quantised for validation and tests and
+in exported models, never in checkpoints.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ FLOATS_PER_MB = 2 ** 18
 
 @dataclasses.dataclass(frozen=True)
 class QuantSettings:
-    """The `quant` section of the configuration.
+    """Section `quant` of the configuration.
 
     Args:
         diffq: weight of the model's size in MB in the loss; None or 0 for no DiffQ.
         qat: bits per weight of uniform quantisation; None or 0 for none.
-        straight_through: with `qat`, round while training too, with gradients as if there was no rounding. Published
-            Demucs rounds for validation, tests and export only, and trains on as if nothing happened.
-        min_size: MB of float32 from which on a weight is quantised.
-        group_size: weights that share a number of bits; it must divide the size of every quantised weight.
+        straight_through: with `qat`, quantise during training too, with the straight-through estimator for gradients.
+            Published Demucs quantises for validation, tests and export only.
+        min_size: size in MB of float32 above which a parameter is quantised.
+        group_size: number of weights that share a number of bits; it must divide the size of every quantised parameter.
     """
     diffq: tp.Optional[float]
     qat: tp.Optional[int]
@@ -41,7 +41,7 @@ class QuantSettings:
     group_size: int
 
     def check(self) -> None:
-        """Raises ConfigError for what cannot work with any model."""
+        """Raise ConfigError for settings that are invalid for every model."""
         if self.diffq and self.qat:
             raise ConfigError(f"quant.diffq={self.diffq} and quant.qat={self.qat}: a model is quantised in one way; "
                               f"leave one of them empty")
@@ -61,21 +61,21 @@ class QuantSettings:
 
 
 class Quantisation:
-    """The quantizer of a model in training; `build` makes it.
+    """Quantizer of a model in training, created by `build`.
 
-    diffq works by hooks around each forward pass, which round the weights anew for every segment in evaluation. Here
-    they are gone, and the passes say what they need: `in_training` around a training forward pass, `rounded` around all
-    of an evaluation. Outside of both the model has its plain weights.
+    The hooks that diffq installs around each forward pass would quantise the weights again for every segment in
+    evaluation. They are removed, and replaced by two contexts: `in_training` for a training forward pass, `rounded` for
+    a whole evaluation. Outside of both the model has its float32 weights.
 
     Args:
-        quantizer: a quantizer of diffq, fresh, for `model`.
-        weight: of the size of the model in the loss.
-        seed: of the noise; the same on all ranks.
+        quantizer: a new diffq quantizer of the model.
+        weight: weight of the model's size in the loss.
+        seed: seed of the noise; the same on all ranks.
     """
 
     def __init__(self, quantizer: tp.Any, *, weight: float, seed: int):
         from diffq.base import BaseQuantizer
-        BaseQuantizer.detach(quantizer)     # takes the hooks away, and unlike DiffQ's own leaves the bits
+        BaseQuantizer.detach(quantizer)     # removes the hooks; DiffQ's own `detach` would remove the bits, too
         self.quantizer = quantizer
         self.weight = weight
         self.seed = seed
@@ -86,27 +86,27 @@ class Quantisation:
 
     @property
     def bits(self) -> tp.Dict[str, nn.Parameter]:
-        """The learnt numbers of bits by name: parameters of the model that an exported one does not have."""
+        """Learnt numbers of bits by parameter name. An exported model does not have these parameters."""
         learnt = {id(part.logit) for part in self.quantizer._qparams if hasattr(part, "logit")}
         return {name: parameter for name, parameter in self.quantizer.model.named_parameters()
                 if id(parameter) in learnt}
 
     def size(self) -> torch.Tensor:
-        """Size of the quantised model in MB, without a container around it. DiffQ's can be differentiated; it counts
-        fractions of bits, where packing rounds them."""
+        """Size of the quantised model in MB, without the overhead of a file. With DiffQ it is differentiable, and
+        counts fractional numbers of bits, which packing rounds."""
         return self.quantizer.model_size().to(self.device)
 
     @contextlib.contextmanager
     def in_training(self, epoch: int, step: int) -> tp.Iterator[None]:
-        """The model has noisy weights (DiffQ) or rounded ones (straight through) inside the block, and its own with
-        plain uniform quantisation. Gradients go to its own.
+        """Context of a training forward pass: the weights have noise (DiffQ) or are quantised (`straight_through`);
+        with uniform quantisation alone they are unchanged. Gradients go to the float32 weights.
 
-        The noise belongs to (seed, epoch, step), so it is the same on all ranks.
+        The noise is keyed by (seed, epoch, step), so it is the same on all ranks.
         """
         with seeded_torch(self.seed, "diffq", epoch, step, device=self.device):
             changed = self.quantizer._pre_forward_train()
         if changed:
-            self._own_recurrent_weights()
+            self._copy_recurrent_weights()
         try:
             yield
         finally:
@@ -114,14 +114,15 @@ class Quantisation:
 
     @contextlib.contextmanager
     def rounded(self) -> tp.Iterator[None]:
-        """The model has its quantised weights inside the block, as if it had been exported and loaded. It must be in
-        evaluation mode, and no gradients flow."""
+        """Context in which the model has its quantised weights, as after export and loading. The model must be in
+        evaluation mode; there are no gradients."""
         with self.quantizer.enter_quantize():
             yield
 
-    def _own_recurrent_weights(self) -> None:
-        """Recurrent layers on a GPU move their weights into one buffer before they run. Of a tensor that is a view of
-        another, as DiffQ's noisy weights are, autograd would then compute another gradient, without a word."""
+    def _copy_recurrent_weights(self) -> None:
+        """Copy the noisy weights of recurrent layers. On a GPU these layers move their weights into one buffer; for a
+        tensor that is a view of another, as DiffQ's noisy weights are, autograd would then silently compute a wrong
+        gradient."""
         for part in self.quantizer._qparams:
             if isinstance(part.module, nn.RNNBase):
                 weights = part.module._parameters
@@ -129,19 +130,20 @@ class Quantisation:
 
 
 def rounded(quantisation: tp.Optional[Quantisation]) -> tp.ContextManager[None]:
-    """`quantisation.rounded()`, or a block in which nothing happens where there is none."""
+    """`quantisation.rounded()`, or an empty context without quantisation."""
     return contextlib.nullcontext() if quantisation is None else quantisation.rounded()
 
 
 def build(model: nn.Module, settings: QuantSettings, optimizer: torch.optim.Optimizer, *, seed: int
           ) -> tp.Optional[Quantisation]:
-    """Quantisation of `model` as `settings` say, or None for none.
+    """Quantisation of `model` with these `settings`; None if they ask for none.
 
-    With DiffQ the model gets its bits as further parameters, on its device, and the optimiser a last group for them,
-    with a learning rate of 1e-3 and without weight decay. So build averages and distributed wrappers after this.
+    With DiffQ the numbers of bits become parameters of the model, on its device, and a last parameter group of the
+    optimiser, with a learning rate of 1e-3 and without weight decay. Averages and distributed wrappers must therefore
+    be created after this.
 
     Raises:
-        ConfigError: where the settings do not fit the model, or diffq is not installed.
+        ConfigError: if the settings do not fit the model, or diffq is not installed.
     """
     settings.check()
     if not settings.diffq and not settings.qat:

@@ -1,4 +1,4 @@
-"""What a run writes about itself while it trains: history, run card, and the best weights as a package."""
+"""Records of a run that are written during training: history, run card, and the best weights as a package."""
 
 import contextlib
 import hashlib
@@ -26,24 +26,24 @@ from .quantisation import Quantisation
 logger = logging.getLogger(__name__)
 
 def command_line() -> tp.List[str]:
-    """How this process was started, but for the folder where Python is."""
+    """Command line of this process, without the folder of the Python interpreter."""
     interpreter, *arguments = sys.orig_argv
     return [os.path.basename(interpreter), *arguments]
 
 
 class RunRecorder:
-    """Keeps `history.json`, `run_card.json` and `best.th` of a run folder up to date. Only rank 0 calls `publish`.
+    """Writer of `history.json`, `run_card.json` and `best.th` in the folder of a run. Only rank 0 calls `publish`.
 
     Args:
         model: as built by the zoo.
-        signature, name, argv: what Dora calls the experiment, and how it was asked for.
-        epochs, batch_size, seed: as planned.
+        signature, name, argv: of the experiment in Dora; `argv` are its overrides.
+        epochs, batch_size, seed: of the configuration.
         train_tracks, valid_tracks: numbers of tracks.
-        continued_from: signature of the experiment whose weights were the start, if any.
-        delta: difference from the base configuration, by key, if it is known.
-        test_set: where its test songs are, if that is known.
-        quantisation: of the model, if it is trained for one: then `best.th` holds its quantised weights, packed.
-        tf32: where training multiplies in TF32 on a GPU, as `precision.use_tf32` takes it.
+        continued_from: signature of the experiment whose weights the training started from, if any.
+        delta: difference from the base configuration, by key, if known.
+        test_set: location of the test songs, if known.
+        quantisation: of the model, if any. Then `best.th` holds its packed quantised weights.
+        tf32: the operations that use TF32 on a GPU during training, as `precision.use_tf32` takes them.
     """
 
     def __init__(self, model: nn.Module, *, folder: Path, group: Group, signature: str, name: str,
@@ -64,8 +64,8 @@ class RunRecorder:
             world_size=group.world_size, device=group.device_name, job=os.environ.get("SLURM_JOB_ID"),
             restarts=from_environment("SLURM_RESTART_COUNT", 0, COUNT), gpus=gpus, nodes=nodes, command=command_line(),
             commit=commit(), tf32=tf32 if group.device.type == "cuda" else "")
-        self.diff = uncommitted() if group.is_first else None     # now: files may change while the run goes on
-        learnt_bits = quantisation.bits.values() if quantisation else ()     # no parameters of the model as exported
+        self.diff = uncommitted() if group.is_first else None     # read now, since files may change during the run
+        learnt_bits = quantisation.bits.values() if quantisation else ()     # the exported model does not have them
         self.constant: tp.Dict[str, tp.Any] = dict(
             signature=signature, name=name, argv=list(argv), model=model.zoo_name,
             model_settings={key: float(value) if isinstance(value, Fraction) else value
@@ -83,9 +83,9 @@ class RunRecorder:
         self.constant["continued_after"] = epochs
 
     def resume(self, history: tp.Sequence[EpochRecord], best_epoch: int, best_state: tp.Optional[State]) -> None:
-        """This is a further session of a run that has the epochs of `history` behind it, of which number `best_epoch` had
-        the best weights. Where `best.th` has others, it is written again: a process that ended between that file and its
-        checkpoint repeats the epoch, perhaps to another end."""
+        """Begin a further session of a run with the epochs of `history`, of which number `best_epoch` (counted from 1)
+        had the best weights. If `best.th` holds other weights, it is written again: a process that ended between
+        writing that file and its checkpoint repeats the epoch, possibly with another result."""
         self.first_epoch = len(history) + 1
         if not self.is_first:
             return
@@ -94,14 +94,15 @@ class RunRecorder:
                 card = load(RunCard, self.folder / RUN_CARD)
                 self.earlier, self.constant["continued_after"] = card.sessions, card.continued_after
             except SchemaError as error:
-                logger.warning("%s. It is kept as %s.damaged, and a new one begins with this session.", error, RUN_CARD)
+                logger.warning("%s. It is renamed to %s.damaged, and a new one starts with this session.", error,
+                               RUN_CARD)
                 with contextlib.suppress(OSError):
                     os.replace(self.folder / RUN_CARD, self.folder / f"{RUN_CARD}.damaged")
         if best_state is not None and best_epoch and not self._has_weights_of(history[:best_epoch]):
             self._save_best(history[:best_epoch], best_state)
 
     def _has_weights_of(self, history: tp.Sequence[EpochRecord]) -> bool:
-        """Whether `best.th` is that of the last epoch of `history`."""
+        """Whether `best.th` holds the weights of the last epoch of `history`."""
         try:
             card = package.load(self.folder / BEST).card
         except PackageError:
@@ -110,7 +111,8 @@ class RunRecorder:
             self.constant["signature"], len(history), history[-1].valid)
 
     def publish(self, history: tp.Sequence[EpochRecord], best_state: tp.Optional[State]) -> None:
-        """Write the records after an epoch or at an early end, and the best weights where they changed."""
+        """Write the records after an epoch or an interruption. `best_state` are the best weights if they have changed,
+        else None."""
         if history:
             save_history(history, self.folder / HISTORY)
         session = Session(started=self.started, ended=now(), seconds=time.monotonic() - self.begin,
@@ -130,7 +132,8 @@ class RunRecorder:
             package.save(self.model, self.folder / BEST, card=card, quantizer_state=packed)
 
     def _save_diff(self) -> str:
-        """The file with what the code differed in from its commit: one for all sessions with the same difference."""
+        """Name of the file with the uncommitted changes of the code, "" without any. Sessions with the same changes
+        share it."""
         if not self.diff:
             return ""
         path = self.folder / f"uncommitted-{hashlib.sha256(self.diff).hexdigest()[:8]}.diff"

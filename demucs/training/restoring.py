@@ -1,4 +1,4 @@
-"""Where a training begins: its own newest checkpoint, or the weights of another run."""
+"""Initial state of a training: its own newest checkpoint, or the weights of another run."""
 
 import logging
 import typing as tp
@@ -22,10 +22,10 @@ Package = tp.Mapping[str, tp.Any]
 
 
 def newest(checkpoints: Checkpoints, group: Group) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
-    """The newest checkpoint that the first rank can read, and its file: all ranks take the same, or fail together.
+    """The newest checkpoint that rank 0 can read, and its path; None without checkpoints. All ranks load the same file.
 
     Raises:
-        PackageError: on all ranks, where one of them cannot read it.
+        PackageError: on all ranks, if one of them cannot read it.
     """
     found: tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]] = None
     error: tp.Optional[PackageError] = None
@@ -46,10 +46,11 @@ def newest(checkpoints: Checkpoints, group: Group) -> tp.Optional[tp.Tuple[tp.Di
 
 
 def require_own(package: Package, path: Path, settings: tp.Mapping[str, tp.Any]) -> tp.List[str]:
-    """What of a checkpoint of published Demucs could not be taken over, in words.
+    """Check that a checkpoint belongs to an experiment with these `settings`. For checkpoints of published Demucs,
+    return sentences that say what could not be restored and which settings differ.
 
     Raises:
-        PackageError: where a checkpoint of ours belongs to an experiment with other `settings`.
+        PackageError: if a checkpoint of this program has other settings.
     """
     different = different_settings({**settings, "epochs": None}, {**package.get("args", {}), "epochs": None})
     if different and not package[NOTES]:
@@ -59,7 +60,7 @@ def require_own(package: Package, path: Path, settings: tp.Mapping[str, tp.Any])
 
 
 def require_same(package: Package, path: Path, group: Group) -> None:
-    """All ranks have read the same file. Raises TrainingError where it was replaced in between."""
+    """Check that all ranks have read the same checkpoint. Raises TrainingError if it was replaced in between."""
     position = package.get("position") or {}
     places = group.gather((len(package.get("history", ())), position.get("step"),
                            sorted(position.get("candidates", ())), sorted(position.get("tested", ()))))
@@ -69,8 +70,8 @@ def require_same(package: Package, path: Path, group: Group) -> None:
 
 
 def require_same_examples(package: Package, path: Path, *, examples: int, epoch: int, within_epoch: bool) -> None:
-    """Raises TrainingError where epoch number `epoch` would go on with other examples than it began with; between epochs
-    that is a warning."""
+    """Check that the number of training examples is that of the checkpoint. Raises TrainingError if it has changed
+    within epoch number `epoch`; between epochs a change is a warning."""
     before = package.get("examples")
     if before in (None, examples):
         return
@@ -83,7 +84,7 @@ def require_same_examples(package: Package, path: Path, *, examples: int, epoch:
 
 
 def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
-    """Raises ValueError where weights do not have the shapes of those of `model` with the same names."""
+    """Check shapes against the weights of `model` with the same names. Raises ValueError if they differ."""
     own = model.state_dict()
     faults = weights.differences({key: own[key] for key in own if key in state},
                                  {key: state[key] for key in state if key in own})
@@ -93,8 +94,7 @@ def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
 
 def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Optional[int]
              ) -> tp.Optional[tp.List[EpochRecord]]:
-    """The history of the run in `folder` where its newest checkpoint has all epochs, else None. No songs and no weights are
-    read."""
+    """History of the run in `folder` if its newest checkpoint has all epochs, else None. Reads neither songs nor weights."""
     done = progress(folder)
     try:
         history = load_history(folder / HISTORY)
@@ -107,8 +107,8 @@ def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Op
 
 
 def epochs_behind(checkpoint: Path, history: int) -> tp.Optional[int]:
-    """Epochs behind the first one of a run that begins with this checkpoint of another, which has `history` epochs of its
-    own: those and the ones behind that run. None where its run card does not tell."""
+    """Number of epochs before the first one of a run that starts from `checkpoint`: the `history` epochs of the run that
+    wrote it, and those of the runs that it continues. None if its run card does not say."""
     try:
         card = load(RunCard, checkpoint.parent / RUN_CARD)
     except DemucsError:
@@ -119,11 +119,14 @@ def epochs_behind(checkpoint: Path, history: int) -> tp.Optional[int]:
 
 def start_from(checkpoint: Path, model: nn.Module, registry: StateRegistry, group: Group, *, best: bool,
                optimizer: bool) -> tp.Optional[int]:
-    """Begin with the weights of another run's checkpoint: its best or its last, and its optimiser if asked for. Returns
-    `epochs_behind`.
+    """Load the best or the last weights of another run's checkpoint, and with `optimizer` its optimiser state.
+
+    Returns:
+        The number of epochs of that run and of those that it continues, or None if unknown.
 
     Raises:
-        PackageError: where nothing in the checkpoint fits.
+        PackageError: if the checkpoint has no such weights, if none of them fit the model, or, with `optimizer`, if not
+            all of them fit.
     """
     package = read_checkpoint(checkpoint)
     require_same(package, checkpoint, group)

@@ -1,4 +1,4 @@
-"""What happens between two steps of a run: the ranks agree, save where it is due, and stop where they are asked to."""
+"""Agreement of the ranks between two steps: saving when a checkpoint is due, and stopping on request."""
 
 import dataclasses
 import logging
@@ -16,13 +16,14 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long a run trains, and when it tests and saves.
+    """Length of a training, and intervals of its tests and checkpoints.
 
     Attributes:
-        epochs: of the training.
-        patience: epochs without a better validation after which it ends all the same; None: it does not.
-        test_every: epochs between tests; the last one is always tested. `test_best`: the best weights, else the last.
-        save_every: epochs between checkpoints that are kept; None: only the last two are there.
+        epochs: number of epochs.
+        patience: number of epochs without a better validation after which training stops early; None for no limit.
+        test_every: epochs between tests; the last epoch is always tested.
+        test_best: test the best weights rather than the last ones.
+        save_every: epochs between checkpoints that are kept; None keeps the last two only.
         save_minutes, save_steps: time and steps between checkpoints within an epoch; 0 for none.
     """
     epochs: int
@@ -35,13 +36,13 @@ class Plan:
 
 
 class Saving:
-    """The checkpoints of a run in `folder`, as often as `plan` says.
+    """Saving of checkpoints of a run in `folder`, at the intervals of `plan`.
 
     Args:
-        entries: called on all ranks together for what each has of a checkpoint.
-        content: called on the first rank for all else of it.
-        publish: called on the first rank, writes what is on record of the run.
-        stopped: called with the name of the signal once the run is saved and stops.
+        entries: called on all ranks together; returns the entries of a checkpoint that are gathered from all ranks.
+        content: called on rank 0; returns all other entries.
+        publish: writes the records of the run; called on all ranks.
+        stopped: called with the name of the signal when the run is saved and stops.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, group: Group, requests: Requests, watchdog: Watchdog,
@@ -54,12 +55,13 @@ class Saving:
         self._saved = time.monotonic()
 
     def go_on(self, due: bool = False) -> None:
-        """Between two steps, on all ranks together: save where it is due or asked for, and stop where that is asked for.
+        """Save if a checkpoint is due or requested, and stop if that is requested. Called between two steps; a
+        collective call.
 
         The model must have its own weights, not those of an average.
 
         Raises:
-            Stopped: where a stop was asked for, once the state is saved.
+            Stopped: after saving, if a stop was requested.
         """
         self.watchdog.beat()
         stop, save = self.requests.agreed(due or self._due())
@@ -72,40 +74,42 @@ class Saving:
             raise Stopped(self.requests.stop_signal)
 
     def in_between(self) -> bool:
-        """`go_on` as the `leave` of a pass over the model's own weights, which never ends by its answer."""
+        """`go_on` as the argument `leave` of a pass with the model's own weights. Always returns False, since that pass
+        need not end for a checkpoint."""
         self.go_on()
         return False
 
     def asked_to_stop(self) -> bool:
-        """Between two steps while the model has other weights, on all ranks together."""
+        """Whether a stop is requested, between two steps while the model has other weights. A collective call."""
         return self._agreed(False)[0]
 
     def asked_to_save_or_stop(self) -> bool:
-        """The same where a checkpoint could be written in between, too."""
+        """Whether a stop or a checkpoint is requested, or a checkpoint is due: like `asked_to_stop`, for passes that
+        can continue after a checkpoint."""
         return any(self._agreed(self._due()))
 
     def _agreed(self, due: bool) -> tp.Tuple[bool, bool]:
         self.watchdog.beat()
         stop, save = self.requests.agreed(due)
-        self.requests.save_wanted |= save        # for `go_on`, once the model has its own weights
+        self.requests.save_wanted |= save        # handled by `go_on`, once the model has its own weights again
         return stop, save
 
     def _due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether `save_minutes` have passed since the last checkpoint."""
         return bool(self.plan.save_minutes) and time.monotonic() - self._saved >= 60 * self.plan.save_minutes
 
     def save(self, keep_as: tp.Optional[str] = None) -> None:
-        """Write a checkpoint, in the background. All ranks take part."""
+        """Write a checkpoint in the background. A collective call."""
         entries = self._entries()
         if self.group.is_first:
             self.checkpoints.save({**self._content(), **entries}, keep_as=keep_as)
         self._saved = time.monotonic()
 
     def publish(self, publish: tp.Callable[[], None], epoch: int) -> None:
-        """Write what is on record of the run, on the first rank.
+        """Call `publish` on rank 0, which writes the records of the run.
 
         Raises:
-            TrainingError: where that cannot be written, or the folder is another.
+            TrainingError: if they cannot be written, or if the folder was moved or deleted.
         """
         if not self.group.is_first:
             return
@@ -118,6 +122,6 @@ class Saving:
                                 f"there.") from error
 
     def finish(self) -> None:
-        """Until the last checkpoint is on disk, for all ranks."""
+        """Wait on all ranks until the last checkpoint is on disk."""
         self.checkpoints.wait()
         self.group.barrier()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, which change the rate between epochs. By default there is none."""
+"""Learning-rate schedules, stepped once per epoch. By default the learning rate is constant."""
 
 import dataclasses
 import math
@@ -23,9 +23,9 @@ class ScheduleSettings:
 
 
 class Schedule:
-    """The learning rates of an optimiser, as registered state of a run.
+    """Learning-rate schedule of an optimiser, as registered state of a run.
 
-    Register it after the optimiser: what it sets goes before the rates that the state of an optimiser has.
+    To be registered after the optimiser, so that the learning rates it restores replace those in the optimiser's state.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer):
@@ -33,12 +33,12 @@ class Schedule:
         self.base = [group["lr"] for group in optimizer.param_groups]
 
     def begin(self) -> None:
-        """At the start of a training, whatever the optimiser was loaded from."""
+        """Set the learning rates for the start of a training, whatever state the optimiser was loaded from."""
         for group, rate in zip(self.optimizer.param_groups, self.base):
             group["lr"] = rate
 
     def epoch_done(self, value: float) -> None:
-        """After an epoch whose validation gave `value` (smaller is better)."""
+        """Update the learning rates after an epoch with the validation result `value` (smaller is better)."""
         raise NotImplementedError
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
@@ -49,9 +49,9 @@ class Schedule:
 
 
 class Cosine(Schedule):
-    """A linear rise over `warmup` epochs, then half a cosine down to `min_lr` in the last of `epochs` epochs.
+    """Linear warmup over `warmup` epochs, then cosine annealing to `min_lr` in the last of `epochs` epochs.
 
-    The rate follows from the number of epochs done, so a training that is extended goes on along the longer curve.
+    The learning rate is a function of the number of epochs done, so an extended training continues on the longer curve.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, epochs: int, warmup: int, min_lr: float):
@@ -83,8 +83,8 @@ class Cosine(Schedule):
 
 
 class Plateau(Schedule):
-    """The rate times `factor` after more than `patience` epochs without a better validation, then `cooldown` epochs that do
-    not count, as in Open-Unmix."""
+    """Reduction of the learning rate by `factor` after more than `patience` epochs without a better validation,
+    followed by `cooldown` epochs that are not counted, as in Open-Unmix."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, factor: float, patience: int, cooldown: int, min_lr: float):
         super().__init__(optimizer)
@@ -103,7 +103,7 @@ class Plateau(Schedule):
 
 
 def build_schedule(settings: ScheduleSettings, optimizer: torch.optim.Optimizer, epochs: int) -> tp.Optional[Schedule]:
-    """The schedule of an optimiser that trains for `epochs` epochs; None for a constant rate."""
+    """Learning-rate schedule for a training of `epochs` epochs; None for a constant learning rate."""
     if settings.kind == "plateau":
         return Plateau(optimizer, factor=settings.factor, patience=settings.patience, cooldown=settings.cooldown,
                        min_lr=settings.min_lr)

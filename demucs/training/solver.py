@@ -1,9 +1,9 @@
-"""The training run: epochs of train, validate, choose, sometimes test, and always save.
+"""The training loop: each epoch trains, validates, selects the best weights, sometimes tests, and saves a checkpoint.
 
-The solver knows stages and records, not waveforms. It can stop after any step and go on in another process, to the same
-bits: everything it needs is in the registry, its position says how far the epoch has come, and chance is keyed by epoch
-and step. A run may go on with another number of processes; then the batches are the same and the sums are rounded
-elsewhere.
+The solver handles stages and records, not waveforms. It can stop after any step and continue in another process with
+bit-identical results: the whole state is in the registry, the position gives the progress within the epoch, and random
+draws are keyed by epoch and step. A run may continue with another number of processes; then the batches are the same,
+but sums are rounded differently.
 """
 
 import contextlib
@@ -38,15 +38,17 @@ logger = logging.getLogger(__name__)
 
 
 class Solver:
-    """Trains `model` in `folder`, as long as `plan` says.
+    """Training of `model` in `folder`, for the epochs of `plan`.
 
     Args:
         train, valid: the stages of every epoch.
-        test: the stage of some epochs. None: there is nothing to test on.
-        averages: the weight averages by name; those over epochs are listed again in `epoch_averages`.
-        schedule: of the learning rate; None: it is constant.
-        selection: how the best weights are chosen; with `always_newest`, for training on the validation set, all are.
-        publish: called on rank 0 after every epoch, before its checkpoint, with (history, best weights if they changed).
+        test: the stage of some epochs; None without test songs.
+        averages: moving averages of the weights by name; those updated once per epoch are also in `epoch_averages`.
+        schedule: of the learning rate; None if it is constant.
+        selection: comparison of candidate weights.
+        always_newest: take the weights of every epoch as the best ones, for training on the validation set.
+        publish: called on rank 0 after every epoch, before its checkpoint, with (history, best weights if they
+            changed).
         settings: plain configuration, stored in the checkpoint for readers.
         requests, watchdog, status, curves: see `interruption`, `runs.status` and `curves`.
     """
@@ -88,7 +90,7 @@ class Solver:
         self.best_state = state
 
     def restore(self) -> bool:
-        """Continue from this run's own newest checkpoint that can be read, if it has one."""
+        """Restore the newest readable checkpoint of this run. Returns whether there is one."""
         found = restoring.newest(self.saving.checkpoints, self.group)
         if found is None:
             return False
@@ -107,18 +109,18 @@ class Solver:
         return True
 
     def best_epoch(self) -> int:
-        """The epoch whose weights are the best ones, counted from 1; 0 where there is none yet."""
+        """Number of the epoch with the best weights, counted from 1; 0 if there is none yet."""
         return len(self.history) if self.always_newest else self.selection.best_epoch(self.history)
 
-    def _enough(self, history: tp.Sequence[EpochRecord]) -> bool:
-        """Whether all epochs are done, or further ones would not help."""
+    def _finished(self, history: tp.Sequence[EpochRecord]) -> bool:
+        """Whether all epochs are done, or the patience for early stopping is exhausted."""
         return enough(history, self.selection, epochs=self.plan.epochs, patience=self.plan.patience)
 
     def run(self) -> None:
-        """Train until all epochs are done. Does nothing where they are.
+        """Train until all epochs are done.
 
         Raises:
-            Stopped: where a signal asked for it; the state is saved then.
+            Stopped: if a signal asked for it; the state is saved then.
         """
         try:
             with naming_shared_memory():
@@ -130,28 +132,28 @@ class Solver:
             raise
         finally:
             self.curves.close()
-            # The one that is being written: the run is locked only until here.
+            # A checkpoint may still be being written, and the run is locked only until this method returns.
             with contextlib.suppress(TrainingError), self.watchdog.watching():
                 self.saving.checkpoints.wait()
         self.status.write("done")
 
     def _run(self) -> None:
-        if self._enough(self.history):
+        if self._finished(self.history):
             logger.info("All %d epochs are done.", len(self.history))
             self.curves.draw(self.history)
         else:
             self.status.begin(len(self.history), self.position.step)
             self.curves.begin(self.position.step, self.position.average, self.history)
-            self._publish(len(self.history))      # what is on record of a session that ends before an epoch does
+            self._publish(len(self.history))      # a record of this session, even if it ends before an epoch does
         with self.requests.listening(), self.watchdog.watching():
             self.status.progress(len(self.history), self.position.step, self.history)
-            while not self._enough(self.history):
+            while not self._finished(self.history):
                 self._epoch(len(self.history))
                 self.saving.go_on()
             self.saving.finish()
 
     def _epoch(self, epoch: int) -> None:
-        """One epoch, or what is left of it: train, validate the candidates, choose, test, record."""
+        """One epoch, or the rest of it: train, validate the candidates, select the best, test, record."""
         logger.info("-" * 70)
         position, begin = self.position, time.monotonic() - self.position.seconds
         train = self._train(epoch, begin)
@@ -162,7 +164,7 @@ class Solver:
         validated = time.monotonic()
         seconds = {"train": trained - begin, "valid": validated - trained}
         record = EpochRecord(train, candidates, chosen, best, penalty, None, seconds)
-        last = self._enough([*self.history, record])
+        last = self._finished([*self.history, record])
         if self.test is not None and (last or (epoch + 1) % self.plan.test_every == 0):
             test = self._test(best_state if self.plan.test_best else {}, last)
             record = dataclasses.replace(record, test=test, seconds={**seconds, "test": time.monotonic() - validated})
@@ -186,7 +188,7 @@ class Solver:
         return position.trained
 
     def _validate(self, epoch: int) -> tp.Dict[str, Metrics]:
-        """Metrics of the model's own weights ("main") and of every average of them."""
+        """Validation metrics of the model's own weights ("main") and of every moving average."""
         candidates = self.position.candidates
         states = {name: average.state for name, average in self.averages.items()}
         for name, state in {"main": {}, **states}.items():
@@ -194,17 +196,18 @@ class Solver:
                 continue
             if name != "main":
                 self.saving.go_on()
-            own = name == "main" and self.valid.quantisation is None      # no other weights in between
+            own = name == "main" and self.valid.quantisation is None      # the model has its own weights throughout
             with contextlib.nullcontext() if own else swapped(self.model, state):
                 metrics = self.valid.run(epoch, name, leave=self.saving.in_between if own else self.saving.asked_to_stop)
             if metrics is None:
-                self.saving.go_on()          # which stops
+                self.saving.go_on()          # raises Stopped
             else:
                 candidates[name] = metrics
         return candidates
 
     def _choose(self, epoch: int, candidates: tp.Mapping[str, Metrics]) -> tp.Tuple[str, float, tp.Optional[State]]:
-        """(name of the best candidate, best value so far, best weights so far). Raises TrainingError without finite value."""
+        """(name of the best candidate, best value so far, best weights so far). Raises TrainingError if no value is
+        finite."""
         chosen = self.selection.choose(candidates)
         value = self.selection.value(candidates[chosen])
         self.selection.require_finite(value, candidates, epoch)
@@ -219,7 +222,7 @@ class Solver:
     def _test(self, state: tp.Optional[State], last: bool) -> Metrics:
         assert self.test is not None and state is not None
         self.saving.go_on()
-        while True:      # once more after each checkpoint within it
+        while True:      # repeated after each checkpoint within the test; songs tested before are skipped
             with swapped(self.model, state):
                 test = self.test.run(last, tested=self.position.tested, leave=self.saving.asked_to_save_or_stop)
             if test is not None:
@@ -227,7 +230,7 @@ class Solver:
             self.saving.go_on()
 
     def _record(self, record: EpochRecord, best_state: tp.Optional[State]) -> None:
-        """The epoch is done: on record, and in a checkpoint."""
+        """End an epoch: write its record and a checkpoint."""
         changed, self.best_state = best_state is not self.best_state, best_state
         self.history.append(record)
         number = len(self.history)
@@ -244,7 +247,7 @@ class Solver:
         self.saving.publish(lambda: self.publish(self.history, self.best_state if best_changed else None), epoch)
 
     def _content(self) -> tp.Dict[str, tp.Any]:
-        """Of a checkpoint, what is the same on all ranks."""
+        """The entries of a checkpoint that are the same on all ranks."""
         self.curves.flush()
         return {**self.registry.collect(), "format": FORMAT, "curves": self.curves.state_dict(),
                 "examples": self.train.sampler.size}

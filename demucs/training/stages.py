@@ -1,4 +1,4 @@
-"""The passes of an epoch: over the training batches, and over the validation set with given weights."""
+"""The passes of an epoch: one over the training set, and one over the validation set for each candidate."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Average:
-    """Mean of metrics over examples, of this process or of all."""
+    """Running mean of metrics over examples, of this rank or of all ranks."""
 
     def __init__(self) -> None:
         self.totals: tp.Dict[str, float] = {}
@@ -40,7 +40,7 @@ class Average:
 
     @classmethod
     def restored(cls, states: tp.Sequence[tp.Mapping[str, tp.Any]]) -> "Average":
-        """One average over what several have seen."""
+        """The average over all examples of several saved averages."""
         average = cls()
         for state in states:
             for key, total in state["totals"].items():
@@ -57,14 +57,14 @@ class Average:
         return {key: total / self.count for key, total in self.totals.items()}
 
     def everywhere(self, group: Group) -> Metrics:
-        """Over all ranks. A rank that saw nothing takes part with no weight."""
+        """Means over the examples of all ranks, some of which may have none. A collective call."""
         keys: tp.List[str] = sorted(set().union(*group.gather(list(self.totals))))
         *totals, count = group.sum([*(self.totals.get(key, 0.) for key in keys), self.count])
         return {key: total / count for key, total in zip(keys, totals)}
 
 
 def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
-    """Scalars on a device as Python numbers, in one transfer."""
+    """Scalar tensors as Python numbers, copied from the device in one transfer."""
     return dict(zip(metrics, torch.stack(list(metrics.values())).tolist()))
 
 
@@ -72,10 +72,14 @@ def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
 class TrainStage:
     """One pass over the training set.
 
-    `loader` yields batches of stems [b, S, A, L] of this rank, drawn by `sampler`; `targets` are the sums of them that the
-    model learns. `wrapped` is `model` with gradients averaged over the group. `track_name(index)` says which track an
-    example comes from. `quantisation` is that of the model, if it is trained for one. `at_once` is how many examples go
-    through the model together, where memory is less than the batch needs: a step is the same mathematics, in more time.
+    Attributes:
+        wrapped: `model`, wrapped such that gradients are averaged over the group.
+        loader: yields this rank's batches of stems [b, S, A, L], drawn by `sampler`.
+        targets: computes the sums of stems that the model learns.
+        track_name: maps the index of an example to the name of its track.
+        quantisation: of the model, if any.
+        at_once: size of a micro-batch for gradient accumulation, if memory is too small for the whole batch. An
+            optimiser step is mathematically the same, but takes longer.
     """
     model: nn.Module
     wrapped: nn.Module
@@ -97,11 +101,11 @@ class TrainStage:
 
     def run(self, epoch: int, *, start: int = 0, average: tp.Optional[Average] = None,
             between: tp.Callable[[int, Average], None] = lambda done, average: None) -> Metrics:
-        """Train for one epoch (counted from 0), or for what is left of it after `start` steps, whose metrics `average`
-        holds. `between(steps done, average)` is called after each step, and may end the pass by raising.
+        """Train for one epoch (counted from 0), or for the rest of it after `start` steps with the running average
+        `average`. `between(steps done, average)` is called after each step, and may end the pass by raising.
 
         Raises:
-            TrainingError: before the step in which a loss or gradient is not finite.
+            TrainingError: if a loss or gradient is not finite; the weights are not updated by that step.
         """
         self.model.train()
         self.sampler.set_epoch(epoch, start)
@@ -122,14 +126,14 @@ class TrainStage:
         return average.everywhere(self.group)
 
     def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
-        """One optimiser step on stems [b, S, A, L], whose sum is the mixture and whose first example is number `first` of
-        the global batch. With `at_once` they go through the model in parts, whose gradients add up."""
+        """One optimiser step on stems [b, S, A, L], whose sum is the mixture. The first example is number `first` of
+        the global batch. With `at_once`, gradients are accumulated over micro-batches."""
         size = min(self.at_once or len(sources), len(sources))
         parts = sources.split(size)
         total: tp.Dict[str, torch.Tensor] = {}
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
-            # Gradients of several processes are averaged once, with those of the last part.
+            # Gradients are all-reduced once, in the backward pass of the last micro-batch.
             together = contextlib.nullcontext() if last or self.wrapped is self.model else self.wrapped.no_sync()
             with together:
                 loss, metrics = self._loss(part, len(part) / len(sources), epoch=epoch, step=step,
@@ -139,7 +143,7 @@ class TrainStage:
             for key, value in metrics.items():
                 total[key] = total[key] + value if key in total else value
         norm = gradient_norm(self.model)
-        # Gradients are the same on all ranks by now, so all of them stop here.
+        # Gradients are the same on all ranks now, so all ranks raise together.
         self._require_finite(norm, "gradient norm", epoch, step, names)
         total["grad"] = norm
         if self.clip_grad:
@@ -153,11 +157,11 @@ class TrainStage:
 
     def _loss(self, sources: torch.Tensor, share: float, *, epoch: int, step: int, first: int, whole: bool
               ) -> tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]:
-        """What a part of this rank's batch, `share` of it, adds to the loss and to the metrics. What depends on the weights
-        alone is added with the part that completes the `whole`."""
-        with self._chance(epoch, step, first):
+        """Loss and metrics of a micro-batch, which is the fraction `share` of this rank's batch. Terms that depend on
+        the weights alone are added for the last micro-batch, where `whole` is True."""
+        with self._seeded(epoch, step, first):
             loss, metrics = self.objective.loss(self.wrapped, Batch(sources.sum(dim=1), self.targets(sources)))
-        # Gradients are averaged over ranks, so a sum over the batch needs their number to be one over all of it.
+        # Gradients are averaged over ranks: a loss that is a sum over the global batch needs the factor `world_size`.
         loss = loss * (self.group.world_size if self.objective.summed else share)
         metrics = {key: value * share for key, value in metrics.items()}
         if whole and self.quantisation is not None:
@@ -172,9 +176,10 @@ class TrainStage:
         return loss, metrics
 
     @contextlib.contextmanager
-    def _chance(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:
-        """What a training forward pass draws: the noise of quantisation, equal on all ranks, and what the model itself
-        draws (dropout, shifted positions), which belongs to the examples that this rank has."""
+    def _seeded(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:
+        """Context of a training forward pass with seeded random draws: the noise of quantisation, equal on all ranks,
+        and the draws of the model itself (dropout, shifts of positional encodings), keyed by the examples of this
+        rank."""
         with contextlib.ExitStack() as stack:
             if self.quantisation is not None:
                 stack.enter_context(self.quantisation.in_training(epoch, step))
@@ -183,7 +188,7 @@ class TrainStage:
             yield
 
     def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:
-        """The SVD penalty of this step, equal on all ranks; None without one."""
+        """SVD penalty of this step, equal on all ranks; None if it is disabled."""
         if not self.svd.penalty:
             return None
         if generator(self.seed, "svd proba", epoch, step).random() >= self.svd.proba:
@@ -207,11 +212,12 @@ class TrainStage:
 
 @dataclasses.dataclass
 class ValidStage:
-    """A pass over the validation set with the model's current weights.
+    """One pass over the validation set with the model's current weights.
 
-    `loader` yields batches [b, 1 + S, A, L] of this rank: the mixture, then the stems. With `apply`, mixtures are cut
-    in segments as when separating; otherwise they go through the model whole. A model that is trained for quantisation
-    is quantised for it, once.
+    Attributes:
+        loader: yields this rank's batches [b, 1 + S, A, L]: the mixture, then the stems.
+        apply: separate mixtures in segments as `separation` does; otherwise they are one forward pass.
+        quantisation: of the model, if any; the weights are then quantised once, for the whole pass.
     """
     model: nn.Module
     loader: DataLoader
@@ -227,11 +233,11 @@ class ValidStage:
 
     @torch.no_grad()
     def run(self, epoch: int, name: str, *, leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
-        """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source; with quantisation also
-        "ms", the size of the model in MB, which the loss counts as in training.
+        """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source. With quantisation also
+        "ms", the size of the model in MB, which is part of the loss as in training.
 
-        `leave` is called equally often on all ranks, after each batch; where it answers yes, on all ranks alike, the pass
-        ends without a result (None).
+        `leave` is called after each batch, equally often on all ranks. If it returns True, which must be so on all
+        ranks, the pass ends and returns None.
         """
         was_training = self.model.training
         self.model.eval()
@@ -252,7 +258,7 @@ class ValidStage:
                 left = leave()
                 if left:
                     break
-        for _ in range(total, most):             # a rank with less to do still takes part in every agreement
+        for _ in range(total, most):             # a rank with fewer batches still takes part in every collective call
             left = left or leave()
         self.model.train(was_training)
         return None if left else average.everywhere(self.group)

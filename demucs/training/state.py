@@ -1,8 +1,8 @@
-"""What must survive a restart, registered once, saved atomically, and read back without unpickling classes.
+"""Registry of the state in a checkpoint, and checkpoint files: written atomically, read without unpickling classes.
 
 A checkpoint is one file of plain containers and tensors with the entries of published Demucs (`state`, `optimizer`,
-`history`, `best_state`, `ema_batch_0`, ...) and a few more. So a run can go on from a checkpoint of Demucs 4.x, whose
-configuration is an object of omegaconf: see `packages.pickled`.
+`history`, `best_state`, `ema_batch_0`, ...) and a few more. A run can therefore continue from a checkpoint of Demucs
+4.x, whose configuration is an omegaconf object: see `packages.pickled`.
 """
 
 import random
@@ -18,17 +18,17 @@ from ..files import atomic
 from ..packages import pickled, published
 from ..packages.weights import differences
 
-NOTES = "notes"     # what of a checkpoint of another program could not be taken over
+NOTES = "notes"     # entry with sentences on what a checkpoint of published Demucs lacks
 CPU = torch.device("cpu")
-FORMAT = 1          # of our checkpoints, their entry "format"; the first ones lack it
+FORMAT = 1          # entry "format" of this program's checkpoints; the first ones lack it
 
 
 class NewerFormatError(PackageError):
-    """A checkpoint of a newer version of this program, which is not damaged."""
+    """An undamaged checkpoint of a newer version of this program."""
 
 
 class StateRegistry:
-    """Named parts of a run, each with a way to read its state and a way to set it."""
+    """Registry of the named parts of a run, each with a function that returns its state and one that sets it."""
 
     def __init__(self) -> None:
         self._parts: tp.Dict[str, tp.Tuple[tp.Callable[[], tp.Any], tp.Callable[[tp.Any], None]]] = {}
@@ -38,7 +38,7 @@ class StateRegistry:
         self._parts[name] = (read, write)
 
     def add_object(self, name: str, part: tp.Any) -> None:
-        """A part with `state_dict` and `load_state_dict`."""
+        """Register a part with `state_dict` and `load_state_dict`."""
         self.add(name, part.state_dict, part.load_state_dict)
 
     def collect(self) -> tp.Dict[str, tp.Any]:
@@ -48,7 +48,7 @@ class StateRegistry:
         """Set every registered part from a checkpoint.
 
         Raises:
-            PackageError: naming the part that is absent or does not fit.
+            PackageError: if a part is missing or does not fit; the message names it.
         """
         absent = sorted(set(self._parts) - set(package))
         if absent:
@@ -58,7 +58,7 @@ class StateRegistry:
             self.restore_part(name, package, where)
 
     def restore_part(self, name: str, package: tp.Mapping[str, tp.Any], where: str) -> None:
-        """Set one part. Raises PackageError where it does not fit."""
+        """Set one part. Raises PackageError if it does not fit."""
         try:
             self._parts[name][1](package[name])
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
@@ -68,7 +68,7 @@ class StateRegistry:
 
 
 def load_weights(model: nn.Module, state: tp.Any) -> None:
-    """Set all weights of `model`. Raises ValueError that says what differs, which the first line of torch's error does
+    """Set all weights of `model`. Raises ValueError that names the differences; the first line of torch's error does
     not."""
     try:
         model.load_state_dict(state)
@@ -78,10 +78,10 @@ def load_weights(model: nn.Module, state: tp.Any) -> None:
 
 
 def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
-    """Write a checkpoint; the previous one stays until the new one is whole.
+    """Write a checkpoint atomically: an existing file is replaced only by a complete one.
 
     Raises:
-        TrainingError: where the disk is full or the folder not writable.
+        TrainingError: if the disk is full or the folder is not writable.
     """
     try:
         with atomic(path) as file:
@@ -92,13 +92,13 @@ def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
-    """The parts of a checkpoint, of ours or of published Demucs 4.x.
+    """The entries of a checkpoint of this program or of published Demucs 4.x.
 
-    Entry "notes" has a sentence for everything that a checkpoint of Demucs lacks; for ours it is empty.
+    Entry "notes" has a sentence for everything that a checkpoint of Demucs lacks; otherwise it is empty.
 
     Raises:
-        PackageError: where the file is cut short, or holds anything but plain containers, tensors and the configuration
-            that Demucs writes.
+        PackageError: if the file is truncated, has a newer format, or holds anything but plain containers, tensors and
+            the configuration that Demucs writes.
     """
     package = pickled.read(path)
     if not isinstance(package, dict):
@@ -122,8 +122,8 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
 
 
 def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp.Any]) -> tp.List[str]:
-    """Where the configuration of a checkpoint, ours or of Demucs, says something else than that of this run, in words.
-    Where data lie and how many processes load them does not matter."""
+    """Differences between the configuration of this run (`ours`) and that of a checkpoint (`theirs`, of this program or
+    of Demucs), as sentences. Locations of data, and settings of loading and saving, are ignored."""
     own, other = dict(_flat(ours)), dict(_flat({"model_settings": theirs.get(theirs.get("model", "")) or {}, **theirs}))
     return [f"it was trained with {key.replace('model_settings.', '')}={other[key]!r}, this run has {value!r}"
             for key, value in own.items() if key in other and other[key] != value
@@ -140,8 +140,8 @@ def _flat(settings: tp.Mapping[str, tp.Any], prefix: str = "") -> tp.Iterator[tp
 
 
 def random_states(device: torch.device = CPU) -> tp.Dict[str, tp.Any]:
-    """States of this process's global generators, in plain containers; that of a GPU only where `device` is one. Draws are
-    keyed and do not use them; libraries might. Loaders have none: what a worker draws is keyed, too."""
+    """States of this process's global random generators in plain containers; that of a GPU only if `device` is one. The
+    draws of this program, including those of loader workers, are keyed and do not use them; libraries might."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states = {"torch": torch.get_rng_state(), "python": (version, torch.tensor(numbers), gauss),
@@ -153,7 +153,7 @@ def random_states(device: torch.device = CPU) -> tp.Dict[str, tp.Any]:
 
 def set_random_states(states: tp.Mapping[str, tp.Any], device: torch.device = CPU) -> None:
     torch.set_rng_state(states["torch"])
-    if "python" in states:           # the first checkpoints lack these
+    if "python" in states:           # the first versions of checkpoints lack these
         version, numbers, gauss = states["python"]
         random.setstate((version, tuple(numbers.tolist()), gauss))
     if "numpy" in states:

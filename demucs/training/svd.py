@@ -1,6 +1,7 @@
-"""Penalty on the largest singular value of each large layer (Défossez 2021, section 3.4, after Yoshida and Miyato 2017).
+"""Penalty on the largest singular value of each large layer (Défossez 2021, section 3.4, after Yoshida and Miyato
+2017).
 
-A hybrid model amplifies what it was not trained on unless its layers are kept from growing.
+Without a limit on the growth of its layers, a hybrid model amplifies inputs unlike its training data.
 """
 
 import dataclasses
@@ -16,16 +17,16 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 @dataclasses.dataclass(frozen=True)
 class SvdSettings:
-    """The `svd` section of the configuration.
+    """Section `svd` of the configuration.
 
     Args:
         penalty: weight in the loss; 0 for none.
-        min_size: smallest layer to count, in MB of float32.
-        dim, niters: rank and iterations of the randomised SVD; with `powm`, iterations of the power method.
+        min_size: size of the smallest layer to penalise, in MB of float32.
+        dim, niters: rank and iterations of the randomised SVD; with `powm`, `niters` iterations of the power method.
         powm: power method with `bs` starting points instead of the randomised SVD.
         proba: probability that a step has the penalty, which is then divided by it.
         conv_only: leave out matrices, that is LSTM and linear layers.
-        convtr: treat the weights of transposed convolutions, whose first axis is the input, the right way round.
+        convtr: transpose the weights of transposed convolutions, whose first axis is the input.
     """
     penalty: float
     min_size: float
@@ -39,7 +40,7 @@ class SvdSettings:
 
 
 def _matrices(model: nn.Module, settings: SvdSettings):
-    """The weights to penalise as matrices, output channels first."""
+    """The weights to penalise, as matrices [output channels, all other axes]."""
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.numel() / FLOATS_PER_MB < settings.min_size or parameter.dim() == 1:
@@ -52,7 +53,7 @@ def _matrices(model: nn.Module, settings: SvdSettings):
 
 
 def _power_method(matrix: torch.Tensor, iterations: int, starts: int) -> torch.Tensor:
-    """Largest eigenvalue of the smaller Gram matrix, averaged over random starts."""
+    """Largest eigenvalue of the smaller Gram matrix, averaged over `starts` random initial vectors."""
     gram = matrix @ matrix.t() if matrix.shape[0] < matrix.shape[1] else matrix.t() @ matrix
     vectors = torch.randn(len(gram), starts, device=gram.device, dtype=gram.dtype)
     for _ in range(iterations):
@@ -63,10 +64,10 @@ def _power_method(matrix: torch.Tensor, iterations: int, starts: int) -> torch.T
 
 
 def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
-    """Sum over large layers of the squared largest singular value, estimated. Differentiable.
+    """Estimate of the sum over large layers of the squared largest singular value. Differentiable.
 
-    Draws from torch's global generator: call it under `dsp.randomness.seeded_torch`, with a key that is the same on all
-    ranks.
+    Draws from torch's global generator: call it inside `dsp.randomness.seeded_torch`, with a key that is the same on
+    all ranks.
     """
     total = torch.zeros((), device=next(model.parameters()).device)
     for matrix in _matrices(model, settings):
@@ -79,6 +80,6 @@ def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
 
 @torch.no_grad()
 def exact_svd_penalty(model: nn.Module, settings: SvdSettings) -> float:
-    """The same by full decomposition, scaled alike. For the validation log."""
+    """Exact value of `svd_penalty`, by full decomposition, with the same scale. For the validation log."""
     largest = [torch.linalg.matrix_norm(matrix, 2).square().item() for matrix in _matrices(model, settings)]
     return sum(largest) / settings.proba

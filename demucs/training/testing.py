@@ -1,4 +1,4 @@
-"""Tests during and after training: the selected weights on the test songs."""
+"""Tests during and after training: scores of the selected weights on the test songs."""
 
 import dataclasses
 import logging
@@ -20,7 +20,7 @@ Tested = tp.Dict[str, TrackScores]
 
 
 class _InMemory:
-    """What `TrackFiles` is for an evaluation of its own: `tested` goes into the checkpoint."""
+    """Replacement of `TrackFiles` for tests during training: scores are kept in `tested`, which checkpoints hold."""
 
     def __init__(self, tested: Tested):
         self.tested = tested
@@ -35,10 +35,10 @@ class _InMemory:
 
 @dataclasses.dataclass
 class TestStage:
-    """nSDR on every test, and those of BSSEval after the last epoch where `sdr` is set.
+    """Test pass: nSDR, and after the last epoch also the BSSEval metrics if `sdr` is set.
 
-    `tracks` are shared over the group. With `save_to`, the separated tracks are kept there. A model that is trained for
-    quantisation is quantised for it.
+    `tracks` are distributed over the ranks. With `save_to`, the separated tracks are saved there. With `quantisation`,
+    the weights are quantised for the pass.
     """
     model: nn.Module
     tracks: tp.Sequence[ReferenceTrack]
@@ -55,12 +55,12 @@ class TestStage:
             leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
         """Flat aggregates as `schema.EpochRecord` describes them.
 
-        Tracks that are in `tested` are not tested again, and those that are come into it. `leave` is called equally often
-        on all ranks, after each track; where it answers yes, on all ranks alike, the pass ends without a result (None).
+        Tracks in `tested` are skipped, and new scores are added to it. `leave` is called after each track, equally
+        often on all ranks. If it returns True, which must be so on all ranks, the pass ends and returns None.
         """
         tested = {} if tested is None else tested
         metrics = ("nsdr", "bsseval") if self.sdr and is_last else ("nsdr",)
-        for name in [name for name, scores in tested.items() if not self._counts(scores, "bsseval" in metrics)]:
+        for name in [name for name, scores in tested.items() if not self._is_complete(scores, "bsseval" in metrics)]:
             del tested[name]
         logger.info("Testing on %d tracks...", len(self.tracks))
         was_training = self.model.training
@@ -78,7 +78,7 @@ class TestStage:
                 self.model, self.tracks, metrics=metrics, shifts=self.shifts, overlap=self.overlap, split=self.split,
                 seed=self.seed, save_to=self.save_to, files=_InMemory(tested), rank=self.group.rank, world_size=ranks,
                 stop=stop)
-        for _ in range(max(left) - left[self.group.rank]):      # a rank with less to do still takes part in agreements
+        for _ in range(max(left) - left[self.group.rank]):      # ranks with fewer tracks take part in all collectives
             stop()
         self.model.train(was_training)
         if asked[0]:
@@ -86,9 +86,9 @@ class TestStage:
         scores = [track for part in self.group.gather(mine) for track in part]
         return history_aggregates(scores, self.model.sources)
 
-    def _counts(self, scores: TrackScores, frames: bool) -> bool:
-        """Whether scores of before are all that is wanted now: a run that was stopped in its last test may go on for more
-        epochs, and estimates may have been removed."""
+    def _is_complete(self, scores: TrackScores, frames: bool) -> bool:
+        """Whether earlier scores are complete for this test. They may not be: a run that was interrupted in its last
+        test may continue for more epochs, and saved estimates may have been removed."""
         saved = self.save_to is None or all(estimate_path(self.save_to, scores.name, source).exists()
                                             for source in self.model.sources)
         return saved and bool(scores.frames) == frames

@@ -1,7 +1,7 @@
-"""Kinds of datasets: where the files of the songs lie.
+"""Kinds of datasets, which are different layouts of their files.
 
-A kind is a function from the settings and a split ("train", "valid" or "test") to the songs of that split. A further kind
-is a file here and an entry in the table.
+A kind is a function from the settings and a split ("train", "valid" or "test") to the songs of that split. A new kind
+needs a module here and an entry in the table.
 """
 
 import typing as tp
@@ -17,6 +17,6 @@ KINDS: tp.Dict[str, Kind] = {"musdb": musdb.tracks, "wav": wav.tracks}
 
 
 def check(kind: str) -> None:
-    """Raises ConfigError where there is no such kind."""
+    """Raise ConfigError if the kind is unknown."""
     if kind not in KINDS:
         raise ConfigError(f"dset.kind={kind!r} is unknown; use one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")

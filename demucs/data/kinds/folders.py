@@ -1,7 +1,7 @@
-"""Songs as folders with one file per stem: a dataset is a folder of those, nested as you like.
+"""Songs as folders with one file per stem: a dataset is a folder of such folders, nested to any depth.
 
-A folder that holds a stem is a song, whatever else lies in it: folders in it are named in the log and not looked at. A song
-without mixture file has the sum of its stems as mixture, computed when needed and never written.
+A folder that contains a stem is a song, whatever else it contains; folders inside it are ignored, and named in the log.
+The mixture of a song without a mixture file is the sum of its stems, computed when needed and never written.
 """
 
 import collections
@@ -18,21 +18,26 @@ from ..tracks import MIXTURE, SUFFIXES, Files, Track, Tracks
 logger = logging.getLogger(__name__)
 
 WITHOUT_VOCALS = ("instrumental", "accompaniment")
-WITHOUT = ("no_", "minus_")       # before the name of the source that is left out
+WITHOUT = ("no_", "minus_")       # prefixes of the name of the omitted source
 
 
 @dataclass
 class Folders:
-    """What lies below the root of a dataset: `songs`, folders that are none because of `faults`, and how many songs hold
-    what `beside` their stems, by name (that of a folder ends with a slash)."""
+    """Content of a dataset folder.
+
+    Attributes:
+        songs: folders of songs.
+        faults: messages about folders and links that cannot be used.
+        beside: names of other files and folders in songs (those of folders end with a slash), with the number of songs.
+    """
     songs: tp.List[Path] = field(default_factory=list)
     faults: tp.List[str] = field(default_factory=list)
     beside: tp.Counter[str] = field(default_factory=collections.Counter)
 
 
-def look(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
-    """The songs below `root`, sorted: folders that hold a file of whose name `is_stem` says so, and folders without folders
-    of their own. Hidden ones are not looked at, links are followed."""
+def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
+    """Songs below `root`, sorted: folders with a file whose name satisfies `is_stem`, and folders without subfolders.
+    Hidden files and folders are ignored, links are followed."""
     found = Folders()
 
     def walk(folder: Path, ancestors: tp.FrozenSet[str]) -> None:
@@ -63,22 +68,22 @@ def look(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
 
 
 def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Tracks:
-    """The songs below `root`, each with the stems `sources`, under names relative to it.
+    """Songs below `root`, each with the stems `sources`. Their names are relative to `root`.
 
-    One source alone is no song: its mixture is its file, or the sum of all stems in the folder.
+    A single source does not add up to a song: the mixture is then its file, or the sum of all stems in the folder.
 
     Raises:
-        DatasetError: where the folder is missing or empty.
+        DatasetError: if the folder is missing or empty.
     """
     given, root = root, Path(root).absolute()
     if not os.path.isdir(root):
         raise DatasetError(f"dataset folder {given} does not exist (looked at {root}); check dset.musdb or dset.wav, "
                            f"or the environment variable DEMUCS_MUSDB")
     names = {name.lower() for name in (*sources, MIXTURE)}
-    found = look(root, lambda name: _may_be_stem(name, names))
+    found = find_songs(root, lambda name: _may_be_stem(name, names))
     if not found.songs and not found.faults:
         raise DatasetError(f"dataset folder {root} has no track folders in it; expected TRACK/{sources[0]}.wav, ...")
-    _name_what_else(root, found.beside)
+    _log_other_content(root, found.beside)
     tracks, faults = [], found.faults
     for folder in found.songs:
         try:
@@ -89,13 +94,13 @@ def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Track
 
 
 def _may_be_stem(name: str, stems: tp.Container[str]) -> bool:
-    """Whether a file is called like a stem, also in other letters."""
+    """Whether a file has the name of a stem, ignoring case."""
     stem, suffix = os.path.splitext(name.lower())
     return stem in stems and suffix in SUFFIXES
 
 
 def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
-    """Raises DatasetError where a stem is missing, or a link to nothing."""
+    """The song in a folder. Raises DatasetError if a stem is missing or a broken link."""
     try:
         files = stem_files(folder)
     except OSError as error:
@@ -126,7 +131,7 @@ def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
 
 
 def stem_files(folder: Path) -> tp.Dict[str, Path]:
-    """Name -> file of the audio in a folder, the mixture among it. Links to nothing count."""
+    """Audio files in a folder by name, including the mixture and broken links."""
     paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     found: tp.Dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
@@ -135,25 +140,26 @@ def stem_files(folder: Path) -> tp.Dict[str, Path]:
 
 
 def whole_song(stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
-    """Which of `stems` make up the song, a source and what is left without it included; none where that cannot be known."""
+    """Those of `stems` that add up to the song, which may be a source and its complement; empty if unknown."""
     plain = tuple(stem for stem in stems if left_out(stem) is None)
     whole = plain if len(plain) > 1 else tuple(stems)
     return whole if len(whole) > 1 else ()
 
 
 def left_out(name: str) -> tp.Optional[str]:
-    """The source that is missing in what `name` means ("vocals" in "instrumental"), None for what is no such sum."""
+    """The source that a stem such as "instrumental" lacks ("vocals"); None for other names."""
     if name in WITHOUT_VOCALS:
         return "vocals"
     return next((name[len(prefix):] for prefix in WITHOUT if name.startswith(prefix)), None)
 
 
-def _name_what_else(root: Path, beside: tp.Counter[str]) -> None:
-    """One line in the log about what track folders hold besides the stems; a folder there may be a mistake."""
+def _log_other_content(root: Path, beside: tp.Counter[str]) -> None:
+    """Log one line about other files and folders in songs. A folder there may be a mistake, so it is a warning."""
     names = sorted(beside, key=lambda name: (not name.endswith("/"), name))
     if not names:
         return
-    told = ", ".join(f"{name} (in {beside[name]} {'track' if beside[name] == 1 else 'tracks'})" for name in names[:NAMED])
+    listed = ", ".join(f"{name} (in {beside[name]} {'track' if beside[name] == 1 else 'tracks'})"
+                       for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     level = logging.WARNING if names[0].endswith("/") else logging.INFO
-    logger.log(level, "Tracks in %s hold more than their stems, which is not looked at: %s%s", root, told, more)
+    logger.log(level, "Tracks in %s hold more than their stems, which is not looked at: %s%s", root, listed, more)

@@ -1,4 +1,5 @@
-"""MUSDB18-HQ: ROOT/train holds the songs of training and validation, which are told apart by name, ROOT/test the others."""
+"""MUSDB18-HQ: ROOT/train has the songs for training and validation, distinguished by name; ROOT/test has the test
+songs."""
 
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from .settings import KindSettings
 
 
 def is_validation(name: str) -> bool:
-    """Whether a song is one of the 14 official validation tracks, wherever its folder lies."""
+    """Whether a song is one of the 14 official validation tracks, by the last part of its name."""
     return Path(name).name in VALIDATION_TRACKS
 
 

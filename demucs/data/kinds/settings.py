@@ -1,4 +1,4 @@
-"""What a kind of dataset is told."""
+"""Settings of a kind of dataset."""
 
 import typing as tp
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from .folders import folder_tracks
 
 @dataclass(frozen=True)
 class KindSettings:
-    """`root` is the folder of the dataset, `sources` are the stems that every song must have."""
+    """Arguments of a kind: `root` is the folder of the dataset, `sources` are the stems that every song must have."""
     root: Path
     sources: tp.Tuple[str, ...]
     _listed: tp.Dict[str, Tracks] = field(default_factory=dict, repr=False, compare=False)
 
     def folder(self, name: str) -> Tracks:
-        """The songs in a folder of the dataset, which is listed once for all splits that lie in it."""
+        """Songs in a folder of the dataset, which is listed once even if several splits are in it."""
         if name not in self._listed:
             self._listed[name] = folder_tracks(self.root / name, self.sources)
         return self._listed[name]

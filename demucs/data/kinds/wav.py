@@ -1,4 +1,4 @@
-"""Folders of one's own: ROOT/train, ROOT/valid and ROOT/test hold a folder per song."""
+"""Custom datasets: ROOT/train, ROOT/valid and ROOT/test have one folder per song."""
 
 from ..tracks import Tracks
 from .settings import KindSettings

@@ -1,1 +1,1 @@
-"""Synthetic songs: a song plan, one module per stem that plays it, and datasets of such songs."""
+"""Synthetic songs: a plan of each song, one synthesis module per stem, and datasets of such songs."""

@@ -1,4 +1,4 @@
-"""The accompaniment ("other"): two or three players among pads, organ, electric piano, guitars and arpeggiators."""
+"""Accompaniment ("other"): one to three players of pads, organ, electric piano, guitars and arpeggiators."""
 
 import typing as tp
 
@@ -14,7 +14,7 @@ _STRUMS = ("x...x.x...x.x.x.", "x...x...x...x...", "x.....x.....x...", "..x...x.
 
 
 def _pad(rng: np.random.Generator) -> Voice:
-    """Additive: detuned copies of a low-passed saw that swell in and out."""
+    """Additive synthesis of two detuned copies of a low-passed sawtooth, with a slow attack."""
     cutoff, slope = np.exp(rng.uniform(np.log(500), np.log(6000))), rng.uniform(2, 5)
     detune, attack, odd = rng.uniform(0.03, 0.12), rng.uniform(0.03, 0.25), rng.uniform(0.2, 1.)
 
@@ -28,7 +28,7 @@ def _pad(rng: np.random.Generator) -> Voice:
 
 
 def _organ(rng: np.random.Generator) -> Voice:
-    """Drawbars at the Hammond's footages; a rotary speaker's tremolo; a key click through the short attack."""
+    """Additive synthesis with the drawbars of a Hammond organ, the tremolo of a rotary speaker, and a short attack."""
     footage = np.array([1, 2, 3, 4, 6, 8, 10, 12, 16])
     bars = rng.random(len(footage)) ** 2 + 0.05
     rate, depth = rng.choice([0.8, 6.3]) * rng.uniform(0.9, 1.1), rng.uniform(0.05, 0.35)
@@ -78,7 +78,7 @@ def _distorted(rng: np.random.Generator) -> Voice:
 
 
 def _plucked_synth(rng: np.random.Generator) -> Voice:
-    """A saw whose filter snaps shut, for arpeggios and short chords."""
+    """Sawtooth through a low-pass filter that closes quickly, for arpeggios and short chords."""
     dark, bright, sweep = rng.uniform(300, 1500), rng.uniform(2000, 9000), rng.uniform(0.04, 0.2)
     ring = rng.uniform(0.15, 0.6)
 
@@ -92,7 +92,7 @@ def _plucked_synth(rng: np.random.Generator) -> Voice:
 
 
 class _Player:
-    """One instrument with its place in the stereo image; equal notes are synthesised once and reused, as a sampler."""
+    """One instrument with its position in the stereo image. Equal notes are synthesised once and reused."""
 
     def __init__(self, plan: SongPlan, rng: np.random.Generator, voice: Voice, gain: float):
         self.plan, self.rng, self.voice, self.gain = plan, rng, voice, gain

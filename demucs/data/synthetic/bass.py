@@ -1,7 +1,7 @@
-"""The bass: one line on the roots of the chords, on an analogue-style synthesiser, an FM one, or a string.
+"""Bass: one line on the roots of the chords, by a subtractive synthesiser, an FM synthesiser, or a plucked string.
 
-Registers go from the low E of a bass guitar up to the tenor range, so that no fixed crossover separates it from the
-kick below and the accompaniment above.
+Registers range from the low E of a bass guitar to the tenor range, so that no fixed crossover frequency separates the
+bass from the kick drum and from the accompaniment.
 """
 
 import typing as tp
@@ -11,7 +11,7 @@ import numpy as np
 from .plan import SAMPLERATE, STEPS, SongPlan
 from .signal import add, bus, decay, gate, harmonics_below, hertz, oscillate, pluck, steady_phase, wavetable
 
-# Per sixteenth: 0 the root, 7 the fifth, 12 the octave, . nothing; a note lasts until the next or until its length ends
+# Per sixteenth: 0 the root, 7 the fifth, c the octave, . nothing; a note lasts until the next one or for its length
 _RHYTHMS = (
     "0.......0.......", "0.0.0.0.0.0.0.0.", "0...0...0...0...", "0..0..0.0..0..0.", "0.....0.0.....7.",
     "..0...0...0...0.", "0..0..7...0.0.7.", "0...7...0...7...", "0.0.c...0.0.c.7.", "0...............",
@@ -74,7 +74,7 @@ def render_bass(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
         if bar % 4 == 3 and rng.random() < 0.4:
             rhythm = _RHYTHMS[rng.integers(len(_RHYTHMS))]
         if bar == 0 and rhythm[0] == ".":
-            rhythm = "0" + rhythm[1:]   # the stem speaks from the first bar's first beat
+            rhythm = "0" + rhythm[1:]   # the stem starts on the first beat
         steps = [step for step, mark in enumerate(rhythm) if mark in _INTERVALS]
         for step, following in zip(steps, steps[1:] + [STEPS]):
             pitch = plan.root(bar, low) + _INTERVALS[rhythm[step]]

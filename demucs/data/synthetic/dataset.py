@@ -1,8 +1,8 @@
-"""A made-up dataset in the layout of MUSDB18-HQ, for the demo and the tests: songs whose stems are known exactly.
+"""Synthetic dataset in the layout of MUSDB18-HQ, for the demo and the tests: songs whose stems are known exactly.
 
-A song is a plan (tempo, key, chords, levels) that four synthesisers play, one per module beside this one. What a track sounds
-like depends on (seed, split, index) and on the length alone, whatever the number of tracks or processes. Stems are
-quantised first and the mixture is their sum in integers, so it is exact on disk.
+A song is a plan (tempo, key, chords, levels) that is rendered by four synthesisers, one module each in this package. A
+track is a function of (seed, split, index) and its length, independent of the number of tracks and processes. Stems are
+quantised first and the mixture is their integer sum, so it is exact on disk.
 """
 
 import logging
@@ -26,16 +26,16 @@ from .plan import SAMPLERATE, SongPlan, draw_plan
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1                     # of the sound: raise it whenever the same recipe gives other samples
-MANIFEST = "synthetic.json"     # in the root of a finished dataset: the recipe it was made from
+VERSION = 1                     # to be raised whenever the same recipe gives other samples
+MANIFEST = "synthetic.json"     # the recipe, in the root of the dataset
 SPLITS = ("train", "test")
 SHORTEST, LONGEST = 1., 7200.   # seconds
 PROCESSES = Range(1, 1024, whole=True)
-WORTHWHILE = 60.                # seconds of songs per process; starting one takes as long as rendering those
+WORTHWHILE = 60.                # seconds of songs per process, which take as long to render as a process takes to start
 
 
 def song_plan(seed: int, split: str, index: int, seconds: float) -> SongPlan:
-    """What the stems of a song share."""
+    """Plan of a song, which its stems share."""
     return draw_plan(generator(seed, f"synthetic {split} plan", index), seconds)
 
 
@@ -44,7 +44,7 @@ def render_song(seed: int, split: str, index: int, seconds: float) -> tp.Dict[st
 
     The level is chosen so that neither a stem nor the mixture clips; the mixture is the sum of the stems exactly.
     """
-    # Their filters take a second to import, of every start of a training, which asks for the name of the manifest only.
+    # Importing their filters takes a second, and every training imports this module for MANIFEST.
     from .accompaniment import render_accompaniment
     from .bass import render_bass
     from .drums import render_drums
@@ -59,12 +59,13 @@ def render_song(seed: int, split: str, index: int, seconds: float) -> tp.Dict[st
     peak = max(float(np.abs(x).max()) for x in (*stems.values(), sum(stems.values())))
     loudness = float(generator(seed, f"synthetic {split} mastering", index).uniform(0.6, 0.95))
     stored = {source: np.rint(stem * (loudness * 32767 / peak)).astype(np.int16) for source, stem in stems.items()}
-    # four roundings move the sum by two steps at most, far from the 5 % of room that `loudness` leaves
+    # four rounding errors change the sum by two steps at most, much less than the 5 % of headroom that `loudness`
+    # leaves
     return {"mixture": np.sum(list(stored.values()), axis=0, dtype=np.int16), **stored}
 
 
 def track_names(train: int, test: int, valid: int) -> tp.Dict[str, tp.List[str]]:
-    """Names per split: the first `valid` training tracks are called like tracks of MUSDB's validation split."""
+    """Names per split. The first `valid` training tracks have names of MUSDB's validation split."""
     names = {split: [f"Synthetic {who} {n + 1:03d} - Song {n + 1:03d}" for n in range(count)]
              for split, who, count in (("train", "Artist", train), ("test", "Guest", test))}
     names["train"][:valid] = VALIDATION_TRACKS[:valid]
@@ -72,7 +73,7 @@ def track_names(train: int, test: int, valid: int) -> tp.Dict[str, tp.List[str]]
 
 
 def _write_song(folder: Path, seed: int, split: str, index: int, seconds: float) -> None:
-    """One track folder, complete or not there at all."""
+    """Write the folder of one track atomically."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -85,18 +86,18 @@ def generate(root: tp.Union[str, Path], *, train: int = 24, test: int = 6, secon
              valid: tp.Optional[int] = None, processes: tp.Optional[int] = None) -> Path:
     """Make ROOT/{train,test}/TRACK/{mixture,drums,bass,other,vocals}.wav: 44.1 kHz, stereo, 16 bits.
 
-    Typed again with the same recipe it makes what is missing only. Returns the root.
+    Called again with the same recipe, it renders missing tracks only. Returns the root.
 
     Args:
         train, test: number of tracks of each split.
         seconds: length of every track, at least one second.
-        valid: how many training tracks bear names of the official validation split (at most 14); by default a sixth
-            of the training tracks, at least one.
-        processes: default: one per core, fewer for a small dataset.
+        valid: number of training tracks with names of the official validation split (at most 14); by default a sixth of
+            the training tracks, at least one.
+        processes: by default one per core, fewer for a small dataset.
 
     Raises:
-        ConfigError: a number that makes no dataset.
-        DatasetError: ROOT holds something else, for instance a dataset of another recipe.
+        ConfigError: for an invalid number.
+        DatasetError: if ROOT has other content, for instance a dataset of another recipe.
     """
     root = Path(root)
     if valid is None:
@@ -127,7 +128,7 @@ def generate(root: tp.Union[str, Path], *, train: int = 24, test: int = 6, secon
 
 
 def _claim(root: Path, recipe: tp.Dict[str, tp.Any]) -> None:
-    """Note the recipe in `root`, or see that it is the one already there."""
+    """Write the recipe to `root`, or check that it is the existing one."""
     manifest = root / MANIFEST
     if manifest.exists():
         try:
@@ -144,7 +145,7 @@ def _claim(root: Path, recipe: tp.Dict[str, tp.Any]) -> None:
 
 
 def _run(jobs: tp.Sequence[tuple], processes: int) -> None:
-    """Write songs, in this process where one is enough. Progress goes to the log."""
+    """Write songs, in this process if one is enough, with progress in the log."""
     done = 0
 
     def report(folder: Path) -> None:
@@ -158,7 +159,7 @@ def _run(jobs: tp.Sequence[tuple], processes: int) -> None:
             _write_song(*job)
             report(job[0])
         return
-    # spawn: a forked child of a process that has run torch's thread pool may hang
+    # spawn, since a forked child of a process that has used torch's thread pool may hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         futures = {pool.submit(_write_song, *job): job[0] for job in jobs}

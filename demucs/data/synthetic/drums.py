@@ -1,7 +1,7 @@
-"""The drums: a kit of synthesised samples and the patterns that play it.
+"""Drums: a kit of synthesised samples, and patterns.
 
-The kick is a sine whose pitch falls, with a click; the snare two modes of a head and the noise of its wires; cymbals
-are filtered noise over six inharmonic square waves (as in the Roland TR-808); toms are small kicks.
+The kick is a sine of falling pitch with a click; the snare is such a sine with filtered noise; cymbals are filtered
+noise and six inharmonic square waves (as in the Roland TR-808); toms are similar to the kick, at higher pitches.
 """
 
 import typing as tp
@@ -11,7 +11,7 @@ import numpy as np
 from .plan import SAMPLERATE, STEPS, SongPlan
 from .signal import add, band, bus, decay, gate, noise
 
-_VARIANTS = 3   # of every drum, so that no two neighbouring hits are equal
+_VARIANTS = 3   # of every drum, so that neighbouring hits differ
 
 # One character per sixteenth: x a stroke, o a soft one, - nothing
 _STYLES = (
@@ -30,7 +30,7 @@ _STROKES = {"x": 1., "o": 0.4}
 
 
 def _swept(rng: np.random.Generator, low: float, high: float, sweep: float, length: float) -> np.ndarray:
-    """A sine falling from `high` to `low` Hz with time constant `sweep`, ringing for `length` (seconds)."""
+    """Sine that falls from `high` to `low` Hz with time constant `sweep`, and decays with `length` (seconds)."""
     frames = round(length * 5 * SAMPLERATE)
     frequency = low + (high - low) * decay(frames, sweep)
     phase = 2 * np.pi * (rng.uniform(0, 0.1) + np.cumsum(frequency, dtype=np.float64) / SAMPLERATE)
@@ -38,7 +38,7 @@ def _swept(rng: np.random.Generator, low: float, high: float, sweep: float, leng
 
 
 def _metal(rng: np.random.Generator, frames: int, base: float) -> np.ndarray:
-    """Six square waves at inharmonic ratios, summed [frames]."""
+    """Mean [frames] of six square waves at inharmonic ratios."""
     time = np.arange(frames, dtype=np.float64) * (base / SAMPLERATE)
     ratios = np.array([2., 3., 4.16, 5.43, 6.79, 8.21]) * rng.uniform(0.98, 1.02, 6)
     return sum(2 * ((time * ratio % 1) < 0.5).astype(np.float32) - 1 for ratio in ratios) / 6
@@ -105,7 +105,7 @@ def _tom(rng: np.random.Generator, pitch: float) -> tp.Callable[[], np.ndarray]:
 
 
 def _percussion(rng: np.random.Generator, pitch: float) -> tp.Callable[[], np.ndarray]:
-    """A conga or a wood block, as its pitch has it: two short inharmonic modes and the knock of the hand."""
+    """Conga or wood block, depending on the pitch: two short inharmonic modes and a burst of noise."""
     length = rng.uniform(0.03, 0.09)
 
     def strike() -> np.ndarray:
@@ -191,5 +191,5 @@ def render_drums(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
         if bar % 4 == 0 and (bar > 0 or rng.random() < 0.5):
             play(bar, 0, "crash", 0.9)
     squash = rng.uniform(0.8, 1.8)
-    buffer = np.tanh(squash * buffer)   # a drum bus is compressed; it also keeps peaks from ruling the song's level
+    buffer = np.tanh(squash * buffer)   # as compression; otherwise peaks would determine the level of the song
     return bus(buffer, rng, spread=4, reverb=rng.uniform(0.1, 0.6), wet=rng.uniform(0.05, 0.3))

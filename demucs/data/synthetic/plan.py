@@ -1,7 +1,7 @@
-"""What the stems of one song agree on before any of them is played: tempo, swing, key, chords, form and levels.
+"""Plan of a song, shared by its stems: tempo, swing, key, chords, form and levels.
 
-A stem is rendered from the plan and from a random stream of its own, so a change in how drums are drawn leaves the
-voice of the same song as it was.
+A stem is rendered from the plan and its own random generator, so a change to the drums does not change the voice of the
+same song.
 """
 
 import math
@@ -28,14 +28,14 @@ _PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 4), (0, 0, 
 
 @dataclass(frozen=True)
 class SongPlan:
-    """One song on paper. Times are in samples, pitches in MIDI numbers (60 is middle C, 69 is 440 Hz)."""
+    """Plan of one song. Times are in samples, pitches in MIDI numbers (60 is middle C, 69 is 440 Hz)."""
     frames: int
     tempo: float                        # beats (quarter notes) per minute
     swing: float                        # delay of every second sixteenth, in sixteenths
     key: int                            # pitch class of the tonic, 0 is C
     mode: str
     progressions: tp.Tuple[tp.Tuple[int, ...], ...]   # scale degree of the chord of each bar, per kind of section
-    register: float                     # lowest note of the singer; players accompany in the same region
+    register: float                     # lowest note of the voice; the accompaniment is in the same range
     levels: tp.Mapping[str, float]      # dB of each stem about the song's mean stem level
 
     @property
@@ -45,7 +45,7 @@ class SongPlan:
 
     @property
     def bars(self) -> int:
-        """Bars begun before the song ends; the last one may be cut."""
+        """Number of bars; the last one may be truncated."""
         return math.ceil(self.frames / (STEPS * self.step_frames))
 
     def at(self, bar: int, step: float) -> int:

@@ -1,6 +1,6 @@
 """Building blocks of the instruments: oscillators, envelopes, plucked strings, stereo placement, room and equaliser.
 
-Everything is float32 and vectorised over samples. A signal is [L] where mono and [2, L] where stereo, at 44.1 kHz.
+Everything is float32 and vectorised over samples. Signals are [L] if mono and [2, L] if stereo, at 44.1 kHz.
 """
 
 import typing as tp
@@ -25,7 +25,7 @@ def noise(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 
 def harmonics_below(frequency: float, cutoff: float, most: int = 200) -> int:
-    """How many harmonics of `frequency` lie below `cutoff` (Hz): at least one, at most `most`."""
+    """Number of harmonics of `frequency` below `cutoff` (Hz), at least 1 and at most `most`."""
     return int(np.clip(cutoff / frequency, 1, most))
 
 
@@ -81,15 +81,16 @@ def pluck(rng: np.random.Generator, frequency: float, frames: int, *, ring: floa
           place: float) -> np.ndarray:
     """A plucked string [L] after Karplus and Strong (1983), of unit peak.
 
-    Their loop filters one period again and again, so harmonic h fades geometrically from period to period. Here all
-    periods come from one inverse FFT with each harmonic's fading raised to the period's number: no loop over samples,
-    a pitch that is exact after resampling the integer period, and losses stated in Hz and seconds.
+    Their feedback loop filters each period into the next one, so harmonic h decays geometrically from period to period.
+    Here all periods are computed by one inverse FFT, with the decay factor of each harmonic raised to the number of the
+    period. There is no loop over samples, the pitch is exact after resampling the integer period, and losses are given
+    in Hz and seconds.
 
     Args:
         ring: seconds until the fundamental has fallen to 1/e.
-        corner: Hz at which the spectrum of the pick has fallen to 1/e.
-        damp: Hz at which friction alone makes a harmonic fade with a time constant of a quarter of a second.
-        place: where the string is plucked, as a fraction of its length (0 to 0.5).
+        corner: Hz at which the spectrum of the excitation has fallen to 1/e.
+        damp: Hz at which friction alone makes a harmonic decay with a time constant of a quarter of a second.
+        place: position of the excitation, as a fraction of the string's length (0 to 0.5).
     """
     period = max(8, int(SAMPLERATE / frequency))
     stretch = frequency * period / SAMPLERATE           # positions advance by this much per output sample, <= 1
@@ -108,9 +109,9 @@ def pluck(rng: np.random.Generator, frequency: float, frames: int, *, ring: floa
 
 
 def add(buffer: np.ndarray, start: int, sound: np.ndarray, pan: float = 0., gain: float = 1.) -> None:
-    """Add `sound` ([L] or [2, L]) into `buffer` [2, frames] from sample `start`, cut where it leaves the buffer.
+    """Add `sound` ([L] or [2, L]) to `buffer` [2, frames] from sample `start` on, truncated at the ends of the buffer.
 
-    `pan` goes from -1 (left) to 1 (right) with constant power.
+    `pan` is from -1 (left) to 1 (right), with constant power.
     """
     first, last = max(0, -start), min(sound.shape[-1], buffer.shape[-1] - start)
     if last <= first:
@@ -142,7 +143,7 @@ def room(rng: np.random.Generator, seconds: float, wet: float) -> np.ndarray:
 
 
 def bus(x: np.ndarray, rng: np.random.Generator, *, spread: float, reverb: float, wet: float) -> np.ndarray:
-    """`x` [2, L] through one random equaliser and room, as a mixing desk would treat a whole stem. Keeps the length."""
+    """Filter `x` [2, L] by one random equaliser and room impulse response, as in mixing of a stem. Keeps the length."""
     equal = equaliser(rng, spread)
     response = signal.oaconvolve(room(rng, reverb, wet), equal[None], axes=-1)
     y = signal.oaconvolve(x, response.astype(np.float32), axes=-1)

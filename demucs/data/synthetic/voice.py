@@ -1,8 +1,8 @@
-"""The singing voice: source and filter (Fant 1960; Klatt 1980), sung to a melody in the key of the song.
+"""Singing voice: source-filter synthesis (Fant 1960; Klatt 1980) of a melody in the key of the song.
 
-A glottal pulse train with portamento, delayed vibrato and jitter, plus breath, is filtered by the formants of vowels
-that glide from syllable to syllable; consonants are bursts of shaped noise. Filtering is done on short-time spectra,
-so that formants may move freely: one gain per frame and bin, for the voiced part and for the noise.
+A glottal pulse train with portamento, delayed vibrato and jitter, plus breath noise, is filtered by the formants of
+vowels that glide from syllable to syllable; consonants are bursts of filtered noise. Filters are gains on short-time
+spectra, one per frame and bin, so that formants can vary in time.
 """
 
 import typing as tp
@@ -16,10 +16,10 @@ from .plan import SAMPLERATE, STEPS, SongPlan
 from .signal import bus, harmonics_below, hertz, noise, oscillate, wavetable
 
 _HOP, _WINDOW = 256, 1024
-_BLOCK = 512                           # control frames filtered at once; bounds the memory of long songs
+_BLOCK = 512                           # control frames filtered at once, which bounds the memory for long songs
 _RATE = SAMPLERATE / _HOP              # control frames per second
 
-# Formants in Hz of a, e, i, o, u, schwa by an adult male (first three: Peterson and Barney 1952, rounded)
+# Formants in Hz of a, e, i, o, u, schwa of an adult male (first three: Peterson and Barney 1952, rounded)
 _VOWELS = np.array([[730, 1090, 2440, 3400, 4500], [530, 1840, 2480, 3500, 4600], [270, 2290, 3010, 3600, 4700],
                     [570, 840, 2410, 3300, 4400], [300, 870, 2240, 3200, 4300], [500, 1500, 2500, 3500, 4500]],
                    np.float32)
@@ -39,7 +39,7 @@ class _Note:
 
 
 def _melody(plan: SongPlan, rng: np.random.Generator, low: float) -> tp.List[_Note]:
-    """Phrases of one to two bars with a rest after each, walking over the scale and resting on chord tones."""
+    """Random walk on the scale, with chord tones on beats, in phrases of one to two bars followed by rests."""
     scale = plan.scale(low, low + 14)
     place = int(rng.integers(len(scale)))
     lengths, weights = [1, 2, 3, 4, 6, 8], rng.dirichlet([1, 3, 1.5, 2.5, 1.5, 1.5])
@@ -84,7 +84,7 @@ def _controls(notes: tp.List[_Note], rng: np.random.Generator, frames: int) -> t
             around = slice(max(0, first - 4), first + burst + 4)
             center[around], width[around] = mid * rng.uniform(0.9, 1.1), wide
         held = np.arange(last - first) / _RATE
-        pitch[first:] = note.pitch     # until the next note says otherwise: the glide starts where the last one ended
+        pitch[first:] = note.pitch     # until the next note, so that a glide starts at the previous pitch
         pitch[first:last] -= scoop * np.exp(-held / 0.04)
         voiced[first + burst:last] = rng.uniform(0.7, 1.)
         formants[first:] = _VOWELS[note.vowel]
@@ -93,7 +93,7 @@ def _controls(notes: tp.List[_Note], rng: np.random.Generator, frames: int) -> t
     glide = rng.uniform(0.012, 0.05) * _RATE
     pitch = gaussian_filter1d(pitch, glide) + vibrato
     pitch += 0.12 * gaussian_filter1d(rng.standard_normal(count), 2) + 0.25 * gaussian_filter1d(
-        rng.standard_normal(count), 25)      # jitter, and the drift of a voice that is not a machine
+        rng.standard_normal(count), 25)      # jitter, and a slow drift
     shimmer = 1 + 0.1 * gaussian_filter1d(rng.standard_normal(count), 3)
     return {"pitch": pitch, "voiced": gaussian_filter1d(voiced, 0.012 * _RATE) * shimmer,
             "formants": gaussian_filter1d(formants, 0.03 * _RATE, axis=0), "noise": gaussian_filter1d(hiss, 0.9),
@@ -107,7 +107,7 @@ def _resonances(formants: np.ndarray, bins: np.ndarray, tract: float, fall: floa
         center = formants[:, number, None] * np.float32(tract)
         ratio = (bins[None] / center) ** 2
         gain *= 1 / np.sqrt((1 - ratio) ** 2 + ratio * (bandwidth / center) ** 2)
-    # a resonator falls by 12 dB per octave; the poles above the fifth, which are left out here, would lift this again
+    # a resonator falls by 12 dB per octave; the omitted poles above the fifth would compensate for that
     gain *= (1 + (bins / (3500 * tract)) ** 2) ** np.float32(4 - fall)
     return gain / np.sqrt(np.mean(gain ** 2, axis=1, keepdims=True))
 
@@ -123,7 +123,7 @@ def _sing(notes: tp.List[_Note], rng: np.random.Generator, frames: int, characte
     pulse = wavetable(h ** -character["tilt"], rng)
     phase = np.cumsum(hertz(pitch) / SAMPLERATE)
     voiced = oscillate(phase, pulse)[0] * np.interp(samples, ticks, controls["voiced"]).astype(np.float32)
-    breath = noise(rng, frames) * np.abs(voiced)   # aspiration is let through by the open glottis only
+    breath = noise(rng, frames) * np.abs(voiced)   # aspiration passes only through the open glottis
     voiced += character["breath"] * breath
     hiss = noise(rng, frames) * np.interp(samples, ticks, controls["noise"]).astype(np.float32)
     return _filtered(voiced, hiss, controls, character)
@@ -131,7 +131,7 @@ def _sing(notes: tp.List[_Note], rng: np.random.Generator, frames: int, characte
 
 def _filtered(voiced: np.ndarray, hiss: np.ndarray, controls: tp.Dict[str, np.ndarray],
               character: tp.Dict[str, float]) -> np.ndarray:
-    """`voiced` [frames] through the vocal tract plus `hiss` [frames] through the consonants' filters, frame by frame."""
+    """Sum of `voiced` [frames] filtered by the vocal tract and `hiss` [frames] filtered by the consonants."""
     frames = len(voiced)
     window = np.sqrt(np.hanning(_WINDOW + 1)[:-1]).astype(np.float32)
     bins = np.fft.rfftfreq(_WINDOW, 1 / SAMPLERATE).astype(np.float32)
@@ -153,9 +153,9 @@ def _filtered(voiced: np.ndarray, hiss: np.ndarray, controls: tp.Dict[str, np.nd
 
 
 def render_voice(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
-    """The vocal stem [2, L] of `plan`: a lead, sometimes doubled, sometimes with a second voice above."""
+    """The vocal stem [2, L] of `plan`: a lead voice, sometimes doubled or with a second voice at an interval."""
     low = plan.register
-    # a high voice comes, as a rule, from a short vocal tract
+    # a high voice usually has a short vocal tract
     tract = 1 + 0.009 * (low - 46) + rng.uniform(-0.06, 0.08)
     character = {"tract": tract, "tilt": rng.uniform(0.5, 1.2), "fall": rng.uniform(-0.4, 0.3),
                  "breath": rng.uniform(0.02, 0.25), "hiss": rng.uniform(0.4, 1.2), "shift": 0.}
