@@ -6,7 +6,7 @@ export PYTHON
 REFERENCE := ../shared/reference
 EXTRAS ?= train,evaluate,graphs,curves,dev
 
-.PHONY: help programs setup test chaos fuzz demo demo-long report oracle bench clean
+.PHONY: help programs setup test unit chaos fuzz demo demo-long report oracle bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -29,8 +29,13 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 .published/.ready: tests/published.sh | .venv/.ready-$(EXTRAS)
 	tests/published.sh .published || { echo "no published Demucs to compare with"; [[ -z $$CI ]]; }
 
-test: setup .published/.ready  ## all tests (ARGS="-k name" for some of them)
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+PYTEST := .venv/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+
+test: setup .published/.ready  ## all tests, and the slowest twenty (ARGS="-k name" for some of them)
+	$(PYTEST) --durations=20 $(ARGS)
+
+unit: setup .published/.ready  ## the tests without trainings, processes, Slurm and browser: some minutes
+	$(PYTEST) -m unit $(ARGS)
 
 chaos: setup       ## a training killed 200 times on a private Slurm, and its figures in docs/cluster.md: hours; goes on
 	.venv/bin/python tests/slurm/chaos.py --kills 200 --figures docs/cluster.md

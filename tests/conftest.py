@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tiers
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -24,6 +25,17 @@ def require_program(name: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+@pytest.hookimpl(tryfirst=True)      # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    tiers.order(items, Path(__file__).resolve().parent)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    with tiers.kept(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -59,6 +71,13 @@ def reference() -> Path:
     if not REFERENCE.is_dir():
         pytest.skip("the reference data (../shared/reference) is not beside this checkout")
     return REFERENCE
+
+
+@pytest.fixture
+def songs(tmp_path) -> Path:
+    """A folder in the layout of MUSDB18-HQ: three songs of noise to train on, one to validate, one to test."""
+    from training.small import write_songs
+    return write_songs(tmp_path / "songs")
 
 
 @pytest.fixture

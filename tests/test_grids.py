@@ -3,10 +3,9 @@
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from conftest import REPOSITORY
 from dora.explore import Herd, Launcher
@@ -45,9 +44,8 @@ def train(signature, folder, epochs):
 
 
 def dora_grid(*arguments, folder, **environment):
-    return subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "grid", *arguments], text=True,
-                          env={**os.environ, "_DORA_TEST_PATH": str(folder), **environment}, cwd=REPOSITORY,
-                          capture_output=True)
+    return preloaded.run("-m", "dora", "-P", "demucs", "grid", *arguments,
+                         env={**os.environ, "_DORA_TEST_PATH": str(folder), **environment})
 
 
 def test_every_grid_is_in_the_table():

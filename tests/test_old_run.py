@@ -6,10 +6,9 @@ that, and small against what a step changes.
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
+import preloaded
 import pytest
 import torch
 from conftest import REPOSITORY
@@ -33,7 +32,7 @@ def root(tmp_path_factory):
 
 
 def call(root, *command):
-    done = subprocess.run([sys.executable, *map(str, command)], cwd=root, env=environment(root), capture_output=True, text=True)
+    done = preloaded.run(*command, cwd=root, env=environment(root))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

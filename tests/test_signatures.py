@@ -3,10 +3,9 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -93,8 +92,7 @@ def test_dataset_path_is_not_part_of_the_signature():
     """The path comes from the environment; on the command line it would be another experiment."""
     code = "from demucs.train import main; import sys; print(main.get_xp(sys.argv[1:]).sig)"
     environment = {**os.environ, "DEMUCS_MUSDB": "/somewhere/else"}
-    out = subprocess.run([sys.executable, "-c", code, *TRAIN_SCRIPT], env=environment, check=True, text=True,
-                         capture_output=True, cwd=Path(__file__).resolve().parent.parent)
+    out = preloaded.run("-c", code, *TRAIN_SCRIPT, env=environment)
     assert out.stdout.strip() == "162f67a7"
     assert main.get_xp([*TRAIN_SCRIPT, "dset.musdb=/somewhere/else"]).sig != "162f67a7"
 
@@ -145,8 +143,8 @@ def test_how_far_a_run_is(tmp_path, repository, monkeypatch):
 
 @pytest.mark.parametrize("signature", ["162f67a7", "4c3a4313"])
 def test_dora_info_in_a_fresh_clone(signature, tmp_path, repository):
-    done = subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "info", "-f", signature], cwd=repository, text=True,
-                          capture_output=True, env={**os.environ, "_DORA_TEST_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"})
+    done = preloaded.run("-m", "dora", "-P", "demucs", "info", "-f", signature, cwd=repository,
+                         env={**os.environ, "_DORA_TEST_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"})
     told = done.stdout + done.stderr
     assert done.returncode == 0 and "How far:" in told and "not begun here" in told, told
 

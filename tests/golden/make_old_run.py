@@ -23,7 +23,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from training.conftest import TINY, write_track   # noqa: E402
+from training.small import TINY, write_track   # noqa: E402
 
 from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
 from demucs.pretrained import get_model           # noqa: E402

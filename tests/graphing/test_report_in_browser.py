@@ -16,6 +16,8 @@ from report import comparison, report
 from demucs import schema
 from demucs.schema import Evaluation
 
+pytestmark = pytest.mark.browser
+
 SOURCES = ["drums", "bass", "other", "vocals"]
 SECONDS = 2.
 PAGES = ["run", "comparison"]

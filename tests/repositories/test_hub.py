@@ -3,9 +3,8 @@
 import builtins
 import os
 import socket
-import subprocess
-import sys
 
+import preloaded
 import pytest
 import torch
 from repositories import loopback_hub
@@ -147,8 +146,8 @@ assert "huggingface_hub" in sys.modules
 def test_environment_variables_of_the_hub(there, tmp_path, repository):
     def run(**variables):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        return subprocess.run([sys.executable, "-c", CODE], cwd=repository, text=True, capture_output=True,
-                              env={**kept, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", **variables})
+        return preloaded.run("-c", CODE, cwd=repository,
+                             env={**kept, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", **variables})
     done = run(HF_ENDPOINT=there.url)
     assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
     assert (tmp_path / "home" / "hub" / "models--adefossez--HTDemucs-ft").is_dir()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import preloaded
 import pytest
 from conftest import REPOSITORY
 
@@ -123,8 +124,7 @@ file.write(sys.argv[3], "why")
 """
     environment = {**os.environ, "SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "3"}
     for first, how in enumerate(("killed", "stopped", "done")):
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(first), how], cwd=REPOSITORY,
-                              env=environment, timeout=100)
+        done = preloaded.run("-c", code, tmp_path, first, how, env=environment, timeout=100)
         assert (done.returncode != 0) == (how == "killed")
     lines, damaged = ledger.read(tmp_path)
     assert damaged == 0 and [(line.event, line.state) for line in lines] == [

@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from training.conftest import write_track   # noqa: E402
+from training.small import write_track   # noqa: E402
 
 from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
 from demucs.runs.provenance import commit   # noqa: E402

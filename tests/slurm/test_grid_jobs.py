@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import REPOSITORY, require_program
 from dora.shep import Shepherd
-from training.conftest import TINY, write_track
+from training.small import TINY, write_track
 
 from demucs import schema
 from demucs.data.musdb import VALIDATION_TRACKS
@@ -42,7 +42,7 @@ class Submitter:
         self.experiments = root / "outputs" / "xps"
         for folder, seed in (("train/A song", 0), (f"train/{VALIDATION_TRACKS[0]}", 1), ("test/The test", 2)):
             write_track(root / "songs" / folder, seed)
-        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=60",
+        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=30",
                          "max_batches=1", "augment.remix.group_size=2"]
         self.environment = {**os.environ, **cluster, "_DORA_TEST_PATH": str(root / "outputs"), "OMP_NUM_THREADS": "1",
                             "DEMUCS_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo"}

@@ -1,4 +1,4 @@
-"""The pipeline on a real Slurm with the real programs: eight tasks over two nodes train, then release, evaluate, separate
+"""The pipeline on a real Slurm with the real programs: four tasks over two nodes train, then release, evaluate, separate
 and draw; then again what each script does by itself."""
 
 import re
@@ -8,7 +8,7 @@ import time
 import pytest
 import soundfile
 from conftest import REPOSITORY
-from training.conftest import TINY, write_track
+from training.small import TINY, write_track
 
 from demucs import schema
 from demucs.data.musdb import VALIDATION_TRACKS
@@ -16,7 +16,7 @@ from demucs.schema import SOURCES
 
 pytestmark = pytest.mark.slurm
 
-PATIENCE = 300   # seconds; eight processes start on as few as two cores
+PATIENCE = 300   # seconds; four processes start on as few as two cores
 OVERRIDES = [*[item for item in TINY if not item.startswith("epochs=")], "batch_size=8",
              "augment.remix.group_size=1", "ema.epoch=[]", "max_batches=1"]
 
@@ -68,7 +68,7 @@ def finish(checkout, job):
 
 def test_pipeline(real):
     (real.root / "slurm_scripts" / "cluster.env").write_text(
-        "DEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=8 --ntasks-per-node=4 --gres=gpu:4 --cpus-per-task=1'\n")
+        "DEMUCS_TRAIN_SBATCH_ARGS='--nodes=2 --ntasks=4 --ntasks-per-node=2 --gres=gpu:2 --cpus-per-task=1'\n")
     begun = real.script("pipeline_slurm.sh", "1", *OVERRIDES, DEMUCS_EVALUATE_JOBS="2")
     assert begun.returncode == 0, begun.stdout + begun.stderr
     signature = re.search("Signature ([0-9a-f]{8})", begun.stdout)[1]
@@ -76,11 +76,11 @@ def test_pipeline(real):
     finish(real, jobs["report"])
     assert f"Report on {signature}" in (real.root / "demucs_results" / "report.html").read_text()
     log, = (real.root / "slurm_out").glob(f"{signature}-{jobs['train']}.out")
-    assert "Process 1 of 8" in log.read_text() and "Valid Summary | Epoch 1" in log.read_text()
+    assert "Process 1 of 4" in log.read_text() and "Valid Summary | Epoch 1" in log.read_text()
     experiment, = (real.root / "outputs" / "xps").iterdir()
     assert experiment.name == signature
     card = schema.load(schema.RunCard, experiment / "run_card.json")
-    assert (card.epochs_done, card.sessions[0].world_size) == (1, 8) and card.sessions[0].job == jobs["train"]
+    assert (card.epochs_done, card.sessions[0].world_size) == (1, 4) and card.sessions[0].job == jobs["train"]
     assert (real.root / "release_models" / f"{signature}.th").exists()
     for name in SOURCES:
         assert soundfile.info(real.root / "separated" / signature / "The test" / f"{name}.wav").frames == 16000
@@ -122,7 +122,7 @@ def test_a_hung_rank_is_ended_with_the_stacks_of_all_and_the_job_goes_on(real, t
     (tmp_path / "sitecustomize.py").write_text(HANGS)
     hang = tmp_path / "hang"
     begun = real.run("sbatch", "--parsable", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--gres=gpu:1",
-                     "--cpus-per-task=1", "slurm_scripts/train_slurm.sh", "60", *OVERRIDES, "misc.patience=0.15",
+                     "--cpus-per-task=1", "slurm_scripts/train_slurm.sh", "25", *OVERRIDES, "misc.patience=0.15",
                      PYTHONPATH=str(tmp_path), TEST_HANG=str(hang))
     assert begun.returncode == 0, begun.stderr
     job = begun.stdout.strip()
@@ -143,4 +143,4 @@ def test_a_hung_rank_is_ended_with_the_stacks_of_all_and_the_job_goes_on(real, t
     text = finish(real, job)
     hung = text[text.index("Timeout (0:00:09)!"):text.index("Back into the queue")]
     assert "in dead_file_server" in hung and "in all_reduce" in hung      # where the one stood, and the other
-    assert text.count("Back into the queue") == 1 and "Valid Summary | Epoch 60 " in text
+    assert text.count("Back into the queue") == 1 and "Valid Summary | Epoch 25 " in text

@@ -5,15 +5,12 @@ from collections import namedtuple
 
 import pytest
 from omegaconf import OmegaConf
-from training.conftest import TINY
-from training.conftest import songs as make_songs
+from training.small import TINY
 
 from demucs import precheck, signature
 from demucs.config import read
 from demucs.errors import ConfigError, DatasetError, DemucsError, TrainingError
 from demucs.train import main
-
-songs = make_songs
 
 
 def configured(songs, *overrides):

@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 import tarfile
 
+import preloaded
 import pytest
 from conftest import REPOSITORY
 
@@ -42,8 +41,7 @@ def test_the_archive_unpacks_into_the_same_files(tmp_path):
 
 
 def run(*arguments, cwd=REPOSITORY, **environment):
-    return subprocess.run([sys.executable, *map(str, arguments)], text=True, capture_output=True, cwd=cwd,
-                          env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment})
+    return preloaded.run(*arguments, cwd=cwd, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment})
 
 
 def test_command(tmp_path):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import preloaded
 import pytest
 from conftest import REPOSITORY
 
@@ -232,8 +233,7 @@ def test_files_among_the_folders_and_no_folder(outputs, capsys):
 
 def call(outputs, *arguments, path=None, timeout=60):
     environment = {**os.environ, **({"PATH": path} if path is not None else {})}
-    return subprocess.run([sys.executable, "-m", "tools.runs", "--outputs", str(outputs), *arguments], cwd=REPOSITORY,
-                          env=environment, capture_output=True, text=True, timeout=timeout)
+    return preloaded.run("-m", "tools.runs", "--outputs", outputs, *arguments, env=environment, timeout=timeout)
 
 
 def test_choice_and_order(outputs, monkeypatch, capsys):

@@ -1,11 +1,10 @@
 """The name of an experiment, told before it runs."""
 
 import json
-import subprocess
 import sys
 
+import preloaded
 import pytest
-from conftest import REPOSITORY
 
 from demucs import signature
 
@@ -17,8 +16,7 @@ def experiment(root, name, argv):
 
 
 def ask(*arguments):
-    return subprocess.run([sys.executable, "-m", "tools.signature", *arguments], cwd=REPOSITORY, capture_output=True,
-                          text=True, timeout=120)
+    return preloaded.run("-m", "tools.signature", *arguments, timeout=120)
 
 
 def test_it_is_that_of_the_settings_as_they_are_now(tmp_path, monkeypatch):

@@ -4,14 +4,12 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 
+import preloaded
 import pytest
 import torch
-from conftest import REPOSITORY
-from training.conftest import TINY
-from training.test_runs import settings, solver_in, weights
+from training.small import TINY, settings, solver_in, weights
 
 from demucs.errors import PackageError, TrainingError
 from demucs.runs.lock import locked
@@ -77,14 +75,13 @@ def read_only(tmp_path):
 
 def run(songs, tmp_path, *overrides, **variables):
     environment = {**os.environ, "_DORA_TEST_PATH": str(tmp_path / "outputs"), "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.Popen([sys.executable, "-m", "dora", "-P", "demucs", "run", *TINY, f"dset.musdb={songs}",
-                             f"dset.metadata={tmp_path / 'cache'}", *overrides], cwd=REPOSITORY, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return preloaded.Popen("-m", "dora", "-P", "demucs", "run", *TINY, f"dset.musdb={songs}",
+                           f"dset.metadata={tmp_path / 'cache'}", *overrides, env=environment, merge=True)
 
 
 def test_a_run_folder_that_cannot_be_written_is_told_in_one_line(songs, tmp_path, read_only):
     first = run(songs, tmp_path, *SHORT)
-    assert first.wait(timeout=120) == 0, first.stdout.read()
+    assert first.wait(timeout=120) == 0, first.read()
     (folder,) = (tmp_path / "outputs" / "xps").iterdir()
     read_only(folder)
     again = run(songs, tmp_path, *SHORT)

@@ -4,9 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from training.conftest import songs as make_songs
-from training.test_interruption import STEPS, stop_at
-from training.test_runs import settings, solver_in, weights
+from training.small import STEPS, settings, solver_in, stop_at, weights, write_songs
 
 from demucs.errors import ConfigError
 from demucs.train import main
@@ -29,7 +27,7 @@ def points(folder):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    config = settings(make_songs.__wrapped__(folder), *STEPS, ON)
+    config = settings(write_songs(folder / "songs"), *STEPS, ON)
     solver = solver_in(folder / "x", config)
     solver.curves.every = 1
     solver.run()

@@ -1,14 +1,13 @@
 """The result of a step does not depend on how its global batch is split over processes."""
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 
 import numpy as np
+import preloaded
 import pytest
-from conftest import REPOSITORY
-from training.conftest import TINY
+from training.small import TINY
 
 from demucs import experiment
 from demucs import train as entry
@@ -68,8 +67,7 @@ def start(songs, out, world_size, *overrides, **variables):
                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **variables}
         argv = [*TINY, "batch_size=8", "augment.remix.group_size=2", f"dset.metadata={out.parent / 'cache'}",
                 "epochs=1", "max_batches=2", *overrides]
-        processes.append(subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), str(songs), *argv], env=environment,
-                                          cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        processes.append(preloaded.Popen("-c", SCRIPT, out, songs, *argv, env=environment, merge=True))
     outputs = [process.communicate()[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
 

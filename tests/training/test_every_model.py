@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training.test_runs import settings, solver_in
+from training.small import settings, solver_in
 
 from demucs import schema
 from demucs.models import zoo

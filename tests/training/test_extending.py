@@ -1,14 +1,12 @@
 """A training that is extended is the one that was planned longer from the start."""
 
 import json
-import subprocess
-import sys
 
+import preloaded
 import pytest
 import torch
 from omegaconf import OmegaConf
-from training.conftest import TINY
-from training.test_runs import ALONE, weights
+from training.small import ALONE, TINY, weights
 
 from demucs import extension
 from demucs import schema
@@ -140,9 +138,11 @@ def test_a_run_that_is_being_trained_is_not_copied(train):
     code = ("import sys, time; from pathlib import Path; from demucs.runs.lock import locked\n"
             "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)")
     for folder in (old.folder, new):
-        other = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+        other = preloaded.Popen("-c", code, folder)
         try:
-            assert other.stdout.readline() == "locked\n"
+            while "locked\n" not in other.read()[0]:
+                assert other.poll() is None, other.read()
+                time.sleep(0.05)
             with pytest.raises(LockedError, match=f"{folder.name} is being trained already, by process {other.pid} on "):
                 extend.extend(old.sig, 3)
         finally:

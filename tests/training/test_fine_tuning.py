@@ -2,14 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
+import preloaded
 import pytest
 import torch
-from conftest import REPOSITORY
 from omegaconf import OmegaConf
-from training.conftest import TINY, write_track
+from training.small import TINY, write_track
 
 from demucs import schema
 from demucs.building import build_solver
@@ -141,8 +139,7 @@ def dora(*arguments, songs, folder):
     environment = {**os.environ, "DEMUCS_MUSDB": str(songs), "_DORA_TEST_PATH": str(folder)}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         environment.pop(name, None)
-    return subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "run", *arguments], env=environment, text=True,
-                          capture_output=True, cwd=REPOSITORY)
+    return preloaded.run("-m", "dora", "-P", "demucs", "run", *arguments, env=environment)
 
 
 def test_by_the_command_line(songs, tmp_path):

@@ -2,13 +2,10 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
+import preloaded
 import pytest
-from conftest import REPOSITORY
-from training.conftest import TINY
-from training.test_runs import settings, solver_in
+from training.small import TINY, settings, solver_in
 
 from demucs import building, precheck, schema
 from demucs.errors import DemucsError
@@ -66,8 +63,7 @@ def test_started_again_without_its_songs(songs, tmp_path):
     def start(*more):
         environment = {**os.environ, "_DORA_TEST_PATH": str(tmp_path / "outputs"), "OMP_NUM_THREADS": "1",
                        "DEMUCS_MUSDB": str(songs)}
-        return subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", "run", *TINY, *SHORT, *more],
-                              env=environment, text=True, capture_output=True, cwd=REPOSITORY)
+        return preloaded.run("-m", "dora", "-P", "demucs", "run", *TINY, *SHORT, *more, env=environment)
     first = start(f"dset.metadata={tmp_path / 'cache'}")
     assert first.returncode == 0, first.stderr
     folder, = (tmp_path / "outputs" / "xps").iterdir()

@@ -12,11 +12,11 @@ import sys
 import time
 
 import numpy as np
+import preloaded
 import pytest
 import torch
 from conftest import REPOSITORY
-from training.conftest import TINY
-from training.test_runs import settings, solver_in, weights
+from training.small import STEPS, TINY, numbers, settings, solver_in, stop_at, weights, write_songs
 
 from demucs import schema
 from demucs.building import build_solver
@@ -29,33 +29,11 @@ from demucs.training.interruption import Requests, Stopped, Watchdog
 from demucs.training.stages import Average
 from demucs.training.state import random_states, set_random_states, write_checkpoint
 
-STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2",
-         "test.every=1"]
-
-
-def numbers(solver):
-    """All that the history says, but for how long things took."""
-    return [{key: value for key, value in record.to_history().items() if key != "seconds"} for record in solver.history]
-
-
-def stop_at(solver, moment):
-    """Ask for a stop at the `moment`-th time that the solver looks, counted from 1."""
-    looks = iter(range(1, 10 ** 6))
-    agreed = solver.requests.agreed
-
-    def look(due=False):
-        if next(looks) == moment:
-            solver.requests.stop_signal = "SIGUSR2"
-        return agreed(due)
-    solver.requests.agreed = look
-
-
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run left alone, and its settings."""
-    from training.conftest import songs as make
     folder = tmp_path_factory.mktemp("straight")
-    config = settings(make.__wrapped__(folder), *STEPS)
+    config = settings(write_songs(folder / "songs"), *STEPS)
     solver = solver_in(folder / "x", config)
     looks = []
     agreed = solver.requests.agreed
@@ -195,9 +173,8 @@ def test_a_signal_stops_a_run_with_loader_workers(songs, tmp_path):
     environment = {**os.environ, "_DORA_TEST_PATH": str(tmp_path / "dora"), "OMP_NUM_THREADS": "1"}
     folders = set()
     for expected in ("stopped", "done"):
-        run = subprocess.Popen([sys.executable, "-m", "dora", "-P", "demucs", "run", *argv], cwd=REPOSITORY,
-                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
+        run = preloaded.Popen("-m", "dora", "-P", "demucs", "run", *argv, env=environment, merge=True,
+                              start_new_session=True)
         if expected == "stopped":
             folder = None
             deadline = time.monotonic() + 120

@@ -8,7 +8,7 @@ import types
 import pytest
 import torch
 from torch import distributed
-from training.test_runs import ALONE, settings, solver_in
+from training.small import ALONE, settings, solver_in
 
 from demucs import building, schema
 from demucs.console import one_line

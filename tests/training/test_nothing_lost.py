@@ -8,9 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from training.test_interruption import STEPS, numbers, stop_at
-from training.test_quantised_runs import DIFFQ, QAT
-from training.test_runs import settings, solver_in, weights
+from training.small import DIFFQ, QAT, STEPS, numbers, settings, solver_in, stop_at, weights, write_track
 
 from demucs import schema
 from demucs.errors import PackageError, TrainingError
@@ -22,7 +20,6 @@ from demucs.training.distributed import Group
 from demucs.training.interruption import Stopped
 from demucs.training.restoring import start_from
 from demucs.training.state import NewerFormatError, write_checkpoint
-from training.conftest import write_track
 
 
 def stopped(folder, config, moment):

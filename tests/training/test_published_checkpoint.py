@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from training.conftest import write_track
+from training.small import write_track
 
 from demucs import schema
 from demucs.building import build_solver

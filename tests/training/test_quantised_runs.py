@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from training.test_runs import Stop, settings, solver_in, stop_at_next_save, weights
+from training.small import DIFFQ, QAT, Stop, settings, solver_in, stop_at_next_save, weights
 
 from demucs import schema
 from demucs.errors import ConfigError
@@ -18,8 +18,6 @@ from demucs.training.state import read_checkpoint
 
 pytest.importorskip("diffq")
 # All large layers of the tiny model, in groups that divide them: about 60 000 of 65 000 weights.
-DIFFQ = ["quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4"]
-QAT = ["quant.qat=6", "quant.min_size=0.004"]
 KINDS = {"diffq": DIFFQ, "qat": QAT, "straight through": [*QAT, "quant.straight_through=True"]}
 SOUND = torch.randn(1, 2, 12_345, generator=torch.Generator().manual_seed(1))
 

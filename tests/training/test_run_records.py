@@ -10,8 +10,7 @@ import sys
 import pytest
 import torch
 from conftest import REPOSITORY, require_program
-from training.conftest import TINY
-from training.test_runs import settings, solver_in
+from training.small import TINY, settings, solver_in
 
 from demucs import schema
 from demucs.runs import ledger, overview, provenance

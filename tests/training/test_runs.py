@@ -8,55 +8,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import preloaded
 import pytest
 import soundfile
 import torch
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
-from training.conftest import TINY, write_track
+from training.small import TINY, Stop, settings, solver_in, stop_at_next_save, weights, write_track
 
 from demucs import precheck, schema, train
-from demucs.building import build_solver
 from demucs.config import read
 from demucs.data.faults import FaultyTracks
 from demucs.errors import ConfigError, DatasetError, PackageError, TrainingError
 from demucs.evaluation import tracks
 from demucs.packages import package
 from demucs.train import main
-from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint
-
-ALONE = Group(0, 1, torch.device("cpu"))
-
-
-def settings(songs, *overrides):
-    argv = [*TINY, f"dset.musdb={songs}", f"dset.metadata={songs.parent / 'cache'}", *overrides]
-    return read(OmegaConf.to_container(main.get_xp(argv).cfg, resolve=True))
-
-
-def solver_in(folder, config):
-    folder.mkdir(parents=True, exist_ok=True)
-    return build_solver(config, folder, ALONE, signature=folder.name)
-
-
-class Stop(Exception):
-    """A training that ends there."""
-
-
-def stop_at_next_save(solver):
-    """`solver.run` raises Stop once its next checkpoint is on disk."""
-    save = solver.saving.save
-
-    def save_then_stop(**kwargs):
-        save(**kwargs)
-        solver.saving.checkpoints.wait()
-        raise Stop
-    solver.saving.save = save_then_stop
-
-
-def weights(solver):
-    return torch.cat([p.detach().flatten() for p in solver.model.parameters()])
-
 
 def test_what_a_run_leaves_behind(songs, tmp_path):
     folder = tmp_path / "xps" / "abc"
@@ -281,8 +248,7 @@ def dora(*arguments, songs, folder):
     environment = {**os.environ, "DEMUCS_MUSDB": str(songs), "_DORA_TEST_PATH": str(folder), "OMP_NUM_THREADS": "1"}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         environment.pop(name, None)
-    return subprocess.run([sys.executable, "-m", "dora", "-P", "demucs", *arguments], env=environment, text=True,
-                          capture_output=True, cwd=REPOSITORY)
+    return preloaded.run("-m", "dora", "-P", "demucs", *arguments, env=environment)
 
 
 def test_dora_run_clear_and_info(songs, tmp_path):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from training.test_runs import Stop, settings, solver_in, stop_at_next_save, weights
+from training.small import Stop, settings, solver_in, stop_at_next_save, weights
 
 from demucs.errors import ConfigError
 from demucs.schema import EpochRecord

@@ -9,7 +9,7 @@ from collections import namedtuple
 import pytest
 import torch
 from conftest import REPOSITORY
-from training.test_runs import settings, solver_in
+from training.small import settings, solver_in
 
 from demucs.errors import TrainingError
 from demucs.training import interruption

@@ -14,7 +14,7 @@ import time
 import pytest
 import torch
 from conftest import REPOSITORY
-from training.conftest import TINY
+from training.small import TINY
 
 from demucs import schema, train
 from demucs.training import interruption

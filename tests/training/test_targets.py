@@ -7,7 +7,7 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from training.test_runs import ALONE, settings, solver_in
+from training.small import ALONE, settings, solver_in
 
 from demucs import schema
 from demucs.building import build_solver
