@@ -29,7 +29,7 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 .published/.ready: tests/published.sh | .venv/.ready-$(EXTRAS)
 	tests/published.sh .published || { echo "no published Demucs to compare with"; [[ -z $$CI ]]; }
 
-PYTEST := .venv/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+PYTEST := .venv/bin/python -m pytest -n 3
 
 test: setup .published/.ready  ## all tests, and the slowest twenty (ARGS="-k name" for some of them)
 	$(PYTEST) --durations=20 $(ARGS)

@@ -27,9 +27,21 @@ def require_program(name: str) -> str:
     return path
 
 
-@pytest.hookimpl(tryfirst=True)      # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)      # before -m chooses by the marks
 def pytest_collection_modifyitems(items):
-    tiers.order(items, Path(__file__).resolve().parent)
+    tiers.order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests in parallel by the groups of `tiers.group`, in the order that they were given."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return tiers.group(nodeid)
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,8 @@
 """Tiers of tests: `unit` without a mark of their own, and those marked `runs`, `slurm` or `browser`.
 
 A unit test trains nothing and starts no process but short external programs. Both are enforced, so that `make unit` stays
-quick. Tests of one file, or of the private Slurm, run one after the other in one process of pytest-xdist, files with long
-tests first.
+quick. In parallel, the tests of one file run one after the other, and so do the files that use the private Slurm, which
+mostly wait for it. Files with long tests come first.
 """
 
 import contextlib
@@ -17,27 +17,29 @@ import pytest
 UNIT, OTHERS = "unit", ("runs", "slurm", "browser")
 # What a unit test may start: each ends within a fraction of a second.
 SHORT = {"git", "uname", "lscpu", "soundstretch", "ffmpeg", "ffprobe", "file", "fc-list", "gcc", "ldconfig"}
-# Files with the longest tests. Those of the private Slurm, which mostly wait for it, come before them.
+# Files that use the private Slurm, and those with the longest tests.
+CLUSTER = tuple(f"slurm/test_{name}.py" for name in ("chaos", "real_chain", "grid_jobs", "private_cluster", "runs_on_slurm"))
 LONG = ("training/test_interruption.py", "models/test_published_models.py", "training/test_distributed.py", "test_grids.py",
         "training/test_runs.py", "training/test_extending.py", "training/test_quantised_runs.py", "test_session.py",
         "training/test_stopping.py", "graphing/test_report_in_browser.py", "evaluation/test_quality_study.py")
 RECORD = "DEMUCS_TEST_TIERS"      # environment variable: a file to which tests that leave their tier are written
 
 
-def order(items: tp.List[pytest.Item], root: tp.Any) -> None:
-    """Give each test its tier and its process, and put those with long tests first."""
-    files = {item: item.path.relative_to(root).as_posix() for item in items}
-    for item, file in files.items():
-        tier = next((name for name in OTHERS if item.get_closest_marker(name)), UNIT)
-        if tier == UNIT:
+def order(items: tp.List[pytest.Item]) -> None:
+    """Give each test its tier, and put those of `CLUSTER` and `LONG` first."""
+    first = (*CLUSTER, *LONG)
+    places = {item: next((place for place, file in enumerate(first) if item.path.as_posix().endswith("/tests/" + file)),
+                         len(first)) for item in items}
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in OTHERS):
             item.add_marker(UNIT)
-        item.add_marker(pytest.mark.xdist_group("slurm" if tier == "slurm" else file))
+    items.sort(key=places.__getitem__)
 
-    def place(item):
-        if item.get_closest_marker("slurm"):
-            return -1
-        return LONG.index(files[item]) if files[item] in LONG else len(LONG)
-    items.sort(key=place)
+
+def group(nodeid: str) -> str:
+    """What runs in one process, one test after the other: the tests of a file, or all that use the private Slurm."""
+    file = nodeid.partition("::")[0]
+    return "slurm" if file.removeprefix("tests/") in CLUSTER else file
 
 
 @contextlib.contextmanager
