@@ -1,5 +1,6 @@
-"""Measurement of the data loader of published Demucs 4.1.0, called by bench_loader.py with the Python of that side; prints
-JSON. Sound files are read with soundfile, see `sound_files`.
+"""Measurement of the data loader of published Demucs 4.1.0, called by bench_loader.py with the Python of that side.
+
+Prints JSON. Sound files are read with soundfile, see `sound_files`.
 
     python loader_peer.py ROOT EXAMPLES.npz WORKERS
 """
