@@ -23,9 +23,6 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 		{ echo "diffq was not built: no quantisation-aware training (needs gcc and python3-dev)"; [[ -z $$CI ]]; }
 	@touch $@
 
-.oracle/.ready: benchmarks/oracle-requirements.txt | programs
-	PYTHON_BELOW=3.14 slurm_scripts/make_venv.sh .oracle -r benchmarks/oracle-requirements.txt
-
 .published/.ready: tests/published.sh | .venv/.ready-$(EXTRAS)
 	tests/published.sh .published || { echo "no published Demucs to compare with"; [[ -z $$CI ]]; }
 
@@ -57,10 +54,10 @@ report: setup      ## pictures and report of the newest run, and in outputs/refe
 		.venv/bin/python graphing_scripts/plot_comparison.py $(REFERENCE)/museval/demucs-v2-seed4* --results outputs/reference; \
 		.venv/bin/python graphing_scripts/plot_scores.py $(REFERENCE)/museval/* --results outputs/reference; }
 
-oracle: setup .oracle/.ready  ## .oracle: published Demucs in its own environment, the peer of the benchmarks
+oracle: setup .published/.ready  ## .published: published Demucs on our packages, the peer of tests and benchmarks
 
 bench: oracle      ## docs/benchmarks.md, beside published Demucs in the same run
 	.venv/bin/python -m benchmarks.run
 
 clean: ## remove the environments; what runs made stays
-	rm -rf .venv .oracle .published *.egg-info soundtouch/build soundtouch/src
+	rm -rf .venv .published *.egg-info soundtouch/build soundtouch/src

@@ -1,1 +1,1 @@
-"""Benchmarks against published Demucs, each in its own environment on the same machine: `python -m benchmarks.run`."""
+"""Benchmarks against published Demucs, with the same torch on the same machine: `python -m benchmarks.run`."""

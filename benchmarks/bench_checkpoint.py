@@ -1,6 +1,6 @@
 """Time for which saving a checkpoint stops a training, and time of a restart, compared with published Demucs.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_checkpoint.py [--rounds 3] [--channels 48] [--steps 2]
+    python benchmarks/bench_checkpoint.py [--rounds 3] [--channels 48] [--steps 2]
 
 The state is that of HDemucs with Adam, two exponential moving averages over batches, two over epochs, and the best
 weights. Published Demucs writes it before training continues; ours copies it, and writes it while training continues.

@@ -1,12 +1,15 @@
 """Segments per second of the training data loader, with and without pitch shifting (repitch), compared with published
 Demucs.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_loader.py
+    python benchmarks/bench_loader.py
 
 Both read the same four generated tracks of 30 s (44.1 kHz, stereo, 16 bit) in segments of 11 s with the same number of
-loader workers, in turns; the best round counts. With repitch, every segment is stretched (proba 1). The last line is
-JSON: one entry per case, with the largest difference between examples of both. Stretched examples differ by some 16-bit
-steps (3e-5 each), because published Demucs truncates samples before stretching, and ours rounds them.
+loader workers of one thread each, in turns; the best round counts. Both read files with soundfile: published Demucs
+asks torchaudio for them, which has no reader of its own since version 2.9 (`benchmarks/peers/sound_files.py`). So the
+rows compare the loaders, not the readers; torchaudio 2.8 read with FFmpeg where it was installed, which is slower. With
+repitch, every segment is stretched (proba 1). The last line is JSON: one entry per case, with the largest difference
+between examples of both. Stretched examples differ by some 16-bit steps (3e-5 each), because published Demucs truncates
+samples before stretching, and ours rounds them.
 """
 
 import json
@@ -25,6 +28,7 @@ from torch.utils.data import DataLoader
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
+from benchmarks.environments import python, variables
 from demucs.audio import soundstretch
 from demucs.data.index import scan
 from demucs.data.kinds.folders import folder_tracks
@@ -68,7 +72,6 @@ def largest_difference(dataset, examples) -> dict:
 
 
 def main() -> None:
-    oracle = os.environ.get("DEMUCS_ORACLE", str(REPOSITORY / ".oracle" / "bin" / "python"))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root, stored = Path(folder) / "tracks", Path(folder) / "examples.npz"
@@ -80,16 +83,16 @@ def main() -> None:
         for _ in range(ROUNDS):
             ours.append({"plain": rate(Chosen(dataset, range(0, len(dataset), 2))),
                          "repitch": rate(RepitchDataset(some, seed=0, proba=1, vocals=[3]))})
-            command = [oracle, str(REPOSITORY / "benchmarks" / "peers" / "loader_peer.py"), str(root), str(stored),
-                       str(WORKERS)]
-            done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+            command = [python("published"), str(REPOSITORY / "benchmarks" / "peers" / "loader_peer.py"), str(root),
+                       str(stored), str(WORKERS)]
+            done = subprocess.run(command, cwd=folder, env=variables("published"), stdout=subprocess.PIPE, check=True)
             peers.append(json.loads(done.stdout.splitlines()[-1]))
         error = largest_difference(dataset, np.load(stored))
     results = []
     for case, words in (("plain", "loader"), ("repitch", "loader, every segment repitched")):
         best, peer = max(each[case] for each in ours), max(each[case] for each in peers)
-        results.append({"name": words, "ours": best, "peer": peer, "ratio": best / peer, "error": error[case],
-                        "unit": "segments/s"})
+        results.append({"name": f"{words}, both reading with soundfile", "ours": best, "peer": peer,
+                        "ratio": best / peer, "error": error[case], "unit": "segments/s"})
         print(f"{words}: {best:.1f} segments/s, published {peer:.1f}, ratio {best / peer:.2f}, "
               f"largest difference {error[case]:.1e}")
     print(json.dumps(results))

@@ -1,7 +1,7 @@
 """Time and peak memory of separating a song with HDemucs and HTDemucs, compared with published Demucs with the same
 weights.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_separation.py [--seconds 180] [--rounds 1] [--model NAME]
+    python benchmarks/bench_separation.py [--seconds 180] [--rounds 1] [--model NAME]
 
 Each separation is a process of its own; the two sides take turns, and the best round counts. Published Demucs separates
 in float32, ours also in bf16. The names of the bf16 rows contain the agreement of the estimates with those of published

@@ -1,6 +1,6 @@
 """Start-up time compared with published Demucs: the help of the command line, and the import of the separation modules.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_startup.py [--rounds 5]
+    python benchmarks/bench_startup.py [--rounds 5]
 
 Each start is a process of its own, measured from its start to its end. After one warm-up start of each side, which
 fills the file cache, the two sides take turns in alternating order, and the best round counts. The last line is JSON,

@@ -1,6 +1,6 @@
 """Time of one training step of HDemucs compared with the solver of published Demucs, with the same weights and batches.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_training.py [--rounds 4] [--channels 16] [--seconds 4]
+    python benchmarks/bench_training.py [--rounds 4] [--channels 16] [--seconds 4]
 
 A step is the forward pass, the L1 loss, the SVD penalty (svd=base2, svd.penalty=1e-5), the backward pass, Adam, two
 exponential moving averages over batches, and the metrics. The settings are the published ones except for the number of

@@ -1,6 +1,6 @@
 """Time of validating HDemucs on a song compared with the solver of published Demucs, with the same weights.
 
-    DEMUCS_ORACLE=.oracle/bin/python python benchmarks/bench_validation.py [--seconds 90] [--rounds 2]
+    python benchmarks/bench_validation.py [--seconds 90] [--rounds 2]
 
 A pass separates the song in segments, after one random delay (here the same for both), and computes loss and nSDR per
 source. One process per side keeps running, and they take turns in alternating order; the best round counts. The last

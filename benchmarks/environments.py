@@ -1,4 +1,5 @@
-"""Environments of the benchmarks: ours, and that of published Demucs (DEMUCS_ORACLE, by default .oracle)."""
+"""Environments of the benchmarks: ours, and that of published Demucs (DEMUCS_ORACLE, by default .published, which has
+the packages of ours)."""
 
 import contextlib
 import json
@@ -16,7 +17,7 @@ def python(side: str) -> str:
     """Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
     if side == "ours":
         return sys.executable
-    oracle = os.environ.get("DEMUCS_ORACLE", str(REPOSITORY / ".oracle" / "bin" / "python"))
+    oracle = os.environ.get("DEMUCS_ORACLE") or str(REPOSITORY / ".published" / "bin" / "python")
     if not Path(oracle).exists():
         sys.exit(f"error: no published Demucs at {oracle}: `make oracle` installs it, or set DEMUCS_ORACLE")
     return oracle

@@ -27,6 +27,7 @@ from demucs.tables import markdown, number
 HERE = Path(__file__).resolve().parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", "1"],
+         "bench_layers.py": ["--rounds", "1", "--seconds", "4", "2"],
          "bench_metrics.py": ["--seconds", "3", "--long", "10", "--song", "10", "--separated", "4",
                              "--rounds", "1"],
          "bench_separation.py": ["--seconds", "20"],
@@ -37,6 +38,9 @@ QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", 
 PEER_VERSIONS = ("import json, platform; from importlib import metadata; print(json.dumps({'python': "
                  "platform.python_version(), **{name: metadata.version(name) for name in "
                  "('demucs', 'torch', 'torchaudio', 'numpy')}}))")
+CONDITIONS = ("import json, torch; print(json.dumps({'torch': torch.__version__, 'threads': "
+              "torch.get_num_threads()}))")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")     # of x86, for convolutions and matrix products
 ENOUGH = 0.95    # minimum ratio; between this and 1, differences are within the noise of a shared machine
 
 
@@ -101,7 +105,8 @@ def table(results: tp.Iterable[Result]) -> str:
 
 
 def machine() -> tp.Dict[str, str]:
-    """Description of this machine: processor, cores, memory, system, load."""
+    """Description of this machine: processor, cores, memory, system, load. Cloud providers hide the generation of a
+    processor in its name, so family, model and vector instructions are listed, too."""
     def field(path: str, key: str) -> str:
         try:
             lines = Path(path).read_text().splitlines()
@@ -109,11 +114,31 @@ def machine() -> tp.Dict[str, str]:
             return ""
         return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), "")
     memory = field("/proc/meminfo", "MemTotal").split()
-    return {"processor": field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+    name = field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+    numbers = [f"{key} {value}" for key in ("cpu family", "model") if (value := field("/proc/cpuinfo", key))]
+    flags = field("/proc/cpuinfo", "flags").split()
+    return {"processor": ", ".join([name, *numbers, *(each for each in INSTRUCTIONS if each in flags)]),
             "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
             "memory": f"{int(memory[0]) / 2 ** 20:.1f} GiB" if memory else "unknown",
             "system": platform.system() + " " + platform.release(),
             "load before the start": "{:.2f}".format(os.getloadavg()[0])}
+
+
+def conditions(side: str) -> tp.Dict[str, tp.Any]:
+    """Version of torch, and its number of threads, in processes of a side."""
+    done = subprocess.run([python(side), "-c", CONDITIONS], env=variables(side), cwd=HERE, check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def equal_conditions() -> tp.Dict[str, tp.Any]:
+    """Version of torch and number of threads of both sides. Raises BenchmarkError if they differ."""
+    ours, peer = conditions("ours"), conditions("published")
+    if ours != peer:
+        raise BenchmarkError(f"published Demucs ({python('published')}) has torch {peer['torch']} and "
+                             f"{peer['threads']} threads, ours torch {ours['torch']} and {ours['threads']} threads; "
+                             "they can only be compared with the same: run `make oracle`, and unset DEMUCS_ORACLE")
+    return ours
 
 
 def peer_versions() -> tp.Dict[str, str]:
@@ -122,8 +147,9 @@ def peer_versions() -> tp.Dict[str, str]:
     return json.loads(done.stdout)
 
 
-def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[str, str], ours: tp.Mapping[str, str],
-         peer: tp.Mapping[str, str], code: str, date: str, about: tp.Mapping[str, str], quick: bool) -> str:
+def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[str, str],
+         both: tp.Mapping[str, tp.Any], ours: tp.Mapping[str, str], peer: tp.Mapping[str, str], code: str, date: str,
+         about: tp.Mapping[str, str], quick: bool) -> str:
     """Text of docs/benchmarks.md; `results` and `about` (descriptions) are by file name of the benchmark."""
     def listed(pairs: tp.Mapping[str, str]) -> str:
         return ", ".join(f"{key} {value}" for key, value in pairs.items())
@@ -131,7 +157,9 @@ def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[s
         "# Benchmarks", "",
         "Written by `make bench`" + (" with **short settings (--quick): not for conclusions**." if quick else "."),
         "Each number is measured beside that of a peer, in the same run, on the same machine and the same input, in "
-        "turns, each in its own environment. The peer is published Demucs where the name says nothing else.", "",
+        "turns. The peer is published Demucs where the name says nothing else. It runs on the packages of our "
+        f"environment: both sides have torch {both['torch']}, and {both['threads']} threads per process where the "
+        "description says nothing else.", "",
         table(result for several in results.values() for result in several), "",
         "The ratio says how many times better ours is: our speed by the peer's for what is counted per second, the "
         "peer's time or memory by ours for all else. Above 1, ours is faster or smaller. The largest difference is "
@@ -163,8 +191,9 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(scripts)}")
     chosen = [scripts[name] for name in args.names or scripts]
-    facts, peer = machine(), peer_versions()
+    facts = machine()
     try:
+        both, peer = equal_conditions(), peer_versions()
         results = {} if args.printed is None else complete(args.printed.read_text())
         results.update({path.name: run(path, QUICK.get(path.name, []) if args.quick else []) for path in chosen
                         if path.name not in results})
@@ -172,7 +201,7 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    text = page(results, machine=facts, ours=versions(), peer=peer, code=commit(), date=now(),
+    text = page(results, machine=facts, both=both, ours=versions(), peer=peer, code=commit(), date=now(),
                 about={path.name: about(path) for path in chosen}, quick=args.quick)
     if args.quick or args.names:
         print(f"\n{text}")

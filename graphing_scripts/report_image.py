@@ -53,7 +53,7 @@ def main() -> None:
         browser.picture(shot, height=HEIGHT)
         origin = PngImagePlugin.PngInfo()
         origin.add_text(LABEL, f"{chain.name} {fingerprint(folder)}")
-        # a palette: a third of the size, and pictures of text lose nothing
+        # a palette makes the file smaller, and pictures of text lose nothing
         with beside(arguments.out) as picture:
             Image.open(shot).convert("RGB").quantize(colors=128).save(picture, pnginfo=origin, optimize=True)
     print(arguments.out)

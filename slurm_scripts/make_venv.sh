@@ -1,28 +1,23 @@
 #!/bin/bash
 # A Python environment with pinned packages, made once brought up to date after that:
 #   make_venv.sh FOLDER PIP_ARGUMENT...      (run by make in the root of the repository)
-# $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer (and older than $PYTHON_BELOW, if set).
+# $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 
 folder=$1
 shift
-below=${PYTHON_BELOW:-4}
 
 fail() { printf 'make_venv.sh: %s\n' "$*" >&2; exit 1; }
 
 suits() {
-    "$1" - "$below" 2>/dev/null <<'END'
-import sys
-below = tuple(int(part) for part in sys.argv[1].split("."))
-sys.exit(not (3, 10) <= sys.version_info[:2] < below)
-END
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (4,))' 2>/dev/null
 }
 
 find_python() {
     local candidate
     if [[ -n ${PYTHON:-} ]]; then
-        suits "$PYTHON" || fail "PYTHON=$PYTHON is not a Python from 3.10 to below $below"
+        suits "$PYTHON" || fail "PYTHON=$PYTHON is not a Python from 3.10 to below 4"
         echo "$PYTHON"
         return
     fi
@@ -32,7 +27,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python from 3.10 to below $below found (python3 is $(python3 --version 2>&1 || true));" \
+    fail "no Python from 3.10 to below 4 found (python3 is $(python3 --version 2>&1 || true));" \
          "name one: make setup PYTHON=/path/to/python3.11"
 }
 
@@ -47,8 +42,8 @@ fi
 rm -f "$folder/.ready"
 if ! "$folder/bin/python" -m pip install --disable-pip-version-check "$@"; then
     case "$*" in
-        *quantize* | *oracle*) fail "if diffq failed to build: it has no wheels and needs gcc and Python's headers" \
-                                    "(apt-get install gcc python3-dev); without it, leave out the extra 'quantize'" ;;
+        *quantize*) fail "if diffq failed to build: it has no wheels and needs gcc and Python's headers" \
+                         "(apt-get install gcc python3-dev); without it, leave out the extra 'quantize'" ;;
         *) fail "pip could not install the packages into $folder; its reason stands above" ;;
     esac
 fi

@@ -67,14 +67,13 @@ def _encodable(text: str) -> str:
 @pytest.fixture(scope="session")
 def published_python() -> Path:
     """A Python that imports published Demucs 4.1.0. Without it a test is skipped, except in CI, where it must be there."""
-    found = [Path(path) for path in (os.environ.get("DEMUCS_ORACLE"), REPOSITORY / ".oracle" / "bin" / "python",
-                                     REPOSITORY / ".published" / "bin" / "python") if path and Path(path).exists()]
-    if not found:
+    found = Path(os.environ.get("DEMUCS_ORACLE") or REPOSITORY / ".published" / "bin" / "python")
+    if not found.exists():
         reason = "published Demucs is not installed (`make test` or `make oracle` does it, or set DEMUCS_ORACLE)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    return found[0]
+    return found
 
 
 @pytest.fixture

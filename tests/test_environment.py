@@ -95,8 +95,10 @@ def test_pythons_named_are_those_accepted(repository, project):
     assert "(3, 10)" in (repository / "slurm_scripts" / "make_venv.sh").read_text()
 
 
-def test_peer_of_the_benchmarks_is_pinned(repository):
-    lines = [line for line in (repository / "benchmarks" / "oracle-requirements.txt").read_text().splitlines()
-             if line and not line.startswith("#")]
-    assert all(re.match(r"[A-Za-z0-9_-]+==[0-9.]+(;|$)", line) for line in lines)
-    assert {"demucs==4.1.0", "torch==2.8.0", "torchaudio==2.8.0"} <= set(lines)
+def test_published_demucs_is_pinned_and_has_our_torch(repository):
+    text = (repository / "tests" / "published.sh").read_text().replace("\\\n", "")
+    (words,) = re.findall(r"pip install (.*)", text)
+    packages = words.split('--target "$folder/lib"')[1].split()
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", package) for package in packages)
+    assert "--no-deps" in words and "demucs==4.1.0" in packages
+    assert not any(package.startswith("torch") for package in packages)

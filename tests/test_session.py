@@ -16,14 +16,14 @@ PAGE = (REPOSITORY / "docs" / "training.md").read_text()
 SESSION = PAGE[PAGE.index("## A whole session"):].split("\n## ")[0]
 LINES = re.findall(r"^    (.+)$", SESSION, re.M)
 SETTINGS = [line for line in LINES if line.startswith("export ")]
-PUBLISHED = ".oracle/bin/demucs"
+PUBLISHED = ".published/bin/demucs"
 COMPARE = "python -m tools.compare_separations"
 THERE = [line for line in LINES if line.startswith((PUBLISHED, COMPARE))]
 HERE = [line for line in LINES if line not in SETTINGS + THERE]
 
 
 def shell(lines, folder):
-    """Run lines of the page in `folder`, where `.oracle` is; returns what they print."""
+    """Run lines of the page in `folder`, where `.published` is; returns what they print."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "DORA_PACKAGE": "demucs", "OMP_NUM_THREADS": "1",
                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "_DORA_TEST_PATH"):
@@ -60,8 +60,8 @@ def test_our_part(session):
 
 def test_published_demucs_separates_the_same(session, published_python):
     folder, _ = session
-    (folder / ".oracle").mkdir()
-    (folder / ".oracle" / "bin").symlink_to(published_python.parent)
+    (folder / ".published").mkdir()
+    (folder / ".published" / "bin").symlink_to(published_python.parent)
     printed = shell(THERE, folder)
     assert len(re.findall(r"\.wav: \d+ of \d+ samples differ", printed)) == 8
     results = folder / "demo" / "session"

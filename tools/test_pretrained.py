@@ -44,7 +44,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--segment", type=number("--segment", RANGES["segment"]),
         help="seconds per segment (default: that of the model)")
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0],
-        help="precision of separation, which is recorded: bf16, and tf32 on a GPU, are faster (default: %(default)s)")
+        help="precision of separation, which is recorded: bf16 and tf32 are faster on devices that have them (default: "
+             "%(default)s)")
     add("--seed", type=number("--seed", RANGES["seed"]), default=0,
         help="seed of the random shifts (default: %(default)s)")
     add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,

@@ -1,5 +1,6 @@
-"""Measurement of the data loader of published Demucs 4.1.0 in its own environment, called by bench_loader.py; prints
-JSON.
+"""Measurement of the data loader of published Demucs 4.1.0, called by bench_loader.py with the Python of that side.
+
+Prints JSON. Sound files are read with soundfile, see `sound_files`.
 
     python loader_peer.py ROOT EXAMPLES.npz WORKERS
 """
@@ -10,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import sound_files
 import torch
 from demucs.repitch import RepitchedWrapper, repitch
 from demucs.wav import Wavset, build_metadata
@@ -31,6 +33,7 @@ def rate(dataset, workers):
 def main():
     root, output, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
+    sound_files.provide()
     random.seed(0)
     metadata = dict(sorted(build_metadata(root, SOURCES).items()))
     dataset = Wavset(root, metadata, SOURCES, segment=11, shift=1)

@@ -2,7 +2,7 @@
 
     PYTHON benchmarks/peers/separation_peer.py published|ours hdemucs|htdemucs float32|bf16 INPUT.npy OUTPUT.npy
 
-It is called by bench_separation.py, with the Python of the environment of that side. Both build the model with its
+It is called by bench_separation.py, with the Python of that side. Both build the model with its
 default arguments from the same seed and set the layer scales to 0.5, so that every part of the model affects the
 output. The last line is JSON.
 """
@@ -49,7 +49,8 @@ def main() -> None:
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     np.save(target, estimates[0].numpy())
-    print(json.dumps({"seconds": seconds, "peak_mb": peak, "torch": torch.__version__, "raised_scales": raised}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "torch": torch.__version__,
+                      "threads": torch.get_num_threads(), "raised_scales": raised}))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def istft(z: torch.Tensor, *, hop: int, length: int) -> torch.Tensor:
         x = torch.istft(z.reshape(-1, *z.shape[-2:]), n_fft, hop, window=window, win_length=n_fft, normalized=True,
                         length=length, center=True)
         return x.view(*z.shape[:-2], length)
-    # Signals one by one take a fraction of the memory and a third of the time of torch.istft, which copies more.
+    # Signals one by one take less memory and time than torch.istft, which copies more (benchmarks/bench_layers.py).
     weight = _overlap_add(window.square().expand(z.shape[-1], n_fft), hop)
     signals = [_inverse(each, hop, window).div_(weight)[n_fft // 2:][:length] for each in z.reshape(-1, *z.shape[-2:])]
     return torch.stack([F.pad(x, (0, length - len(x))) for x in signals]).view(*z.shape[:-2], length)

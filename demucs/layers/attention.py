@@ -59,7 +59,7 @@ class LocalAttention(nn.Module):
 
     def _queries_per_block(self, x: torch.Tensor) -> int:
         """Number of queries processed together: all; or for inference on a CPU, as many as have scores that fit in the
-        cache, which is 2.8 times as fast over 1700 steps, and takes a tenth of the memory."""
+        cache, which is faster (`benchmarks/bench_layers.py`) and takes less memory."""
         if not eager_on_cpu(x):
             return x.shape[2]
         return max(1, SCORES // (x.element_size() * len(x) * self.heads * x.shape[2]))

@@ -129,7 +129,8 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, head
 
 
 class DenseAttention(nn.MultiheadAttention):
-    """Dense attention with the parameters and initialisation of `nn.MultiheadAttention`, but a faster forward pass."""
+    """Dense attention with the parameters and initialisation of `nn.MultiheadAttention`, but a forward pass that is
+    faster on CPUs (`benchmarks/bench_layers.py`)."""
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""

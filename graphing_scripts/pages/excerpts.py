@@ -120,7 +120,7 @@ def height_of(frequency: float) -> float:
 
 
 def _audio(sound: np.ndarray, rate: int) -> str:
-    """MP3, which every browser plays and which is a tenth of the size of WAV."""
+    """MP3, which every browser plays and which is much smaller than WAV."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(sound[:, :2], -1, 1), rate, format="MP3")
     return _data_uri(buffer, "audio/mpeg")

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 from benchmarks import run
 from benchmarks.environments import SIDES, Peer, in_turns, python, variables
 
@@ -22,7 +23,8 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "HERE", folder)
     monkeypatch.setattr(run, "REPOSITORY", tmp_path)
     monkeypatch.setattr(run, "PAGE", tmp_path / "docs" / "benchmarks.md")
-    monkeypatch.setattr(run, "peer_versions", lambda: {"demucs": "4.1.0", "torch": "2.8.0"})
+    monkeypatch.setattr(run, "conditions", lambda side: {"torch": "2.11.0", "threads": 2})
+    monkeypatch.setattr(run, "peer_versions", lambda: {"demucs": "4.1.0", "torch": "2.11.0"})
     (folder / "bench_loader.py").write_text(SCRIPT.format(json.dumps([FAST])))
     return tmp_path
 
@@ -39,7 +41,7 @@ def test_page_has_results_machine_versions_and_descriptions(workplace, capfd):
     page = (workplace / "docs" / "benchmarks.md").read_text()
     assert "| loader | 12.50 |" in page and "--quick" not in page
     assert "- `benchmarks/bench_loader.py`: What it measures. And how." in page
-    assert "demucs 4.1.0, torch 2.8.0" in page
+    assert "demucs 4.1.0, torch 2.11.0" in page and "both sides have torch 2.11.0, and 2 threads" in page
     for key in ("processor", "cores", "memory", "date", "our environment: python"):
         assert f"- {key}" in page
     assert str(workplace) not in page and os.path.expanduser("~") + "/" not in page
@@ -76,6 +78,29 @@ def test_failing_benchmark_keeps_the_old_page(workplace, capfd):
     assert run.main([]) == 1
     assert "bench_bad.py ended with status 1" in capfd.readouterr().err
     assert page.read_text() == "as it was"
+
+
+@pytest.mark.parametrize("version, threads", [("2.8.0", 2), ("2.11.0", 1)])
+def test_sides_with_another_torch_or_number_of_threads_are_not_compared(workplace, monkeypatch, capfd, version, threads):
+    monkeypatch.setenv("DEMUCS_ORACLE", os.__file__)
+    monkeypatch.setattr(run, "conditions", lambda side: {"torch": "2.11.0", "threads": 2} if side == "ours" else
+                        {"torch": version, "threads": threads})
+    assert run.main([]) == 1
+    shown = capfd.readouterr()
+    assert f"torch {version} and {threads} threads, ours torch 2.11.0 and 2 threads" in shown.err
+    assert "working" not in shown.out and not (workplace / "docs" / "benchmarks.md").exists()
+
+
+def test_processor_is_described_by_more_than_its_name(monkeypatch):
+    """Those of one name differ by generation, which decides what is fast."""
+    lines = "model name\t: AMD EPYC\ncpu family\t: 26\nmodel\t\t: 2\nflags\t\t: fpu avx2 avx512f avx512_bf16\n"
+    monkeypatch.setattr(run.Path, "read_text", lambda path: lines)
+    assert run.machine()["processor"] == "AMD EPYC, cpu family 26, model 2, avx2, avx512f, avx512_bf16"
+
+
+def test_conditions_are_those_of_a_process_of_the_side(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert run.conditions("ours") == {"torch": torch.__version__, "threads": 1}
 
 
 def test_unknown_name_is_refused(workplace, capfd):

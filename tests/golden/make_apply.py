@@ -1,8 +1,8 @@
 """Golden separations of a toy model by published Demucs (4.1.0).
 
-    ORACLE/bin/python tests/golden/make_apply.py
+    .published/bin/python tests/golden/make_apply.py
 
-with ORACLE an environment of benchmarks/oracle-requirements.txt writes apply.npz beside this file.
+writes apply.npz beside this file.
 """
 
 from pathlib import Path

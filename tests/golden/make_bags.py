@@ -1,8 +1,8 @@
 """Golden separations of bags of toy models by published Demucs (4.1.0).
 
-    PYTHONPATH=tests ORACLE/bin/python tests/golden/make_bags.py
+    PYTHONPATH=tests .published/bin/python tests/golden/make_bags.py
 
-with ORACLE an environment of benchmarks/oracle-requirements.txt writes bags.npz beside this file.
+writes bags.npz beside this file.
 """
 
 import itertools

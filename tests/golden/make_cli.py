@@ -1,7 +1,7 @@
 """Writes cli/: small packages and bags by published Demucs 4.1.0, compressed songs, in cli.npz what its command line
 makes of the calls in cli_cases.py, and in callbacks.json what its Separator tells a callback.
 
-Run it in the environment of published Demucs (`make oracle`), with ffmpeg: .oracle/bin/python tests/golden/make_cli.py
+Run it in the environment of published Demucs (`make oracle`), with ffmpeg: .published/bin/python tests/golden/make_cli.py
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 Run it in the environment of published Demucs (`make oracle`), with an unpacked copy of its repository:
 
-    .oracle/bin/python tests/golden/make_config.py CHECKOUT
+    .published/bin/python tests/golden/make_config.py CHECKOUT
 """
 
 import json

@@ -1,8 +1,8 @@
 """Golden scores of a toy separator by the evaluation of published Demucs (4.1.0).
 
-    ORACLE/bin/python tests/golden/make_evaluation.py
+    .published/bin/python tests/golden/make_evaluation.py
 
-with ORACLE an environment of benchmarks/oracle-requirements.txt writes evaluation.json beside this file.
+writes evaluation.json beside this file.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Run it in the environment of published Demucs (`make oracle`):
 
-    .oracle/bin/python tests/golden/make_models.py [MODEL...]
+    .published/bin/python tests/golden/make_models.py [MODEL...]
 
 Published sparse attention needs a library that is no longer made. Its masks are computed by published code, and what the
 library would do with them is written out here, densely.

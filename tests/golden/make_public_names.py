@@ -1,6 +1,6 @@
 """Writes public_names.json: public names of published Demucs 4.1.0 with their signatures, and the flags of its command.
 
-Run it in the environment of published Demucs (`make oracle`): .oracle/bin/python tests/golden/make_public_names.py
+Run it in the environment of published Demucs (`make oracle`): .published/bin/python tests/golden/make_public_names.py
 """
 
 import importlib

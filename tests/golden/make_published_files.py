@@ -1,6 +1,6 @@
 """Writes published/: model files as published Demucs 4.1.0 leaves them, and what it makes of a mixture with each.
 
-Run it in the environment of published Demucs (`make oracle`): .oracle/bin/python tests/golden/make_published_files.py
+Run it in the environment of published Demucs (`make oracle`): .published/bin/python tests/golden/make_published_files.py
 """
 
 import json

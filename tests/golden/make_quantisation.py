@@ -1,6 +1,6 @@
 """Writes quantisation.npz: five steps and a validation of published Demucs's solver for quantisation_cases.json.
 
-Run it in the environment of published Demucs (`make oracle`): .oracle/bin/python tests/golden/make_quantisation.py
+Run it in the environment of published Demucs (`make oracle`): .published/bin/python tests/golden/make_quantisation.py
 """
 
 import json

@@ -1,8 +1,8 @@
 """What published Demucs (4.1.0) finds under each name.
 
-    ORACLE/bin/python tests/golden/make_remote.py
+    .published/bin/python tests/golden/make_remote.py
 
-with ORACLE an environment of benchmarks/oracle-requirements.txt writes remote.json beside this file.
+writes remote.json beside this file.
 """
 
 import json

@@ -1,10 +1,11 @@
 """Golden segments: what published Demucs 4.1.0 makes of small wav folders. Run under its environment:
 
-    .oracle/bin/python tests/golden/make_segments.py
+    .published/bin/python tests/golden/make_segments.py
 
 The wav files are not stored: `make_tracks` draws them again, as integers, the same with any numpy.
 """
 
+import sys
 import tempfile
 import wave
 from pathlib import Path
@@ -46,8 +47,11 @@ def make_tracks(root: Path) -> None:
 
 
 def main() -> None:
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "peers"))
+    import sound_files
     from demucs.wav import Wavset, build_metadata   # published Demucs
 
+    sound_files.provide()
     golden = {}
     with tempfile.TemporaryDirectory() as folder:
         make_tracks(Path(folder))

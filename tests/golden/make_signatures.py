@@ -4,7 +4,7 @@ demucs/grids/published.json, the table of published experiments that ships.
 Run it in the environment of published Demucs (`make oracle`), with an unpacked copy of its repository, since its
 release has neither `conf/` nor `outputs.tar.gz`. Groups that are in signatures.json already must come out again.
 
-    .oracle/bin/python tests/golden/make_signatures.py CHECKOUT
+    .published/bin/python tests/golden/make_signatures.py CHECKOUT
 """
 
 import importlib

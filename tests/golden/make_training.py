@@ -1,6 +1,6 @@
 """Writes training.npz: five steps of published Demucs's solver for the cases in training_cases.json.
 
-Run it in the environment of published Demucs (`make oracle`): .oracle/bin/python tests/golden/make_training.py
+Run it in the environment of published Demucs (`make oracle`): .published/bin/python tests/golden/make_training.py
 """
 
 import json

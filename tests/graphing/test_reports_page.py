@@ -30,7 +30,7 @@ def workplace(results, tmp_path, monkeypatch):
 
 def test_commands(workplace, repository, monkeypatch, capsys):
     """Which files they write; how they look is tested where they are looked at."""
-    monkeypatch.setattr(style, "svg", lambda figure: "<svg/>")    # a third of the time
+    monkeypatch.setattr(style, "svg", lambda figure: "<svg/>")    # drawing takes time
     page = (repository / "docs" / "reports.md").read_text()
     commands = re.findall(r"^    python graphing_scripts/(\w+)\.py (.*)$", page, flags=re.MULTILINE)
     assert len(commands) == 11

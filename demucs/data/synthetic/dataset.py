@@ -31,7 +31,7 @@ MANIFEST = "synthetic.json"     # the recipe, in the root of the dataset
 SPLITS = ("train", "test")
 SHORTEST, LONGEST = 1., 7200.   # seconds
 PROCESSES = Range(1, 1024, whole=True)
-WORTHWHILE = 60.                # seconds of songs per process, which take as long to render as a process takes to start
+WORTHWHILE = 60.                # seconds of songs per process; for fewer, it is not worth starting one
 
 
 def song_plan(seed: int, split: str, index: int, seconds: float) -> SongPlan:

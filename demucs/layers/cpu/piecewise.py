@@ -2,9 +2,7 @@
 
 Over a whole segment of a song, the intermediate results of a block take hundreds of megabytes, and its speed is limited
 by main memory. Here a block is evaluated in pieces along the axis of its convolution. The pieces fit in the cache and
-have channels-last memory format, in which convolutions are fastest: on two cores of an AMD EPYC (Zen 5), at the shapes
-of HDemucs, a 3x3 convolution rises from 120 to 540 GFLOP/s, a 1x1 convolution from 40 to 480, a transposed one from 20
-to 440.
+have channels-last memory format, in which convolutions are fastest. `benchmarks/bench_layers.py` measures the gain.
 
 The results equal those of the module's `forward` up to rounding. Training, other devices, and blocks with group
 normalisation, attention or an LSTM use `forward`.
@@ -25,7 +23,7 @@ if tp.TYPE_CHECKING:
 PIECE = 8 * 2 ** 20        # bytes of the largest intermediate result; two of them should fit in the cache
 LAST = torch.channels_last
 # With a single thread, torch uses oneDNN for a 1x1 convolution only if it is dilated, which has no effect on the
-# result: 89 GFLOP/s without and 233 with dilation.
+# result. `benchmarks/bench_layers.py` measures the gain, which depends on the processor.
 DILATED = 2
 Span = tp.Tuple[int, int]  # first position, and the one after the last
 
@@ -229,7 +227,7 @@ def _signal_and_gate(y: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor]:
     """Both factors of a gated linear unit over channels.
 
     The gate is copied to contiguous memory first. In a view with runs of 48 channels, the sigmoid of the remainder of
-    the widest vector instructions is computed one by one, which is three times as slow.
+    the widest vector instructions is computed one by one, which is slow.
     """
     signal, gate = y.chunk(2, dim=1)
     return signal, gate.clone(memory_format=LAST).sigmoid_()

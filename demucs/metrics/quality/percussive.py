@@ -73,7 +73,8 @@ def hpr(signal: np.ndarray, **settings: tp.Any) -> float:
 def _median(x: np.ndarray, size: int) -> np.ndarray:
     """Running median over the last dimension, with symmetric padding at both ends.
 
-    All rows are concatenated, since scipy's median filter is ten times as fast for one-dimensional signals.
+    All rows are concatenated, since scipy's median filter is faster for one-dimensional signals
+    (`benchmarks/bench_layers.py`).
     """
     half = size // 2
     if half == 0:
