@@ -134,8 +134,8 @@ def test_tables_hold_one_family_each_and_every_track(toy_page, shared_results):
     captions = [attributes["aria-label"] for attributes in page.of("div") if "aria-label" in attributes]
     assert [caption for caption in captions if "over tracks" in caption] == [
         FAMILIES[key].label for key in ("nsdr_mean", "sdr_median_of_medians", "sdr_mean_of_medians", "nsdr_median")]
-    assert [caption for caption in captions if "a click on a head" in caption] == [
-        f"{metric}; a click on a head sorts" for metric in ("nSDR (dB): whole track",
+    assert [caption for caption in captions if "click a column head" in caption] == [
+        f"{metric}; click a column head to sort" for metric in ("nSDR (dB): whole track",
                                                             "SDR (dB): median over 1 s frames of the track")]
     sortable = [attributes for attributes in page.of("table") if attributes.get("class") == "sortable"]
     assert len(sortable) == 2 and len(page.of("button")) == 2 * 7   # of each metric track, 4 sources, mean, length
@@ -157,12 +157,12 @@ def test_an_undefined_score_is_a_dash_that_sorts_last(results, undrawn):
 
 def test_published_numbers_that_stand_apart_are_listed_with_reasons_where_some_do_not(results, undrawn):
     run = readers.find_run("759c9a58", results)
-    assert "stand apart, and why" not in Page(report(alone(run), results / "examples")).text    # all of them do
+    assert "not shown above, and why" not in Page(report(alone(run), results / "examples")).text    # no row is comparable
     run.trained_on = "MUSDB18-HQ train"
     text = Page(report(alone(run), results / "examples")).text
-    assert "published results that stand apart, and why" in text and "MUSDB18-HQ + 800 songs" in text
+    assert "published results that are not shown above, and why" in text and "MUSDB18-HQ + 800 songs" in text
     assert re.search(r"Left out: \d+ of models that were trained on the test set\.", text)
-    assert "What lies between this and the best comparable number" in text and "one model stands against a bag" in text
+    assert "Gap to the best comparable published number" in text and "one model is compared with a bag" in text
     assert "in the family of the second the first has" in text    # how much of a gap is aggregation
 
 

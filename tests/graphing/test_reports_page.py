@@ -53,4 +53,4 @@ def test_commands(workplace, repository, monkeypatch, capsys):
     table = next(text for (script, _), text in zip(commands, said) if script == "score_table")
     assert table.startswith("nSDR (dB): whole track, mean over tracks") and "silence" in table
     theirs = (figures / "4e5f6a7b" / "report.html").read_text()
-    assert "What lies between this and the best comparable number" in theirs and "one model stands against" in theirs
+    assert "Gap to the best comparable published number" in theirs and "one model is compared with" in theirs
