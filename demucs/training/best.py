@@ -66,5 +66,6 @@ class Selection:
 
 
 def enough(history: tp.Sequence[EpochRecord], selection: Selection, *, epochs: int, patience: tp.Optional[int]) -> bool:
-    """Whether all epochs are done, or the last `patience` of them were no better than one before (None: any number)."""
+    """Whether a training is finished: it has all `epochs`, or no improvement in the last `patience` ones (early
+    stopping; None: no early stopping)."""
     return len(history) >= epochs or selection.stagnant(history) >= (patience or math.inf)

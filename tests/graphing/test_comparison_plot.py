@@ -121,7 +121,7 @@ def test_the_script_draws_without_torch(results, typed):
 def test_the_first_family_that_all_have_is_the_default_and_seeds_are_told(results, typed):
     done = typed("759c9a58", "other", "--seeds", "other", "--results", str(results), "--resamples", "500")
     assert done.returncode == 0, done.stderr
-    assert NSDR_MEAN.label in done.stdout and "2 seeds of one recipe lie within" in done.stdout
+    assert NSDR_MEAN.label in done.stdout and "2 seeds of one configuration have a range of" in done.stdout
 
 
 @pytest.mark.parametrize("arguments, says", [
