@@ -1,4 +1,4 @@
-"""Figures of a study of reference-free quality measures (tools/study_quality.py): agreement with true scores.
+"""Figures of a study of reference-free quality measures (tools.study_quality): agreement with true scores.
 
 `correlations_*`: Spearman's rank correlation of every measure with nSDR, with its interval, for each source, over songs
 and over separators. `scatter`: the data behind it, one point per song and separator.

@@ -37,6 +37,12 @@ def test_python_is_called_in_one_way(pages):
         assert found == [".venv/bin/activate "] * len(found), f"{page.name}: {found}"
 
 
+def test_messages_and_help_texts_call_python_as_the_pages_do(repository):
+    code = [path for folder in ("demucs", "tools", "graphing_scripts", "benchmarks", "slurm_scripts")
+            for path in (repository / folder).rglob("*") if path.suffix in (".py", ".sh")]
+    assert code and [path.name for path in code if "python3 -m" in path.read_text()] == []
+
+
 def test_the_first_screen_has_no_signature(readme):
     assert not re.search(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b", "\n".join(readme.splitlines()[:30]))
 

@@ -23,8 +23,8 @@ def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStu
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise SignatureError(f"no study {argument or ''} in {results / 'quality'}; there are: "
-                             f"{', '.join(path.parent.name for path in there) or 'none'}. tools/study_quality.py makes "
-                             f"one")
+                             f"{', '.join(path.parent.name for path in there) or 'none'}. `python -m "
+                             f"tools.study_quality` makes one")
     return schema.load(QualityStudy, found), found.parent
 
 
