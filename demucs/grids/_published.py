@@ -41,7 +41,7 @@ def unpack(outputs: Path) -> tp.List[str]:
 
 
 def pack(archive: Path) -> None:
-    """Write the archive: always the same bytes, whatever lies in `outputs`."""
+    """Write the files of all published experiments to an archive, byte-identical at every call."""
     with atomic(archive) as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed, \
             tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for signature, argv in experiments().items():

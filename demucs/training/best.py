@@ -40,7 +40,7 @@ class Selection:
         return best
 
     def require_finite(self, value: float, candidates: tp.Iterable[str], epoch: int) -> None:
-        """Check the best value of an epoch (counted from 0). Raises TrainingError where it is not finite."""
+        """Check the best value of an epoch (counted from 0). Raises TrainingError if it is not finite."""
         if not math.isfinite(value):
             raise TrainingError(f"after epoch {epoch + 1} the validation {self.metric} is not finite for any of "
                                 f"{', '.join(candidates)}: the model diverged, or a validation track is not finite. Lower "

@@ -112,9 +112,10 @@ def newest_is_best(run: Run) -> bool:
 
 
 def read_parents(path: Path) -> tp.Dict[str, str]:
-    """Mapping from signatures to the signatures they continue, from any JSON file that maps signatures to overrides.
+    """Mapping from signatures to the signatures they continue, from a JSON file that maps signatures to overrides, at
+    any depth.
 
-    Raises SchemaError if the file is not JSON.
+    Raises SchemaError if the file cannot be read as JSON.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
