@@ -1,4 +1,4 @@
-"""What several tests share: where reference data lies, and how a missing program is treated."""
+"""Common fixtures: the folder of reference data, and the treatment of missing programs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`demucs.audio`: the functions that programs written for published Demucs call."""
+"""`demucs.audio`: functions for programs written for published Demucs."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Argument lists give the Dora signatures that published Demucs gives them."""
+"""Argument lists have the Dora signatures of published Demucs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Numbers and tables as text, and what the commands print with them, letter for letter."""
+"""Numbers and tables as text, and the exact output of the commands that print them."""
 
 import textwrap
 

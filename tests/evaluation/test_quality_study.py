@@ -1,4 +1,4 @@
-"""Separating again, spoilt models, degraded sources, and the study that ranks measures by them."""
+"""Repeated separations, degraded models and sources, and the study that ranks measures by them."""
 
 import numpy as np
 import pytest

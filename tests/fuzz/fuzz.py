@@ -1,11 +1,11 @@
-"""Feeds mutated files to every reader there is, in workers whose memory is bounded and that a watchdog looks after.
+"""Fuzzing of all readers with mutated files, in workers with limited memory and a watchdog.
 
     python tests/fuzz/fuzz.py --inputs 10000 --seed 0        (`make fuzz`)
     python tests/fuzz/fuzz.py --only wav:17 --seed 0         one input again, with its traceback; its file is kept
 
-An input ends as a result that is right, as an error (a `DemucsError` whose message is one line), or as a defect: anything
-else that is raised, a wrong result, a traceback on stderr, a worker that dies, that takes more than the memory it may have,
-or that is not heard of for 20 s, for which the watchdog ends it. The same seed gives the same inputs.
+The result for an input is correct, an error (a `DemucsError` whose message is one line), or a defect: any other
+exception, a wrong result, a traceback on stderr, or a worker that dies, exceeds its memory, or does not answer for 20 s
+and is ended by the watchdog. The same seed gives the same inputs.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""One input by its kind and number: made, read, and judged."""
+"""One fuzzing input, by kind and number: its generation, reading and judgement."""
 
 import shutil
 import traceback

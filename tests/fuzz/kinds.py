@@ -1,4 +1,4 @@
-"""Kinds of input: how one is made of seeds, which entry point reads it, and what a right result is.
+"""Kinds of input: their generation from seeds, the entry point that reads them, and correct results.
 
 An entry point may return or raise a `DemucsError`. Anything else that it raises is a defect.
 """

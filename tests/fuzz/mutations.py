@@ -1,4 +1,4 @@
-"""What can happen to the bytes of a file. Each mutation takes `data`, the bytes of another seed of the kind, and a generator."""
+"""Mutations of the bytes of a file. Each takes `data`, the bytes of another seed of the kind, and a generator."""
 
 import struct
 import typing as tp

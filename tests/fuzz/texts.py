@@ -1,4 +1,4 @@
-"""What people and programs do to text: values of another type, keys twice, brackets without end, bytes that are no text."""
+"""Mutations of text: values of another type, duplicate keys, endless brackets, bytes that are not text."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Sentences on what a comparison with published numbers shows: the student project's 1.2 dB, and what is not alike."""
+"""Sentences on what a comparison with published numbers shows, such as the gap of 1.2 dB of a student project."""
 
 import dataclasses
 

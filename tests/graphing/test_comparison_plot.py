@@ -1,4 +1,4 @@
-"""The forest plot: its numbers, its family on the axis, filled marks only where something may be claimed."""
+"""The forest plot: its numbers, the family on its axis, and filled marks only where the interval excludes zero."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The HTML page, and the scripts as they are typed: without torch, from any folder, in time, with one-line errors."""
+"""The HTML page, and the scripts on the command line: without torch, from any folder, with errors in one line."""
 
 import base64
 import dataclasses

@@ -1,4 +1,4 @@
-"""Pictures of a study of measures without references show its numbers."""
+"""Figures of a study of reference-free measures show its numbers."""
 
 import dataclasses
 import os

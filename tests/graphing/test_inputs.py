@@ -1,4 +1,4 @@
-"""What a script does with an input follows from what the input has: families, published rows, advice, where it began."""
+"""Adaptation of the scripts to their input: families, published rows, advice, number of the first epoch."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""The commands of docs/reports.md do what it says."""
+"""The commands of docs/reports.md run as described."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone: one configuration, a sample of it, and its comparison with others."""
+"""Runs that differ only in their seed: configurations, their spread, and their comparison with others."""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""Paired comparisons: by hand, against scipy, by simulation, and on three seeds of Demucs v2."""
+"""Paired comparisons: computed by hand, against scipy, by simulation, and for three seeds of Demucs v2."""
 
 import csv
 import dataclasses

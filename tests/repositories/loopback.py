@@ -1,4 +1,4 @@
-"""A web server on this machine for tests, that misbehaves to order."""
+"""A web server on this machine for tests, with selectable faults."""
 
 import contextlib
 import http.server

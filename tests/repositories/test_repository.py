@@ -1,4 +1,4 @@
-"""Models by name: folders, published names from a server on this machine, and what is said about what is not there."""
+"""Models by name: folders, published names from a server on this machine, and errors about missing ones."""
 
 import argparse
 import functools

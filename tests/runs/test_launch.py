@@ -1,4 +1,4 @@
-"""What a batch script does at its end, with programs that stand for those of Slurm."""
+"""The last step of a batch script, with substitutes for Slurm's programs."""
 
 import os
 import re

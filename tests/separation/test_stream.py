@@ -1,4 +1,4 @@
-"""Separation in spans: the same numbers as all at once, in memory that does not grow with the song."""
+"""Separation span by span: the same estimates as at once, with memory independent of the song's length."""
 
 import pytest
 import torch

@@ -1,11 +1,11 @@
-"""Trains a small HDemucs on a private Slurm and kills it again and again, in every way there is.
+"""Fault injection: a small HDemucs is trained on a private Slurm and killed many times, by all kinds of faults.
 
-    python tests/slurm/chaos.py --kills 200 --folder outputs/chaos        (`make chaos`; called again, it goes on)
+    python tests/slurm/chaos.py --kills 200 --folder outputs/chaos        (`make chaos`; called again, it continues)
 
-Beside it the same experiment is trained by a job that nobody touches. In the end both must hold the same bits, and the
-same history. Which blow falls when is drawn from the seed and the number of the blow; each is written to blows.jsonl in
-the folder when it has fallen. All of it, processes and a small disk to be filled, is in namespaces of its own where the
-system grants them, to root or to everybody: then nothing is left of it, however it ends.
+The same experiment is also trained by an undisturbed job. At the end, both must have the same bits and the same
+history. The kind and time of a fault ("blow") are drawn from the seed and its number, and each one is recorded in
+blows.jsonl in the folder. If the system allows it, all processes and a small disk to be filled are in namespaces of
+their own, so that nothing remains, however the program ends.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A run that is done: started again it stays done, with and without its songs, and its curves can be drawn."""
+"""Finished runs: started again they stay finished, with and without their songs, and their curves can be drawn."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Which device a process of a training gets, and what it is told where it cannot have one. CUDA is pretended."""
+"""The device of each process of a training, and errors if there is none. CUDA is simulated."""
 
 import os
 import sys

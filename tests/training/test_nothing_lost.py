@@ -1,5 +1,5 @@
-"""What could still be lost: by damage that no reader notices, by folders that move, by writers that fail, by ranks that
-read at different moments."""
+"""Rare causes of lost work: damage that readers do not notice, moved folders, failing writers, ranks that read at
+different times."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Processes that are stopped on one machine, without Slurm: by Ctrl-C, by the death of another or of what started them."""
+"""Processes stopped on one machine without Slurm: by Ctrl-C, by the end of another rank, or of the launcher."""
 
 import contextlib
 import faulthandler
