@@ -45,7 +45,7 @@ Task = tp.Tuple[str, int]
 
 
 class Worker:
-    """A forked process that works on `tasks` one by one, and says on a pipe what became of each."""
+    """Forked process that works on `tasks` one by one, and writes the result of each to a pipe."""
 
     def __init__(self, tasks: tp.List[Task], made: tp.Any, seed: int, scratch: Path):
         self.tasks = tasks
@@ -67,7 +67,7 @@ class Worker:
         os.close(write)
 
     def read(self) -> tp.List[tp.Dict[str, tp.Any]]:
-        """What it has said since; its end is told by `ended`."""
+        """Messages of the worker since the last call. `ended` tells whether it has ended."""
         data = os.read(self.pipe, 1 << 16)
         self.ended = not data
         *lines, self.buffer = (self.buffer + data).split(b"\n")
@@ -87,7 +87,7 @@ class Worker:
 
 
 def bound_memory() -> None:
-    """Data of this process, as it is now and what is allocated from here on. Libraries that are mapped do not count."""
+    """Limit the memory of this process; mapped libraries do not count."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MEMORY, MEMORY))

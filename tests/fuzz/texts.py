@@ -88,7 +88,7 @@ def scribble(data: bytes, other: bytes, chance: Chance) -> bytes:
 
 
 def mutate_json(data: bytes, other: bytes, chance: Chance) -> bytes:
-    """Other content in valid JSON, or what is no JSON any more."""
+    """Other content in valid JSON, or invalid JSON."""
     if chance.random() < 0.35:
         return scribble(data, other, chance)
     edited = edit(json.loads(data), chance)

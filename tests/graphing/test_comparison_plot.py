@@ -94,7 +94,7 @@ def test_long_names_do_not_leave_the_figure(pair):
 
 @pytest.fixture
 def typed(results, pair, tmp_path_factory):
-    """Runs the script as it is typed, from another folder, in a Python without torch."""
+    """Run the script as on the command line, from another folder, in a Python without torch."""
     schema.save(pair[1], results / "runs" / "other" / "evaluation.json")
     refused = tmp_path_factory.mktemp("refused")
     for name in ("torch", "torchaudio", "museval", "pandas", "dora", "hydra"):

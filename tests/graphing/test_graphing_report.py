@@ -37,7 +37,7 @@ VOID = {"meta", "img", "source", "br", "link", "input"}
 
 
 class Page(HTMLParser):
-    """Checks that elements close in order, and keeps what the tests ask for."""
+    """HTML parser that checks nesting, and collects the elements that the tests need."""
 
     def __init__(self, text):
         super().__init__()
@@ -372,7 +372,7 @@ def without_torch(tmp_path_factory):
 
 
 def typed(script, *arguments, folder, without_torch):
-    """Run a script as it is typed, from `folder`, in a Python that ends where torch is imported."""
+    """Run a script as on the command line, from `folder`, in a Python that exits if torch is imported."""
     return subprocess.run([sys.executable, str(REPOSITORY / "graphing_scripts" / script), *map(str, arguments)],
                           cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(without_torch)})

@@ -15,7 +15,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples"
 
 @pytest.fixture
 def workplace(results, tmp_path, monkeypatch):
-    """The made-up runs under the names that the page uses, and samples of what others leave."""
+    """Artificial runs with the names in the page, and sample results of other programs."""
     for old, new in (("1a2b3c4d", "162f67a7"), ("759c9a58", "955717e8")):
         folder = (results / "runs" / old).rename(results / "runs" / new)
         for path in folder.iterdir():

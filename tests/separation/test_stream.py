@@ -25,7 +25,7 @@ def toys(kind):
 
 
 class Reading:
-    """What is asked of a song."""
+    """Recorder of the parts of a song that are read."""
 
     def __init__(self, mix):
         self.mix, self.asked = mix, []

@@ -26,7 +26,7 @@ from training.conftest import write_track
 
 
 def stopped(folder, config, moment):
-    """A run that was asked to stop at its `moment`-th look."""
+    """Run that is stopped at its check number `moment` for requests."""
     solver = solver_in(folder, config)
     stop_at(solver, moment)
     with pytest.raises(Stopped):
@@ -187,7 +187,7 @@ def test_a_session_is_on_record_from_its_beginning(songs, tmp_path):
 
 
 class Ranks(Group):
-    """This process as the first of two, the other of which says `answer` where it is asked."""
+    """Group of two ranks: this process, and a simulated one that contributes `answer`."""
     answer = None
 
     def gather(self, value):

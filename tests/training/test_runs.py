@@ -40,7 +40,7 @@ def solver_in(folder, config):
 
 
 class Stop(Exception):
-    """A training that ends there."""
+    """Exception that ends a training."""
 
 
 def stop_at_next_save(solver):

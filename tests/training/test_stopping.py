@@ -26,7 +26,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Rank:
-    """`work(self)` in a process of its own, whose stderr is a file, and which says what it has come to."""
+    """Process that runs `work(self)`, writes stderr to a file, and reports its progress."""
 
     def __init__(self, work, log):
         self.log = log
