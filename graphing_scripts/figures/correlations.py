@@ -11,10 +11,10 @@ from demucs.schema import QualityStudy, unpack_frames
 
 from .style import Theme, heading, key, new_figure, source_color
 
-AMONG = {"model": "a model and its spoilt copies", ALL: "all separators"}
+AMONG = {"model": "a model and its degraded copies", ALL: "all separators"}
 OVER = {"tracks": "Which songs came out well?\n(over songs, mean over separators)",
         "separators": "Which separator is better?\n(over separators, mean over songs)"}
-KINDS = {"model": ("o", "the model and its spoilt copies"), "reference": ("s", "reference separators"),
+KINDS = {"model": ("o", "the model and its degraded copies"), "reference": ("s", "reference separators"),
          "oracle": ("^", "true sources, degraded")}
 ROW = 0.55           # inches per measure
 

@@ -139,8 +139,8 @@ class Chaos:
         shutil.rmtree(self.cluster, ignore_errors=True)
 
     def keep(self) -> None:
-        """Copy the content of the small disk, which is lost with it, as the starting point of the next call: the state that a
-        crash would leave."""
+        """Copy the content of the small disk, which is lost with it, as the start of the next call: the state that a crash
+        would leave."""
         if not self.mounted:
             return
         fresh, kept = self.folder / "kept.new", self.folder / "kept"
