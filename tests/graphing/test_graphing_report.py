@@ -171,8 +171,8 @@ def test_the_run_card_says_how_to_repeat_it(results):
     text = Page(run_card(card, card.argv, "x")).text
     assert "command dora run epochs=4 test.every=2" in text and "4 \u00d7 NVIDIA A100" in text
     assert "2.00 GPU-hours" in text and "process-hours" not in text   # 1800 s on four processes
-    assert "2 settings setting value Settings of their own epochs 4 test.every 2" in re.sub(
-        r"(Settings of their own) (setting value)", r"\2 \1", text)
+    assert "2 settings setting value Changed settings epochs 4 test.every 2" in re.sub(
+        r"(Changed settings) (setting value)", r"\2 \1", text)
     session = dataclasses.replace(card.sessions[0], gpus={"NVIDIA H100": 3, "NVIDIA A100": 1}, nodes=["n1", "n2"],
                                   command=["dora", "run", "-d", "dset.wav=a b"], commit="c0ffee-dirty",
                                   diff="uncommitted.diff", restarts=1)
@@ -272,7 +272,7 @@ def test_a_study_of_quality_without_references_is_shown_and_says_on_what_songs(r
     assert "quality-without-a-reference" not in report(run, results / "none", study=tmp_path / "study.json")
     schema.save(study, tmp_path / "study.json")
     page = Page(report(run, results / "none", study=tmp_path / "study.json"))
-    assert "synthetic (seed 1) test, 2 songs: what holds for synthesised songs need not hold for music" in page.text
+    assert "synthetic (seed 1) test, 2 songs: results on synthesised songs need not hold for music" in page.text
     assert sum("correlation with nSDR of harmonics" in image["alt"] for image in page.of("img")) == 2
 
 
