@@ -25,8 +25,8 @@ from .elements import Cell, escape, folded, paragraph, picture, players, table
 from .excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
 
 MEANINGS = {
-    "nsdr_mean": "nSDR is one ratio per track: energy of the reference by energy of the error. The mean over tracks is "
-                 "what the Music Demixing Challenge ranks by and what Demucs logs as nsdr.",
+    "nsdr_mean": "nSDR is one ratio per track: energy of the reference divided by energy of the error, in dB. The mean "
+                 "over tracks is what the Music Demixing Challenge ranks by and what Demucs logs as nsdr.",
     "sdr_median_of_medians": "SDR of BSSEval v4 in frames of one second: the median over frames, then the median over "
                              "tracks. Most papers print this one.",
     "sdr_mean_of_medians": "The same medians over frames, but then the mean over tracks: what Demucs logs as sdr.",
