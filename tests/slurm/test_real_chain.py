@@ -1,5 +1,5 @@
-"""The pipeline on a real Slurm with the real programs: training in eight tasks on two nodes, export, evaluation,
-separation and report; then each script alone."""
+"""The pipeline on a real Slurm with the real programs: eight tasks over two nodes train, then release, evaluate, separate
+and draw; then again what each script does by itself."""
 
 import re
 import sys

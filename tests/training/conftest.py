@@ -1,4 +1,4 @@
-"""A small experiment: songs of noise on disk, and settings of a model that trains on them in a second."""
+"""A small experiment: noise songs on disk, and the settings of a model that trains on them in a second."""
 
 import numpy as np
 import pytest

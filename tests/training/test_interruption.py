@@ -34,7 +34,7 @@ STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=
 
 
 def numbers(solver):
-    """All numbers of the history except durations."""
+    """All that the history says, but for how long things took."""
     return [{key: value for key, value in record.to_history().items() if key != "seconds"} for record in solver.history]
 
 

@@ -40,7 +40,7 @@ def solver_in(folder, config):
 
 
 class Stop(Exception):
-    """Exception that ends a training."""
+    """A training that ends there."""
 
 
 def stop_at_next_save(solver):
