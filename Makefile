@@ -34,19 +34,19 @@ test: setup .published/.ready  ## all tests, and the slowest twenty (ARGS="-k na
 unit: setup .published/.ready  ## the tests without trainings, processes, Slurm and browser: some minutes
 	$(PYTEST) -m unit $(ARGS)
 
-chaos: setup       ## a training killed 200 times on a private Slurm, and its figures in docs/cluster.md: hours; goes on
+chaos: setup       ## 200 faults injected into a training on a private Slurm, results in docs/cluster.md: hours; resumable
 	.venv/bin/python tests/slurm/chaos.py --kills 200 --figures docs/cluster.md
 
-fuzz: setup        ## 10 000 mutated files through every reader, and their figures in docs/map.md: some minutes (ARGS="--seed 1")
+fuzz: setup        ## 10 000 mutated files through every reader, results in docs/map.md: some minutes (ARGS="--seed 1")
 	.venv/bin/python tests/fuzz/fuzz.py --inputs 10000 --figures docs/map.md $(ARGS)
 
-demo: setup        ## train, release, evaluate, separate and draw, on a private Slurm: some minutes on two cores
+demo: setup        ## train, export, evaluate, separate and report, on a private Slurm: some minutes on two cores
 	slurm_scripts/demo.sh
 
 demo-long: setup   ## the same with a longer training: under an hour on two cores
 	slurm_scripts/demo.sh --long
 
-report: setup      ## pictures and report of the newest run, and in outputs/reference of ../shared/reference where that is
+report: setup      ## figures and report of the newest run, and of ../shared/reference, if present, in outputs/reference
 	for script in plot_results plot_scores report; do .venv/bin/python graphing_scripts/$$script.py || exit; done
 	@[[ ! -d $(REFERENCE) ]] || { set -e; mkdir -p outputs/reference; \
 		.venv/bin/python graphing_scripts/report.py $(REFERENCE)/runs --experiments $(REFERENCE)/signatures.json \
@@ -56,8 +56,8 @@ report: setup      ## pictures and report of the newest run, and in outputs/refe
 
 oracle: setup .published/.ready  ## .published: published Demucs on our packages, the peer of tests and benchmarks
 
-bench: oracle      ## docs/benchmarks.md, beside published Demucs in the same run
+bench: oracle      ## docs/benchmarks.md: speed and memory beside published Demucs, measured in the same run
 	.venv/bin/python -m benchmarks.run
 
-clean: ## remove the environments; what runs made stays
+clean: ## remove the environments; results of runs stay
 	rm -rf .venv .published *.egg-info soundtouch/build soundtouch/src

@@ -1,4 +1,4 @@
-"""`python3 -m demucs` is the command `demucs`."""
+"""`python -m demucs` is the command `demucs`."""
 
 import sys
 

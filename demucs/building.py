@@ -185,12 +185,13 @@ def _of_kind(averages: tp.Mapping[str, ModelEMA], kind: str) -> tp.List[ModelEMA
 
 
 def finished(config: Config, folder: Path) -> tp.Optional[tp.List[EpochRecord]]:
-    """The history of a run that has all its epochs, else None; see `restoring.finished`."""
-    return restoring.finished(folder, Selection(config.test.metric), epochs=config.epochs, patience=config.early_stopping)
+    """History of the run in `folder` if it is finished, else None; see `restoring.finished`."""
+    return restoring.finished(folder, Selection(config.test.metric), epochs=config.epochs,
+                              patience=config.early_stopping)
 
 
 def draw_finished(history: tp.Sequence[EpochRecord], folder: Path) -> None:
-    """Draw the curves of a run that is done, of which nothing is loaded."""
+    """Write the TensorBoard curves of a finished run from its history, without loading its model or songs."""
     status = last_said(folder)
     curves = Curves(folder, steps=max(status.steps if status else 1, 1), wanted=True)
     curves.draw(history)

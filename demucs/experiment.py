@@ -68,7 +68,7 @@ class ExperimentMain(HydraMain):
         with _hydra_errors_in_one_line(argv):
             xp = super().get_xp(argv)
         if _called_as_dora() and "info" in sys.argv[1:]:
-            simple_log("Info:", "How far:", how_far(xp.folder))
+            simple_log("Info:", "Progress:", progress(xp.folder))
         return xp
 
     def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
@@ -170,8 +170,9 @@ def _called_as_dora() -> bool:
     return Path(sys.argv[0]).parts[-2:] == ("dora", "__main__.py") or Path(sys.argv[0]).name == "dora"
 
 
-def how_far(folder: Path) -> str:
-    """Progress of the run in `folder`, and of its collected records if it has not begun there."""
+def progress(folder: Path) -> str:
+    """Progress of the run in `folder` as text. If it has not started there, also that of its records in
+    demucs_results/."""
     found = overview.sentence(overview.row(folder))
     kept = REPOSITORY / RESULTS / "runs" / folder.name
     if not (folder / ARGV).exists() and (kept / RUN_CARD).exists():

@@ -41,7 +41,7 @@ def extend(signature: str, epochs: int, *, check: bool = False) -> str:
     Raises:
         SignatureError: if `signature` has no readable checkpoint, or if the longer experiment has begun from another
             one.
-        ConfigError: if `epochs` is not larger than the current number.
+        ConfigError: if `epochs` is not larger than the number of epochs of `signature`.
         LockedError: if one of the two is being trained.
         SystemExit: if there is no experiment `signature`.
     """

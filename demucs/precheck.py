@@ -31,7 +31,7 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
         DemucsError: if it cannot, with all reasons.
     """
     problems, songs = [], Path()
-    if finished(config, folder) is not None:      # it trains no more, whatever became of its songs
+    if finished(config, folder) is not None:      # a finished run needs no training songs
         return test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training").folder.absolute()
     try:
         songs = require_test_songs(config)

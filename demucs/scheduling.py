@@ -3,7 +3,7 @@
 Dora submits them through submitit, whose script sources slurm_scripts/grid_setup.sh before it calls srun. Their starts
 are recorded as for the batch scripts (runs/requeue.py), and when a task has died, the others are ended. A job that
 reaches its time limit, is preempted or loses a task is requeued after progress, and a few times without; `scancel` ends
-it for good. `python3 -m demucs.scheduling FOLDER` prints the folder of the experiment that the job trains, for that
+it for good. `python -m demucs.scheduling FOLDER` prints the folder of the experiment that the job trains, for that
 script.
 
 Differences to the batch scripts: A job is named demucs_SIG and does not wait for other jobs of that name; instead, the

@@ -33,8 +33,8 @@ def interval_text(low: float, high: float) -> str:
 
 
 def interval_ends(low: float, high: float) -> tp.Tuple[str, str]:
-    """Bounds of an interval of differences as two texts. If the interval excludes zero, so do the texts: a bound that two
-    decimals would round to zero has as many decimals as it needs, "+0.004"."""
+    """Bounds of an interval of differences as two texts. If the interval excludes zero, so do the texts: a bound that
+    two decimals would round to zero has as many decimals as it needs, "+0.004"."""
     def text(end: float) -> str:
         digits = DECIMALS
         while low * high > 0 and round(end, digits) == 0 and digits < MOST_DECIMALS:

@@ -58,11 +58,12 @@ def _more_memory(error: Exception, cfg: tp.Any) -> str:
 
 
 def _require_nothing(config: Config, folder: Path, missing: DatasetError, *, curves: bool) -> None:
-    """Raises `missing` unless the run has all its epochs, so that it needs no songs."""
+    """Raise `missing`, the error about songs that are not there, unless the run is finished and needs none. With
+    `curves`, write the TensorBoard curves of the finished run."""
     history = finished(config, folder)
     if history is None:
         raise missing
-    logger.info("All %d epochs are done, so it does not matter that songs are missing: %s", len(history), missing)
+    logger.info("All %d epochs are done, so missing songs have no effect: %s", len(history), missing)
     if curves:
         draw_finished(history, folder)
 

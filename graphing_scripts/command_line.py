@@ -1,7 +1,7 @@
-"""What every script here shares: where the repository is, how arguments look, and how errors reach the reader.
+"""Common parts of all scripts: import path, command-line options, and printing of errors.
 
-The scripts are run as `python graphing_scripts/NAME.py` from any folder, without installing anything; importing this
-module first makes the parts of `demucs` importable that need no torch. None of them imports torch.
+The scripts are run as `python graphing_scripts/NAME.py` from any folder, without installation. Importing this module
+first makes `demucs` importable. No script imports torch.
 """
 
 import argparse
@@ -22,7 +22,7 @@ sys.excepthook = console.hook
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
-    """A parser with the options that all scripts have, and `example` at the end of `--help`."""
+    """Parser with the options common to all scripts, and `example` at the end of `--help`."""
     made = Parser(description=description, epilog=f"example:\n  {example}",
                   formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("runs", nargs="*", metavar="RUN",
@@ -30,44 +30,45 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
                            "record, a Demucs history.json, a solver's log, a printed result, a museval folder; without "
                            "it, the newest run")
     made.add_argument("--results", type=Path, default=REPOSITORY / "demucs_results", metavar="DIR",
-                      help="folder that holds runs/, examples/ and figures/ (default: demucs_results)")
+                      help="folder with runs/, examples/ and figures/ (default: demucs_results)")
     return made
 
 
 def add_chain_options(made: argparse.ArgumentParser) -> None:
-    """Options that say which run continues which, where no record does."""
+    """Add options that state which run continues which, for runs without a run card."""
     made.add_argument("--continued", action="store_true",
-                      help="the runs continue one another in this order (run cards say so by themselves)")
+                      help="the runs continue one another in this order (not needed with run cards)")
     made.add_argument("--experiments", type=Path, metavar="FILE",
-                      help="a JSON file with the overrides of experiments by signature; runs whose overrides hold "
+                      help="a JSON file with the overrides of experiments by signature; runs whose overrides contain "
                            "continue_from=SIGNATURE are drawn after that one")
 
 
 def add_origin_options(made: argparse.ArgumentParser) -> None:
-    """Options that say what published numbers a result may stand beside, where no record does."""
+    """Add options that state training data and test set, which decide on comparable published numbers, for runs whose
+    records do not."""
     made.add_argument("--trained-on", default="", metavar="DATA",
-                      help="what the models were trained on, where no run card says so, e.g. 'MUSDB18-HQ train'")
+                      help="training data of models without a run card, e.g. 'MUSDB18-HQ train'")
     made.add_argument("--scored-on", default="", metavar="DATA",
-                      help="the test set of printed results, which do not say so, e.g. 'MUSDB18-HQ test'")
+                      help="test set of printed results, which do not name it, e.g. 'MUSDB18-HQ test'")
 
 
 def together(names: tp.Iterable[str]) -> str:
-    """Name of the folder for figures of several runs."""
+    """Name of the folder for figures of several runs: their names joined by "+", at most 120 characters."""
     return "+".join(names)[:120]
 
 
 def file_name(text: str) -> str:
-    """A name as a part of the name of a file."""
+    """`text` as part of a file name: other characters than letters, digits, "_", "." and "-" are replaced."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-")[:100]
 
 
 def print_notes(notes: tp.Iterable[str]) -> None:
-    """What was left out or could not be known, each once."""
+    """Print notes on what was left out or is unknown, each once."""
     for note in dict.fromkeys(notes):
         print(f"note: {note}")
 
 
 def run(main: tp.Callable[[], None], *, prints: bool = False) -> None:
-    """Call `main` as a command line: what goes wrong becomes one line on stderr, and an exit status that is not zero. See
-    `console.command` for `prints`."""
+    """Call `main` as a command line and exit: an error becomes one line on stderr and a non-zero exit status. For
+    `prints` see `console.command`."""
     sys.exit(console.command(prints=prints)(main)())

@@ -1,9 +1,9 @@
 """Forest plot of paired differences between runs: per source and over sources, with confidence intervals.
 
-The first RUN is what the others are compared with: right of zero they are better than it. A run is called better or
-worse only where the interval excludes zero. Runs whose cards differ in the seed alone are a sample of one
-configuration: configurations are compared over songs and seeds, and the spread over the seeds of each is drawn, also
-where there is one configuration only. --seeds names further seeds of the first RUN, where no run card says so.
+All runs are compared with the first RUN: right of zero they are better than it. A run is called better or worse only if
+the interval excludes zero. Runs whose run cards differ only in the seed are a sample of one configuration:
+configurations are compared over songs and seeds, and the spread over the seeds of each is drawn, even of a single
+configuration. --seeds names further seeds of the first RUN, for runs without a run card.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def _scored(argument: str, arguments: argparse.Namespace) -> Run:
 
 
 def _family(runs: tp.Sequence[Run], key: tp.Optional[str]) -> Family:
-    """The family named, else the first that all of them have. Raises SignatureError, saying which there are."""
+    """Family with the name `key`; None: the first one in which all runs have scores per track. Raises SignatureError,
+    with the families that there are, if a run has no scores in it."""
     if key is None:
         return first_family(runs, pooled=False)
     for run in runs:
@@ -55,24 +56,25 @@ def main() -> None:
                         "sdr_median_of_medians that all runs have)")
     parser.add_argument("--seeds", nargs="+", default=[], metavar="RUN", help="other seeds of the first RUN")
     parser.add_argument("--level", type=number("--level", SHARE), default=LEVEL,
-                        help="of the intervals (default: %(default)s)")
+                        help="confidence level of the intervals (default: %(default)s)")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0],
-                        help="of the bootstrap, where each configuration has one seed (default: %(default)s)")
+                        help="method of the bootstrap, if each configuration has one seed (default: %(default)s)")
     parser.add_argument("--resamples", type=number("--resamples", SAMPLES), default=RESAMPLES,
+                        help="number of bootstrap resamples (default: %(default)s)")
+    parser.add_argument("--seed", type=number("--seed", SEED), default=0,
                         help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=number("--seed", SEED), default=0, help="of the bootstrap (default: %(default)s)")
     arguments = parser.parse_args()
     runs = [_scored(argument, arguments) for argument in arguments.runs]
     seeds = [_scored(argument, arguments) for argument in arguments.seeds]
     if len(runs) + len(seeds) < 2 or not runs:
-        raise ConfigError(f"a comparison needs at least two runs, found {len(runs) + len(seeds)}: name the one to compare "
-                          f"with first, and other seeds of it, if there are, with --seeds")
+        raise ConfigError(f"a comparison needs at least two runs, found {len(runs) + len(seeds)}: name the one to "
+                          f"compare with first, and other seeds of it, if there are, with --seeds")
     family = _family([*runs, *seeds], arguments.family)
     base, *others = configurations(runs)
     added = [run for run in seeds if run.name not in {known.name for known in base.runs}]
     base = Configuration((*base.runs, *added))
     if seeds:
-        seed_spread(base.evaluations, family)      # is refused with a reason where they are no seeds of one configuration
+        seed_spread(base.evaluations, family)      # raises an error if they are not seeds of one configuration
     options = dict(level=arguments.level, resamples=arguments.resamples, seed=arguments.seed)
     single = dict(options, method=arguments.method)
     comparisons = [compared(other, base, family, **options) if len(other.runs) + len(base.runs) > 2 else
@@ -94,11 +96,11 @@ def main() -> None:
 
 
 def told(comparison: Comparison, spread: tp.Mapping[str, SeedSpread]) -> tp.Iterator[str]:
-    """The comparison in lines of text."""
+    """Lines of text with the differences, verdicts and notes of a comparison."""
     yield f"{comparison.first} minus {comparison.second}; {comparison.family.label}"
     for source, difference in comparison.differences.items():
         yield f"  {describe(difference)}"
-        if source in spread and difference.seeds[0] == 1:     # else the seeds of both are in the interval
+        if source in spread and difference.seeds[0] == 1:     # otherwise the interval includes the seeds of both
             yield f"    {beside_seeds(difference, spread[source])}"
     yield from (f"  note: {note}" for note in comparison.notes)
 

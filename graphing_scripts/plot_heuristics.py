@@ -1,7 +1,7 @@
-"""How far measures of quality without references agree with true scores: what `tools/study_quality.py` found, drawn.
+"""Figures of a study of reference-free quality measures (tools.study_quality): agreement with true scores.
 
-Two kinds of pictures. `correlations_*`: Spearman's rank correlation of every measure with nSDR and its interval, for
-each source, over songs and over separators. `scatter`: what is behind it, a point per song and separator.
+`correlations_*`: Spearman's rank correlation of every measure with nSDR, with its interval, for each source, over songs
+and over separators. `scatter`: the data behind it, one point per song and separator.
 """
 
 import argparse
@@ -19,11 +19,12 @@ def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                     epilog="example:\n  python graphing_scripts/plot_heuristics.py 4c3a4313")
     parser.add_argument("study", nargs="?",
-                        help="its name (a folder of demucs_results/quality), folder or file; else the newest one")
-    parser.add_argument("--measures", help="which ones, with commas between them (default: all)")
+                        help="name (a folder of demucs_results/quality), folder or file of the study (default: the "
+                             "newest)")
+    parser.add_argument("--measures", help="measures to draw, separated by commas (default: all)")
     parser.add_argument("--results", type=Path, default=command_line.REPOSITORY / "demucs_results", metavar="DIR",
-                        help="folder that holds quality/ (default: demucs_results)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where pictures go (default: beside the study)")
+                        help="folder with quality/ (default: demucs_results)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the figures (default: that of the study)")
     arguments = parser.parse_args()
     study, folder = find_study(arguments.study, arguments.results)
     measures = measures_of(study, arguments.measures.split(",") if arguments.measures else None)

@@ -1,7 +1,8 @@
 """Training curves of runs, from their histories: loss, nSDR per source, SVD penalty, gradient norm, model size.
 
-Runs that continue one another are drawn as one, with the joins; several that do not, each by itself and together. What
-others left is read, too: a history.json of Demucs, a solver's log, printed results, a folder of them.
+Runs that continue one another are drawn in one figure, with a line where the next one starts. Other runs have a figure
+each, and one together. Results of published Demucs are read, too: a history.json, a solver's log, printed results, or a
+folder of them.
 """
 
 import typing as tp
@@ -17,7 +18,7 @@ NAME = "training_curves"
 
 
 def figures_of(chain: Chain) -> tp.Dict[str, tp.Any]:
-    """What there is to draw of one chain, by file name. Call within `themed(LIGHT)`."""
+    """All figures of one chain, by file name. Call within `themed(LIGHT)`."""
     drawn = {NAME: training_curves(chain, LIGHT) if chain.history else None,
              "tested_curves": tested_curves(chain, LIGHT)}
     return {name: figure for name, figure in drawn.items() if figure is not None}

@@ -1,9 +1,8 @@
-"""Scores of a run: per-source bars beside reference separators and published numbers, and how tracks spread.
+"""Scores of runs: bars per source beside reference separators and published numbers, and the distribution over tracks.
 
-Of several runs: all of them in one figure, each against the first track by track, and what each changes against the
-first. Runs that differ in their seed alone are a sample of one configuration: their spread is drawn, and configurations
-are compared by their averages over seeds. One figure per metric family, with the family named on its axis: numbers of
-two families never share one.
+For several runs: all of them in one bar chart, each against the first track by track, and the change of each against
+the first. Runs that differ only in their seed are a sample of one configuration: their spread is drawn, and
+configurations are compared by their averages over seeds. Each figure shows one metric family, named on its axis.
 """
 
 import itertools
@@ -26,7 +25,7 @@ Figures = tp.Dict[str, tp.Any]
 
 
 def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[baselines.Baseline]) -> Figures:
-    """What there is to draw of one run, by file name. Call within `themed(LIGHT)`."""
+    """All figures of one run, by file name. Call within `themed(LIGHT)`."""
     families = list(families)
     title = f"Scores of {run.name}"
     drawn = {f"scores_{family.key}": score_bars(groups_of(run.on_each_set, family, table), run.sources, title, LIGHT)
@@ -41,8 +40,9 @@ def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[basel
 
 def figures_together(runs: tp.Sequence[Run], families: tp.Iterable[Family],
                      table: tp.Sequence[baselines.Baseline]) -> tp.Tuple[Figures, tp.List[str]]:
-    """What there is to draw of several runs beside one another, by file name, and what limits it."""
-    from records.configurations import compared, configurations, spread    # as long to import as a figure to draw
+    """All figures of several runs in comparison, by file name, and notes on their limits. Call within
+    `themed(LIGHT)`."""
+    from records.configurations import compared, configurations, spread    # scipy: as slow as drawing a figure
     drawn: Figures = {}
     notes: tp.List[str] = []
     base, *others = configurations([run for run in runs if run.evaluation is not None]) or [None]
@@ -62,7 +62,8 @@ def figures_together(runs: tp.Sequence[Run], families: tp.Iterable[Family],
             notes += changes[-1].notes
         sources = base.average.sources if base is not None else []
         drawn[f"changes_{family.key}"] = ablation_bars(changes, sources, LIGHT)
-        drawn[f"seeds_{family.key}"] = spread_plot({each.name: spread(each, family) for each in several}, sources, LIGHT)
+        spreads = {each.name: spread(each, family) for each in several}
+        drawn[f"seeds_{family.key}"] = spread_plot(spreads, sources, LIGHT)
     return {name: figure for name, figure in drawn.items() if figure is not None}, notes
 
 
@@ -70,7 +71,7 @@ def main() -> None:
     parser = command_line.parser(__doc__, "python graphing_scripts/plot_scores.py 162f67a7 --family "
                                           "sdr_median_of_medians")
     parser.add_argument("--family", choices=sorted(EVERY_FAMILY), help="draw this family only (default: those of "
-                        "papers, of Demucs's logs and of the MDX challenge, else the first that there is)")
+                        "papers, of Demucs's logs and of the MDX challenge, else the first one with scores)")
     command_line.add_origin_options(parser)
     arguments = parser.parse_args()
     table = baselines.load()

@@ -1,9 +1,9 @@
-"""One self-contained HTML page about a run or a comparison: summary, scores, sounds, curves, songs, run card.
+"""Self-contained HTML report on a run or a comparison: summary, scores, sounds, curves, songs, run card.
 
-Of one run, or of several that continue one another, it is a report on that training; of several others a comparison, in
-which the first named is what the rest is held against. Runs that differ in their seed alone are a sample of one
-configuration: their spread is shown, and configurations are compared over songs and seeds. The page needs no server and
-no network. Everything in it comes from records and example separations.
+For one run, or several that continue one another, it is a report on that training. For several other runs it is a
+comparison with the first one named. Runs that differ only in their seed are a sample of one configuration: their spread
+is shown, and configurations are compared over songs and seeds. The page needs no server and no network. All its content
+comes from records and example separations.
 """
 
 import typing as tp
@@ -27,14 +27,20 @@ from demucs.ranges import COUNT, Range
 from demucs.runs.layout import STUDY
 
 FOOTER = "<footer>Drawn by graphing_scripts/report.py from records and example separations.</footer>"
-SECONDS = Range(1, 600, unit="seconds")      # sounds are in the page itself
+SECONDS = Range(1, 600, unit="seconds")      # limited, since sounds are embedded in the page
 FURTHER = (*FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN)
 
 
 def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 3,
            study: tp.Optional[Path] = None) -> str:
-    """The page about one training. `examples` is the folder of its example separations and `study` the file of a study
-    of quality without references; neither need exist."""
+    """HTML report on one training.
+
+    Args:
+        examples: folder of its example separations; may be missing.
+        seconds: length of the excerpts.
+        tracks: maximum number of example songs.
+        study: file of a study of reference-free quality measures; may be missing.
+    """
     run, rows = chain.last, baselines.load()
     sets, further = run.on_each_set, run.on_each_set[1:]
     first = first_families([run])
@@ -58,8 +64,9 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
 
 def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, seconds: float = 10.,
                tracks: int = 3) -> str:
-    """The page that holds the runs at the ends of `chains` against the first of them."""
-    from pages import comparison_sections as compared   # statistics take as long to import as a figure to draw
+    """HTML report that compares the last runs of all `chains` with that of the first chain. `examples` has the folder
+    of example separations of each chain, by name; `seconds` and `tracks`: see `report`."""
+    from pages import comparison_sections as compared   # imports scipy, which takes as long as drawing a figure
     runs, rows = [chain.last for chain in chains], baselines.load()
     first = first_families(runs)
     others = [family for family in FURTHER if family not in first]
@@ -88,7 +95,8 @@ def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, s
                 *(folded(f"Training of {chain.name}", training(chain)) for chain in chains)),
         section("Track by track", compared.songs_together(runs, paired)),
         section("How they were made", compared.settings_that_differ(runs),
-                *(folded(chain.name, made_by(chain), *map(evaluation_card, chain.last.on_each_set)) for chain in chains))])
+                *(folded(chain.name, made_by(chain), *map(evaluation_card, chain.last.on_each_set))
+                  for chain in chains))])
     return page(title, head + contents(body) + body + FOOTER)
 
 
@@ -97,9 +105,9 @@ def main() -> None:
     command_line.add_chain_options(parser)
     command_line.add_origin_options(parser)
     parser.add_argument("--seconds", type=number("--seconds", SECONDS), default=10.,
-                        help="length of the example excerpts (default: 10)")
+                        help="length of the example excerpts in seconds (default: 10)")
     parser.add_argument("--tracks", type=number("--tracks", COUNT), default=3,
-                        help="how many example songs to show (default: 3)")
+                        help="maximum number of example songs (default: 3)")
     arguments = parser.parse_args()
     chains = find_chains(arguments.runs, arguments.results, experiments=arguments.experiments,
                          continued=arguments.continued)

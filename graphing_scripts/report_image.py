@@ -1,6 +1,6 @@
-"""Picture of a run's report as a browser shows it, for README.md: docs/images/report.png.
+"""Screenshot of a run's report for README.md: docs/images/report.png.
 
-It needs Chromium. What the picture was made from stands in it, so that a test can say when it is out of date.
+It needs Chromium. The PNG contains a hash of the run's records, so that a test can find out whether it is up to date.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ LABEL = "demucs-record"      # of the text in the PNG
 
 
 def fingerprint(folder: Path) -> str:
-    """Of the records in a run's folder: their SHA-256, the first 16 digits."""
+    """First 16 hexadecimal digits of the SHA-256 of the records in a run's folder."""
     found = hashlib.sha256()
     for path in (folder / name for name in RECORDS):
         found.update(path.read_bytes() if path.exists() else b"")
@@ -34,7 +34,7 @@ def fingerprint(folder: Path) -> str:
 
 def main() -> None:
     parser = command_line.parser(__doc__, "python graphing_scripts/report_image.py 4c3a4313")
-    parser.add_argument("--out", type=Path, default=PICTURE, help="default: docs/images/report.png")
+    parser.add_argument("--out", type=Path, default=PICTURE, help="the PNG file (default: docs/images/report.png)")
     arguments = parser.parse_args()
     chain, *others = find_chains(arguments.runs, arguments.results)
     folder = arguments.results / "runs" / chain.name
@@ -53,7 +53,7 @@ def main() -> None:
         browser.picture(shot, height=HEIGHT)
         origin = PngImagePlugin.PngInfo()
         origin.add_text(LABEL, f"{chain.name} {fingerprint(folder)}")
-        # a palette makes the file smaller, and pictures of text lose nothing
+        # a palette makes the file smaller, without visible loss for text
         with beside(arguments.out) as picture:
             Image.open(shot).convert("RGB").quantize(colors=128).save(picture, pnginfo=origin, optimize=True)
     print(arguments.out)

@@ -1,8 +1,8 @@
 """Text table of scores per source: a run and every reference separator on the same tracks, and published numbers.
 
-A run that was scored on several test sets has a table for each. With --published the rows of
-demucs_results/published_baselines.csv stand in it, too, the comparable ones first, and a sentence says
-what the comparison shows. Numbers of another family never do: ask for that family.
+A run that was scored on several test sets has a table for each. With --published the table of the first set also has
+rows of demucs_results/published_baselines.csv, the comparable ones first, and a sentence on what the comparison shows.
+All rows are of one metric family; select another one with --family.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from records import baselines
 from records.baselines import rows_of
 from records.comparability import NOT_RECORDED
 from records.readers import Run, find_run
-from records.scores import (NOT_COMPARABLE, PUBLISHED, advice, first_family, measured, one_table, published_row, subject,
-                            undefined, why_not)
+from records.scores import (NOT_COMPARABLE, PUBLISHED, advice, first_family, measured, one_table, published_row,
+                            subject, undefined, why_not)
 
 from demucs.errors import SignatureError
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family, aggregate
@@ -25,9 +25,9 @@ WIDEST = 72     # characters of a label
 
 
 def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selection] = None) -> str:
-    """The table with its caption and notes, and the rows of `selection` where it is given.
+    """Text table with caption and notes, and with published rows if `selection` is given.
 
-    Raises SignatureError where the run has no scores in the family, FamilyError where `selection` is of another.
+    Raises SignatureError if the run has no scores in the family, FamilyError if `selection` is of another family.
     """
     rows = measured(run, family)
     if not rows:
@@ -71,13 +71,13 @@ def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selec
 def main() -> None:
     parser = command_line.parser(__doc__, "python graphing_scripts/score_table.py 162f67a7 --published")
     parser.add_argument("--family", choices=sorted(EVERY_FAMILY),
-                        help="how scores are aggregated (default: the first of nsdr_mean, sdr_median_of_medians, ... that "
-                             "the run has)")
-    parser.add_argument("--published", action="store_true", help="with published numbers")
+                        help="how scores are aggregated (default: the first of nsdr_mean, sdr_median_of_medians, ... "
+                             "that the run has)")
+    parser.add_argument("--published", action="store_true", help="add published numbers")
     parser.add_argument("--trained-on", metavar="DATA",
-                        help=f"what the model was trained on, where no run card says so, e.g. '{baselines.REGIME}'")
+                        help=f"training data of a model without a run card, e.g. '{baselines.REGIME}'")
     parser.add_argument("--scored-on", choices=baselines.TEST_SETS,
-                        help="the test set, where a printed result does not say so")
+                        help="test set of a printed result, which does not name it")
     arguments = parser.parse_args()
     tables: tp.List[str] = []
     for argument in arguments.runs or [None]:

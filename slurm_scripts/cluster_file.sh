@@ -1,10 +1,11 @@
 #!/bin/bash
-# How common.sh reads the cluster file: nothing that bash would stumble over half-way, or take into the values without a
-# word, gets as far as a job. Bash and what it brings along, since which Python there is stands in that file.
+# Reading and checking of the cluster file, for common.sh. Errors in it that would stop bash in the middle of the file,
+# or silently change a value, are found before a job is submitted. Written in bash, since the file defines which Python
+# to use.
 
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 
-# The one place where a cluster is described: a file of settings, and a function cluster_setup for modules.
+# Reads the settings of the cluster, and the function cluster_setup, which loads modules.
 read_cluster_file() {
     cluster_file=$scripts/cluster.env
     if [[ -n ${DEMUCS_CLUSTER:-} ]]; then
@@ -17,7 +18,7 @@ read_cluster_file() {
         of_the_cluster source "$cluster_file"
         check_settings
     fi
-    # Jobs run in a copy of the code, from where a relative path leads elsewhere.
+    # Jobs run in a copy of the code, where a relative path would be wrong.
     if [[ ${DEMUCS_MUSDB:-/} != /* ]]; then
         if [[ -d $DEMUCS_MUSDB ]]; then DEMUCS_MUSDB=$PWD/$DEMUCS_MUSDB; else DEMUCS_MUSDB=$repository/$DEMUCS_MUSDB; fi
         export DEMUCS_MUSDB
@@ -26,20 +27,22 @@ read_cluster_file() {
 
 check_cluster_file() {
     local reason
-    [[ -f $cluster_file && -r $cluster_file ]] || fail "$cluster_file cannot be read: it must be a file that you may read"
+    [[ -f $cluster_file && -r $cluster_file ]] \
+        || fail "$cluster_file cannot be read: it must be a file that you may read"
     ! grep -q $'\r' "$cluster_file" \
         || fail "$cluster_file has lines that end as on Windows (CRLF): sed -i 's/\\r\$//' ${cluster_file@Q}"
     ! LC_ALL=C grep -q $'^\xef\xbb\xbf' "$cluster_file" \
         || fail "$cluster_file begins with a byte order mark: sed -i '1s/^\\xef\\xbb\\xbf//' ${cluster_file@Q}"
     reason=$(BASH_ENV='' LC_ALL=C bash -n "$cluster_file" 2>&1) || true
     reason=${reason%%$'\n'*}
-    [[ -z $reason ]] || fail "$cluster_file is no bash that can be read: ${reason#"$cluster_file: "}; correct that line" \
-                             "(a quote that is not closed shows at the end of the file)"
+    [[ -z $reason ]] \
+        || fail "$cluster_file is no bash that can be read: ${reason#"$cluster_file: "}; correct that line" \
+                "(a quote that is not closed shows at the end of the file)"
     check_substitutions
 }
 
-# Of a ${...} that it cannot read bash only says so, leaves its command out, and goes on with the next. Comments and what is
-# in single quotes do not count.
+# Finds an invalid ${...}: bash only prints a message for it, skips the command and continues. Comments and text in
+# single quotes are ignored.
 check_substitutions() {
     local LC_ALL=C line number=0 rest quoted="'[^']*'" \
           legal='\$\{[!#]?([A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-])[]}:=?+#%/^,@[*-]' left='(^|[^\\])\$\{'
@@ -52,30 +55,32 @@ check_substitutions() {
     done < "$cluster_file"
 }
 
-# Runs code of the cluster file. It and what it calls, such as modules, is not written for the options of these scripts,
-# and may print, which must not be taken for a result. A command of its own that fails ends the script, as does an exit.
+# Runs code of the cluster file, without the shell options of these scripts, which modules and similar programs do not
+# expect. Its output goes to stderr, so that it is not taken for a result. A failing command of the file itself ends the
+# script, as does an exit.
 of_the_cluster() {
     local - IFS=$' \t\n' cluster_status cluster_level=$BASH_SUBSHELL cluster_from=$PWD cluster_code=("$@")
-    # Its own variables may be called as ours.
-    local repository=$repository scripts=$scripts script=$script name=$name mode=${mode:-} cluster_file=${cluster_file:-} \
-          dry_run=${dry_run:-} test_only=${test_only:-} signature=${signature:-} signature_only=${signature_only:-} \
-          arguments=("${arguments[@]}") usage=${usage:-}
-    set --             # a file that is sourced sees these
+    # Local copies: the file may have variables of the same names.
+    local repository=$repository scripts=$scripts script=$script name=$name mode=${mode:-} dry_run=${dry_run:-} \
+          cluster_file=${cluster_file:-} test_only=${test_only:-} signature=${signature:-} \
+          signature_only=${signature_only:-} arguments=("${arguments[@]}") usage=${usage:-}
+    set --             # a sourced file would see the positional parameters
     set +eu -E
     trap 'cluster_failed "it ends the script, by exit or by an option such as set -u: leave that out"' EXIT
     trap 'cluster_status=$?; cluster_command_failed "$LINENO" "${FUNCNAME[0]:-}" "${BASH_SOURCE[0]:-}"' ERR
     "${cluster_code[@]}" >&2
     cluster_status=$?
     trap - ERR EXIT
-    # A condition that is the last line leaves 1.
+    # Status 1 is accepted: the last line may be a condition that is false.
     [[ $cluster_status -le 1 ]] || cluster_failed "it returned $cluster_status"
     cd "$cluster_from" || cluster_failed "it left $cluster_from, which is gone"
     share_settings
 }
 
-# Of commands in the file itself and in cluster_setup: those of others may fail and be asked about it.
+# Handler for failing commands in the file itself and in cluster_setup. Commands in functions that these call may fail.
 cluster_command_failed() {   # LINE FUNCTION FILE
-    [[ $BASH_SUBSHELL == "$cluster_level" && $3 == "$cluster_file" && ( $2 == source || $2 == cluster_setup ) ]] || return 0
+    [[ $BASH_SUBSHELL == "$cluster_level" && $3 == "$cluster_file" && ( $2 == source || $2 == cluster_setup ) ]] \
+        || return 0
     local lines=() text
     mapfile -t lines < "$cluster_file"
     read -r text <<< "${lines[$1 - 1]}"   # without its indentation
@@ -88,8 +93,8 @@ cluster_failed() {
     fail "$cluster_file: $*"
 }
 
-# Settings count for sbatch and Python, whether the file exports or declares them or not. Options of sbatch are read by
-# these scripts only, and would come twice where a file adds to them.
+# Exports the settings for sbatch and Python, even if the file does not. Options of sbatch (DEMUCS_*ARGS) are not
+# exported: only these scripts read them, and a file that appends to them would append again in the job.
 share_settings() {
     local setting attributes
     for setting in "${!SBATCH_@}" "${!DEMUCS_@}" "${!NCCL_@}" "${!GLOO_@}"; do
@@ -105,7 +110,7 @@ share_settings() {
     done
 }
 
-# A value that came out empty or of two lines is a command that failed or a quote that was forgotten.
+# Rejects empty values and values of several lines: the result of a failed command or a missing quote.
 check_settings() {
     local setting
     for setting in "${!SBATCH_@}" DEMUCS_MUSDB; do

@@ -1,11 +1,12 @@
 #!/bin/bash
-# What the batch scripts share. Each of them sources this file with the root of the repository as argument, then calls
+# Functions common to the batch scripts. Each of them sources this file with the root of the repository as argument,
+# then calls
 #   begin "$@"              options, cluster file; sets `mode` (job, submit, here) and `arguments`
 #   ... its own checks ...
 #   find_signature ARG...   for training: sets `signature`
 #   hand_over ARGUMENT...   in mode "submit": sbatch, and the script ends
-#   launch train|tasks|one ...    Python on every task, or once; a training may put its job back into the queue
-# Modes: "job" is the batch script inside its job, "submit" is `bash x.sh` where sbatch exists, "here" is without Slurm.
+#   launch train|tasks|one ...    Python on every task, or once; a training may requeue its job
+# Modes: "job": the batch script within its job; "submit": `bash x.sh` where sbatch exists; "here": without Slurm.
 
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set +o posix   # where sh is bash
@@ -21,7 +22,7 @@ source "$scripts/cluster_file.sh"
 say()  { printf '[%s] %s\n' "$(date '+%F %T')" "$*"; }
 fail() { printf '%s: %s\n' "$name" "$*" >&2; exit 2; }
 
-# A command line as one would type it.
+# Prints a command line with shell quoting.
 quoted() {
     local word line=''
     for word in "$@"; do
@@ -31,7 +32,7 @@ quoted() {
     printf '%s' "${line# }"
 }
 
-# Options of ours may stand anywhere; everything else is left in `arguments`.
+# Parses the options common to all scripts, at any position; all other words remain in `arguments`.
 begin() {
     local argument forced='' in_job=''
     arguments=() dry_run='' test_only='' signature='' signature_only=''
@@ -45,7 +46,7 @@ begin() {
             *)         arguments+=("$argument") ;;
         esac
     done
-    # Slurm runs a copy of the script, which lies in no repository.
+    # Slurm runs a copy of the script, outside of the repository.
     [[ -z ${SLURM_JOB_ID:-} || -f $(dirname "$script")/common.sh ]] || in_job=1
     if [[ -n $forced ]]; then mode=here
     elif [[ -n $in_job ]]; then mode=job
@@ -56,7 +57,7 @@ begin() {
     read_cluster_file
 }
 
-# Whether an option stands among `arguments`, from where it is taken then.
+# Whether an option is among `arguments`; removes it from them.
 take() {
     local argument rest=() found=1
     for argument in "${arguments[@]}"; do
@@ -94,7 +95,7 @@ check_experiment() {
     is_experiment "$1" || fail "no experiment $1: $repository/outputs/xps/$1/.argv.json does not exist"
 }
 
-# A model can be used when it is exported, or can be exported first.
+# A model can be used if it is exported, or if the experiment has weights to export.
 check_model() {
     if ! is_released "$1"; then
         is_experiment "$1" || fail "no model $1: neither release_models/$1.th nor outputs/xps/$1 exists in $repository"
@@ -102,21 +103,21 @@ check_model() {
     fi
 }
 
-# ------------------------------------------------------------------------------------------------------- handing over
+# --------------------------------------------------------------------------------------------------------- submission
 
-# Sets `signature` to that of the experiment that these overrides (or -f SIG and overrides) mean. Where the packages are
-# missing, as on some login nodes, it stays empty until the job runs. Ends the script where an override is wrong.
+# Sets `signature` to that of the experiment with these overrides (or -f SIG and overrides). If Python's packages are
+# missing, as on some login nodes, it stays empty until the job runs. Exits if an override is wrong.
 find_signature() {
     local status=0 again=()
     if [[ -z $signature_only && ( $mode == here || -n $dry_run && $mode == job ) ]]; then return; fi
     prepare_python
-    # A job that was put back knows it, and its training ends where that is not so any more.
+    # A requeued job reuses the stored signature, which is faster; the training verifies it.
     [[ $mode != job || ${SLURM_RESTART_COUNT:-0} == 0 ]] || again=(--again)
     signature=$("$python" -m tools.signature ${again[@]+"${again[@]}"} "$@") || status=$?
     if [[ $status == 3 && -n $signature_only ]]; then
         fail "$python lacks packages that the signature follows from: run this where they are, or set DEMUCS_PYTHON"
     elif [[ $status == 3 && $mode == submit ]]; then
-        say "Note: without the packages of Python the signature is known only once the job runs" >&2
+        say "Note: Python's packages are missing here, so the signature is known only once the job runs" >&2
     elif [[ $status != 0 ]]; then
         exit 2
     fi
@@ -126,7 +127,8 @@ find_signature() {
     fi
 }
 
-# Sets `signature` to the experiment that goes on for EPOCHS epochs with all that experiment SIG has, and prepares it.
+# extend SIG EPOCHS: prepares the experiment that continues SIG, with its complete state, to EPOCHS epochs in all. Sets
+# `signature` to it.
 extend() {
     local check=()
     prepare_python
@@ -134,7 +136,8 @@ extend() {
     signature=$("$python" -m tools.extend "${check[@]}" "$1" "$2") || exit 2
 }
 
-# Sets `command` to sbatch with its options, what the cluster file adds, `--` and then a script with its arguments.
+# sbatch_command OPTIONS... -- SCRIPT ARGUMENTS...: sets `command` to sbatch with these options, those of the cluster
+# file, and the script.
 sbatch_command() {
     local extra
     command=(sbatch)
@@ -143,11 +146,11 @@ sbatch_command() {
         command+=("$1")
         shift
     done
-    read -rd '' -a extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}" || true   # of any number of lines
+    read -rd '' -a extra <<< "${DEMUCS_SBATCH_ARGS[*]:-} ${extra_sbatch_args:-}" || true   # -d '': may have line breaks
     command+=("${extra[@]}" "${@:2}")
 }
 
-# Runs `command` in the repository, with nothing of a job that we may be in ourselves.
+# Runs `command` in the repository, without the variables of a job that this script may run in.
 submit_command() {
     local variable clean=(-u RANK -u LOCAL_RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT)
     for variable in "${!SLURM_@}"; do
@@ -158,7 +161,7 @@ submit_command() {
     (cd "$repository" && exec env "${clean[@]}" DEMUCS_REPO="${code:-$repository}" "${command[@]}")
 }
 
-# Sets `code` to the repository as it is now, for jobs that run later.
+# Sets `code` to a copy of the repository in its current state, for jobs that run later.
 keep_code() {
     code=$repository
     [[ -z $dry_run$test_only ]] || return 0
@@ -168,8 +171,8 @@ keep_code() {
         || fail "no copy of the code for the job; DEMUCS_CODE_SNAPSHOT=0 lets it run what is there when it starts"
 }
 
-# Sets `training_options`, of sbatch for a job that trains: its signature is its name, and it runs when no earlier one of
-# that name does.
+# Sets `training_options`, the options of sbatch for a training: the job is named after the signature, and starts only
+# when no earlier job of that name runs.
 training_options() {
     training_options=()
     [[ -n $signature ]] || return 0
@@ -195,7 +198,7 @@ hand_over() {
     exit 0
 }
 
-# Python and its conda environment, wherever something of Python runs; modules only in jobs, not where they are submitted.
+# Sets `python`, and activates the conda environment. Modules are loaded in jobs only, not where they are submitted.
 prepare_python() {
     [[ -z ${python:-} ]] || return 0
     if [[ $mode != submit ]]; then set_up_node; fi
@@ -205,7 +208,8 @@ prepare_python() {
     elif [[ -x $repository/.venv/bin/python ]]; then python=$repository/.venv/bin/python
     else python=python3
     fi
-    [[ $python != */* ]] || python=$(realpath --no-symlinks "$python")   # an environment is found by the link
+    # Symlinks are kept, since Python finds a virtual environment by the path of its link.
+    [[ $python != */* ]] || python=$(realpath --no-symlinks "$python")
     command -v "$python" >/dev/null || fail "no Python at $python: run make setup, or set DEMUCS_PYTHON"
     cd "$repository"
     export DEMUCS_REPO=$repository PYTHONUNBUFFERED=1 NCCL_DEBUG=${NCCL_DEBUG:-WARN}
@@ -219,12 +223,12 @@ set_up_node() {
     if declare -F cluster_setup >/dev/null; then of_the_cluster cluster_setup; fi
 }
 
-# Makes DEMUCS_CONDA_ENV the environment of this shell.
+# Activates DEMUCS_CONDA_ENV in this shell.
 activate_conda() {
     local - conda_base reason
-    set +eu            # what runs at activation is not written for these
+    set +eu            # activation scripts of packages may fail under these options
     if ! find_conda; then
-        # On the node where one submits it may be cluster_setup that would bring it.
+        # On the login node conda may be missing because cluster_setup, which loads it, runs in jobs only.
         ! conda_is_active && ! { [[ $mode == submit ]] && declare -F cluster_setup >/dev/null; } || return 0
         fail "DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV, but there is no conda in PATH or CONDA_EXE here: load it in" \
              "cluster_setup of the cluster file, or set DEMUCS_PYTHON there to bin/python of the environment"
@@ -232,7 +236,8 @@ activate_conda() {
     reason=$({ load_conda && conda activate "$DEMUCS_CONDA_ENV"; } 2>&1 >/dev/null) \
         || fail "conda cannot activate DEMUCS_CONDA_ENV=$DEMUCS_CONDA_ENV: make it with conda env create -f" \
                 "environment-cuda.yml, or correct the cluster file (conda says: ${reason//[[:space:]]/ })"
-    { load_conda && conda activate "$DEMUCS_CONDA_ENV"; } >&2 || fail "conda cannot activate $DEMUCS_CONDA_ENV a second time"
+    { load_conda && conda activate "$DEMUCS_CONDA_ENV"; } >&2 \
+        || fail "conda cannot activate $DEMUCS_CONDA_ENV a second time"
 }
 
 # Sets `conda_base` to the folder of conda.
@@ -243,10 +248,11 @@ find_conda() {
 }
 
 conda_is_active() {
-    [[ -n ${CONDA_PREFIX:-} && ( ${CONDA_DEFAULT_ENV:-} == "$DEMUCS_CONDA_ENV" || $CONDA_PREFIX == "$DEMUCS_CONDA_ENV" ) ]]
+    [[ -n ${CONDA_PREFIX:-} ]] \
+        && [[ ${CONDA_DEFAULT_ENV:-} == "$DEMUCS_CONDA_ENV" || $CONDA_PREFIX == "$DEMUCS_CONDA_ENV" ]]
 }
 
-# The function `conda`, which a script does not inherit from the shell that calls it.
+# Defines the function `conda`, which a script does not inherit from the calling shell.
 load_conda() {
     if [[ -f $conda_base/etc/profile.d/conda.sh ]]; then
         # shellcheck source=/dev/null
@@ -262,7 +268,7 @@ describe() {
         "commit $(git -C "$repository" rev-parse --short HEAD 2>/dev/null || echo unknown)"
 }
 
-# A log of its own for a run without Slurm, named like those of jobs.
+# Copies the output of a run without Slurm to a log file, named like those of jobs.
 log_here() {
     local log
     log=$repository/slurm_out/${name%.sh}-local-$(date +%Y%m%d-%H%M%S)-$$.out
@@ -273,9 +279,9 @@ log_here() {
     say "log: $log"
 }
 
-# ------------------------------------------------------------------------------------------------------------ running
+# ------------------------------------------------------------------------------------------------------------- launch
 
-# The end of a script: Python takes this process over, so that it gets the signals (demucs/runs/launch.py).
+# Last step of a script: replaces this process by Python, which then receives the signals (demucs/runs/launch.py).
 launch() {   # train SIGNATURE | tasks | one, further options, --, arguments of Python
     local words=()
     while [[ $1 != -- ]]; do

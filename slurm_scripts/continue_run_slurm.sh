@@ -11,15 +11,15 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Continues an experiment that was trained here.
-    sbatch slurm_scripts/continue_run_slurm.sh SIG                 the same experiment goes on from its checkpoint
-    sbatch slurm_scripts/continue_run_slurm.sh SIG EPOCHS          the same training for EPOCHS in all: it gets another
-                                                                   signature, and starts from all that SIG has
-    sbatch slurm_scripts/continue_run_slurm.sh SIG OVERRIDE...     a new experiment starts from the weights of SIG; with
-                                                                   misc.KEY=VALUE or checkpoint.KEY=VALUE alone, which
-                                                                   are no part of the signature, the same one goes on
+    sbatch slurm_scripts/continue_run_slurm.sh SIG                 the same experiment, from its checkpoint
+    sbatch slurm_scripts/continue_run_slurm.sh SIG EPOCHS          the same training, to EPOCHS epochs in all: it has
+                                                                   another signature and the complete state of SIG
+    sbatch slurm_scripts/continue_run_slurm.sh SIG OVERRIDE...     a new experiment, from the weights of SIG; with
+                                                                   misc.KEY=VALUE or checkpoint.KEY=VALUE only, which
+                                                                   are not part of the signature, the same experiment
     bash slurm_scripts/continue_run_slurm.sh [--dry-run] [--local] [--signature] SIG [EPOCHS | OVERRIDE...]'
 
-# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+# Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
 [[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
 until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done
@@ -33,7 +33,7 @@ check_experiment "$1"
 old=$1
 shift
 extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
-# Whether none of these settings is part of a signature (dora.exclude in conf/config.yaml).
+# Whether none of these settings is part of the signature (dora.exclude in conf/config.yaml).
 outside_signature() {
     local setting
     for setting in "$@"; do
@@ -54,9 +54,10 @@ if outside_signature "$@"; then
     launch train "$old" -- -m dora run -d -f "$old" "$@"
 elif [[ $1 != *=* && $1 != -* ]]; then
     [[ $1 =~ ^[1-9][0-9]{0,5}$ ]] || fail "EPOCHS must be a whole number from 1 on, not '$1'"
-    [[ $# -eq 1 ]] || fail "$old goes on for $1 epochs as it is; other settings are another experiment: leave out the number"
+    [[ $# -eq 1 ]] \
+        || fail "$old goes on for $1 epochs as it is; other settings are another experiment: leave out the number"
     find_signature -f "$old" "epochs=$1"
-    # What cannot be extended is refused here, not in the job, where the packages are there to tell.
+    # Checked before submission if Python's packages are available here; otherwise in the job.
     [[ $mode != submit || -z $signature ]] || "$python" -m tools.extend --check "$old" "$1" >/dev/null || exit 2
     hand_over "$old" "$1"
     extend "$old" "$1"

@@ -1,8 +1,8 @@
 #!/bin/bash
-# The whole way in one command: `make demo`, or `make demo-long`.
-# A private Slurm comes up, songs are synthesised, a small HDemucs is trained over two nodes with train_slurm.sh, then
-# released, evaluated, heard on one song and reported; Slurm goes down. Without Slurm the same scripts run by themselves.
-# Typed again, it continues where it stopped.
+# The demo, from training to report: `make demo`, or `make demo-long`.
+# It starts a private Slurm, synthesises songs, trains a small HDemucs on two nodes with train_slurm.sh, exports and
+# evaluates it, separates one song, writes the report, and stops Slurm. Without Slurm the batch scripts run locally. If
+# it was interrupted, it continues where it stopped.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,11 +16,12 @@ songs=$repository/demo/songs
 export DEMUCS_MUSDB=$songs DEMUCS_DEVICE=cpu PYTHONUNBUFFERED=1
 mkdir -p demo
 : > demo/cluster.env
-export DEMUCS_CLUSTER=$repository/demo/cluster.env DEMUCS_SLURM_DIR=${TMPDIR:-/tmp}/demucs-demo-$UID   # nothing of a real cluster
+# An empty cluster file, so that settings of a real cluster have no effect.
+export DEMUCS_CLUSTER=$repository/demo/cluster.env DEMUCS_SLURM_DIR=${TMPDIR:-/tmp}/demucs-demo-$UID
 unset "${!SBATCH_@}"
 begin=$SECONDS
 
-# The published settings of train_slurm.sh, narrowed to what two CPU cores learn in minutes.
+# The settings of train_slurm.sh, reduced to a model that two CPU cores train in minutes.
 overrides=(
     "dummy=$marker" hdemucs.channels=16 hdemucs.dconv_mode=0 hdemucs.cac=True hdemucs.hybrid_old=False
     hdemucs.norm_starts=4 svd.penalty=0 'ema.epoch=[]' 'ema.batch=[0.99]' optim.lr=0.003 batch_size=4
@@ -38,7 +39,7 @@ finish() {
 slurm=''
 trap finish EXIT
 trap 'exit 130' INT TERM
-PATH=$PATH:/usr/sbin   # where Debian has the daemons, and ordinary users do not look
+PATH=$PATH:/usr/sbin   # Debian's folder of daemons, not in the PATH of ordinary users
 
 if command -v sbatch >/dev/null && command -v slurmctld >/dev/null && command -v slurmd >/dev/null; then
     title "A private Slurm of two nodes"
@@ -46,7 +47,7 @@ if command -v sbatch >/dev/null && command -v slurmctld >/dev/null && command -v
     DEMUCS_SLURM_OWNER=$$ "$scripts/local_cluster.sh" start
     eval "$("$scripts/local_cluster.sh" env)"
 else
-    title "No Slurm here: the batch scripts run by themselves, as two processes"
+    title "No Slurm here: the batch scripts run locally, with two processes"
     export DEMUCS_LOCAL_TASKS=2
 fi
 
@@ -72,14 +73,14 @@ follow() {
     [[ $state == COMPLETED ]] || { echo "job $job ended as $state; its log is $log" >&2; exit 1; }
 }
 
-experiment() {   # the signature of this demo's run, if it has begun
+experiment() {   # prints the signature of the demo's training, if it has started
     local file
     for file in $(ls -t outputs/xps/*/.argv.json 2>/dev/null); do
         if grep -q "\"dummy=$marker\"" "$file"; then basename "$(dirname "$file")"; return; fi
     done
 }
 
-epochs_done() {  # of signature $1
+epochs_done() {  # SIGNATURE: prints the number of epochs trained
     [[ -f outputs/xps/$1/run_card.json ]] || { echo 0; return; }
     "$python" -c "import sys; from demucs import schema; print(schema.load(schema.RunCard, sys.argv[1]).epochs_done)" \
         "outputs/xps/$1/run_card.json"
@@ -97,7 +98,7 @@ if [[ -z $signature || $(epochs_done "$signature") -lt $epochs ]]; then
 fi
 model=$repository/release_models/$signature.th
 if [[ ! $model -nt outputs/xps/$signature/best.th ]]; then
-    title "Release: the best weights of experiment $signature"
+    title "Export: the best weights of experiment $signature"
     follow -- slurm_release.sh "$signature"
 fi
 if [[ ! demucs_results/runs/$signature/evaluation_average_filter.json -nt $model ]]; then

@@ -9,15 +9,15 @@
 #SBATCH --requeue
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
-usage='Scores a model on the test set, into demucs_results/runs/SIG; exports the experiment first where needed.
+usage='Scores a model on the test set, into demucs_results/runs/SIG; exports the experiment first if necessary.
     sbatch slurm_scripts/evaluate_slurm.sh SIG [OPTION...]         options are those of tools.test_pretrained
     sbatch --array=0-7 slurm_scripts/evaluate_slurm.sh SIG         eight jobs, each with an eighth of the songs
     sbatch --ntasks=4 --gres=gpu:4 slurm_scripts/evaluate_slurm.sh SIG   four processes that share the songs
     bash slurm_scripts/evaluate_slurm.sh [--dry-run] [--local] SIG [OPTION...]
-SIG may also be the name of a published model or bag, or a folder of separated songs, which has a / in it and is scored
+SIG may also be the name of a published model or bag, or a folder of separated songs (a path with a /), which is scored
 by tools.evaluate. Songs that were scored before with the same settings are not scored again.'
 
-# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+# Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
 [[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
 until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done
@@ -46,7 +46,7 @@ fi
 shift
 
 hand_over "$what" "$@"
-# The tasks of this job share the songs, and those of its array, which is somebody else's where the mode is "here".
+# The songs are shared by the tasks of the job and by the jobs of the array; in mode "here" by the tasks only.
 export DEMUCS_SHARED_SCORING=$mode
-# A process that separates on CPUs uses all that it has; in training they are its loader workers'.
+# A process that separates on CPUs uses all its cores; in training the loader workers use them.
 launch tasks --all-cores "${release[@]}" -- -m "${scoring[@]}" "$@"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What a job of `dora launch` and `dora grid` needs. The script that submitit writes sources this, in the repository
-# (conf/config.yaml, slurm.setup); it is the counterpart of prepare_python and launch of common.sh.
+# Set-up of a job of `dora launch` or `dora grid`. The batch script written by submitit sources this file in the
+# repository (conf/config.yaml, slurm.setup). It is the counterpart of prepare_python and launch in common.sh.
 # shellcheck source=slurm_scripts/common.sh
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 source slurm_scripts/common.sh "$PWD"
@@ -13,7 +13,8 @@ export NCCL_DEBUG=${NCCL_DEBUG:-WARN} OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 unset RANK LOCAL_RANK WORLD_SIZE SLURM_EXPORT_ENV
 
-# What the script calls last: srun OPTIONS... PYTHON -u -m submitit... FOLDER. The job then ends as those of `launch train`.
+# Replaces the last command of the script, srun OPTIONS... PYTHON -u -m submitit... FOLDER, so that the job ends like
+# those of `launch train`.
 srun() {
     local word python=''
     for word in "$@"; do

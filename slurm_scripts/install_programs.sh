@@ -1,19 +1,20 @@
 #!/bin/bash
-# The programs outside Python that this repository uses. What is missing is installed with apt where we are root;
-# otherwise it is named, with the command that installs it. Slurm is optional: without it the same scripts run here.
+# Installation of the programs outside Python that this repository uses. As root, missing ones are installed with apt;
+# otherwise they are listed, with the command to install them. Slurm is optional: without it the batch scripts run
+# locally.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}
-PATH=$PATH:/usr/sbin:/sbin   # daemons lie there, and not in the PATH of ordinary users
+PATH=$PATH:/usr/sbin:/sbin   # folders of daemons, not in the PATH of ordinary users
 
-# Whether the distribution's Python lacks a part; other Pythons are not apt's business.
+# Whether a test fails in the distribution's Python; for other Pythons apt has no packages.
 python_lacks() {
     [[ $(command -v "$python") == /usr/bin/* ]] && ! "$python" -c "$1" >/dev/null 2>&1
 }
 
-# Packages (Debian's names) whose command is absent.
+# Prints the names of Debian packages whose command is missing.
 missing() {
     [[ -x $repository/soundtouch/build/soundstretch || -x ${SOUNDSTRETCH:-} ]] || command -v soundstretch >/dev/null \
         || echo soundstretch
@@ -22,7 +23,7 @@ missing() {
     command -v slurmd >/dev/null || echo slurmd
     command -v sbatch >/dev/null || echo slurm-client
     command -v gcc >/dev/null || echo gcc
-    # Tests look at the reports in a browser where there is one; continuous integration has to have it.
+    # Tests open the reports in a browser if there is one; continuous integration must have it.
     [[ -z ${CI:-} ]] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || echo chromium
     if python_lacks 'import venv, ensurepip'; then echo python3-venv; fi
     if python_lacks 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))'; then
@@ -30,7 +31,7 @@ missing() {
     fi
 }
 
-# Debian starts what it installs. Ours is a private Slurm that starts and stops by itself, so nothing else may start.
+# Debian starts installed daemons. The private Slurm of the demo starts its own, so policy-rc.d prevents that.
 install() {
     local policy=/usr/sbin/policy-rc.d
     if [[ ! -e $policy ]]; then

@@ -1,13 +1,13 @@
 #!/bin/bash
-# A private Slurm on this machine: two emulated nodes (n1, n2) with eight emulated GPUs each, as any user,
-# without munge, cgroups or systemd. For tests and the demo.
+# A private Slurm on this machine, for tests and the demo: two emulated nodes (n1, n2) with eight emulated GPUs each.
+# Any user can start it, without munge, cgroups or systemd.
 #   local_cluster.sh start | stop | status
-#   eval "$(local_cluster.sh env)"        after that sbatch, squeue and scancel of this shell mean this cluster
-# Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs each node claims, 96), DEMUCS_SLURM_GPUS (8),
-#           DEMUCS_SLURM_KILL_WAIT (seconds from SIGTERM to SIGKILL, 5), DEMUCS_SLURM_PORTS (a range for srun --resv-ports),
-#           DEMUCS_SLURM_OWNER (a process: when it has ended, however, the cluster stops by itself).
-# Jobs of its partition "urgent" preempt those of the default one, which get a minute to save and run again later.
-# It has no authentication: every user of this machine can run jobs as you while it is up. Loopback and tests only.
+#   eval "$(local_cluster.sh env)"        lets sbatch, squeue and scancel of this shell use this cluster
+# Settings: DEMUCS_SLURM_DIR (its folder), DEMUCS_SLURM_CPUS (CPUs per node, 96), DEMUCS_SLURM_GPUS (GPUs per node, 8),
+#           DEMUCS_SLURM_KILL_WAIT (seconds from SIGTERM to SIGKILL, 5), DEMUCS_SLURM_PORTS (of srun --resv-ports),
+#           DEMUCS_SLURM_OWNER (id of a process: the cluster stops when that process has ended for any reason).
+# Jobs of its partition "urgent" preempt those of the default one, which have a minute to save and are requeued.
+# It has no authentication: while it runs, every user of this machine can run jobs as you. Loopback and tests only.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -20,11 +20,11 @@ host=${host%%.*}
 say()  { printf 'local_cluster.sh: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# Commands hang for minutes when their controller is gone.
+# With a time limit: commands hang for minutes without a controller.
 ask() { timeout 10 "$@" 2>/dev/null; }
 
-# Pids of processes whose file /proc/PID/$1 has the line $2. Pid files are not enough: a daemon removes its own before
-# it has ended, and what jobs start can outlive everything else.
+# Ids of processes whose file /proc/PID/$1 has the line $2. Pid files do not suffice: a daemon removes its own before it
+# ends, and processes started by jobs can outlive the daemons.
 processes_with() { grep -lzxF -- "$2" /proc/[0-9]*/"$1" 2>/dev/null | cut -d/ -f3 || true; }
 
 daemons() {
@@ -34,7 +34,7 @@ daemons() {
     done
 }
 
-# Processes of jobs. Not the shells that only talk to this cluster: they have SLURM_CONF, but are on none of its nodes.
+# Ids of processes of jobs. Shells that use this cluster also have SLURM_CONF, but no name of a node.
 steps() {
     local pid
     for pid in $(processes_with environ "SLURM_CONF=$SLURM_CONF"); do
@@ -45,12 +45,14 @@ steps() {
     done
 }
 
-# Idle or busy nodes that answer.
-nodes_up() { ask sinfo --noheader --Node --format='%N %T' | sort -u | grep -cE ' (idle|mixed|allocated|completing)$' || true; }
+# Number of nodes that answer, idle or busy.
+nodes_up() {
+    ask sinfo --noheader --Node --format='%N %T' | sort -u | grep -cE ' (idle|mixed|allocated|completing)$' || true
+}
 
 free_base_port() {
     local base tried
-    base=$(( 7000 + $(cksum <<< "$folder" | cut -d' ' -f1) % 900 * 3 ))   # folders differ, so clusters do
+    base=$(( 7000 + $(cksum <<< "$folder" | cut -d' ' -f1) % 900 * 3 ))   # usually different for different clusters
     for ((tried = 0; tried < 900; tried++)); do
         if ! in_use "$base" && ! in_use $((base + 1)) && ! in_use $((base + 2)); then
             echo "$base"
@@ -63,10 +65,10 @@ free_base_port() {
 
 in_use() { (exec 5<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Ids go on after those used before, so that no two runs share the name of a log file.
+# Job ids continue after those of former clusters in this folder, so that names of log files are unique.
 first_job_id() {
     local minutes last place
-    place=$(cksum <<< "$folder")                     # clusters beside one another get other numbers, and ports from them
+    place=$(cksum <<< "$folder")             # clusters running at once differ in ids, and in ports derived from them
     minutes=$(( ($(date +%s) - 1577836800) / 60 + ${place%% *} % 97 * 613003 ))   # since 2020
     last=$(grep -o '^JobId=[0-9]*' "$folder/jobs.log" 2>/dev/null | cut -d= -f2 | sort -n | tail -n1 || true)
     echo $(( ${last:-0} >= minutes ? last + 1 : minutes ))
@@ -76,11 +78,11 @@ write_configuration() {
     local port=$1 user memory count=${DEMUCS_SLURM_GPUS:-8} gpu plugin=cgroup/v1
     user=$(id -un)
     memory=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
-    # A GPU must be a character device, or CUDA_VISIBLE_DEVICES stays unset; which one does not matter.
+    # A GPU must be some character device, otherwise Slurm does not set CUDA_VISIBLE_DEVICES.
     for ((gpu = 0; gpu < count; gpu++)); do ln -sf /dev/null "$folder/gpu$gpu"; done
     echo "Name=gpu File=$folder/gpu[0-$((count - 1))]" > "$folder/gres.conf"
-    # slurmd opens a cgroup plugin even where nothing uses it. "disabled" is understood from 24.05 on; before that, the
-    # plugin of version 1 is the one that asks neither for a cgroup file system nor for systemd.
+    # slurmd loads a cgroup plugin even if it is not used. From 24.05 on it can be "disabled"; before that, the plugin
+    # of version 1 needs neither a cgroup file system nor systemd.
     if [[ $(slurmd -V | grep -o '[0-9]*' | head -n1) -ge 24 ]]; then plugin=disabled; fi
     echo "CgroupPlugin=$plugin" > "$folder/cgroup.conf"
     cat > "$SLURM_CONF" <<END
@@ -148,25 +150,26 @@ start() {
     fail "the nodes did not come up; the ends of their logs stand above"
 }
 
-# A process of a session of its own, which no signal to the owner's group reaches, sees to it that the daemons end with
-# the owner. It ends itself when another start or a stop has come before.
+# Starts a process that stops the daemons when the owner has ended. It has its own session, so signals to the owner's
+# process group do not reach it. It exits when the cluster was stopped or started again.
 watch_owner() {
     rm -f "$folder/owner"
     [[ -n ${DEMUCS_SLURM_OWNER:-} ]] || return 0
-    [[ $DEMUCS_SLURM_OWNER =~ ^[0-9]+$ ]] || fail "DEMUCS_SLURM_OWNER is the number of a process, not '$DEMUCS_SLURM_OWNER'"
+    [[ $DEMUCS_SLURM_OWNER =~ ^[0-9]+$ ]] \
+        || fail "DEMUCS_SLURM_OWNER is the number of a process, not '$DEMUCS_SLURM_OWNER'"
     echo "$DEMUCS_SLURM_OWNER $$" > "$folder/owner"
     DEMUCS_SLURM_DIR=$folder setsid "$BASH" "$(realpath "$0")" watch "$DEMUCS_SLURM_OWNER $$" \
         < /dev/null > "$folder/watch.log" 2>&1 &
 }
 
-watch() {   # what stands in the file `owner`
+watch() {   # CONTENT of the file `owner`
     while [[ $(cat "$folder/owner" 2>/dev/null) == "$1" ]]; do
         is_alive "${1%% *}" || { stop; return; }
         sleep 1
     done
 }
 
-# A process that has ended may be kept as a zombie for as long as its parent likes.
+# Whether a process runs; one that has ended can remain as a zombie.
 is_alive() { grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
 wait_for_nodes() {
@@ -212,8 +215,8 @@ case ${1:-} in
         ask sinfo --Node --partition=all --format='%N %T %c CPUs %G' || fail "the controller does not answer"
         ask squeue --format='%.9A %.20j %.8T %.10M %R'
         ;;
-    # Gloo looks for the address of this machine's name, which need not have one; all tasks are here. The GPUs of the
-    # nodes are not real, so nobody is to look for them.
+    # Gloo looks up the address of the host name, which may not have one; all tasks are on this machine. GPUs are
+    # emulated, so computations run on the CPU.
     env)    printf 'export SLURM_CONF=%q GLOO_SOCKET_IFNAME=lo DEMUCS_DEVICE=cpu\n' "$SLURM_CONF" ;;
     *)      echo "usage: local_cluster.sh start | stop | status | env" >&2; exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 #!/bin/bash
-# A Python environment with pinned packages, made once brought up to date after that:
+# Creation or update of a Python environment with pinned packages:
 #   make_venv.sh FOLDER PIP_ARGUMENT...      (run by make in the root of the repository)
-# $PYTHON chooses the interpreter; otherwise the first of 3.10 or newer.
+# $PYTHON selects the interpreter; otherwise the first one found of 3.10 or newer.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 

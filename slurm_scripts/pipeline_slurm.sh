@@ -2,18 +2,18 @@
 # A whole reproduction in one command; see `bash slurm_scripts/pipeline_slurm.sh --help`.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
-usage='Trains, releases, evaluates, separates two songs and reports: jobs that wait for one another, submitted at once.
+usage='Trains, exports, evaluates, separates two songs and reports: jobs with dependencies, submitted at once.
     bash slurm_scripts/pipeline_slurm.sh [--plain] [EPOCHS=390] [OVERRIDE...]
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --with OVERRIDE... [--with OVERRIDE...]...
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --seeds 42,43,44
-The second is a sweep: a training for each --with, and in the end one report that compares them. --seeds is short for
-several --with seed=NUMBER. The first of them is what the others are held against; trainings that differ in their seed
-alone are a sample of one configuration, whose spread is drawn. A sweep of one training is refused.
+The second form is a sweep: a training for each --with, then one report that compares all of them with the first.
+--seeds is short for several --with seed=NUMBER. Trainings that differ only in the seed are a sample of one
+configuration, whose spread is drawn. A sweep of one training is refused.
     --plain       train with the values of conf/ and these overrides, without the settings of train_slurm.sh
-    --dry-run     print the signatures and what would be submitted      --test-only   ask Slurm when each job could run
-    --local       all steps one after the other on this machine, as also where there is no Slurm
-DEMUCS_EVALUATE_JOBS (10) jobs share each evaluation. A step whose parent fails is cancelled; a comparison is drawn of what
-there is.'
+    --dry-run     print the signatures and the jobs      --test-only   ask Slurm when each job could start
+    --local       run all steps in sequence on this machine; the default without Slurm
+DEMUCS_EVALUATE_JOBS (10) jobs share each evaluation. If a step fails, the steps that need it are cancelled. A sweep is
+reported with the trainings that were evaluated.'
 
 here=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 # shellcheck source=slurm_scripts/common.sh
@@ -21,7 +21,7 @@ source "$here/slurm_scripts/common.sh" "$here"
 
 begin "$@"
 [[ $mode != job ]] || fail "this script submits jobs and is none: bash slurm_scripts/$name"
-common=() flat=() starts=()     # the words of all variants, one after the other, and where each of them begins
+common=() flat=() starts=()     # overrides of all variants, concatenated, and the index where each variant starts
 ! take --plain || common=(--plain)
 for ((index = 0; index < ${#arguments[@]}; index++)); do
     word=${arguments[index]}
@@ -42,14 +42,14 @@ done
     || fail "a sweep needs two trainings at least: give --seeds more than one number, or a further --with"
 [[ ${#starts[@]} -gt 0 ]] || starts=(0)
 
-# Sets `words` to those of a variant, by its number.
+# words_of INDEX: sets `words` to the overrides of a variant.
 words_of() {
     local end=${starts[$1 + 1]:-${#flat[@]}}
     words=("${flat[@]:starts[$1]:end - starts[$1]}")
 }
 
 submitted=()
-# However this script ends before all is submitted, nothing of it stays in the queue.
+# If this script ends before all jobs are submitted, those in the queue are cancelled.
 undo() {
     [[ ${#submitted[@]} -gt 0 ]] || return 0
     say "Not all steps could be submitted; the others are cancelled: ${submitted[*]}" >&2
@@ -82,13 +82,14 @@ step() {
     fi
 }
 
-# What a step waits for. A parent that fails cancels it; one that is put back into the queue does not.
+# after DEPENDENCY: sets `waits`, options of sbatch for a step that depends on others. It is cancelled if one of them
+# fails, but not if one is requeued.
 after() {
     waits=()
     [[ -n $test_only ]] || waits=("--dependency=$1" --kill-on-invalid-dep=yes)
 }
 
-# Two songs of the test set in a folder, under names that tell them apart. Sets `songs`.
+# choose_songs FOLDER: sets `songs` to links to two test songs, named after the songs.
 choose_songs() {
     local song musdb=${DEMUCS_MUSDB:-$repository/datasets/musdbhq} links=$repository/separated/songs
     [[ -z $1 || $1 -ef $musdb ]] || links+=/$signature
@@ -103,7 +104,7 @@ choose_songs() {
     [[ ${#songs[@]} -gt 0 ]] || say "Note: no song to separate in ${1:-$musdb}/test"
 }
 
-# Processes of a training: as its options of sbatch say, else its head.
+# Prints the number of processes of a training: from the options of sbatch, else from the #SBATCH lines.
 training_ranks() {
     local words index ranks
     if [[ $mode == here ]]; then
@@ -142,13 +143,13 @@ on_the_cluster() {   # TRAINING ARGUMENTS...
         -- "$code/slurm_scripts/slurm_separate.sh" "${songs[@]}" "$signature"
 }
 
-here_in_turn() {   # TRAINING ARGUMENTS...
+in_sequence() {   # TRAINING ARGUMENTS...
     local options=(--local)
     [[ -z $dry_run ]] || options+=(--dry-run)
-    # In this order each step is refused, rather than made of something old, when the one before has failed.
+    # Stop at the first failure: later steps would use results of an earlier run.
     failed_at=training
     bash "$scripts/train_slurm.sh" "${options[@]}" "$@" || return 1
-    [[ -z $dry_run ]] || { echo "    then release, evaluate and separate $signature"; return 0; }
+    [[ -z $dry_run ]] || { echo "    then export, evaluate and separate $signature"; return 0; }
     trained+=("$signature")
     failed_at=release
     bash "$scripts/slurm_release.sh" "${options[@]}" "$signature" || return 1
@@ -162,8 +163,8 @@ here_in_turn() {   # TRAINING ARGUMENTS...
 signatures=() folders=() evaluations=() trained=() scored=() failed=()
 ranks=$(training_ranks)
 if [[ $mode == submit ]]; then keep_code; fi
-# All signatures first: what is wrong with one of them is told before anything is submitted. The second line is where the
-# test songs are.
+# All signatures are checked before anything is submitted. The second line of the output is the folder of the test
+# songs.
 for index in "${!starts[@]}"; do
     words_of "$index"
     found=$(DEMUCS_CHECK_RANKS=$ranks bash "$scripts/train_slurm.sh" --signature "${common[@]}" "${words[@]}") || exit 2
@@ -181,19 +182,22 @@ for index in "${!starts[@]}"; do
     if [[ $mode == submit ]]; then
         on_the_cluster "${common[@]}" "${words[@]}"
     else
-        here_in_turn "${common[@]}" "${words[@]}" || failed+=("$signature ($failed_at)")
+        in_sequence "${common[@]}" "${words[@]}" || failed+=("$signature ($failed_at)")
     fi
 done
 
 if [[ $mode == submit ]]; then
     parents=$(IFS=:; echo "${evaluations[*]}")
     if [[ ${#signatures[@]} -eq 1 ]]; then after "afterok:$parents"; else after "afterany:$parents"; fi
-    step report "--job-name=${signatures[0]}-report" "${waits[@]}" -- "$code/slurm_scripts/report_slurm.sh" "${signatures[@]}"
+    step report "--job-name=${signatures[0]}-report" "${waits[@]}" \
+        -- "$code/slurm_scripts/report_slurm.sh" "${signatures[@]}"
     submitted=()
-    [[ -n $dry_run$test_only ]] || say "The report will be demucs_results/report.html; python3 -m tools.runs shows how it goes"
+    [[ -n $dry_run$test_only ]] \
+        || say "The report will be demucs_results/report.html; python -m tools.runs shows the progress"
 elif [[ -z $dry_run ]]; then
     [[ ${#trained[@]} -gt 0 ]] || fail "no training came to its end"
-    [[ ${#scored[@]} -gt 0 ]] || fail "trained, but not scored, so there is nothing to report; what failed: ${failed[*]}"
+    [[ ${#scored[@]} -gt 0 ]] \
+        || fail "trained, but not scored, so there is nothing to report; what failed: ${failed[*]}"
     status=0
     bash "$scripts/report_slurm.sh" --local "${signatures[@]}" || status=$?
     [[ ${#failed[@]} -eq 0 ]] || fail "these did not come to their end: ${failed[*]}"

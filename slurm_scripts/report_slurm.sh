@@ -8,12 +8,12 @@
 #SBATCH --requeue
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
-usage='Draws figures and a report of evaluated models; of several also a comparison, with the first as what the rest is held
-against. Those that are not evaluated are left out, and named; it is an error if none is.
+usage='Draws figures and a report for each evaluated model, and for several also a comparison of all with the first.
+Models without an evaluation are left out and named; it is an error if none has one.
     sbatch slurm_scripts/report_slurm.sh SIG...
     bash slurm_scripts/report_slurm.sh [--dry-run] [--local] SIG...'
 
-# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+# Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
 [[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
 until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done
@@ -29,7 +29,8 @@ cd "$repository"
 
 evaluated=()
 for signature in "$@"; do
-    # The last of the jobs that share an evaluation puts it together, if it sees what all the others have written.
+    # Normally the last of the jobs that share an evaluation collects the parts. If it did not see all of them, this
+    # does.
     if [[ -n $dry_run || -f demucs_results/runs/$signature/evaluation.json ]] \
             || "$python" -m tools.test_pretrained --collect -n "$signature"; then
         evaluated+=("$signature")

@@ -13,14 +13,14 @@ usage='Exports trained experiments to release_models/SIG.th.
     sbatch slurm_scripts/slurm_release.sh [SIG...] [OPTION...]     without SIG: the newest experiment that has weights
     bash slurm_scripts/slurm_release.sh [--dry-run] [--local] ...  options are those of tools.export, last'
 
-# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+# Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
 [[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
 until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done
 # shellcheck source=slurm_scripts/common.sh
 source "$here/slurm_scripts/common.sh" "$here" || { echo "submit in the repository or set DEMUCS_REPO" >&2; exit 2; }
 
-# The experiment whose weights were written last.
+# Prints the signature of the experiment whose best.th was written last.
 newest_experiment() {
     local folder newest='' time latest=0
     for folder in "$repository"/outputs/xps/*/; do

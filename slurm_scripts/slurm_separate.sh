@@ -13,7 +13,7 @@ usage='Separates songs with a model trained here, into separated/SIG/SONG/*.wav.
     sbatch slurm_scripts/slurm_separate.sh FILE [FILE...] SIG [OPTION...]     options are those of demucs, -o FOLDER
     bash slurm_scripts/slurm_separate.sh [--dry-run] [--local] FILE [FILE...] SIG [OPTION...]'
 
-# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+# Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
 [[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
 until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done
@@ -38,7 +38,7 @@ for index in "${!files[@]}"; do
     files[index]=$file
 done
 options=("$@")
-for index in "${!options[@]}"; do   # a folder for the results is meant from where one types
+for index in "${!options[@]}"; do   # the output folder is relative to the current folder, not to the repository
     case ${options[index]} in
         -o | --out) [[ -z ${options[index+1]:-} ]] || options[index+1]=$(realpath -m -- "${options[index+1]}") ;;
         --out=*)    options[index]=--out=$(realpath -m -- "${options[index]#--out=}") ;;

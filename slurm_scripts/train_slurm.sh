@@ -12,12 +12,13 @@
 set -euo pipefail
 usage='Trains HDemucs with the published settings of one student reproduction (180 epochs: signature 162f67a7).
     sbatch slurm_scripts/train_slurm.sh [EPOCHS=390] [OVERRIDE...]     an override is key=value, as in conf/config.yaml
-    sbatch slurm_scripts/train_slurm.sh --plain [EPOCHS] [OVERRIDE...] the values of conf/ and these overrides, nothing else
-    bash slurm_scripts/train_slurm.sh [--dry-run] [--local] ...        checks, then submits itself, or runs here
+    sbatch slurm_scripts/train_slurm.sh --plain [EPOCHS] [OVERRIDE...] the values of conf/ with these overrides only
+    bash slurm_scripts/train_slurm.sh [--dry-run] [--local] ...        checks, then submits itself, or runs locally
     bash slurm_scripts/train_slurm.sh --signature ...                  only prints the signature
-Another shape: sbatch --nodes=2 --ntasks=4 --ntasks-per-node=2 --gres=gpu:2 slurm_scripts/train_slurm.sh 180'
+Other numbers of nodes and GPUs: sbatch --nodes=2 --ntasks=4 --ntasks-per-node=2 --gres=gpu:2 \
+    slurm_scripts/train_slurm.sh 180'
 
-# Slurm runs a copy of this file, so the repository is looked for from the folder where the job was submitted.
+# Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
 here=${DEMUCS_REPO:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")}
 [[ -n ${DEMUCS_REPO:-} || -f $here/common.sh ]] || here=${SLURM_SUBMIT_DIR:-$here}
 until [[ -f $here/slurm_scripts/common.sh || $here == / ]]; do here=$(dirname "$here"); done

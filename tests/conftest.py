@@ -1,4 +1,4 @@
-"""What several tests share: where reference data lies, and how a missing program is treated."""
+"""Common fixtures: the folder of reference data, and the treatment of missing programs."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ torch.set_num_threads(1)   # the models in tests are too small to share, and wai
 
 
 def require_program(name: str) -> str:
-    """Path of an external program. Without it a test is skipped, except in CI, where it must be there."""
+    """Path of an external program. If it is missing, the test is skipped; in CI it fails."""
     path = shutil.which(name)
     if path is None:
         reason = f"{name} is not installed (`make setup` installs it)"
@@ -66,7 +66,7 @@ def _encodable(text: str) -> str:
 
 @pytest.fixture(scope="session")
 def published_python() -> Path:
-    """A Python that imports published Demucs 4.1.0. Without it a test is skipped, except in CI, where it must be there."""
+    """Python with published Demucs 4.1.0. If it is missing, the test is skipped; in CI it fails."""
     found = Path(os.environ.get("DEMUCS_ORACLE") or REPOSITORY / ".published" / "bin" / "python")
     if not found.exists():
         reason = "published Demucs is not installed (`make test` or `make oracle` does it, or set DEMUCS_ORACLE)"

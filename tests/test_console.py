@@ -1,4 +1,4 @@
-"""The guard of all command lines: one line for whatever goes wrong, and streams that cannot stop the work."""
+"""Error handling of all command lines: errors in one line, and output streams that never stop the program."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""The YAML files are the only place with defaults, and the dataclasses read every key of them."""
+"""Defaults are in the YAML files only, and the dataclasses read all of their keys."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""The commands of docs/evaluation.md do what it says."""
+"""The commands of docs/evaluation.md run as described."""
 
 import re
 import shlex

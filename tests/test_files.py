@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what can be known before one is written."""
+"""Atomic writing of files, and checks before writing."""
 
 import os
 import subprocess

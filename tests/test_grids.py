@@ -1,4 +1,4 @@
-"""Grids give the signatures of published Demucs, and their children wait for their parents."""
+"""Grids give the signatures of published Demucs, and experiments are submitted only when their parents are trained."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The floors of the house: who may import whom. The table is the diagram in docs/map.md."""
+"""The floors of docs/map.md: which module may import which."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""No test asserts a time, of any clock: on a busy machine all of them are longer."""
+"""No test asserts a duration, since all of them are longer on a busy machine."""
 
 import ast
 

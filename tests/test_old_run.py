@@ -1,7 +1,7 @@
-"""A run that an older version of this code began, ended, exported and scored: see golden/make_old_run.py.
+"""Runs of an older version of this code, unfinished, finished, exported and scored: see golden/make_old_run.py.
 
-Bits are those of one processor. On another one, sums come in another order, and training adds that up; tolerances are for
-that, and small against what a step changes.
+The golden files are from one type of processor. On another one the order of sums differs, and training accumulates the
+differences; tolerances allow for that, and are small compared with the change of one step.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""docs/own_songs.md: its settings fit songs as it describes them, and what it says of a missing setting is so."""
+"""docs/own_songs.md: its settings fit songs as described, and missing settings have the described effects."""
 
 import re
 import shlex

@@ -37,6 +37,29 @@ def test_python_is_called_in_one_way(pages):
         assert found == [".venv/bin/activate "] * len(found), f"{page.name}: {found}"
 
 
+def test_messages_and_help_texts_call_python_as_the_pages_do(repository):
+    code = [path for folder in ("demucs", "tools", "graphing_scripts", "benchmarks", "slurm_scripts")
+            for path in (repository / folder).rglob("*") if path.suffix in (".py", ".sh")]
+    assert code and [path.name for path in code if "python3 -m" in path.read_text()] == []
+
+
+def test_the_map_lists_every_module_under_its_folder(repository):
+    """In the tree of docs/map.md, folders are indented by two spaces a level, and end with a slash."""
+    tree = (repository / "docs" / "map.md").read_text().split("```")[1]
+    listed, path = {}, []
+    for line in tree.strip("\n").splitlines():
+        depth, name, rest = re.match(r"( *)(\w+/ )?(.*)", line + " ").groups()
+        if name or len(depth) == 2:
+            path = [*path[:len(depth) // 2], *([name.strip(" /")] if name else [])]
+        listed["/".join(path)] = listed.get("/".join(path), "") + f" {rest}"
+    for module in [*(repository / "demucs").rglob("*.py"), *(repository / "graphing_scripts").rglob("*.py")]:
+        folder = module.parent.relative_to(repository).as_posix()
+        if module.stem != "__init__" and folder != "demucs/grids":
+            assert re.search(rf"(?<!\w){module.stem}(?!\w)", listed.get(folder, "")), module
+    for folder in listed:
+        assert (repository / folder).is_dir(), folder
+
+
 def test_the_first_screen_has_no_signature(readme):
     assert not re.search(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8}\b", "\n".join(readme.splitlines()[:30]))
 

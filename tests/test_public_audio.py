@@ -1,4 +1,4 @@
-"""`demucs.audio`: the functions that programs written for published Demucs call."""
+"""`demucs.audio`: functions for programs written for published Demucs."""
 
 import subprocess
 
@@ -21,7 +21,7 @@ def noise(channels=2, samples=4000, level=0.2):
 
 @pytest.fixture
 def stems(tmp_path):
-    """A file with three audio streams beside a picture, and what is in them."""
+    """A file with three audio streams and a picture, and the content of the streams."""
     ffmpeg = require_program("ffmpeg")
     wavs = [noise(2) * gain for gain in (0.1, 0.2, 0.4)]
     command = [ffmpeg, "-loglevel", "error"]

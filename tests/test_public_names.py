@@ -1,4 +1,4 @@
-"""Programs written for published Demucs 4.1.0 find its public names here, and can call them as they do there."""
+"""The public names of published Demucs 4.1.0 exist, with compatible signatures."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""The configuration composes to the published values, whichever groups are chosen, except where a path stands."""
+"""The configuration has the published values for every choice of groups, except for paths."""
 
 import json
 from pathlib import Path

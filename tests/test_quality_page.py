@@ -1,4 +1,4 @@
-"""docs/quality.md: tables are those of the record, sentences follow from them, commands and pictures exist."""
+"""docs/quality.md: tables equal the record, statements follow from them, commands and pictures exist."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Records: what older code wrote is read, and frames survive as text."""
+"""Records: those of older versions can be read, and frames are stored as text without loss."""
 
 import json
 import math

@@ -1,5 +1,5 @@
-"""The session that docs/training.md shows, run as it stands there: an experiment, both export formats, and songs
-separated from them by ours and by published Demucs. Its part is skipped where published Demucs is not installed."""
+"""The session in docs/training.md, run line by line: an experiment, both export formats, and separations with them by
+this code and by published Demucs. The last part is skipped if published Demucs is not installed."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Argument lists give the Dora signatures that published Demucs gives them."""
+"""Argument lists have the Dora signatures of published Demucs."""
 
 import json
 import os
@@ -130,15 +130,15 @@ def test_documented_arguments_have_their_signatures():
 
 
 def test_how_far_a_run_is(tmp_path, repository, monkeypatch):
-    assert experiment.how_far(tmp_path / "162f67a7") == "not begun here"
+    assert experiment.progress(tmp_path / "162f67a7") == "not begun here"
     monkeypatch.chdir(repository)
-    assert experiment.how_far(tmp_path / "4c3a4313") == ("not begun here; demucs_results/runs/4c3a4313 has records of it: "
+    assert experiment.progress(tmp_path / "4c3a4313") == ("not begun here; demucs_results/runs/4c3a4313 has records of it: "
                                                         "done, 24 of 24 epochs, best validation nSDR 4.646 dB")
     folder = tmp_path / "11111111"
     save(RunStatus(signature="11111111", epoch=3, step=5, steps=10, epochs=8, best_nsdr=1.5, seconds_per_step=None,
                    world_size=1, device="", host="h", process=1, job=None, restarts=0, started="2026-01-01T00:00:00+00:00",
                    updated="2026-01-01T00:00:00+00:00", state="stopped", reason="SIGTERM"), folder / "status.json")
-    assert experiment.how_far(folder) == "stopped (SIGTERM), 2.5 of 8 epochs, best validation nSDR 1.500 dB"
+    assert experiment.progress(folder) == "stopped (SIGTERM), 2.5 of 8 epochs, best validation nSDR 1.500 dB"
 
 
 @pytest.mark.parametrize("signature", ["162f67a7", "4c3a4313"])
@@ -146,7 +146,7 @@ def test_dora_info_in_a_fresh_clone(signature, tmp_path, repository):
     done = preloaded.run("-m", "dora", "-P", "demucs", "info", "-f", signature, cwd=repository,
                          env={**os.environ, "_DORA_TEST_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"})
     told = done.stdout + done.stderr
-    assert done.returncode == 0 and "How far:" in told and "not begun here" in told, told
+    assert done.returncode == 0 and "Progress:" in told and "not begun here" in told, told
 
 
 def test_unknown_signature_names_what_there_is(tmp_path, monkeypatch):

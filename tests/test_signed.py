@@ -1,4 +1,4 @@
-"""What is part of a signature, over all keys of the configuration: the table behind the rule in docs/training.md."""
+"""Which keys of the configuration are part of a signature: a table of all of them, for the rule in docs/training.md."""
 
 import pytest
 from omegaconf import OmegaConf

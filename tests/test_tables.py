@@ -1,4 +1,4 @@
-"""Numbers and tables as text, and what the commands print with them, letter for letter."""
+"""Numbers and tables as text, and the exact output of the commands that print them."""
 
 import textwrap
 
@@ -84,7 +84,7 @@ def test_scores_of_separators():
 
 
 def test_runs():
-    """The table of `python3 -m tools.runs`."""
+    """The table of `python -m tools.runs`."""
     rows = [overview.RunRow("1a2b3c4d", "running", epochs_done=12.5, epochs=360, best_nsdr=5.4321, seconds_per_step=1.23456,
                             eta=12345., restarts=2, sessions=3, gpu_hours=12.34, age=59.),
             overview.RunRow("deadbeef", "failed", why="a reason", log="the last line", argv=["epochs=4", "seed=1"])]
@@ -100,7 +100,7 @@ def test_runs():
 
 
 def test_quality():
-    """The tables of `python3 -m tools.score_quality`."""
+    """The tables of `python -m tools.score_quality`."""
     keys = list(MEASURES)[:2]
     scores = QualityScores(
         name="f", sources=["drums", "vocals"], measures={key: MEASURES[key].label for key in keys}, settings={}, commit="",

@@ -1,4 +1,4 @@
-"""docs/training.md says of experiments, grids and groups what is so."""
+"""docs/training.md is correct about experiments, grids and groups."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes messages that the code has."""
+"""docs/troubleshooting.md quotes messages of the code."""
 
 import ast
 import re

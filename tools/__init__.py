@@ -1,4 +1,4 @@
-"""Command lines for public functions of the package: `python3 -m tools.NAME`."""
+"""Command lines for public functions of the package: `python -m tools.NAME`."""
 
 import sys
 

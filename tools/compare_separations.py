@@ -1,4 +1,4 @@
-"""Compare two folders of separated songs sample by sample: `python3 -m tools.compare_separations A B [--steps 1]`.
+"""Compare two folders of separated songs sample by sample: `python -m tools.compare_separations A B [--steps 1]`.
 
 Names, lengths, sample rates and channels must be equal. Samples may differ by `--steps` 16-bit quantisation steps: two
 programs with the same computation in 32-bit floats round one sample in a hundred thousand differently.
@@ -16,7 +16,7 @@ from demucs.ranges import Range
 
 @command(prints=True)
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.compare_separations", description=__doc__)
+    parser = Parser(prog="python -m tools.compare_separations", description=__doc__)
     parser.add_argument("first", type=Path, metavar="A")
     parser.add_argument("second", type=Path, metavar="B")
     parser.add_argument("--steps", type=number("--steps", Range(0, SCALE)), default=1,

@@ -1,4 +1,4 @@
-"""Write the tables of docs/models.md from the code: `python3 -m tools.describe_models docs/models.md`.
+"""Write the tables of docs/models.md from the code: `python -m tools.describe_models docs/models.md`.
 
 The text between the lines `<!-- table: NAME -->` and `<!-- end -->` is replaced, and nothing else.
 """
@@ -16,7 +16,7 @@ from demucs.repositories.models_page import filled
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.describe_models", description=__doc__,
+    parser = Parser(prog="python -m tools.describe_models", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="docs/models.md")
     page = parser.parse_args().page

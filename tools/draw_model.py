@@ -1,4 +1,4 @@
-"""Draw the diagram of a hybrid model: `python3 -m tools.draw_model htdemucs docs/images/htdemucs.png`.
+"""Draw the diagram of a hybrid model: `python -m tools.draw_model htdemucs docs/images/htdemucs.png`.
 
 Axes, strides, channels and the level where the branches are merged are those of a model with the published settings.
 """
@@ -15,7 +15,7 @@ from demucs.schema import SOURCES
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.draw_model", description=__doc__)
+    parser = Parser(prog="python -m tools.draw_model", description=__doc__)
     parser.add_argument("model", choices=("hdemucs", "htdemucs"))
     parser.add_argument("out", type=Path, help="picture to write, .svg, .png or .pdf")
     args = parser.parse_args()

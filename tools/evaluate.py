@@ -1,4 +1,4 @@
-"""Score songs that were already separated by any program: `python3 -m tools.evaluate separated/htdemucs`.
+"""Score songs that were already separated by any program: `python -m tools.evaluate separated/htdemucs`.
 
 The folder contains TRACK/SOURCE.wav (or flac, mp3), with the names, sample rate, channels and lengths of the tracks of
 the test set. Writes demucs_results/runs/NAME/evaluation.json (evaluation_on_SET.json for a further test set) and prints
@@ -23,7 +23,7 @@ from demucs.separation.devices import gpu_wanted
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python3 -m tools.evaluate", description=__doc__,
+    parser = Parser(prog="python -m tools.evaluate", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
     parser.add_argument("-n", "--name", help="name of the evaluation (default: that of the folder)")

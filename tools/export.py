@@ -1,4 +1,4 @@
-"""Export the best weights of trained experiments: `python3 -m tools.export SIG [SIG...] [-o FOLDER] [--half]`.
+"""Export the best weights of trained experiments: `python -m tools.export SIG [SIG...] [-o FOLDER] [--half]`.
 
 `--format demucs` and `--format safetensors` write the formats of Demucs 4.x: SIG.th for its --repo, SIG.safetensors for
 a hub.
@@ -18,7 +18,7 @@ from demucs.runs.layout import MODELS
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.export", description=__doc__,
+    parser = Parser(prog="python -m tools.export", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="+", metavar="SIG", help="signatures of experiments")
     parser.add_argument("-o", "--out", type=Path, default=MODELS, help="folder for the models (default: %(default)s)")

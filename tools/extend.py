@@ -1,4 +1,4 @@
-"""Extend a training to more epochs: `python3 -m tools.extend SIG EPOCHS`.
+"""Extend a training to more epochs: `python -m tools.extend SIG EPOCHS`.
 
 The number of epochs is part of a signature, so the longer training is another experiment. It starts from copies of the
 current files of SIG: checkpoint (weights, optimiser, averages, history, random states), history, best weights and run
@@ -18,7 +18,7 @@ from demucs.extension import extend
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.extend", description=__doc__,
+    parser = Parser(prog="python -m tools.extend", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signature", metavar="SIG")
     parser.add_argument("epochs", type=number("EPOCHS", RANGES["epochs"]), metavar="EPOCHS",

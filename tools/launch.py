@@ -1,4 +1,4 @@
-"""Start the processes of a batch script: `python3 -m tools.launch train SIG [OPTION...] -- COMMAND...`.
+"""Start the processes of a batch script: `python -m tools.launch train SIG [OPTION...] -- COMMAND...`.
 
 `train` supervises the training of an experiment, `tasks` runs the command in every task, `one` in one task. `grid` is
 for jobs of `dora grid`, and `count` prints the number of processes of a run on this machine. Exits with the status of
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, words: tp.List[str]) -> int:
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.launch", description=__doc__,
+    parser = Parser(prog="python -m tools.launch", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "tasks", "one", "grid", "count"))
     parser.add_argument("signature", metavar="SIG", nargs="?", default="", help="signature of the experiment, if known")

@@ -1,4 +1,4 @@
-"""Make a synthetic dataset in the layout of MUSDB18-HQ: `python3 -m tools.make_synthetic OUT --train 24 --test 6`."""
+"""Make a synthetic dataset in the layout of MUSDB18-HQ: `python -m tools.make_synthetic OUT --train 24 --test 6`."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ SECONDS = Range(SHORTEST, LONGEST, unit="seconds")
 
 @command()
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
-    parser = Parser(prog="python3 -m tools.make_synthetic", description=__doc__,
+    parser = Parser(prog="python -m tools.make_synthetic", description=__doc__,
                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("out", help="folder of the dataset; made where absent, completed where interrupted")
     parser.add_argument("--train", type=number("--train", SONGS), default=24, help="number of training songs")

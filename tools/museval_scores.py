@@ -1,4 +1,4 @@
-"""Exchange scores with museval: `python3 -m tools.museval_scores export RECORD FOLDER`, or `import FOLDER`.
+"""Exchange scores with museval: `python -m tools.museval_scores export RECORD FOLDER`, or `import FOLDER`.
 
 Export converts an evaluation.json to FOLDER/test/TRACK.json, which museval.MethodStore().add_eval_dir(FOLDER) reads.
 Import converts a folder of museval's files to a record in demucs_results/runs/NAME, which reports can show.
@@ -19,7 +19,7 @@ from demucs.schema import Evaluation
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.museval_scores", description=__doc__,
+    parser = Parser(prog="python -m tools.museval_scores", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="convert a record to museval's files")

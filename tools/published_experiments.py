@@ -1,4 +1,4 @@
-"""Write the files of published experiments for Dora: `python3 -m tools.published_experiments [--tar outputs.tar.gz]`.
+"""Write the files of published experiments for Dora: `python -m tools.published_experiments [--tar outputs.tar.gz]`.
 
 `dora run -f SIG` and `dora info -f SIG` of this repository do not need them. They are for programs that read
 `outputs/xps/SIG/.argv.json` directly, and for other copies of Demucs, where `tar xf outputs.tar.gz` unpacks the archive
@@ -17,7 +17,7 @@ from demucs.runs.layout import EXPERIMENTS
 
 @command()
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.published_experiments", description=__doc__)
+    parser = Parser(prog="python -m tools.published_experiments", description=__doc__)
     parser.add_argument("--outputs", type=Path, default=EXPERIMENTS.parent, help="Dora's folder (default: %(default)s)")
     parser.add_argument("--tar", type=Path, metavar="FILE", help="write the files to this archive (.tar.gz) instead")
     args = parser.parse_args()

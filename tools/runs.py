@@ -1,4 +1,4 @@
-"""Print a table of the experiments: `python3 -m tools.runs [SIGNATURE...]`.
+"""Print a table of the experiments: `python -m tools.runs [SIGNATURE...]`.
 
 States: running, starting (the job runs, the training not yet), queued, lost (its status is running, but its job or
 process is gone), failed, damaged (unreadable files), stopped (continues when it is started again), done, and new (never
@@ -70,7 +70,7 @@ def pause(text: str) -> float:
 
 @command(prints=True)
 def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
-    parser = Parser(prog="python3 -m tools.runs", description=__doc__,
+    parser = Parser(prog="python -m tools.runs", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("signatures", nargs="*", metavar="SIGNATURE",
                         help="signatures of experiments, or prefixes of them")

@@ -1,4 +1,4 @@
-"""Score separated songs without references: `python3 -m tools.score_quality separated/SIG --mixtures songs/`.
+"""Score separated songs without references: `python -m tools.score_quality separated/SIG --mixtures songs/`.
 
 The folder contains TRACK/SOURCE.wav (or flac, mp3). Prints the songs in the order of their predicted quality, the best
 first, and writes all measures to a JSON record. Mixtures may be among the estimates as mixture.wav. With the model that
@@ -27,7 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     better = {1: "higher", -1: "lower"}
     listed = "\n".join(f"  {key:<17}{measure.label}; {better[measure.better]} is better; needs the {measure.needs}"
                        for key, measure in MEASURES.items())
-    parser = Parser(prog="python3 -m tools.score_quality", description=__doc__,
+    parser = Parser(prog="python -m tools.score_quality", description=__doc__,
                     epilog=f"measures:\n{listed}",
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     pretrained.add_model_flags(parser)

@@ -1,4 +1,4 @@
-"""Print the signature of an experiment before its training: `python3 -m tools.signature [-f SIG] [KEY=VALUE...]`.
+"""Print the signature of an experiment before its training: `python -m tools.signature [-f SIG] [KEY=VALUE...]`.
 
 The signature is the name of the folder in outputs/xps. With --ranks, the training is also checked before it is queued
 (batch, remixing, songs, free space), and a second line has the folder of the test songs of its evaluation. Exits with 1
@@ -18,7 +18,7 @@ from demucs.signature import signature
 
 @command(prints=True)
 def main() -> int:
-    parser = Parser(prog="python3 -m tools.signature", description=__doc__,
+    parser = Parser(prog="python -m tools.signature", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-f", "--from-sig", metavar="SIG", help="add the overrides to those of this experiment")
     parser.add_argument("--again", action="store_true",

@@ -1,7 +1,7 @@
 """Compare measures of quality without references with true scores, on songs with known sources:
 
-    python3 -m tools.make_synthetic datasets/quality --train 4 --test 20 --seconds 8 --seed 20
-    python3 -m tools.study_quality -n SIG --repo ./release_models --musdb datasets/quality
+    python -m tools.make_synthetic datasets/quality --train 4 --test 20 --seconds 8 --seed 20
+    python -m tools.study_quality -n SIG --repo ./release_models --musdb datasets/quality
 
 Writes demucs_results/quality/SIG/study.json, which graphing_scripts/plot_heuristics.py plots, and the tables of
 docs/quality.md. With --tables, only the tables are written, from an existing record. Takes ten minutes on one core.
@@ -24,7 +24,7 @@ from demucs.separation.settings import RANGES
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python3 -m tools.study_quality", description=__doc__,
+    parser = Parser(prog="python -m tools.study_quality", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     pretrained.add_model_flags(parser)
     add = parser.add_argument

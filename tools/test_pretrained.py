@@ -1,4 +1,4 @@
-"""Score a model or a bag of models on a test set: `python3 -m tools.test_pretrained --repo ./release_models -n SIG`.
+"""Score a model or a bag of models on a test set: `python -m tools.test_pretrained --repo ./release_models -n SIG`.
 
 A model that was trained here is scored on the test songs of its own data, unless --musdb or --nonhq names another test
 set. Writes demucs_results/runs/SIG/evaluation.json (evaluation_on_NAME.json for a further test set), copies run card
@@ -30,7 +30,7 @@ SEPARATION = ("shifts", "overlap", "split", "segment", "seed")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python3 -m tools.test_pretrained", description=__doc__,
+    parser = Parser(prog="python -m tools.test_pretrained", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"overrides, with the keys {', '.join(KEYS)}")

@@ -52,7 +52,7 @@ def existing_file(path: tp.Union[str, Path]) -> Path:
 
 @functools.lru_cache(maxsize=None)
 def program(name: str) -> str:
-    """Path of a program. Raises ToolError if it is not installed."""
+    """Path of the program `name`, ffmpeg or ffprobe. Raises ToolError if it is not installed."""
     path = shutil.which(name)
     if path is None:
         raise ToolError(f"{name} is not installed: it is needed for audio that is neither wav, flac, mp3 nor ogg "

@@ -65,7 +65,8 @@ class TrackIndex:
         return TrackIndex(tracks, {name: self.files[name] for name in tracks if name in self.files})
 
     def read(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
-        """Samples [A, L] of `source` (or "mixture") of track `name`. Raises AudioError as `audio.reading.read`."""
+        """Samples [A, L] of `source` (or "mixture") of track `name`, `frames` of them from `start` on (None: to the
+        end). Raises AudioError as `audio.reading.read`."""
         return self.files[name].read(source, start, frames)
 
 

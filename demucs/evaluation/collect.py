@@ -24,8 +24,8 @@ EXAMPLE_BITRATE = 192    # kbit/s
 def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: tp.Sequence[TrackScores], *, name: str,
                       dataset: str, settings: tp.Mapping[str, tp.Any], sources: tp.Optional[tp.Sequence[str]] = None,
                       expected: tp.Sequence[str] = (), device: str = "") -> Evaluation:
-    """Record of an evaluation of `separator`, with the current time; with empty `tracks`, the fields that all tracks
-    share.
+    """Record of an evaluation of `separator`, with the current time. With empty `tracks`, it has only the fields that
+    are common to all tracks.
 
     A model of the zoo is recorded by its name there, any other separator by its class, a bag by its models. `sources`
     are the scored sources (default: the separator's), `expected` the names of all tracks of the test set.

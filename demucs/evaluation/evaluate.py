@@ -173,7 +173,15 @@ def _read(separator: Separator, track: ReferenceTrack) -> Read:
 
 def separate_track(separator: Separator, track: ReferenceTrack, *, read: Read, sources: tp.Sequence[str],
                    folded: tp.Mapping[str, str], seed: int, **settings: tp.Any) -> Separated:
-    """The track of `read` and its estimates, at the separator's sample rate, in the order of `sources`."""
+    """Mixture, references and estimates of a track, at the separator's sample rate.
+
+    Args:
+        track: the track; random shifts depend on its name and on `seed`.
+        read: its audio, and its estimates if they were computed before; otherwise the separator computes them.
+        sources: order of the estimates if `folded` is not empty.
+        folded: sources of the separator that are added to another one, as {added: other}.
+        settings: arguments of `separate_song`.
+    """
     song, estimates = read
     mix, references = song.mix, song.references
     if estimates is None:

@@ -15,7 +15,7 @@ PAGE = Path("docs") / "quality.md"
 BEGIN, END = "<!-- written by tools.study_quality: begin -->\n", "<!-- written by tools.study_quality: end -->\n"
 WIDTH = 120
 QUESTIONS = {
-    ("model", "tracks"): "Which songs came out well? The trained model and its spoilt copies, correlation over songs",
+    ("model", "tracks"): "Which songs came out well? The trained model and its degraded copies, correlation over songs",
     ("model", "separators"): "Which weights are better? The same, correlation over the weights",
     ("all", "tracks"): "Which songs came out well? All separators, correlation over songs",
     ("all", "separators"): "Which separator is better? All separators, correlation over separators",

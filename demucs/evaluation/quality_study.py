@@ -48,25 +48,25 @@ N_FFT = 4096
 Separator = tp.Callable[[Song, int], torch.Tensor]     # (song, its index) -> estimates [S, A, L]
 
 
-def spoilt(model: nn.Module, *, kept: float = 1., noise: float = 0., seed: int = 0) -> nn.Module:
+def degraded(model: nn.Module, *, kept: float = 1., noise: float = 0., seed: int = 0) -> nn.Module:
     """Degraded copy of a model of the zoo: its parameters are interpolated between a random initialisation of `seed`
     (`kept` = 0) and its own (`kept` = 1), plus Gaussian noise of `noise` times the standard deviation of each
     tensor."""
-    degraded = copy.deepcopy(model)
-    with seeded_torch(seed, "fresh weights of a spoilt model"):
+    made = copy.deepcopy(model)
+    with seeded_torch(seed, "fresh weights of a spoilt model"):      # a key of random numbers: must not change
         fresh = zoo.build(model.zoo_name, **model.zoo_kwargs).state_dict() if kept < 1 else model.state_dict()
     with torch.no_grad():
-        for index, (name, weight) in enumerate(degraded.named_parameters()):
+        for index, (name, weight) in enumerate(made.named_parameters()):
             draws = generator(seed, "noise on weights", index).standard_normal(tuple(weight.shape))
             weight.lerp_(fresh[name], 1 - kept)
             weight.add_(torch.from_numpy(draws).to(weight) * (noise * weight.std(correction=0)))
-    return degraded
+    return made
 
 
 def model_variants(model: nn.Module, seed: int = 0) -> tp.Dict[str, nn.Module]:
     """The model and its degraded copies, by names that describe the degradation."""
-    variants = {f"{part:.0%} trained": spoilt(model, kept=part, seed=seed) for part in KEPT[1:]}
-    variants.update({f"weights + {noise:.0%} noise": spoilt(model, noise=noise, seed=seed) for noise in NOISES})
+    variants = {f"{part:.0%} trained": degraded(model, kept=part, seed=seed) for part in KEPT[1:]}
+    variants.update({f"weights + {noise:.0%} noise": degraded(model, noise=noise, seed=seed) for noise in NOISES})
     return {"trained": model, "half precision": copy.deepcopy(model).half().float(), **variants}
 
 

@@ -35,7 +35,8 @@ def shard_of(environment: tp.Mapping[str, str]) -> Shard:
     that they share the songs; otherwise all songs.
 
     Raises:
-        ConfigError: if the task indices of the array have gaps, so that tracks would be left out, or are invalid.
+        ConfigError: if the task indices of the array are not evenly spaced, so that tracks would be left out, or a
+            number in the environment is invalid.
     """
     def number(name: str, default: int) -> int:
         text = environment.get(name) or str(default)

@@ -1,4 +1,4 @@
-"""What all grids share: the table that `dora grid` shows, and that children wait for their parents."""
+"""Base class of all grids: the table shown by `dora grid`, and the order of experiments that start from others."""
 
 import typing as tp
 
@@ -10,7 +10,7 @@ from ._lineage import hold_back
 
 
 class TrainingExplorer(Explorer):
-    """One row per experiment: epochs, training and best validation scores, and the last test.
+    """Explorer with a table of one row per experiment: epochs, training and best validation scores, and the last test.
 
     Experiments whose parent (`continue_from`) is not trained are listed and not submitted.
     """
@@ -37,5 +37,5 @@ class TrainingExplorer(Explorer):
         tests = [record.test for record in records if record.test]
         row = {"train": {"epoch": len(records), "reco": last.train["reco"]}, "valid": valid,
                "test": tests[-1] if tests else {}}
-        # A number that was not finite is null on disk, and no cell of the table.
+        # Numbers that were not finite are null in the history, and have no cell in the table.
         return {name: {key: value for key, value in part.items() if value is not None} for name, part in row.items()}

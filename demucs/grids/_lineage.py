@@ -1,4 +1,4 @@
-"""Experiments that start from the weights of others: whom they descend from, and whether those are trained."""
+"""Experiments that start from the weights of others: their first ancestors, and whether their parents are trained."""
 
 import typing as tp
 
@@ -10,7 +10,8 @@ from ..train import main
 
 
 def origin(signature: str) -> XP:
-    """The experiment that began from nothing at the head of the line that leads to `signature`."""
+    """First ancestor of experiment `signature`, found by following `continue_from`: the one that started from initial
+    weights."""
     xp = main.get_xp_from_sig(signature)
     while xp.cfg.continue_from:
         xp = main.get_xp_from_sig(xp.cfg.continue_from)
@@ -18,7 +19,7 @@ def origin(signature: str) -> XP:
 
 
 def missing(parent: str) -> tp.Optional[str]:
-    """What the experiment `parent` lacks before others can start from it, in words; None where it is trained."""
+    """Reason why other experiments cannot start from `parent` yet, as a clause; None if it is trained."""
     argv = main.find_argv(parent)
     if argv is None:
         return "is not known here"
@@ -28,8 +29,8 @@ def missing(parent: str) -> tp.Optional[str]:
 
 
 def hold_back(herd: Herd) -> None:
-    """Take from the jobs to submit those whose parent is not trained: they would end with an error, or start from half
-    a training. They stay in the grid, with their signatures, and are submitted when it is run again."""
+    """Remove experiments whose parent is not trained from the jobs to submit: they would fail, or start from an
+    unfinished training. They stay in the grid, and are submitted when it is run again."""
     herd.complete()
     waiting: tp.Dict[str, tp.List[str]] = {}
     for signature, sheep in herd.sheeps.items():

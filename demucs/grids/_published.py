@@ -13,7 +13,7 @@ from ..files import atomic
 from ..runs.layout import ARGV, EXPERIMENTS
 
 TABLE = Path(__file__).with_name("published.json")
-DOCUMENTED = Path(__file__).with_name("documented.json")      # further ones that README and docs name, in the same layout
+DOCUMENTED = Path(__file__).with_name("documented.json")      # further ones, named in README and docs; same layout
 
 
 @functools.lru_cache(maxsize=None)
@@ -24,7 +24,7 @@ def experiments() -> tp.Mapping[str, tp.Sequence[str]]:
 
 @functools.lru_cache(maxsize=None)
 def documented() -> tp.Mapping[str, tp.Sequence[str]]:
-    """{signature: arguments} of experiments that are in the documents and were not published with Demucs."""
+    """{signature: arguments} of experiments that README and docs name and that were not published with Demucs."""
     return json.loads(DOCUMENTED.read_text())
 
 
@@ -41,7 +41,7 @@ def unpack(outputs: Path) -> tp.List[str]:
 
 
 def pack(archive: Path) -> None:
-    """Write the archive: always the same bytes, whatever lies in `outputs`."""
+    """Write the files of all published experiments to an archive, byte-identical at every call."""
     with atomic(archive) as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed, \
             tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for signature, argv in experiments().items():

@@ -1,5 +1,6 @@
-"""Track B of the Music Demixing challenge 2021, first stage: the four hybrid models of the bag `mdx_extra` on extra
-training data, and with the test set of MUSDB added, there also quantised. How each went on: `dora info -f SIG`."""
+"""Track B of the Music Demixing challenge 2021, first stage of the four hybrid models of the bag `mdx_extra`: trained
+on extra data, and on extra data with the test set of MUSDB, the latter also quantised. `dora info -f SIG` shows the
+settings of the final models."""
 
 from ._explorers import TrainingExplorer
 from ._lineage import origin

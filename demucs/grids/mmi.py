@@ -13,7 +13,7 @@ SPARSE = {
     "htdemucs.t_sparse_self_attn": True, "htdemucs.t_sparse_cross_attn": True, "htdemucs.t_sparsity": 0.9,
     "dset.segment": 15, "htdemucs.t_layers": 7,
 }
-# What repitching trims is taken off here too, so that the ablation without it trains on examples of the same length.
+# Repitching shortens examples. Without it they are cut by the same amount, so that lengths are equal in this ablation.
 UNREPITCHED_SEGMENT = 10 * 0.88
 
 

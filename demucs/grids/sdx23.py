@@ -1,6 +1,6 @@
-"""Starting points for the Sound Demixing challenge 2023: training on stems that bleed into each other, and on stems
-with wrong labels. They train the base configuration, which is Demucs in the time domain; `dora run -f SIG model=hdemucs`
-trains another model on the same."""
+"""Baselines for the Sound Demixing challenge 2023: training on stems with bleeding, and on stems with wrong labels.
+They train the base configuration, which is Demucs in the time domain; `dora run -f SIG model=hdemucs` trains another
+model on the same data."""
 
 from ._explorers import TrainingExplorer
 

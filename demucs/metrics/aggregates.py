@@ -244,7 +244,7 @@ def _number(value: tp.Optional[float]) -> tp.Optional[float]:
 def history_aggregates(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str]) -> tp.Dict[str, float]:
     """Aggregates for an epoch's `test`, under the names of published Demucs.
 
-    For each metric m of the tracks (lower case: nsdr, sdr, isr, sir, sar): `m_SOURCE` is the mean over tracks,
+    For each metric m of the tracks, in lower case, such as nsdr or sdr: `m_SOURCE` is the mean over tracks,
     `m_med_SOURCE` the median over tracks, `m` and `m_med` their means over sources. BSSEval scores are already medians
     over frames. An undefined number has no entry, where published Demucs would write NaN.
     """

@@ -1,17 +1,18 @@
-"""Comparison of configurations that were trained with several seeds, and the average of such trainings.
+"""Comparison of configurations that were trained with several seeds, and averages over such training runs.
 
-The seeds of one configuration are a sample of what training it gives. `compare_over_seeds` therefore treats both songs
-and seeds as random: the estimate is the paired difference of the averages over seeds, and its variance is the sum of
+Runs of one configuration with different seeds are a sample of its results. `compare_over_seeds` therefore treats both
+songs and seeds as random: the estimate is the paired difference of the averages over seeds, and its variance is the sum
+of
 
-    songs    the bootstrap variance over songs, which are drawn for all trainings together, times N / (N - 1)
+    songs    the bootstrap variance over songs, the same resampled songs for all runs, times N / (N - 1)
     seeds    the variance of the estimate between seeds, pooled over both configurations, times 1/n + 1/m
 
 for N songs and n and m seeds. The interval is Student's t with the degrees of freedom of F. Satterthwaite, "An
-Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2 (1946). The part of the variance
-that belongs to a song and a seed together is counted in both terms, so the interval is a little too wide rather than
-too narrow. A configuration with a single seed is assumed to vary between seeds as much as the other one.
+Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2 (1946). The interaction of songs
+and seeds contributes to both terms, so the interval is slightly too wide rather than too narrow. A configuration with a
+single seed is assumed to have the same variance between seeds as the other one.
 
-Numpy and scipy only.
+Only numpy and scipy are needed.
 """
 
 import dataclasses
@@ -25,13 +26,16 @@ from .aggregates import ALL, Family, track_values
 from .bootstrap import ACROSS, LEVEL, RESAMPLES, Interval
 from .statistics import Comparison, Difference, compare
 
-METHOD = "songs and seeds"    # of such an interval, in `Interval.method`
-AT_ONCE = 500                 # resamples that are computed together, which bounds memory
+METHOD = "songs and seeds"    # `Interval.method` of these intervals
+AT_ONCE = 500                 # resamples that are computed together; limits memory
 
 
 def averaged(evaluations: tp.Sequence[Evaluation], name: str) -> Evaluation:
-    """One evaluation named `name` with the mean over `evaluations` of each song's scores, for the songs that all of them
-    have. A score that one of them lacks is None. Frames, fingerprints and times are those of the first."""
+    """Evaluation named `name` with the mean over `evaluations` of each song's scores, for their common songs.
+
+    A score that is missing or undefined in one of them is None. All other fields, such as frames and times, are those
+    of the first evaluation.
+    """
     tracks = [{track.name: track for track in evaluation.tracks} for evaluation in evaluations]
     made = []
     for track in evaluations[0].tracks:
@@ -53,18 +57,20 @@ def _mean(values: tp.Sequence[tp.Optional[float]]) -> tp.Optional[float]:
 def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evaluation], family: Family, *,
                        names: tp.Tuple[str, str], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
                        ) -> Comparison:
-    """The configuration whose seeds are `first` minus that of `second`, as `statistics.compare` does it for two trainings.
+    """Paired comparison of two configurations, first minus second, over songs and seeds.
 
-    Differences have the interval over songs and seeds and no p value, since the signed-rank test knows songs only. Two
-    configurations of one seed each are compared by `statistics.compare`.
+    Differences have an interval over songs and seeds, and no p-value, since the signed-rank test does not take seeds
+    into account. Two configurations of one seed each are compared by `statistics.compare`.
 
     Args:
-        first, second: evaluations of the seeds of each configuration, at least one.
-        names: of the two configurations.
-        level, resamples, seed: of the intervals.
+        first, second: evaluations of each configuration, one per seed, at least one.
+        names: names of the two configurations.
+        level: confidence level of the intervals.
+        resamples: number of bootstrap resamples of the songs.
+        seed: seed of the bootstrap.
 
     Raises:
-        FamilyError, DatasetError: as `statistics.compare` does.
+        FamilyError, DatasetError: as `statistics.compare`.
     """
     one, other = averaged(first, names[0]), averaged(second, names[1])
     found = compare(one, other, family, level=level, resamples=resamples, seed=seed)
@@ -72,7 +78,7 @@ def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evalu
         return found
     differences = {source: _over_seeds(difference, first, second, level, resamples, seed)
                    for source, difference in found.differences.items()}
-    notes = [note for note in found.notes if "subtracting the two" not in note]     # by an interval over songs alone
+    notes = [note for note in found.notes if "subtracting the two" not in note]     # refers to an interval over songs
     single = [name for name, several in zip(names, (first, second)) if len(several) == 1]
     if single:
         notes.append(f"{single[0]} has one seed: it is assumed to vary between seeds as much as the other.")
@@ -84,7 +90,7 @@ def _over_seeds(difference: Difference, first: tp.Sequence[Evaluation], second: 
     sources = [difference.source] if difference.source != ALL else [
         name for name in first[0].sources if name in second[0].sources]
     scores = tuple(np.array([_scores(evaluation, difference, sources) for evaluation in several])
-                   for several in (first, second))                                        # [seeds, sources, tracks] each
+                   for several in (first, second))                                  # [seeds, sources, tracks] each
     over_tracks = ACROSS[difference.family.across]
 
     def paired(one: np.ndarray, other: np.ndarray) -> tp.Any:
@@ -110,7 +116,11 @@ def _scores(evaluation: Evaluation, difference: Difference, sources: tp.Sequence
 
 def _interval(statistic: tp.Callable[[np.ndarray, np.ndarray], tp.Any], first: np.ndarray, second: np.ndarray, *,
               level: float, resamples: int, seed: int) -> Interval:
-    """Of `statistic(first, second)` for scores [seeds, sources, tracks], with further axes before the last one."""
+    """Confidence interval over songs and seeds of `statistic(first, second)`.
+
+    `first` and `second` are scores [seeds, sources, tracks] of the two configurations. `statistic` must also accept
+    resampled scores [seeds, sources, resamples, tracks], with one result per resample.
+    """
     count = first.shape[-1]
     generator = np.random.default_rng(seed)
     drawn = []

@@ -7,9 +7,9 @@ won. `verdict` is "better" or "worse" only if the interval excludes zero; the p 
 and decides nothing.
 
 An interval covers other songs of this kind, for the same weights. It does not cover another training run of the same
-configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals are per
-source and not corrected for multiple comparisons: of equal separators with four sources, about one pair in five has a
-95 % interval that excludes zero.
+configuration: `seed_spread` measures that, and the intervals of `seeds.compare_over_seeds` include it. Intervals are
+per source and not corrected for multiple comparisons: of equal separators with four sources, about one pair in five has
+a 95 % interval that excludes zero.
 
 The test is from F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945); the intervals
 are described in `bootstrap`.
@@ -74,7 +74,7 @@ class Difference:
 
     @property
     def over(self) -> str:
-        """What the interval takes as a sample."""
+        """What the interval treats as samples: "songs" or "songs and seeds"."""
         return "songs" if self.seeds == (1, 1) else "songs and seeds"
 
 
@@ -129,7 +129,7 @@ def verdict(difference: Difference) -> str:
 
 
 def basis(difference: Difference) -> str:
-    """What the verdict follows from, as a clause."""
+    """Clause that states on which interval the verdict is based."""
     does = "includes" if difference.verdict == UNCLEAR else "excludes"
     return f"the interval over {difference.over} {does} zero"
 
@@ -237,7 +237,7 @@ def _notes(first: Evaluation, second: Evaluation, shared: tp.Sequence[str], sour
                      f"{second.name} has {len(second.tracks)}).")
     if len(shared) < FEW:
         notes.append(f"{len(shared)} tracks are few: the intervals cover a little less than they say, and other songs "
-                     f"may well turn a difference round.")
+                     f"may well reverse a difference.")
     if set(first.sources) != set(second.sources):
         notes.append(f"They separate different sources ({first.name}: {', '.join(first.sources)}; {second.name}: "
                      f"{', '.join(second.sources)}): compared on {', '.join(sources)}.")
@@ -300,7 +300,7 @@ def seeds_text(count: int) -> str:
 
 
 def describe_spread(spread: SeedSpread) -> str:
-    """A spread in one line: mean, standard deviation and range over seeds."""
+    """Description of a spread in one line: mean, standard deviation and range over seeds."""
     low, high = (number(edge(spread.values)) for edge in (min, max))
     return (f"{_label(spread.source)}: {number(spread.mean)} dB in the mean over {seeds_text(len(spread.values))}, standard "
             f"deviation {number(spread.deviation)} dB, range {number(spread.range)} dB ({low} to {high})")
@@ -316,8 +316,8 @@ def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
                           f"spread in {spread.family.key} of {spread.source}")
     size, seeds = abs(difference.of_aggregates), len(spread.values)
     inside = size <= spread.range
-    relation = ("no larger than that: another seed alone can do as much" if inside
-                else f"{size / spread.range:.1f} times that" if spread.range > 0 else "which is more than nothing")
-    return (f"{_label(spread.source)}: {seeds} seeds of one recipe lie within {number(spread.range)} dB (standard "
-            f"deviation {number(spread.deviation)} dB); the difference of {number(size)} dB between the aggregates is "
-            f"{relation}.")
+    relation = ("no larger than that: another seed alone can make such a difference" if inside
+                else f"{size / spread.range:.1f} times that" if spread.range > 0 else "larger")
+    return (f"{_label(spread.source)}: {seeds} seeds of one configuration have a range of {number(spread.range)} dB "
+            f"(standard deviation {number(spread.deviation)} dB); the difference of {number(size)} dB between the "
+            f"aggregates is {relation}.")

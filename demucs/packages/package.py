@@ -84,7 +84,7 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
     """
     path = Path(path)
     if not path.is_file():
-        raise PackageError(f"{path}: no such file; export it with `python3 -m tools.export {path.stem}`")
+        raise PackageError(f"{path}: no such file; export it with `python -m tools.export {path.stem}`")
     if path.suffix == published.SAFETENSORS:
         return published.load(path)
     content = pickled.read(path)
@@ -103,7 +103,7 @@ def _checked(package: tp.Any, path: Path) -> tp.Dict[str, tp.Any]:
     """`package`, checked to have the entries of our format. Raises PackageError."""
     if not isinstance(package, dict) or package.get("format") != FORMAT:
         raise PackageError(f"{path}: not a release file of this project (a checkpoint of a run?); make one with "
-                           f"`python3 -m tools.export`")
+                           f"`python -m tools.export`")
     version = package.get("version")
     if type(version) is not int or version != schema.RELEASE_VERSION:      # may be any object, even a tensor
         raise PackageError(f"{path}: has version {quoted(repr(version))}, this code reads version "

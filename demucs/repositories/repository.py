@@ -102,7 +102,7 @@ class Folder:
     def __init__(self, root: tp.Union[str, Path]):
         self.root = Path(root)
         if not self.root.is_dir():
-            raise SignatureError(f"{self.root}: no such folder of models; `python3 -m tools.export SIG -o {self.root}` "
+            raise SignatureError(f"{self.root}: no such folder of models; `python -m tools.export SIG -o {self.root}` "
                                  f"makes one")
         self.singles: tp.Dict[str, tp.List[Path]] = {}
         self.bags: tp.Dict[str, Path] = {}
@@ -129,7 +129,7 @@ class Folder:
             return self._bag(catalogue.read_bag(self.bags[name]))
         known = [*self.singles, *self.bags]
         raise SignatureError(f"no model {name!r} in {self.root}.{did_you_mean(name, known)} There are: "
-                             f"{', '.join(known) or 'none yet'}. `python3 -m tools.export SIG -o {self.root}` puts one "
+                             f"{', '.join(known) or 'none yet'}. `python -m tools.export SIG -o {self.root}` puts one "
                              f"there")
 
     def _single(self, name: str) -> nn.Module:
@@ -181,7 +181,7 @@ def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
     known = [*bags, *catalogue.published_files(), *local]
     raise SignatureError(f"no model {name!r}.{did_you_mean(name, known)} In {MODELS} there are: "
                          f"{', '.join(local) or 'none'}; published are {', '.join(bags)} and their single models; "
-                         f"{hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face hub. `python3 -m tools.export SIG` "
+                         f"{hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face hub. `python -m tools.export SIG` "
                          f"exports a model that was trained here")
 
 

@@ -67,8 +67,9 @@ class Launcher:
         return supervise(_folder(signature), lambda end: self._shown(self._step(end, command)), chain=chain)
 
     def tasks(self, command: Command, end: tp.Sequence[str] = ENDS, *, all_cores: bool = False) -> int:
-        """Run the command in every task, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Each
-        process computes in one thread, unless `all_cores`, since the CPUs of a task are for its loader workers."""
+        """Run the command in every task, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, and return
+        its exit status. Each process computes in one thread, unless `all_cores`, since the CPUs of a task are for its
+        loader workers."""
         if all_cores and not os.environ.get("OMP_NUM_THREADS"):
             cores = from_environment("SLURM_CPUS_PER_TASK", 0, COUNT) or len(os.sched_getaffinity(0)) // local_tasks()
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores))

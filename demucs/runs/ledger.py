@@ -130,8 +130,8 @@ def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None)
 
 
 def killed(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus]) -> tp.List[LedgerLine]:
-    """Missing end of the session that wrote `status`, if it was killed after that: a list of one line, or an empty
-    one."""
+    """Line for the end of the session that wrote `status`, if that session has none because it was killed; otherwise an
+    empty list."""
     ended = {line.session for line in lines if line.event == "end"}
     return [dataclasses.replace(line, event="end", epoch=status.epoch - 1, step=status.step, state="killed",
                                 seconds=seconds_between(line.started, status.updated))

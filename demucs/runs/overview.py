@@ -66,7 +66,7 @@ def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunR
 
 
 def row(folder: Path, *, slurm: tp.Optional[Slurm] = None) -> RunRow:
-    """The row of one experiment, whose folder need not be there."""
+    """Row of one experiment. Its folder may be missing."""
     slurm = slurm or Slurm()
     found, = _rows([folder], slurm.queue(), slurm)
     return found
@@ -81,7 +81,7 @@ def _rows(folders: tp.Sequence[Path], queue: tp.Optional[tp.Sequence[Job]], slur
 
 
 def sentence(row: RunRow) -> str:
-    """How far a run is, in a line: "done, 24 of 24 epochs, best validation nSDR 5.432 dB"."""
+    """State and progress of a run in one line: "done, 24 of 24 epochs, best validation nSDR 5.432 dB"."""
     parts = ["not begun here" if row.state == "new" else row.state + (f" ({row.why})" if row.why else "")]
     if row.epochs_done is not None:
         parts.append(f"{row.epochs_done:.4g}{'' if row.epochs is None else f' of {row.epochs}'} epochs")

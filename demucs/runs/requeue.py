@@ -92,7 +92,7 @@ def keep_account(folder: Path, **account: tp.Any) -> None:
 
 
 def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
-    """Content of attempts.json from the last start; empty if the file is missing or truncated."""
+    """Content of attempts.json from the last start; empty if the file is missing or damaged."""
     try:
         found = schema.read_json(folder / ATTEMPTS)
     except (OSError, schema.SchemaError):

@@ -50,7 +50,8 @@ class Member(tp.NamedTuple):
     plans: tp.Sequence[OverlapAdd]
 
     def pieces(self) -> tp.List["Piece"]:
-        """All calls of the model, round by round, without those that contain only the silence before the song."""
+        """All calls of the model, ordered by the rounds of the shift trick. Chunks that contain only the silence before
+        the song are left out."""
         return [Piece(shift, index, chunk) for shift, plan in enumerate(self.plans)
                 for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]
 

@@ -40,7 +40,7 @@ class Selection:
         return best
 
     def require_finite(self, value: float, candidates: tp.Iterable[str], epoch: int) -> None:
-        """Check the best value of an epoch (counted from 0). Raises TrainingError where it is not finite."""
+        """Check the best value of an epoch (counted from 0). Raises TrainingError if it is not finite."""
         if not math.isfinite(value):
             raise TrainingError(f"after epoch {epoch + 1} the validation {self.metric} is not finite for any of "
                                 f"{', '.join(candidates)}: the model diverged, or a validation track is not finite. Lower "
@@ -66,5 +66,6 @@ class Selection:
 
 
 def enough(history: tp.Sequence[EpochRecord], selection: Selection, *, epochs: int, patience: tp.Optional[int]) -> bool:
-    """Whether all epochs are done, or the last `patience` of them were no better than one before (None: any number)."""
+    """Whether a training is finished: it has all `epochs`, or no improvement in the last `patience` ones (early
+    stopping; None: no early stopping)."""
     return len(history) >= epochs or selection.stagnant(history) >= (patience or math.inf)

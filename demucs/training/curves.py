@@ -80,7 +80,7 @@ class Curves:
             self.epoch(number, record)
 
     def draw(self, history: tp.Sequence[EpochRecord]) -> None:
-        """Draw the epochs of a run that is done, unless its curves were drawn while it went on."""
+        """Write the curves of a finished run, unless they were written during training."""
         if not any(self.folder.glob("events.*")):
             self.begin(0, Average(), history)
 

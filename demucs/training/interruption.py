@@ -63,7 +63,7 @@ class Requests:
 
     Args:
         grace: time in seconds within which the ranks must agree on a request to stop; after that this process exits.
-            None for no limit.
+            Three times the longest step so far, if that is longer. None for no limit.
     """
 
     def __init__(self, group: Group, *, grace: tp.Optional[float] = None):

@@ -78,8 +78,8 @@ class RunRecorder:
             versions=versions(), delta=None if delta is None else dict(delta), packages=packages(), test_set=test_set)
 
     def continues(self, epochs: tp.Optional[int]) -> None:
-        """This is the first session of a run that begins with the weights of another, after so many epochs (None: not
-        known)."""
+        """Record that the run starts from the weights of another one, which had `epochs` epochs including those of the
+        runs that it continued itself (None: unknown)."""
         self.constant["continued_after"] = epochs
 
     def resume(self, history: tp.Sequence[EpochRecord], best_epoch: int, best_state: tp.Optional[State]) -> None:

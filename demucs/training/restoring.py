@@ -94,7 +94,10 @@ def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
 
 def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Optional[int]
              ) -> tp.Optional[tp.List[EpochRecord]]:
-    """History of the run in `folder` if its newest checkpoint has all epochs, else None. Reads neither songs nor weights."""
+    """History of the run in `folder` if it is finished according to its newest checkpoint, else None.
+
+    `selection`, `epochs` and `patience` decide that: see `best.enough`. Neither songs nor weights are read.
+    """
     done = progress(folder)
     try:
         history = load_history(folder / HISTORY)
@@ -107,8 +110,8 @@ def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Op
 
 
 def epochs_behind(checkpoint: Path, history: int) -> tp.Optional[int]:
-    """Number of epochs before the first one of a run that starts from `checkpoint`: the `history` epochs of the run that
-    wrote it, and those of the runs that it continues. None if its run card does not say."""
+    """Number of epochs before the first one of a run that starts from `checkpoint`: the `history` epochs of the run
+    that wrote it, and those of the runs that it continues. None if its run card does not say."""
     try:
         card = load(RunCard, checkpoint.parent / RUN_CARD)
     except DemucsError:

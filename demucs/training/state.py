@@ -58,13 +58,14 @@ class StateRegistry:
             self.restore_part(name, package, where)
 
     def restore_part(self, name: str, package: tp.Mapping[str, tp.Any], where: str) -> None:
-        """Set one part. Raises PackageError if it does not fit."""
+        """Restore the registered part `name` from the checkpoint `package`. Raises PackageError, with `where` in the
+        message, if the checkpoint lacks it or it does not fit."""
         try:
             self._parts[name][1](package[name])
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise PackageError(f"{where}: part {name!r} does not fit this run: {reason}; put back the checkpoint of this "
-                               f"run, or start anew with --clear") from error
+            raise PackageError(f"{where}: part {name!r} does not fit this run: {reason}; put back the checkpoint of "
+                               f"this run, or start anew with --clear") from error
 
 
 def load_weights(model: nn.Module, state: tp.Any) -> None:

@@ -1,6 +1,6 @@
-"""Bars per source: runs beside reference separators and published numbers, and what variants change.
+"""Bar charts per source: scores of runs, reference separators and publications, and changes against a base run.
 
-A figure holds one metric family, which its axis names.
+A figure shows one metric family, which is the label of its axis.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from demucs.tables import typeset
 from .style import Theme, heading, new_figure, source_color
 
 if tp.TYPE_CHECKING:
-    from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
+    from demucs.metrics.statistics import Comparison    # imports scipy, which takes as long as drawing a figure
 
-LABEL = 46         # characters in a line of a row's name
-HEADING = 62       # the same of a heading
-FADED = (1., 0.62, 0.42, 0.28)   # opacity of the first, second, ... run beside one another
+LABEL = 46         # characters per line of a row's name
+HEADING = 62       # characters per line of a heading
+FADED = (1., 0.62, 0.42, 0.28)   # opacity of the bars of the first, second, ... run
 
 
 def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str, theme: Theme) -> tp.Any:
-    """One panel per source and one for the mean over them, one bar per row. Call within `themed(theme)`; None without
-    rows. `groups` are of one family."""
+    """Figure with one panel per source and one for the mean over them, and one bar per row. None without rows.
+
+    All `groups` are of one family. Call within `themed(theme)`.
+    """
     rows = [row for group in groups for row in group.rows]
     if not rows:
         return None
@@ -38,9 +40,9 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
     low, high = _ends(rows, columns)
     cut = high + 0.26 * max(high - low, 0.5)
     longest = max((row.values.get(name) or 0. for row in rows if not row.comparable for name in columns), default=0.)
-    told = [text for kind, text in shown.items() if kind in kinds]
-    told += ["cut at the edge: beyond the scale of what was measured"] if longest > cut else []
-    heading(figure, title, ", ".join(told), theme)
+    keys = [text for kind, text in shown.items() if kind in kinds]
+    keys += ["cut at the edge: longer than the scale of the measured scores"] if longest > cut else []
+    heading(figure, title, ", ".join(keys), theme)
     figure.supxlabel(rows[0].family.label, fontsize=10)
     runs = [row for row in rows if row.kind == RUN]
     grid = figure.add_gridspec(1, len(columns))
@@ -72,13 +74,13 @@ def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str
 
 
 def _ends(rows: tp.Sequence[Row], columns: tp.Sequence[str]) -> tp.Tuple[float, float]:
-    """Where the scale begins and ends: with the scores of the rows that are comparable."""
+    """Lower and upper end of the scale: zero and the scores of all comparable rows are within it."""
     numbers = [row.values.get(source) or 0. for row in rows if row.comparable for source in columns]
     return min(*numbers, 0., 0.), max(*numbers, 0., 0.)
 
 
 def _places(lines: tp.Sequence[tp.Union[str, Row]]) -> tp.List[float]:
-    """Heights of the lines on the vertical axis, from 0 down: more room for two-line names and before a heading."""
+    """Vertical positions of the lines, from 0 down. There is more room for names of two lines and above a heading."""
     places: tp.List[float] = []
     before = 0.
     for line in lines:
@@ -94,8 +96,8 @@ def _name(line: tp.Union[str, Row]) -> str:
 
 def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength: float, cut: float, theme: Theme
          ) -> None:
-    """One bar with its number. Where a bar that is not comparable is longer than `cut`, it leaves the axis, and the number
-    stands there."""
+    """Draw one bar with its number. A bar of a row that is not comparable may extend over the edge of the axis; its
+    number is then placed at `cut`."""
     value = row.values.get(source)
     if value is None:
         _beside(axes, 0, place, "undefined", color=theme.muted, fontsize=8)
@@ -104,7 +106,7 @@ def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength
             PUBLISHED: {"facecolor": "none", "edgecolor": theme.muted, "hatch": "////"}}[row.kind]
     axes.barh(place, value, height=0.62, linewidth=0.9, **look)
     end = value if row.comparable else min(value, cut)
-    # the number of a bar to the left stands right of zero, for left of the bar are the names
+    # the number of a negative bar is to the right of zero, since the names are to the left of the bar
     beyond = {"bbox": {"facecolor": theme.background, "edgecolor": "none", "pad": 1.2}} if end < value else {}
     _beside(axes, max(end, 0.), place, typeset(value), fontsize=9, fontweight="bold" if row.kind == RUN else "normal",
             **beyond)
@@ -112,18 +114,21 @@ def _bar(axes: tp.Any, place: float, row: Row, source: str, color: str, strength
 
 def _beside(axes: tp.Any, value: float, place: float, words: str, **look: tp.Any) -> None:
     text = axes.annotate(words, (value, place), xytext=(4, 0), textcoords="offset points", va="center", **look)
-    text.set_in_layout(False)   # room for it is in the limits of the axis
+    text.set_in_layout(False)   # the limits of the axis leave room for it
 
 
 def _sampled(comparisons: tp.Sequence[Comparison]) -> str:
-    """What the intervals take as samples."""
+    """What the intervals treat as samples: "songs" or "songs and seeds"."""
     found = dict.fromkeys(each.over for item in comparisons for each in item.differences.values())
     return " or ".join(found)
 
 
 def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str], theme: Theme) -> tp.Any:
-    """What each variant changes against one and the same base: `comparisons` are variant minus base, in one family.
-    Full bars where there is a verdict, pale ones where the interval says nothing; whiskers are the intervals."""
+    """Figure of the change of each variant against a common base, one panel per source; None without comparisons.
+
+    `comparisons` are variant minus base, in one family. Bars are opaque if the interval, drawn as a whisker, excludes
+    zero, and pale otherwise. Call within `themed(theme)`.
+    """
     if not comparisons:
         return None
     family, base = comparisons[0].family, comparisons[0].second
@@ -132,8 +137,8 @@ def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str
     figure = new_figure(12, 1.75 + 0.42 * len(comparisons))
     level = next(iter(comparisons[0].differences.values())).interval.level
     heading(figure, f"What changes against {base}",
-            f"paired by track; whiskers: {level:.0%} intervals over {_sampled(comparisons)}; pale: the interval includes "
-            f"zero, not distinguishable from no change", theme)
+            f"paired by track; whiskers: {level:.0%} intervals over {_sampled(comparisons)}; pale: the interval "
+            f"includes zero, not distinguishable from no change", theme)
     figure.supxlabel(f"change in {family.label}", fontsize=10)
     grid = figure.add_gridspec(1, len(columns))
     shared = None

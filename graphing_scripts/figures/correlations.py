@@ -1,4 +1,4 @@
-"""How far measures of quality without references agree with true scores: correlations, and the points behind them."""
+"""Agreement of reference-free quality measures with true scores: correlations, and scatter plots of the data."""
 
 import typing as tp
 
@@ -11,16 +11,20 @@ from demucs.schema import QualityStudy, unpack_frames
 
 from .style import Theme, heading, key, new_figure, source_color
 
-AMONG = {"model": "a model and its spoilt copies", ALL: "all separators"}
+AMONG = {"model": "a model and its degraded copies", ALL: "all separators"}
 OVER = {"tracks": "Which songs came out well?\n(over songs, mean over separators)",
         "separators": "Which separator is better?\n(over separators, mean over songs)"}
-KINDS = {"model": ("o", "the model and its spoilt copies"), "reference": ("s", "reference separators"),
+KINDS = {"model": ("o", "the model and its degraded copies"), "reference": ("s", "reference separators"),
          "oracle": ("^", "true sources, degraded")}
 ROW = 0.55           # inches per measure
 
 
 def correlations(study: QualityStudy, among: str, measures: tp.Sequence[str], theme: Theme) -> tp.Any:
-    """Correlations among a kind of separators, signed so that right is as expected; None where there are none."""
+    """Figure of the correlations of `measures` with nSDR over songs and over separators; None if there are none.
+
+    `among` selects the separators, a key of `AMONG`. Signs are chosen so that the expected direction is to the right.
+    Call within `themed(theme)`.
+    """
     found = {(item.measure, item.over, item.source): item for item in study.correlations if item.among == among}
     rows = [measure for measure in measures if (measure, "tracks", ALL) in found]
     if not rows:
@@ -63,7 +67,8 @@ def _name(study: QualityStudy, measure: str) -> str:
 
 
 def scatter(study: QualityStudy, measures: tp.Sequence[str], theme: Theme) -> tp.Any:
-    """nSDR against each measure, for each source: a point per song and separator."""
+    """Scatter plots of nSDR against each measure, for each source, with one point per song and separator. Call within
+    `themed(theme)`."""
     figure = new_figure(2.75 * len(study.sources) + 0.6, 1.25 + 1.75 * len(measures))
     heading(figure, "What is behind the correlations", f"{study.dataset}: a point per song and separator; nSDR upwards",
             theme, below=0.3)
@@ -71,7 +76,7 @@ def scatter(study: QualityStudy, measures: tp.Sequence[str], theme: Theme) -> tp
                         markerfacecolor=theme.muted if kind == "model" else "none")
                  for kind, (marker, label) in KINDS.items() if any(column.kind == kind for column in study.columns)])
     width, height = figure.get_size_inches()
-    figure.set_layout_engine("none")           # panels of one size need none, and it would take a second
+    figure.set_layout_engine("none")           # panels of equal size do not need one, and it would take a second
     grid = figure.subplots(len(measures), len(study.sources), sharex="row", sharey=True, squeeze=False,
                            gridspec_kw=dict(left=0.65 / width, right=1 - 0.15 / width, bottom=0.5 / height,
                                             top=1 - 1.15 / height, wspace=0.1, hspace=0.5))
@@ -92,7 +97,7 @@ def scatter(study: QualityStudy, measures: tp.Sequence[str], theme: Theme) -> tp
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.yaxis.set_major_locator(MaxNLocator(5))
         row[0].set_ylabel("nSDR (dB)", fontsize=9)
-        even = len(row) % 2 == 0                # the label in the middle of the row, not of one panel
+        even = len(row) % 2 == 0                # the label is centred under the row, not under one panel
         row[len(row) // 2].set_xlabel(study.measures[measure], fontsize=9, x=-0.1 if even else 0.5)
     for axes, source in zip(grid[0], study.sources):
         axes.set_title(source, color=source_color(source, study.sources, theme))

@@ -1,6 +1,6 @@
-"""Curves over epochs: training of a chain of runs, tests along it, and several chains beside each other.
+"""Curves over epochs: training of a chain of runs, tests during training, and several chains in one figure.
 
-A line is interrupted where one run continues another, for that starts anew from the best weights with new averages.
+Lines are interrupted where one run continues another, since that run starts from the best weights, with new averages.
 """
 
 import math
@@ -16,15 +16,15 @@ from demucs.schema import EpochRecord
 
 from .style import Theme, heading, key, new_figure, run_look, source_color
 
-FEW = 20              # points of a line: fewer are marked one by one
-STEEP = 30.           # largest over middle value from which on a logarithmic axis shows more
-MEGABYTE = "ms"       # what published Demucs calls a quantised model's size in its records
+FEW = 20              # lines with fewer points have markers
+STEEP = 30.           # ratio of maximum and median above which an axis is logarithmic
+MEGABYTE = "ms"       # key of a quantised model's size in the records of published Demucs
 
 Value = tp.Callable[[EpochRecord], tp.Optional[float]]
 
 
 def training_curves(chain: Chain, theme: Theme) -> tp.Any:
-    """A figure with one panel per quantity that the histories have. Call it within `themed(theme)`."""
+    """Figure with one panel per quantity in the histories of a chain. Call within `themed(theme)`."""
     panels: tp.List[tp.Callable[[tp.Any], None]] = [lambda axes: _loss(axes, chain, theme)]
     if any("nsdr" in record.valid for record in chain.history):
         panels.append(lambda axes: _nsdr(axes, chain, theme))
@@ -51,7 +51,7 @@ def training_curves(chain: Chain, theme: Theme) -> tp.Any:
 
 
 def _cells(figure: tp.Any, count: int) -> tp.List[tp.Any]:
-    """Places for that many panels in two columns; of an odd number the first is as wide as both."""
+    """Grid cells of `count` panels in two columns. If `count` is odd, the first panel spans both columns."""
     grid = figure.add_gridspec((count + 1) // 2, 2)
     if count % 2:
         return [grid[0, :], *(grid[1 + place // 2, place % 2] for place in range(count - 1))]
@@ -59,13 +59,13 @@ def _cells(figure: tp.Any, count: int) -> tp.List[tp.Any]:
 
 
 def epochs_in_words(chain: Chain) -> str:
-    """How many epochs there are, or which ones of the training where the first ones are of a run that is not known."""
+    """Number of epochs as text, or their range if the first epochs belong to a run that was not found."""
     first = chain.parts[0].first
     return f"{chain.epochs} epoch{'s' * (chain.epochs != 1)}" if first == 1 else f"epochs {first} to {chain.epochs}"
 
 
 def best_note(chain: Chain) -> str:
-    """Which weights the last run kept, in words."""
+    """Phrase for the best weights of the last run."""
     part = chain.parts[-1]
     if part.best is None:
         return "best weights: from the run that this one continued"
@@ -97,12 +97,12 @@ def _key(chain: Chain, theme: Theme) -> tp.List[tp.Any]:
 
 
 def lines(label: str) -> str:
-    """The label of a family in several lines, for a vertical axis."""
+    """Label of a family broken into several lines, for a vertical axis."""
     return label.replace(": ", ":\n").replace(", ", ",\n")
 
 
 def _frame(axes: tp.Any, chain: Chain, theme: Theme, *, names: bool) -> None:
-    """Epochs along the axis, the joins, and the names of the joined runs over them."""
+    """Draw the epoch axis and a vertical line where a run continues another, with `names` above the panel."""
     _epochs(axes, chain.epochs, chain.parts[0].first)
     for join in chain.joins:
         axes.axvline(join - 0.5, color=theme.muted, linewidth=0.9, linestyle=(0, (5, 3)))
@@ -124,13 +124,13 @@ def _epochs(axes: tp.Any, last: int, first: int = 1) -> None:
 
 
 def _line(axes: tp.Any, chain: Chain, value: Value, **look: tp.Any) -> tp.List[float]:
-    """Draw `value` of every epoch, one line per run; what was drawn comes back."""
+    """Draw `value` of every epoch, with one line per run. Returns the values drawn."""
     drawn: tp.List[float] = []
     for part in chain.parts:
         points = [(epoch, number) for epoch, record in zip(part.epochs, part.run.history)
                   if (number := value(record)) is not None]
         if points:
-            # few points would not show as a line
+            # markers: a line of one point would be invisible
             axes.plot(*zip(*points), **{"marker": "o" if len(points) < FEW else None, "markersize": 3.5, **look})
             drawn += [number for _, number in points]
     return drawn
@@ -150,7 +150,7 @@ def _loss(axes: tp.Any, chain: Chain, theme: Theme) -> None:
 
 
 def _best(axes: tp.Any, chain: Chain, value: Value, theme: Theme, *, labels: bool = False) -> None:
-    """A star where each run attained its best, and which of its weights that were."""
+    """Mark the best epoch of each run with a star; with `labels`, name its weights."""
     for part in chain.parts:
         height = value(part.record(part.best)) if part.best else None
         if part.best is None or height is None:
@@ -160,7 +160,7 @@ def _best(axes: tp.Any, chain: Chain, value: Value, theme: Theme, *, labels: boo
             right = part.best > chain.epochs * 0.9
             low, high = axes.get_ylim()
             under = part.record(part.best).train.get("loss", low)
-            below = height - (under if under < height else low) > 0.2 * (high - low)    # is there room for a line?
+            below = height - (under if under < height else low) > 0.2 * (high - low)    # whether a label fits below
             axes.annotate(f"{part.record(part.best).chosen}, epoch {part.best}", (part.best, height), fontsize=8,
                           xytext=(6 if right else 0, -9 if below else 9), textcoords="offset points", zorder=6,
                           ha="right" if right else "center", va="top" if below else "bottom", color=theme.text,
@@ -193,7 +193,7 @@ def _nsdr(axes: tp.Any, chain: Chain, theme: Theme) -> None:
 
 
 def _chosen(axes: tp.Any, chain: Chain, theme: Theme) -> None:
-    """Which weights validated best, epoch by epoch."""
+    """Draw which weights validated best in each epoch."""
     names = _candidates(chain)
     axes.set_title("Weights that validated best")
     for part in chain.parts:
@@ -222,8 +222,10 @@ def _pair(axes: tp.Any, chain: Chain, theme: Theme, title: str, label: str, trai
 
 
 def end_labels(axes: tp.Any, ends: tp.Iterable[tp.Tuple[float, str, str]]) -> None:
-    """Names in colours at the right ends of lines, moved apart so that none covers another. The limits of the vertical
-    axis must be set."""
+    """Write names at the right ends of lines, shifted so that they do not overlap. `ends` are (height, name, colour).
+
+    The limits of the vertical axis must be set before.
+    """
     ends = sorted(ends)
     low, high = axes.get_ylim()
     gap = (high - low) * 0.075
@@ -241,13 +243,14 @@ def end_labels(axes: tp.Any, ends: tp.Iterable[tp.Tuple[float, str, str]]) -> No
 
 
 def tested_curves(chain: Chain, theme: Theme) -> tp.Any:
-    """Scores on the test songs along the training, one panel per family; None where there are fewer than two tests."""
+    """Figure of the scores on the test songs during training, one panel per family; None with fewer than two tests.
+    Call within `themed(theme)`."""
     wanted = [(family, found) for family in FAMILIES.values() if len(found := _tested(chain, family)) > 1]
     if not wanted:
         return None
     figure = new_figure(11, 0.75 + 2.9 * ((len(wanted) + 1) // 2))
     heading(figure, f"Tests along the training of {chain.name}",
-            "each panel is one way to aggregate: numbers of two panels do not compare", theme)
+            "each panel is one way to aggregate: numbers of different panels are not comparable", theme)
     for cell, (family, found) in zip(_cells(figure, len(wanted)), wanted):
         axes = figure.add_subplot(cell)
         axes.set_title(family.short)
@@ -273,7 +276,8 @@ def _tested(chain: Chain, family: Family) -> tp.List[tp.Tuple[int, tp.Dict[str, 
 
 
 def comparison_curves(chains: tp.Sequence[Chain], theme: Theme) -> tp.Any:
-    """Validation loss and mean nSDR of several chains; None where no two have a history."""
+    """Figure of validation loss and mean nSDR of several chains; None if fewer than two have a history. Call within
+    `themed(theme)`."""
     shown = [(number, chain) for number, chain in enumerate(chains) if chain.history]
     if len(shown) < 2:
         return None
@@ -282,7 +286,7 @@ def comparison_curves(chains: tp.Sequence[Chain], theme: Theme) -> tp.Any:
         ("Validation nSDR", NSDR_MEAN.label, lambda r: r.valid.get(NSDR_MEAN.history))]
     figure = new_figure(11, 4.3)
     heading(figure, "Validation along the training",
-            "best weights of each epoch; runs compare only where they validate on the same songs", theme, below=0.3)
+            "best weights of each epoch; comparable only between runs with the same validation songs", theme, below=0.3)
     key(figure, [Line2D([], [], label=chain.name, **run_look(number)) for number, chain in shown])
     for place, (title, label, value) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)

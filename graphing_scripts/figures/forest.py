@@ -1,8 +1,7 @@
-"""The forest plot: one line per source for each comparison of two runs, with its interval and what may be said of it.
+"""Forest plot: paired differences between runs with their intervals and verdicts, one line per source and comparison.
 
-A mark is filled where the first of the two may be called better or worse, that is, where the interval excludes zero
-(`demucs.metrics.statistics.verdict`). A grey band shows how far the aggregates of runs lie apart that differ in their
-seed alone.
+A mark is filled if the interval excludes zero, that is, if the verdict is better or worse
+(`demucs.metrics.statistics.verdict`). A grey band is the range of aggregates over seeds of the base configuration.
 """
 
 import typing as tp
@@ -13,17 +12,17 @@ from demucs.tables import interval_ends, true_minus, typeset
 
 from .style import Theme, heading, new_figure, source_color
 
-COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("by the interval", 3.2))   # heading, and place in inches
+COLUMNS = (("difference and interval", 0.), ("won, lost, tied", 2.05), ("by the interval", 3.2))   # and inches
 PLOT, TABLE = 4.6, 5.2         # widths in inches
 LONGEST = 34                   # characters of a name
 
 
 def forest_plot(comparisons: tp.Sequence[Comparison], theme: Theme,
                 spread: tp.Optional[tp.Mapping[str, SeedSpread]] = None) -> tp.Any:
-    """A figure with a row for each source and comparison. Call within `themed(theme)`.
+    """Figure with a row for each source and comparison. Call within `themed(theme)`.
 
-    All of `comparisons` have the same second evaluation, what the first ones are compared with; `spread` is over its
-    seeds. Raises FamilyError where two of them are of different families.
+    All `comparisons` have the same second evaluation, the base. `spread` is the spread over seeds of the base, per
+    source. Raises FamilyError if they are of different families.
     """
     spread = spread or {}
     family = one_family([*comparisons, *spread.values()], where="a forest plot")
@@ -65,14 +64,14 @@ def forest_plot(comparisons: tp.Sequence[Comparison], theme: Theme,
 
 
 class _Row(tp.NamedTuple):
-    """A line of the plot at a height; without `item` it names the source of those under it."""
+    """A line of the plot at the height `place`. Without `item` it is a heading: the source of the lines below it."""
     place: float
     source: str
     item: tp.Optional[Comparison]
 
 
 def _rows(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str]) -> tp.List[_Row]:
-    """All lines from height 0 down, with gaps between sources."""
+    """All lines of the plot, from height 0 down, with gaps between sources."""
     rows: tp.List[_Row] = []
     place = 0.
     for source in [*sources, ALL]:
@@ -89,8 +88,9 @@ def _head(figure: tp.Any, comparisons: tp.Sequence[Comparison], seeds: bool, the
     level = next(iter(comparisons[0].differences.values())).interval.level
     tracks = " or ".join(str(count) for count in dict.fromkeys(item.tracks for item in comparisons))
     over = " or ".join(dict.fromkeys(each.over for item in comparisons for each in item.differences.values()))
-    told = [f"right of zero: better than {_short(base)}", f"{tracks} paired tracks", f"{level:.0%} intervals over {over}",
-            "filled where they exclude zero", "grey: range over seeds" if seeds else ""]
+    told = [f"right of zero: better than {_short(base)}", f"{tracks} paired tracks",
+            f"{level:.0%} intervals over {over}", "filled where they exclude zero",
+            "grey: range over seeds" if seeds else ""]
     heading(figure, f"{_short(first) if len(comparisons) == 1 else 'Runs'} minus {_short(base)}",
             ", ".join(filter(None, told)), theme)
 
@@ -116,7 +116,8 @@ def _words(table: tp.Any, place: float, difference: Difference, seeds: tp.Option
     value = typeset(difference.value, plus=True)
     low, high = map(true_minus, interval_ends(interval.low, interval.high))
     told = difference.verdict
-    if told != UNCLEAR and difference.seeds == (1, 1) and seeds is not None and abs(difference.of_aggregates) <= seeds.range:
+    if (told != UNCLEAR and difference.seeds == (1, 1) and seeds is not None
+            and abs(difference.of_aggregates) <= seeds.range):
         told += ", within seeds"
     words = (f"{value}   [{low}, {high}]", f"{difference.won}, {difference.lost}, {difference.tied}", told)
     for text, (_, column) in zip(words, COLUMNS):

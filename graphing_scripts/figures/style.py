@@ -1,8 +1,8 @@
-"""How everything is drawn: one colour per source, two themes, and how a figure becomes files.
+"""Style of all figures: one colour per source, a light and a dark theme, and output as PNG and SVG.
 
-Colours of the sources follow Okabe and Ito's palette for all kinds of colour vision ("Color Universal Design", 2008),
-its blue a little lighter, so that each has a contrast of at least 3 on white and on near-black. What is not a source is
-drawn in greys.
+Colours of the sources are from Okabe and Ito's palette for all kinds of colour vision ("Color Universal Design", 2008),
+with a lighter blue, so that each has a contrast of at least 3 on white and on near-black. Everything else is drawn in
+greys.
 """
 
 import io
@@ -33,7 +33,7 @@ DPI = 150    # of PNGs
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of what is not a source."""
+    """Colours of everything that is not a source: background, text, secondary text and marks, grid lines."""
     name: str
     background: str
     text: str
@@ -46,7 +46,7 @@ DARK = Theme(name="dark", background="#14171b", text="#e8eaed", muted="#98a1ab",
 
 
 def source_color(source: str, sources: tp.Sequence[str], theme: Theme) -> str:
-    """The colour of a source; of the mean over sources the colour of text. The same in every picture of a run."""
+    """Colour of a source, the same in all figures of a run. The mean over sources has the colour of text."""
     if source == ALL:
         return theme.text
     unnamed = [name for name in sources if name not in _SOURCE_COLORS]
@@ -54,14 +54,15 @@ def source_color(source: str, sources: tp.Sequence[str], theme: Theme) -> str:
 
 
 def run_look(number: int) -> tp.Dict[str, tp.Any]:
-    """Colour and dashes of the run with that number where runs stand beside each other: told apart without colour,
-    too."""
+    """Colour and dash pattern of the run with index `number` in a comparison. The dashes distinguish runs for readers
+    who cannot distinguish the colours."""
     return {"color": _RUN_COLORS[number % len(_RUN_COLORS)], "linestyle": _RUN_DASHES[number % len(_RUN_DASHES)]}
 
 
 @contextmanager
 def themed(theme: Theme) -> tp.Iterator[None]:
-    """Draw within this. Text becomes paths in SVG, so that a picture looks the same everywhere."""
+    """Context with matplotlib's settings for `theme`. Text in SVG is converted to paths, so that figures look the same
+    with any installed fonts."""
     settings = {
         "figure.facecolor": theme.background, "axes.facecolor": "none", "savefig.facecolor": theme.background,
         "text.color": theme.text, "axes.labelcolor": theme.text, "axes.titlecolor": theme.text,
@@ -77,15 +78,15 @@ def themed(theme: Theme) -> tp.Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, which lays itself out."""
+    """Empty figure of the given size in inches, with matplotlib's constrained layout."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def heading(figure: Figure, title: str, subtitle: str, theme: Theme, *, below: float = 0.) -> None:
-    """Title over the whole figure, and a quieter line under it that says what is shown. `below` inches stay free under
-    that line."""
+    """Write a title above the figure, and under it a line in a muted colour that explains what is shown. `below` inches
+    under that line stay empty."""
     height = figure.get_size_inches()[1]
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.62 + below) / height))
     figure.text(0.012, 1 - 0.10 / height, title, fontsize=13, fontweight="bold", va="top", ha="left")
@@ -93,14 +94,14 @@ def heading(figure: Figure, title: str, subtitle: str, theme: Theme, *, below: f
 
 
 def key(figure: Figure, entries: tp.Sequence[tp.Any]) -> None:
-    """What the marks mean, in a row between the heading (made with `below=0.3`) and the panels."""
+    """Draw a legend in one row between the heading (made with `below=0.3`) and the panels."""
     height = figure.get_size_inches()[1]
     figure.legend(handles=list(entries), loc="upper left", bbox_to_anchor=(0.004, 1 - 0.57 / height),
                   ncols=len(entries), borderaxespad=0., columnspacing=1.6, handlelength=2.2)
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once and for all, rather than anew for every file."""
+    """Compute the layout of the figure once, instead of once per output file."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -108,7 +109,7 @@ def settle(figure: Figure) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG text; the same figure gives the same text. Call it within `themed`."""
+    """SVG text of the figure; deterministic. Call within `themed`."""
     settle(figure)
     buffer, dpi = io.StringIO(), figure.dpi
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})    # `savefig` would draw twice
@@ -117,7 +118,7 @@ def svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> tp.List[Path]:
-    """Write NAME.png and NAME.svg to `folder`. Call it within `themed`."""
+    """Write NAME.png and NAME.svg to `folder` and return both paths. Call within `themed`."""
     png, vector = folder / f"{name}.png", folder / f"{name}.svg"
     write_text(vector, svg(figure))
     figure.dpi = DPI

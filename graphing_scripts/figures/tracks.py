@@ -1,4 +1,4 @@
-"""Scores track by track: how they spread, and two evaluations of the same tracks against each other."""
+"""Plots of scores per track: their distribution, and two evaluations of the same tracks against each other."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from demucs.tables import typeset
 from .style import Theme, heading, new_figure, source_color
 
 if tp.TYPE_CHECKING:
-    from demucs.metrics.statistics import Comparison    # takes as long to import as a figure to draw
+    from demucs.metrics.statistics import Comparison    # imports scipy, which takes as long as drawing a figure
 
-ENOUGH = 5          # points from which on a box says something
-MANY = 20           # points from which on the shape of a violin does
+ENOUGH = 5          # minimum number of points of a box plot
+MANY = 20           # minimum number of points of a violin plot
 
 
 def track_spread(run: Run, metric: str, theme: Theme) -> tp.Any:
-    """One point per track and source, over a box or the outline of a violin where there are enough; None without such
-    scores. Call within `themed(theme)`."""
+    """Figure with one point per track and source, over a box plot and a violin plot if there are enough tracks. None
+    without scores in `metric`. Call within `themed(theme)`."""
     evaluation = run.evaluation
     if evaluation is None:
         return None
@@ -69,17 +69,18 @@ def _outline(axes: tp.Any, place: int, scores: tp.Sequence[float], color: str, t
 
 
 def _aside(scores: tp.Sequence[float]) -> tp.Any:
-    """Sideways places that keep points with close scores apart: by rank, in a fixed pattern, so always the same."""
+    """Horizontal offsets that separate points with close scores. They depend only on ranks, so figures are
+    reproducible."""
     ranks = np.argsort(np.argsort(scores))
     return ((ranks * 0.618034) % 1 - 0.5) * (0.36 if len(scores) >= ENOUGH else 0.2)
 
 
 def paired_scatter(first: Evaluation, second: Evaluation, comparison: Comparison, theme: Theme) -> tp.Any:
-    """Each track once per source, its score in `first` over that in `second`: above the diagonal `first` is better.
-    `comparison` is of the two. Call within `themed(theme)`."""
+    """Figure with a panel per source: the score of each track in `first` (vertical) against that in `second`. Above the
+    diagonal `first` is better. `comparison` is that of the two evaluations. Call within `themed(theme)`."""
     family: Family = comparison.family
     sources = [source for source in first.sources if source in second.sources]
-    columns = min(4, max(3, len(sources)))    # a figure of one panel would have no room for its title
+    columns = min(4, max(3, len(sources)))    # at least 3, so that the title fits
     rows = -(-len(sources) // columns)
     figure = new_figure(3.0 * columns, 1.0 + 3.15 * rows)
     grid = figure.add_gridspec(rows, columns)

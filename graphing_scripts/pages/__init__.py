@@ -1,4 +1,4 @@
-"""HTML pages about runs, each a file that needs no other, and a browser to look at them.
+"""Self-contained HTML pages about runs, and a headless browser to check and photograph them.
 
-A package called `html` would hide that of the standard library from the scripts.
+The package is not called `html`, since that would hide the module of the standard library from the scripts.
 """

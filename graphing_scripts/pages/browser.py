@@ -1,7 +1,7 @@
-"""A headless Chromium to look at a page with: screenshots, PDF, questions to the page, what its console says.
+"""Headless Chromium: screenshots, PDF, evaluation of JavaScript, and console messages of a page.
 
-It is spoken to in the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/) over a pair of pipes,
-file descriptors 3 and 4 of Chromium, each message ended by a zero byte. Nothing but the standard library is needed.
+Commands follow the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/), over two pipes that are
+file descriptors 3 and 4 of Chromium. Messages end with a zero byte. Only the standard library is needed.
 """
 
 import base64
@@ -21,9 +21,10 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hid
 
 
 class Browser:
-    """Chromium with one page. Use it in a `with` statement, which ends it.
+    """Chromium process with one page, a context manager that ends the process on exit.
 
-    `messages` are the errors and warnings of the page's console so far, and what was not handled in its scripts.
+    `program` is the path of Chromium, `patience` the time limit of one command in seconds. `messages` collects the
+    errors and warnings of the page's console, and unhandled exceptions of its scripts.
     """
 
     def __init__(self, program: str, *, patience: float = 60.):
@@ -64,7 +65,7 @@ class Browser:
         self._home.cleanup()
 
     def call(self, method: str, **parameters: tp.Any) -> tp.Dict[str, tp.Any]:
-        """The result of a command of the protocol. Raises ToolError where Chromium refuses or does not answer."""
+        """Result of a command of the protocol. Raises ToolError if Chromium returns an error or does not answer."""
         self._number += 1
         message: tp.Dict[str, tp.Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -104,14 +105,15 @@ class Browser:
 
     def look(self, *, width: int = 1200, height: int = 900, scale: float = 1., dark: bool = False,
              medium: str = "screen") -> None:
-        """Size of the window in pixels, the reader's colours, "screen" or "print"."""
+        """Set the window size in CSS pixels, device pixels per CSS pixel, preferred colour scheme, and medium ("screen"
+        or "print")."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                   mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", media=medium,
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 
     def open(self, page: Path) -> None:
-        """Show a file, and wait until all that belongs to it is there."""
+        """Load a file and wait until it is complete. Raises ToolError if that takes longer than `patience`."""
         self.call("Page.navigate", url=page.resolve().as_uri())
         end = time.monotonic() + self.patience
         while self.ask("document.readyState + location.protocol") != "completefile:":
@@ -120,8 +122,8 @@ class Browser:
             time.sleep(0.05)
 
     def ask(self, expression: str) -> tp.Any:
-        """The value of a JavaScript expression, of a promise what it becomes; it may do what a reader's click may, such
-        as to play a sound. Raises ToolError where it fails."""
+        """Value of a JavaScript expression; promises are awaited. It is evaluated as a user gesture, which may play
+        sounds. Raises ToolError if it throws."""
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
                            userGesture=True)
         if "exceptionDetails" in answer:
@@ -130,7 +132,7 @@ class Browser:
         return answer["result"].get("value")
 
     def picture(self, path: Path, *, height: tp.Optional[int] = None) -> None:
-        """Write a PNG of the page from its top, whole or `height` pixels of it."""
+        """Write a PNG of the whole page, or of its upper `height` pixels."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height or size["height"], size["height"]),
                 "scale": 1}
@@ -138,7 +140,7 @@ class Browser:
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def print(self, path: Path) -> None:
-        """Write a PDF of the page as a printer gets it."""
+        """Write a PDF of the page as printed."""
         self.call("Emulation.setEmulatedMedia", media="print", features=[])
         answer = self.call("Page.printToPDF", printBackground=False, preferCSSPageSize=True)
         path.write_bytes(base64.b64decode(answer["data"]))

@@ -1,4 +1,4 @@
-"""How runs and scores were made: what is needed to repeat them, as HTML built from run cards and evaluations."""
+"""HTML of run cards and evaluations: all information needed to reproduce a training and its scores."""
 
 import shlex
 import typing as tp
@@ -12,7 +12,7 @@ from .elements import escape, facts, folded, paragraph, table
 
 
 def made_by(chain: Chain) -> str:
-    """What is needed to repeat the training of every run of a chain, the last one first."""
+    """HTML with the run cards of all runs of a chain, the last run first."""
     cards = [run_card(part.run.card, part.run.argv, part.run.name) for part in reversed(chain.parts)]
     sessions = [session for part in chain.parts if part.run.card for session in part.run.card.sessions]
     spent = paragraph(f"All runs together: {_spent(sessions)}.") if len(chain.parts) > 1 and sessions else ""
@@ -20,7 +20,7 @@ def made_by(chain: Chain) -> str:
 
 
 def run_card(card: tp.Optional[RunCard], argv: tp.Sequence[str], name: str) -> str:
-    """What is needed to repeat a run; of one without a card, how it differs from the base configuration."""
+    """HTML of a run card: command, settings, sessions and versions. Without a card only the command, from `argv`."""
     command = "dora run " + shlex.join(argv) if argv else ""
     if card is None:
         return f"<h3>{escape(name)}</h3>" + facts([("command", command)]) if command else ""
@@ -35,21 +35,21 @@ def run_card(card: tp.Optional[RunCard], argv: tp.Sequence[str], name: str) -> s
         ("test songs", f"{card.test_set.key}={card.test_set.folder}" if card.test_set else ""),
         ("epochs", f"{card.epochs_done} of {card.epochs}"), ("batch size", str(card.batch_size)),
         ("continued from", card.continued_from or ""), ("commit", card.commit), ("machines", _machines(card.sessions)),
-        ("spent", _spent(card.sessions)), ("versions", _pairs(card.versions, " ")),
+        ("computing time", _spent(card.sessions)), ("versions", _pairs(card.versions, " ")),
     ]) + folded(f"Difference from the base configuration: {len(delta)} settings",
-                table(["setting", "value"], delta, caption="Settings of their own"), on_paper=True)
+                table(["setting", "value"], delta, caption="Changed settings"), on_paper=True)
         + folded("Settings of the model", facts((key, str(value)) for key, value in card.model_settings.items()))
-        + folded("Sessions on machines", table(
+        + folded("Training sessions", table(
             ["started", "ended", "epochs", "processes", "machines", "job", "commit"],
             [[s.started, s.ended, f"{s.first_epoch} to {s.last_epoch}", str(s.world_size), _machines([s]),
               (s.job or "") + (f", restart {s.restarts}" if s.restarts else ""),
               s.commit + (f" with {s.diff}" if s.diff else "")]
              for s in card.sessions], caption="Times in UTC"), on_paper=True)
-        + folded("Packages that were installed", facts(card.packages.items())))
+        + folded("Installed packages", facts(card.packages.items())))
 
 
 def _machines(sessions: tp.Sequence[Session]) -> str:
-    """GPUs, or processes on CPUs, and the nodes where they were."""
+    """Number and type of GPUs (or of processes on CPUs) of each session, with the names of the nodes."""
     told = []
     for session in sessions:
         gpus = session.gpus or {session.device.removeprefix("cuda: "): session.world_size}
@@ -59,7 +59,7 @@ def _machines(sessions: tp.Sequence[Session]) -> str:
 
 
 def _spent(sessions: tp.Sequence[Session]) -> str:
-    """GPU-hours, and hours of processes on CPUs, where there are such."""
+    """GPU-hours and process-hours on CPUs, those that are not zero."""
     found = []
     for kind, gpu in (("GPU-hours", True), ("process-hours on CPUs", False)):
         hours = sum(s.seconds * s.world_size for s in sessions if s.device.startswith("cuda") == gpu) / 3600
@@ -72,7 +72,7 @@ def _pairs(plain: tp.Mapping[str, tp.Any], between: str) -> str:
 
 
 def evaluation_card(run: Run) -> str:
-    """How the scores were made."""
+    """HTML on the evaluation of a run: test set, settings, device, time and versions; "" without an evaluation."""
     made = run.evaluation
     if made is None:
         return ""
@@ -82,6 +82,6 @@ def evaluation_card(run: Run) -> str:
     return f"<h3>Evaluation of {escape(made.name)}</h3>" + facts([
         ("test set", f"{made.dataset}, {len(made.tracks)} tracks"), ("weights", made.model_hash),
         ("settings", _pairs(made.settings, "=")), ("device", made.device), ("commit", made.commit),
-        ("spent", spent if any(track.seconds for track in made.tracks) else ""),
+        ("computing time", spent if any(track.seconds for track in made.tracks) else ""),
         ("versions", _pairs(made.versions, " ")),
         ("created", made.created)])

@@ -1,7 +1,7 @@
-"""The sections of a report that compares runs: the first named is what the others are held against.
+"""Sections of a report that compares runs with the first one.
 
-Runs that differ in their seed alone are one configuration. Configurations are compared by their averages over seeds,
-and the spread over the seeds of each is a section of its own.
+Runs that differ only in their seed are one configuration. Configurations are compared by their averages over seeds, and
+the spread over the seeds of each has a section of its own.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ def scored_configurations(runs: tp.Sequence[Run]) -> tp.List[Configuration]:
 
 
 def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]], tp.List[str]]:
-    """Each other configuration minus the first, in every family that both have per track, by the family's key; and why some
-    are missing."""
+    """Paired comparisons of every further configuration with the first, by the key of the family, and reasons for
+    missing ones. Families are those in which both have scores per track."""
     found: tp.Dict[str, tp.List[Comparison]] = {}
     notes: tp.List[str] = []
     scored = scored_configurations(runs)
@@ -45,7 +45,7 @@ def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]]
             except DatasetError as error:
                 notes.append(f"No paired comparison: {error}.")
             else:
-                if len(made.differences) == 2:    # the mean over one source says nothing more
+                if len(made.differences) == 2:    # one source: the mean over sources is the same number
                     made = dataclasses.replace(made, differences={
                         source: each for source, each in made.differences.items() if source != ALL})
                 found.setdefault(family.key, []).append(made)
@@ -58,14 +58,14 @@ def _both(first: Evaluation, second: Evaluation, family: Family) -> bool:
 
 
 def overall(comparison: Comparison) -> tp.Optional[Difference]:
-    """Of the mean over sources, or of the only source."""
+    """Difference of the mean over sources, or of the only source; None without one."""
     found = comparison.differences
     return found.get(ALL) or (next(iter(found.values())) if len(found) == 1 else None)
 
 
 def verdicts(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
-    """One sentence per other configuration: what may be said of it against the first, in the first family that there is.
-    Where there is no other, what the spread over seeds is."""
+    """One sentence per further configuration with the verdict against the first, in the first family with comparisons.
+    If all runs are seeds of one configuration: a sentence on their spread."""
     groups = scored_configurations(runs)
     if len(groups) == 1 and len(groups[0].runs) > 1:
         return [_spread_in_words(groups[0]), *(f"{run.name} has no scores." for run in runs if run.evaluation is None)]
@@ -81,7 +81,7 @@ def verdicts(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Co
 
 
 def _why_not(first: Run, other: Run) -> str:
-    """Why nothing can be said about two runs."""
+    """Sentence on why two runs cannot be compared."""
     both, end = f"{first.name} and {other.name}", "nothing can be said about which is better."
     if first.evaluation is None or other.evaluation is None:
         missing = " and ".join(run.name for run in (first, other) if run.evaluation is None)
@@ -89,15 +89,15 @@ def _why_not(first: Run, other: Run) -> str:
     ours, theirs = ({track.name for track in run.evaluation.tracks} for run in (first, other) if run.evaluation)
     shared = len(ours & theirs)
     if 0 < shared < FEWEST:
-        return (f"{both} have scores of {shared} song{'s' * (shared != 1)} in common, and a comparison needs {FEWEST}, so "
-                f"{end}")
+        return (f"{both} have scores of {shared} song{'s' * (shared != 1)} in common, and a comparison needs {FEWEST}, "
+                f"so {end}")
     if not shared:
         return f"{both} have no scores per track of the same songs: {end}"
     return f"{both} have no scores of the same sources and metric for {FEWEST} songs or more: {end}"
 
 
 def _spread_in_words(configuration: Configuration) -> str:
-    """The spread over seeds of the mean over sources, in the first family that there is."""
+    """Sentence on the spread over seeds of the mean over sources, in the first family with one."""
     for family in FAMILIES.values():
         found = spread(configuration, family)
         if found:
@@ -108,7 +108,8 @@ def _spread_in_words(configuration: Configuration) -> str:
 
 
 def spreads(groups: tp.Sequence[Configuration], families: tp.Sequence[Family]) -> str:
-    """Picture and table of the spread over the seeds of each configuration, per family; "" without several seeds."""
+    """HTML with a plot and a table of the spread over seeds of each configuration, per family; "" without several
+    seeds."""
     parts = []
     for family in families:
         found = {group.name: made for group in groups if (made := spread(group, family))}
@@ -117,7 +118,8 @@ def spreads(groups: tp.Sequence[Configuration], families: tp.Sequence[Family]) -
         sources = groups[0].average.sources
         rows: tp.List[tp.List[Cell]] = []
         for name, made in found.items():
-            rows.append([f"{name}: {', '.join(_seed(run) for group in groups if group.name == name for run in group.runs)}"])
+            seeds = ", ".join(_seed(run) for group in groups if group.name == name for run in group.runs)
+            rows.append([f"{name}: {seeds}"])
             rows += [["mean over sources" if source == ALL else source, each.mean, each.deviation, each.range,
                       min(each.values), max(each.values)] for source, each in made.items()]
         told = "; ".join(describe_spread(made.get(ALL) or next(iter(made.values()))) for made in found.values())
@@ -134,7 +136,7 @@ def _seed(run: Run) -> str:
 
 
 def general_notes(comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
-    """What limits the comparison of two runs in whatever family."""
+    """Notes on limits of a comparison that apply in all families."""
     pairs: tp.Dict[str, tp.List[tp.Tuple[str, ...]]] = {}
     for found in (each for several in comparisons.values() for each in several):
         pairs.setdefault(found.first, []).append(found.notes)
@@ -143,13 +145,14 @@ def general_notes(comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.L
 
 
 def averages(groups: tp.Sequence[Configuration]) -> tp.Dict[str, Evaluation]:
-    """The scores of each configuration by its name."""
+    """Evaluation of each configuration, averaged over its seeds, by name."""
     return {group.name: group.average for group in groups}
 
 
 def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparisons: tp.Sequence[Comparison],
                 general: tp.Sequence[str]) -> str:
-    """Forest plot, table, and scatter of each pair, of one family, with the notes that are not among `general`."""
+    """HTML on the paired differences in one family: forest plot, table, notes that are not in `general`, and scatter
+    plots. `first` is the base of the `comparisons`, `others` are evaluations by name. "" without comparisons."""
     if not comparisons:
         return ""
     family = comparisons[0].family
@@ -169,7 +172,7 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
     basis = (f"The verdict follows from the interval over {over}: better or worse where it excludes zero, else not "
              f"distinguishable."
              + (" The p value decides nothing; it tests the same songs by their ranks." if tested else
-                " There is no p value: the signed-rank test knows songs only."))
+                " There is no p value: the signed-rank test does not take seeds into account."))
     limits = [f"{found.first} minus {found.second}: {true_minus(note)}" for found in comparisons for note in found.notes
               if note not in general]
     several = [picture(lambda theme: ablation_bars(comparisons, first.sources, theme),
@@ -181,8 +184,9 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
     return (f"<h3>{escape(family.short)}</h3>"
             + picture(lambda theme: forest_plot(comparisons, theme),
                       f"Forest plot of paired differences, {family.label}. {told}.")
-            + table(["", "difference, dB", f"{level:.0%} interval", "won, lost, tied", *(["signed-rank p"] if tested else []),
-                     "verdict, by the interval"], rows, caption=f"Paired differences in {family.label}")
+            + table(["", "difference, dB", f"{level:.0%} interval", "won, lost, tied",
+                     *(["signed-rank p"] if tested else []), "verdict, by the interval"], rows,
+                    caption=f"Paired differences in {family.label}")
             + paragraph(basis, "quiet")
             + "".join(paragraph(text, "quiet") for text in limits) + "".join(several) + "".join(scatters))
 
@@ -194,8 +198,8 @@ def curves_together(chains: tp.Sequence[Chain]) -> str:
 
 
 def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> str:
-    """A table per metric with each song's score of every run, the mean over sources, and with two runs the difference
-    of every source."""
+    """HTML with a sortable table per metric: the mean over sources of each song for every run. With two configurations
+    of one run each it also has the difference of every source."""
     scored = [run for run in runs if run.evaluation is not None]
     rivals = len(scored) == len(scored_configurations(runs)) == 2
     parts, seen = [], set()
@@ -220,7 +224,7 @@ def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Seque
                 row += [*changes, _overall(changes)]
         told = f"; differences are {scored[1].name} minus {scored[0].name}" if rivals else ""
         parts.append(table(head, rows, sortable=True, changes=signed, caption=f"{per_track(metric)}, mean over sources"
-                                                                              f"{told}; a click on a head sorts"))
+                                                                              f"{told}; click a column head to sort"))
     return "".join(parts)
 
 
@@ -238,7 +242,7 @@ def _mean(track: TrackScores, sources: tp.Sequence[str], metric: str) -> tp.Opti
 
 
 def settings_that_differ(runs: tp.Sequence[Run]) -> str:
-    """A table of the overrides that not all runs share; a dash where a run has the base configuration's value."""
+    """HTML table of the overrides in which runs differ; a dash means the value of the base configuration."""
     known = [run for run in runs if run.argv]
     if len(known) < 2:
         return ""

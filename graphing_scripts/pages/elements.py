@@ -1,7 +1,7 @@
-"""The pieces of an HTML page that needs nothing but itself: tables, pictures in two themes, players, sections.
+"""Elements of a self-contained HTML page: tables, pictures in two themes, players, sections.
 
-Everything that comes from a record passes through `escape`. Style and script lie beside this file and are put into the
-page; no address outside it occurs.
+All text from records is escaped. The style sheet and the script (`report.css`, `report.js`) are embedded, and the page
+refers to no other file or address.
 """
 
 import base64
@@ -18,7 +18,7 @@ from .excerpts import LOWEST, REFERENCE, Clip, Excerpt, height_of
 
 HERE = Path(__file__).resolve().parent
 FREQUENCIES = {100.: "100 Hz", 1000.: "1 kHz", 10000.: "10 kHz"}
-NARROWEST = 44.      # rem that a picture takes at least, so that its text can be read on a phone: it scrolls
+NARROWEST = 44.      # rem, minimum width of a picture: on a phone it scrolls, with legible text
 escape = html.escape
 
 Cell = tp.Union[str, float, None]
@@ -26,9 +26,11 @@ Cell = tp.Union[str, float, None]
 
 def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, caption: str, sortable: bool = False,
           kinds: tp.Optional[tp.Sequence[str]] = None, changes: tp.Container[int] = ()) -> str:
-    """A table whose first column names the rows. Numbers are shown with two digits; a string is a cell of text, and
-    one that is given as a row alone is a heading within the table. `kinds` are classes of the rows, `changes` the
-    columns whose numbers always have a sign. "" without a row."""
+    """HTML table whose first column has the names of the rows; "" without rows.
+
+    Numbers are shown with two decimals, strings as text. A row of one string is a heading within the table. `kinds` are
+    CSS classes of the rows. Numbers in the columns `changes` always have a sign.
+    """
     rows = list(rows)
     if not rows:
         return ""
@@ -60,8 +62,8 @@ def _cell(value: Cell, plus: bool) -> str:
 
 
 def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
-    """What `draw(theme)` draws, in both themes; the style sheet shows one: the reader's choice on a screen, the light
-    one on paper. "" where it draws nothing."""
+    """HTML with the figure `draw(theme)` in both themes, as SVG; "" if `draw` returns None. The style sheet shows one
+    of them: that of the reader's colour scheme on a screen, the light one in print."""
     images = []
     for theme in (LIGHT, DARK):
         with themed(theme):
@@ -77,7 +79,7 @@ def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
 
 
 def players(cut: Excerpt) -> str:
-    """The sounds of an excerpt: one row per source, one column per run, and the reference beside them."""
+    """HTML with players for an excerpt: one row per source, with a column per run and one for the reference."""
     parts = []
     if cut.mixture is not None:
         parts.append(f'<div class="clips one">{_player("the mixture", cut.mixture)}</div>')
@@ -104,7 +106,7 @@ def _player(what: str, clip: Clip) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A section with a heading; "" where it would be empty."""
+    """HTML section with a heading; "" if it has no content."""
     content = "".join(parts)
     return f'<section id="{_anchor(title)}"><h2>{escape(title)}</h2>{content}</section>' if content else ""
 
@@ -114,39 +116,38 @@ def _anchor(title: str) -> str:
 
 
 def contents(body: str) -> str:
-    """Links to the sections of a page."""
+    """HTML navigation bar with links to the sections in `body`; "" without sections."""
     found = re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', body)
     return "<nav>" + "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in found) + "</nav>" if found else ""
 
 
 def folded(title: str, *parts: str, on_paper: bool = False) -> str:
-    """What most readers pass over: behind a line to click on, which `on_paper` opens when the page is printed. "" where
-    it would be empty."""
+    """HTML details element, collapsed; "" if it has no content. With `on_paper` it is expanded in print."""
     content, kind = "".join(parts), ' class="paper"' if on_paper else ""
     return f"<details{kind}><summary>{escape(title)}</summary>{content}</details>" if content else ""
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text; "" where there is none."""
+    """HTML paragraph of plain text, with the CSS class `kind`; "" without text."""
     attribute = f' class="{kind}"' if kind else ""
     return f"<p{attribute}>{escape(text)}</p>" if text else ""
 
 
 def notes(texts: tp.Sequence[str]) -> str:
-    """Sentences that a reader should know before the rest, in one box; "" where there is none."""
+    """HTML box with remarks that the reader should see first; "" without any."""
     if len(texts) < 2:
         return "".join(paragraph(text, "note") for text in texts)
     return f'<ul class="note">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'
 
 
 def facts(pairs: tp.Iterable[tp.Tuple[str, str]]) -> str:
-    """A list of names and values; pairs without a value are left out."""
+    """HTML description list of names and values. Pairs with an empty value are left out; "" if none remains."""
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs if value)
     return f"<dl>{items}</dl>" if items else ""
 
 
 def page(title: str, body: str) -> str:
-    """The whole document."""
+    """Complete HTML document with embedded style sheet and script."""
     css = (HERE / "report.css").read_text(encoding="utf-8")
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

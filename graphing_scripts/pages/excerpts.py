@@ -1,8 +1,8 @@
-"""Short pieces of example separations for the report, as sound and as spectrogram pictures.
+"""Excerpts of example separations for the report, as sounds and as spectrogram pictures.
 
-A folder `examples/SIGNATURE/TRACK/` holds one sound file per source, named after it, perhaps `mixture.*`, and perhaps
-a folder `reference/` with the true sources. From each track one excerpt is cut where all sources play, the same one
-from all runs that separated it.
+A folder `examples/SIGNATURE/TRACK/` has one sound file per source, named after the source. `mixture.*` and a folder
+`reference/` with the true sources are optional. One excerpt is cut from each track where all sources play, at the same
+time for all runs that separated the track.
 """
 
 import base64
@@ -30,15 +30,15 @@ Sounds = tp.Dict[str, tp.Tuple[np.ndarray, int]]   # by file name: samples [L, A
 
 @dataclass(frozen=True)
 class Clip:
-    """Data URIs of a sound and its spectrogram."""
+    """Data URIs of a sound (`audio`) and of the picture of its spectrogram (`picture`)."""
     audio: str
     picture: str
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The same seconds of every file of a track. `clips[source][column]`, where a column is a run or "reference"; a
-    source that a run did not separate has no clip there."""
+    """The same excerpt of all sound files of a track: `clips[source][column]`, where a column is a run or "reference".
+    A source that a run did not separate has no clip in its column."""
     track: str
     start: float      # seconds
     seconds: float
@@ -48,14 +48,14 @@ class Excerpt:
 
 
 def track_folders(folder: Path) -> tp.List[Path]:
-    """Folders below `folder` that hold separations, in order of name; [] where there is none."""
+    """Folders below `folder` with sound files of separations, sorted by path; [] if there are none."""
     found = {path.parent for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
     return sorted(path for path in found if path.name != REFERENCE)
 
 
 def shared_tracks(folders: tp.Mapping[str, Path]) -> tp.List[tp.Dict[str, Path]]:
-    """For each track that all runs separated, by name, the folder of each run. `folders` are those of the runs'
-    examples, by the names of their columns."""
+    """Folders of each track that all runs separated: one dict per track, from column (run) to folder. `folders` maps
+    columns to the runs' folders of examples."""
     found = {column: {path.name: path for path in track_folders(folder)} for column, folder in folders.items()}
     first, *others = found.values()
     return [{column: tracks[name] for column, tracks in found.items()} for name in first
@@ -63,8 +63,10 @@ def shared_tracks(folders: tp.Mapping[str, Path]) -> tp.List[tp.Dict[str, Path]]
 
 
 def excerpt(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], seconds: float) -> Excerpt:
-    """Cut `seconds` from every sound file of a track, which lies in one folder for each column. Raises AudioError where
-    a file cannot be read, or rates differ."""
+    """Excerpt of `seconds` from all sound files of a track. `folders` maps columns to folders of the track.
+
+    Raises AudioError if a file cannot be read or sample rates differ.
+    """
     columns: tp.Dict[str, Sounds] = {name: _read_all(folder) for name, folder in folders.items()}
     references = next((sounds for folder in folders.values() if (sounds := _read_all(folder / REFERENCE))), {})
     if references:
@@ -103,7 +105,8 @@ def _read_all(folder: Path) -> Sounds:
 
 
 def _liveliest(sounds: tp.Sequence[np.ndarray], rate: int, seconds: float) -> float:
-    """Start, in whole seconds, of the stretch in which the least active source plays most, relative to its level."""
+    """Start of the excerpt, in whole seconds, that maximises the activity of its least active source. Activity is the
+    RMS level relative to the source's level in the whole song."""
     whole = min((len(sound) for sound in sounds), default=0) // rate
     length = int(seconds)
     if whole <= length:
@@ -115,20 +118,20 @@ def _liveliest(sounds: tp.Sequence[np.ndarray], rate: int, seconds: float) -> fl
 
 
 def height_of(frequency: float) -> float:
-    """Where a frequency in Hz stands in a picture: 0 at its lower edge, 1 at the upper."""
+    """Vertical position of a frequency in Hz in a spectrogram picture: 0 at the lower edge, 1 at the upper."""
     return float(np.log(frequency / LOWEST) / np.log(HIGHEST / LOWEST))
 
 
 def _audio(sound: np.ndarray, rate: int) -> str:
-    """MP3, which every browser plays and which is much smaller than WAV."""
+    """Data URI of the sound as MP3, which all browsers play and which is much smaller than WAV."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(sound[:, :2], -1, 1), rate, format="MP3")
     return _data_uri(buffer, "audio/mpeg")
 
 
 def _power(sound: np.ndarray, rate: int) -> np.ndarray:
-    """Power in logarithmically spaced bands over time, shape [rows, frames], the highest band first. Bands over half
-    the rate hold none."""
+    """Power at logarithmically spaced frequencies over time, shape [rows, frames], the highest frequency first.
+    Frequencies above half the sample rate have power 0."""
     mono = np.pad(sound.mean(axis=1), (0, max(0, _FRAME - len(sound))))
     frames = np.lib.stride_tricks.sliding_window_view(mono, _FRAME)[::_HOP] * np.hanning(_FRAME).astype(np.float32)
     power = np.abs(np.fft.rfft(frames, axis=1)).T ** 2
@@ -137,10 +140,10 @@ def _power(sound: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _picture(power: np.ndarray, loudest: float) -> str:
-    """A PNG with a palette; `loudest` is the power of its brightest colour."""
+    """Data URI of a spectrogram as a PNG with a palette. `loudest` is the power shown in the brightest colour."""
     level = 10 * np.log10(np.maximum(power / max(loudest, 1e-12), 1e-12))
     shades = np.round(255 * np.clip(1 + level / RANGE, 0, 1)).astype(np.uint8)
-    image = Image.fromarray(shades)    # of grey levels, which become those of the palette
+    image = Image.fromarray(shades)    # grey levels become indices of the palette
     image.putpalette((matplotlib.colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

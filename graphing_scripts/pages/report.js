@@ -1,6 +1,6 @@
 "use strict";
-// Tables of class "sortable" sort by a click on a head: numbers the highest first, a second click the other way round.
-// Cells without a value stay at the end.
+// Tables of class "sortable" are sorted by a click on a column head: numbers in descending order first, a second click
+// reverses the order. Cells without a value stay at the end.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
@@ -21,7 +21,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.tBodies[0].append(...rows);
   }));
 }
-// One player at a time: starting one pauses the others and goes on where they were, to hear the same moment of a song.
+// One player at a time: starting a player pauses the last one and, within a song, continues at the same time.
 let playing = null;
 document.addEventListener("play", (event) => {
   const song = event.target.closest(".listen");
@@ -32,7 +32,7 @@ document.addEventListener("play", (event) => {
   event.target.placed = false;
   playing = event.target;
 }, true);
-// A line runs over the picture of what plays; a click on a picture plays from there.
+// A cursor moves over the spectrogram of the sound that is playing; a click on a spectrogram plays from that time.
 for (const figure of document.querySelectorAll(".clips figure")) {
   const audio = figure.querySelector("audio");
   const spectrum = figure.querySelector(".spectrum");
@@ -50,5 +50,7 @@ for (const figure of document.querySelectorAll(".clips figure")) {
     if (audio.paused) audio.play();
   });
 }
-// On paper nothing can be opened.
-addEventListener("beforeprint", () => document.querySelectorAll("details.paper").forEach((item) => { item.open = true; }));
+// Collapsed parts cannot be expanded on paper, so they are before printing.
+addEventListener("beforeprint", () => {
+  for (const item of document.querySelectorAll("details.paper")) item.open = true;
+});

@@ -1,4 +1,4 @@
-"""The sections of a report on one run: what each of them says, as HTML built from the run's records."""
+"""Sections of a report on one run, as HTML built from the run's records."""
 
 import typing as tp
 from pathlib import Path
@@ -25,28 +25,30 @@ from .elements import Cell, escape, folded, paragraph, picture, players, table
 from .excerpts import HIGHEST, LOWEST, RANGE, excerpt, shared_tracks
 
 MEANINGS = {
-    "nsdr_mean": "nSDR compares a whole track with the truth in one ratio; the mean over tracks is what the Music "
-                 "Demixing Challenge ranks by and what Demucs logs as nsdr.",
+    "nsdr_mean": "nSDR is one ratio per track: energy of the reference divided by energy of the error, in dB. The mean "
+                 "over tracks is what the Music Demixing Challenge ranks by and what Demucs logs as nsdr.",
     "sdr_median_of_medians": "SDR of BSSEval v4 in frames of one second: the median over frames, then the median over "
                              "tracks. Most papers print this one.",
     "sdr_mean_of_medians": "The same medians over frames, but then the mean over tracks: what Demucs logs as sdr.",
-    "nsdr_median": "The nSDR of the middle track instead of the mean: one bad track does not move it.",
+    "nsdr_median": "The median over tracks of the nSDR, instead of the mean: a single outlier hardly changes it.",
     "sdr_pooled_mean": "The mean over all frames of all tracks, which weighs long tracks more: what the notes on "
                        "variants of HTDemucs quote.",
     "sdr_pooled_median": "The median over all frames of all tracks, which weighs long tracks more.",
 }
 UNSURE = "\u2020"
-SUMS = "Sums of the estimates against sums of the true sources: what a user of two stems hears."
+SUMS = "Sums of the estimates against sums of the true sources, as in a separation into two stems."
 
 
 def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
-    """What most readers look for, as far as the runs have it; else the first family that they have."""
+    """Families shown first: mean nSDR and the SDR of papers, as far as the runs have them; else the first one that a
+    run has."""
     found = [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
     return found or [family for run in runs for family in families_with_scores(run)][:1]
 
 
 def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
-    """The run in a few sentences, the last of which says what published numbers mean beside it."""
+    """Summary of a run in plain text: a paragraph on training and scores, and a sentence on the comparability of
+    published numbers ("" if the run has no such scores)."""
     run, families = chain.last, first_families([chain.last])
     told = [_training_sentence(chain)]
     if families:
@@ -61,7 +63,7 @@ def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -
         others = [row for row in rows[families[0].key] if row.kind not in (RUN, PUBLISHED)]
         if others:
             compared = ", ".join(f"{row.label} {typeset(row.values[ALL])} dB" for row in others)
-            told.append(f"Separators that learn nothing or next to nothing, in {families[0].name}: {compared}.")
+            told.append(f"Reference separators, in {families[0].name}: {compared}.")
     elif run.history:
         told.append(f"It was not evaluated yet (slurm_scripts/evaluate_slurm.sh {run.name})."
                     if run.kind == RECORDS_OF_A_RUN else f"It has no scores: {advice(run)}.")
@@ -88,14 +90,14 @@ def _training_sentence(chain: Chain) -> str:
 
 
 def other_families(runs: tp.Sequence[Run], families: tp.Sequence[Family], rows: tp.Sequence[baselines.Baseline]) -> str:
-    """The same scores in families that fewer readers look for, each folded."""
+    """HTML of the scores in further families, each collapsed."""
     return "".join(folded(family.short, family_scores(runs, family, rows, headed=False), on_paper=True)
                    for family in families)
 
 
 def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[baselines.Baseline], *,
                   headed: bool = True) -> str:
-    """Picture and table of one family; "" where no run has scores in it."""
+    """HTML with bar chart and table of one family; "" if no run has scores in it."""
     groups = groups_of(runs, family, rows)
     scored = [run for run in runs if measured(run, family)]
     if not groups:
@@ -125,21 +127,21 @@ def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[base
 
 
 def gaps(run: Run, families: tp.Sequence[Family], rows: tp.Sequence[baselines.Baseline]) -> str:
-    """What lies between the run and the best comparable row of papers' family, one sentence for each family that the
-    run's number might be read in; "" where no row is comparable."""
+    """HTML on the gap between the run and the best comparable published row, in the family that papers use: one
+    sentence for each of `families` that the run's number could be quoted in; "" without a comparable row."""
     papers = SDR_MEDIAN_OF_MEDIANS
     if not measured(run, papers) or not of_published_sources(run):
         return ""
     own, beside = subject_of(run, papers), choose(run, papers, rows).beside
     told = [statement(subject_of(run, family), beside[0].subject, in_their_family=own.value)
             for family in families if measured(run, family) and beside]
-    heading = "<h3>What lies between this and the best comparable number</h3>"
+    heading = "<h3>Gap to the best comparable published number</h3>"
     return heading + "".join(paragraph(true_minus(text)) for text in told) if told else ""
 
 
 def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> str:
-    """Published rows of the same family that do not stand beside the run, under the reasons; "" where no row does stand
-    beside it. Those of models that were trained on the test set are counted only."""
+    """HTML table of the published rows of the family that are not drawn beside the run, grouped by reason; "" if none
+    is comparable. Rows of models that were trained on the test set are only counted."""
     selection = choose(run, family, rows)
     if not of_published_sources(run) or not (selection.beside or selection.others):
         return ""
@@ -153,13 +155,13 @@ def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> s
                   for reason, row in others if reason == why]
     excluded = sum(row.family == family.key for row in selection.excluded)
     left = f"Left out: {excluded} of models that were trained on the test set." if excluded else ""
-    return folded(f"{len(others)} published results that stand apart, and why",
+    return folded(f"{len(others)} published results that are not shown above, and why",
                   table(["", *baselines.SOURCES, "mean", "read in"], lines, caption=family.label),
                   paragraph(left, "quiet")) if others else ""
 
 
 def other_measures(run: Run, shown: tp.Sequence[Family]) -> str:
-    """A table for each family of the measures that are drawn nowhere: SI-SDR, ISR, SIR, SAR; folded."""
+    """HTML tables, collapsed, of all families that are neither in `shown` nor pooled, such as SI-SDR, ISR, SIR, SAR."""
     parts = []
     for family in EVERY_FAMILY.values():
         rows = measured(run, family) if family not in shown and not family.pooled else []
@@ -171,7 +173,7 @@ def other_measures(run: Run, shown: tp.Sequence[Family]) -> str:
 
 
 def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:
-    """Scores of sums of sources, such as the instrumental, which no aggregate over sources counts."""
+    """HTML tables of scores of sums of sources, such as the instrumental. They are not part of means over sources."""
     evaluation = run.evaluation
     if evaluation is None:
         return ""
@@ -187,7 +189,8 @@ def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:
 
 
 def training(chain: Chain) -> str:
-    """The training curves, tests along it, and what the runs of a chain came to; "" without a history."""
+    """HTML with training curves, scores of tests during training, and a table of the best weights of each run; ""
+    without a history."""
     if not chain.history:
         return ""
     told = ", ".join(part.run.name for part in chain.parts)
@@ -195,19 +198,19 @@ def training(chain: Chain) -> str:
     for part in (part for part in chain.parts if part.run.history):
         record = part.record(part.best) if part.best else None
         lines.append([part.run.name, f"{part.first} to {part.last}", str(part.best or DASH),
-                      record.chosen if record else "of the run before", f"{record.valid['loss']:.4f}"
+                      record.chosen if record else "of the previous run", f"{record.valid['loss']:.4f}"
                       if record and "loss" in record.valid else "", record.valid.get("nsdr") if record else None])
     return (picture(lambda theme: training_curves(chain, theme),
-                    f"Training curves over {epochs_in_words(chain)} of {told}: loss, validation nSDR per source, chosen "
-                    f"weights, penalty and gradient norm; {best_note(chain)}.")
+                    f"Training curves over {epochs_in_words(chain)} of {told}: loss, validation nSDR per source, "
+                    f"chosen weights, penalty and gradient norm; {best_note(chain)}.")
             + picture(lambda theme: tested_curves(chain, theme),
                       "Scores on the test songs along the training, one panel for each way to aggregate them.")
-            + table(["run", "epochs", "best", "weights", "validation loss there", f"there, {NSDR_MEAN.label}"], lines,
-                    caption="Best weights by validation"))
+            + table(["run", "epochs", "best epoch", "weights", "validation loss", f"validation {NSDR_MEAN.label}"],
+                    lines, caption="Best weights by validation"))
 
 
 def songs(run: Run) -> str:
-    """The distribution over tracks, and tables of them that sort, one per metric."""
+    """HTML with a plot of the distribution over tracks and a sortable table of tracks, per metric."""
     evaluation = run.evaluation
     if evaluation is None:
         return ""
@@ -229,21 +232,23 @@ def _track_table(evaluation: Evaluation, metric: str) -> str:
         mean = [sum(known) / len(known) if len(known) == len(values) else None] if several else []
         rows.append([track.name + (UNSURE if track.name in unsure else ""), *values, *mean, track.duration])
     head = ["track", *sources, *(["mean"] if several else []), "length, s"]
-    told = f"{UNSURE} The sources of these tracks are so alike that this measure depends on rounding errors."
-    return table(head, rows, sortable=True, caption=f"{per_track(metric)}; a click on a head sorts") + paragraph(
+    told = f"{UNSURE} The sources of these tracks are so similar that this metric depends on rounding errors."
+    return table(head, rows, sortable=True, caption=f"{per_track(metric)}; click a column head to sort") + paragraph(
         told if unsure else "", "quiet")
 
 
 def quality(study_file: Path) -> str:
-    """How measures without references agree with true scores for the run, where that was studied; "" where not. Raises
-    SchemaError where the file is no study."""
+    """HTML on the agreement of reference-free measures with true scores for the run; "" without a study of them.
+
+    Raises SchemaError if the file is not the record of a study.
+    """
     if not study_file.exists():
         return ""
     study = schema.load(QualityStudy, study_file)
     measures = list(study.measures)
     told = f"Measured on {study.dataset}, {len(study.tracks)} songs"
     if study.dataset.startswith("synthetic"):
-        told += ": what holds for synthesised songs need not hold for music"
+        told += ": results on synthesised songs need not hold for music"
     pictures = [picture(lambda theme, among=among: correlations(study, among, measures, theme),
                         f"Spearman's correlation with nSDR of {', '.join(study.measures.values())}; {words}.")
                 for among, words in AMONG.items()]
@@ -251,12 +256,13 @@ def quality(study_file: Path) -> str:
 
 
 def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seconds: float, tracks: int) -> str:
-    """Players and spectrograms of example separations, side by side where there are several runs; "" where there are
-    none. `folders` are those of each run's examples."""
+    """HTML with players and spectrograms of example separations, with a column per run; "" if there are none. `folders`
+    maps each run to its folder of examples."""
     if not folders or not all(folder.is_dir() for folder in folders.values()):
         return ""
     cuts = [excerpt(found, sources, seconds) for found in shared_tracks(folders)[:tracks]]
     told = (f"Spectrograms from {LOWEST:.0f} Hz to {HIGHEST / 1000:.0f} kHz on a logarithmic scale, brightness over "
             f"{RANGE:.0f} dB, the same in all pictures of a song.")
-    how = "A click on a picture plays from there; another player of the same song goes on at the same moment."
+    how = ("A click on a spectrogram plays from that time. Starting another player of the same song continues at the "
+           "same time.")
     return paragraph(told, "quiet") + paragraph(how, "quiet screen") + "".join(map(players, cuts)) if cuts else ""

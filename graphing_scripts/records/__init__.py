@@ -1,4 +1,4 @@
-"""Records of runs and published numbers, read and sorted for tables, figures and pages. Nothing here draws."""
+"""Reading and sorting of run records and published numbers, for tables, figures and pages."""
 
 from pathlib import Path
 

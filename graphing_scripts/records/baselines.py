@@ -1,8 +1,8 @@
-"""Published numbers, and which of them may stand beside a result.
+"""Published scores, and their comparability with a result.
 
-The table is `demucs_results/published_baselines.csv`; its README says where each column comes from. `choose` sorts its
-rows for a result: those of the same metric family, training data and test set stand beside it, the rest apart with the
-reasons, and models that were trained on the test set are never drawn.
+The table is `demucs_results/published_baselines.csv`; the README beside it documents the columns. `choose` sorts its
+rows for a result: rows of the same metric family, training data and test set are comparable; all others are listed with
+the reasons why not. Models that were trained on the test set are never drawn.
 """
 
 import csv
@@ -22,14 +22,14 @@ TEST_SET = "MUSDB18-HQ test"
 TEST_SETS = (TEST_SET, "MUSDB18 test")   # the same songs, as wav and compressed
 TEST_TRACKS = 50
 REGIME = "MUSDB18-HQ train"
-REGIMES = {TEST_SET: REGIME, "MUSDB18 test": "MUSDB18 train"}    # training data of the rows of each test set
-KIND = "Demucs"      # in the names of models whose rows stand beside a result
+REGIMES = {TEST_SET: REGIME, "MUSDB18 test": "MUSDB18 train"}    # training data by test set
+KIND = "Demucs"      # in the names of models that are drawn beside a result
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """One published row: `values[source or "all"]` in dB, None where the publication gives no number. `source` says
-    where it was read, `footnote` what conflicts or is in doubt ("" where nothing is)."""
+    """Published scores of one model, a row of the table. `values[source or "all"]` are in dB, None if not published.
+    `source` is the publication, `footnote` a remark on conflicting or doubtful numbers ("" if there is none)."""
     model: str
     variant: str
     single_or_bag: str
@@ -56,16 +56,20 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Apart:
-    """A row that does not stand beside a result, and why, one clause each."""
+    """A published row that is not comparable with a result. `reasons` has a clause for each difference."""
     row: Baseline
     reasons: tp.Tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Published rows sorted for one result: `beside` it comparable ones of its kind of model, `others` as comparable
-    ones of other models, both the best first; `apart` the rest of all families, in the order of the table; `excluded`
-    those trained on the test set, which are never drawn. `sentence` is for the reader."""
+    """Published rows, sorted by their comparability with one result.
+
+    `beside` are comparable rows of Demucs models, drawn beside the result, and `others` comparable rows of other
+    models; both start with the best. `apart` are rows that are not comparable, of all families, in the order of the
+    table. `excluded` are rows of models trained on the test set, which are never drawn. `sentence` tells the reader
+    what a comparison with `beside` shows.
+    """
     subject: Subject
     beside: tp.Tuple[Baseline, ...]
     others: tp.Tuple[Baseline, ...]
@@ -75,7 +79,7 @@ class Selection:
 
 
 def load(path: Path = TABLE) -> tp.List[Baseline]:
-    """All rows of the table. Raises SchemaError naming the line that cannot be read."""
+    """All rows of the table. Raises SchemaError, with the number of the line, for a row that cannot be read."""
     rows = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -101,8 +105,8 @@ def _baseline(row: tp.Dict[str, str]) -> Baseline:
 
 def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = KIND,
            regime: str = REGIME, test_set: str = TEST_SET) -> tp.List[Baseline]:
-    """Rows of `family` with every source, of models whose name contains `containing`, trained on `regime` and scored
-    on `test_set`; the best first."""
+    """Rows of `family`, the best first, of models whose name contains `containing`, trained on `regime` and scored on
+    `test_set`. Rows without a number for every source, or of models trained on the test set, are left out."""
     chosen = [row for row in rows if row.family == family.key and not row.trained_on_test
               and row.test_set == test_set and row.training_data == regime
               and containing.lower() in row.model.lower() and None not in row.values.values()]
@@ -110,8 +114,11 @@ def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = KIN
 
 
 def choose(rows: tp.Iterable[Baseline], subject: Subject) -> Selection:
-    """Sort `rows` for `subject`. Beside it stand rows that differ from it in the model alone, or in how many models
-    they average, which the sentence then counts. Its kind of model are those whose name contains `KIND`."""
+    """Sort published `rows` by their comparability with `subject`.
+
+    A row is comparable if only the model differs. It may also average another number of models; the sentence then
+    counts such rows. Models whose name contains `KIND` are in `beside`, all others in `others`.
+    """
     comparable, apart, excluded = [], [], []
     for row in rows:
         reasons = [reason for kind, reason in differences(subject, row.subject) if kind != "models"]
@@ -130,7 +137,7 @@ def choose(rows: tp.Iterable[Baseline], subject: Subject) -> Selection:
 
 
 def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
-    """What standing beside these rows means for `subject`."""
+    """What a comparison of `subject` with these rows shows, in one or two sentences."""
     test_set = rows_of(subject.test_set)
     basis = f"{TEST_TRACKS} songs ({test_set})"
     if subject.test_set == NOT_STATED:
@@ -151,16 +158,17 @@ def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
     return (f"The published rows are {KIND} models trained on {subject.training_data}, scored on the same "
             f"{TEST_TRACKS} songs ({subject.test_set}) and aggregated the same way, {family_in_words(subject.family)}"
             f"{_unlike(subject, beside)}; they show which number is higher, not whether other songs or another seed "
-            f"would turn that round.")
+            f"would reverse the order.")
 
 
 def rows_of(test_set: str) -> str:
-    """The test set of the published rows that a result on `test_set` is shown with: its own where there are such."""
+    """Test set of the published rows shown with a result on `test_set`: the same if it is one of `TEST_SETS`, else
+    MUSDB18-HQ."""
     return test_set if test_set in TEST_SETS else TEST_SET
 
 
 def _unlike(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
-    """How many of the rows average another number of models than `subject` does, and which."""
+    """Clause on the rows that average another number of models than `subject`, "" without such rows."""
     unlike = [row.single_or_bag for row in beside if row.single_or_bag != subject.models]
     if not unlike:
         return ""

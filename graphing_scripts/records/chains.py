@@ -1,8 +1,8 @@
-"""Runs that continue one another, as one line of epochs.
+"""Chains: runs that continue one another, with consecutive epoch numbers.
 
-A run that continues another (`continue_from=SIGNATURE`) begins with an empty history of its own, and with the best
-weights of the other. Here the histories stand one after the other: epoch 1 of the second follows the last one that the
-first had then, as its run card says, or else the last one that it has now.
+A run that continues another (`continue_from=SIGNATURE`) starts with the best weights of that run, and with an empty
+history. A chain concatenates the histories: the first epoch of the second run follows the last epoch that the first run
+had when the second was started, according to the run card of the second; without that, the last epoch of its history.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ ALWAYS_NEWEST = ("true", "1", "yes", "on")
 
 @dataclass(frozen=True)
 class Part:
-    """One run of a chain. Its first epoch is number `first` of the chain, its last `last`."""
+    """One run of a chain. `first` and `last` are the numbers of its first and last epoch within the chain."""
     run: Run
     first: int
 
@@ -36,8 +36,8 @@ class Part:
 
     @property
     def best(self) -> tp.Optional[int]:
-        """Epoch, in the chain's numbers, of the weights that the run kept as its best; None where they are not of one
-        of its own epochs."""
+        """Epoch, numbered within the chain, of the run's best weights. None if no epoch of this run improved on the
+        weights it started from."""
         if not self.run.history:
             return None
         if newest_is_best(self.run):
@@ -55,19 +55,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Tested:
-    """Aggregates on the test songs after an epoch of the chain, under Demucs's names."""
+    """Aggregates on the test songs after an epoch, numbered within the chain. `numbers` has Demucs's names."""
     epoch: int
     numbers: Metrics
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Runs in the order in which they continue one another; one that continues none is a chain of one."""
+    """Runs in the order in which they continue one another. A run that continues no other is a chain of length one."""
     parts: tp.Tuple[Part, ...]
 
     @property
     def last(self) -> Run:
-        """The run that stands at the end: what was made."""
+        """The last run of the chain, whose model is the result."""
         return self.parts[-1].run
 
     @property
@@ -76,7 +76,7 @@ class Chain:
 
     @property
     def epochs(self) -> int:
-        """The number of the last epoch that anything is known of."""
+        """Number of the last epoch with a history entry or a test."""
         return max([self.parts[-1].last, *(test.epoch for test in self.tests)])
 
     @property
@@ -85,7 +85,7 @@ class Chain:
 
     @property
     def joins(self) -> tp.List[int]:
-        """First epochs of the runs that continue another."""
+        """Numbers of the first epochs of all runs but the first."""
         return [part.first for part in self.parts[1:]]
 
     @property
@@ -94,7 +94,7 @@ class Chain:
 
     @property
     def tests(self) -> tp.List[Tested]:
-        """Tests within training, and printed ones at the epoch in their names or else at the end of their run."""
+        """Tests in the histories, and printed results: at the epoch in the file name, else at the run's last epoch."""
         found = []
         for part in self.parts:
             found += [Tested(epoch, record.test) for epoch, record in zip(part.epochs, part.run.history) if record.test]
@@ -105,14 +105,18 @@ class Chain:
 
 
 def newest_is_best(run: Run) -> bool:
-    """Whether a run kept the weights of every epoch as its best: it trained on the validation songs, too."""
+    """Whether the best weights of a run are those of its last epoch: true if it trains on the validation songs, too
+    (`dset.train_valid`)."""
     set_to = [value for key, _, value in (item.partition("=") for item in run.argv) if key == "dset.train_valid"]
     return bool(set_to) and set_to[-1].lower() in ALWAYS_NEWEST
 
 
 def read_parents(path: Path) -> tp.Dict[str, str]:
-    """Which run continues which, from any JSON file that has lists of overrides under signatures. Raises
-    SchemaError."""
+    """Mapping from signatures to the signatures they continue, from a JSON file that maps signatures to overrides, at
+    any depth.
+
+    Raises SchemaError if the file cannot be read as JSON.
+    """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -133,16 +137,16 @@ def read_parents(path: Path) -> tp.Dict[str, str]:
 
 def find_chains(arguments: tp.Sequence[str], results: Path, *, experiments: tp.Optional[Path] = None,
                 continued: bool = False) -> tp.List[Chain]:
-    """The runs that `arguments` name (none: the newest), those of them put together that continue one another. A run
-    before the first that is not named is taken in where it can be found.
+    """Chains of the runs named by `arguments` (none: the newest run). Runs that continue one another are one chain, and
+    runs that a named one continues are added if their records are found.
 
     Args:
-        experiments: a file that says which run continues which, for runs without a card; see `read_parents`.
-        continued: the runs continue one another in the order in which they are named, whatever their records say.
+        experiments: JSON file with the overrides of runs that have no run card; see `read_parents`.
+        continued: treat all runs as one chain in the order given, whatever their records say.
 
     Raises:
-        SignatureError: where a run is not found, or runs continue one another in a circle.
-        SchemaError: where a record cannot be read.
+        SignatureError: if a named run is not found, or runs continue one another in a circle.
+        SchemaError: if a record cannot be read.
     """
     runs = find_runs(arguments, results)
     if continued:
@@ -152,8 +156,11 @@ def find_chains(arguments: tp.Sequence[str], results: Path, *, experiments: tp.O
 
 
 def link(runs: tp.Sequence[Run], parents: tp.Mapping[str, str], results: Path) -> tp.List[Chain]:
-    """Chains of `runs`, one for each that no other continues. A log that no signature belongs to and that says what a
-    chain says is left out of the result, with a note."""
+    """Chains of `runs`: one for each run that no other continues. `parents` maps signatures to those they continue, for
+    runs without a run card. A log without a signature that repeats the epochs of another chain is dropped, with a note.
+
+    Raises SignatureError if runs continue one another in a circle.
+    """
     known = {run.signature: run for run in runs if run.signature}
 
     def before(run: Run) -> tp.Optional[Run]:
@@ -163,8 +170,8 @@ def link(runs: tp.Sequence[Run], parents: tp.Mapping[str, str], results: Path) -
                 known[parent] = find_runs([parent], results)[0]
             except SignatureError:
                 run.notes.append(f"{run.name} continues {parent}, whose history was not found: " + (
-                    f"it is drawn from its first epoch on, which is number {run.first_epoch}." if run.first_epoch > 1 else
-                    f"epochs are counted from the start of {run.name}."))
+                    f"it is drawn from its first epoch on, which is number {run.first_epoch}."
+                    if run.first_epoch > 1 else f"epochs are counted from the start of {run.name}."))
                 return None
         return known.get(parent or "")
 
@@ -178,7 +185,7 @@ def link(runs: tp.Sequence[Run], parents: tp.Mapping[str, str], results: Path) -
         lines.append(line)
     ends = [line for line in lines if not any(line[-1] in other[:-1] for other in lines)]
     chains = [_chain(line) for line in ends]
-    return [chain for chain in chains if not _told_before(chain, chains)]
+    return [chain for chain in chains if not _duplicate_log(chain, chains)]
 
 
 def _chain(runs: tp.Sequence[Run]) -> Chain:
@@ -189,22 +196,22 @@ def _chain(runs: tp.Sequence[Run]) -> Chain:
         if parts and run.first_epoch <= parts[-1].last:
             parts[-1] = _until(parts[-1], run)
         end = parts[-1].last if parts else 0
-        parts.append(Part(run=run, first=max(end + 1, run.first_epoch)))    # a log may count on
+        parts.append(Part(run=run, first=max(end + 1, run.first_epoch)))    # a log may continue the numbers of the last
     return Chain(parts=tuple(parts))
 
 
 def _until(part: Part, run: Run) -> Part:
-    """`part` with the epochs that it had when `run` began, where the card of `run` says so."""
+    """`part` cut to the epochs that it had when `run` was started, if the run card of `run` has that number."""
     kept = run.first_epoch - part.first
     if run.card is None or run.card.continued_after is None or run.parent != part.run.signature or kept < 1:
         return part
-    run.notes.append(f"{part.run.name} was trained on after {run.name} had begun: {len(part.run.history) - kept} epochs of "
-                     f"it are not drawn here.")
+    run.notes.append(f"{part.run.name} was trained on after {run.name} had begun: {len(part.run.history) - kept} "
+                     f"epochs of it are not drawn here.")
     return dataclasses.replace(part, run=dataclasses.replace(part.run, history=part.run.history[:kept]))
 
 
-def _told_before(chain: Chain, chains: tp.Sequence[Chain]) -> bool:
-    """Whether `chain` is a log without a name whose epochs all are those of another chain's histories."""
+def _duplicate_log(chain: Chain, chains: tp.Sequence[Chain]) -> bool:
+    """Whether `chain` is a log without a signature all of whose epochs are in the histories of another chain."""
     run = chain.last
     if not run.logged or run.signature or len(chain.parts) > 1:
         return False

@@ -1,8 +1,8 @@
-"""In what else than the model two results differ, and what their gap therefore does and does not show.
+"""Comparability of two results: in what they differ besides the model, and what the gap between them shows.
 
-The gap of 1.2 dB that a student project once reported between its HDemucs and the published one was mostly a mean
-over tracks against a median, and one model against a bag of four. `statement` says such things of any two results, from
-facts that records and the table of published numbers hold.
+A student project once reported a gap of 1.2 dB between its HDemucs and the published one. Most of it was a mean over
+tracks compared with a median, and one model compared with a bag of four. `statement` names such differences for any two
+results, from their records and from the table of published numbers.
 """
 
 import typing as tp
@@ -19,10 +19,10 @@ SINGLE = "single"
 
 @dataclass(frozen=True)
 class Subject:
-    """What a result is, as far as a comparison depends on it.
+    """Properties of a result that decide with which other results it can be compared.
 
-    `value` is the mean over sources in dB, None where there is none; `family` a key of `EVERY_FAMILY` or "unstated";
-    `models` says "single", "bag of 4", "one model per source", ...; `tracks` is None where the number is not known.
+    `value` is the mean over sources in dB, or None; `family` a key of `EVERY_FAMILY`, or "unstated"; `models` is
+    "single", "bag of 4", "one model per source", ...; `tracks` is the number of test tracks, None if unknown.
     """
     name: str
     value: tp.Optional[float]
@@ -35,8 +35,8 @@ class Subject:
 
 
 def differences(mine: Subject, theirs: Subject) -> tp.List[tp.Tuple[str, str]]:
-    """In what else than the model two results differ: kind ("test songs", "family", "test set", "training data",
-    "models") and a clause about it, the gravest first. What is not known counts as different."""
+    """Differences of two results besides the model, the most serious first. Each is a kind ("test songs", "family",
+    "test set", "training data" or "models") and a clause for the reader. Unknown properties count as different."""
     found = []
     for subject in (mine, theirs):
         if subject.trained_on_test:
@@ -58,15 +58,15 @@ def differences(mine: Subject, theirs: Subject) -> tp.List[tp.Tuple[str, str]]:
     if NOT_STATED in (mine.models, theirs.models):
         found.append(("models", "it is not stated whether one of them averages several models"))
     elif mine.models != theirs.models:
-        found.append(("models", f"{models_in_words(mine.models)} stands against {models_in_words(theirs.models)}"))
+        found.append(("models", f"{models_in_words(mine.models)} is compared with {models_in_words(theirs.models)}"))
     return found
 
 
 def statement(mine: Subject, theirs: Subject, *, in_their_family: tp.Optional[float] = None) -> str:
     """One sentence on what the gap between two results shows, and what it does not.
 
-    `in_their_family` is the first's number in the second's family, where it is known: then the sentence tells how much
-    of the gap is aggregation alone. Raises ValueError where one of them has no value.
+    `in_their_family` is the value of `mine` in the family of `theirs`, if known. The sentence then states how much of
+    the gap is due to aggregation alone. Raises ValueError if one of them has no value.
     """
     if mine.value is None or theirs.value is None:
         raise ValueError(f"no number to compare: {mine if mine.value is None else theirs}")
@@ -76,7 +76,7 @@ def statement(mine: Subject, theirs: Subject, *, in_their_family: tp.Optional[fl
     if not reasons:
         return (f"{numbers}, {number(gap, plus=True)} dB, like for like: {family_in_words(mine.family)}, "
                 f"{models_in_words(mine.models)} trained on {mine.training_data}, scored on {songs(mine)}; but two "
-                f"averages do not tell whether other songs or another seed would turn that round.")
+                f"averages do not tell whether other songs or another seed would reverse the order.")
     known = ""
     if in_their_family is not None and mine.family != theirs.family:
         aggregation = number(in_their_family - mine.value, plus=True)
@@ -87,17 +87,17 @@ def statement(mine: Subject, theirs: Subject, *, in_their_family: tp.Optional[fl
 
 
 def family_in_words(family: str) -> str:
-    """A family within a sentence, e.g. "SDR (median over 1 s frames, mean over tracks)"."""
+    """Phrase for a metric family, e.g. "SDR (median over 1 s frames, mean over tracks)"."""
     found = EVERY_FAMILY[family]
     return f"{found.name} ({found.label.split(': ')[1]})"
 
 
 def models_in_words(models: str) -> str:
-    """`Subject.models` within a sentence, e.g. "one model", "a bag of 4"."""
+    """Phrase for `Subject.models`, e.g. "one model", "a bag of 4"."""
     return {SINGLE: "one model", NOT_STATED: "one or several models, which is not stated", "oracle": "an oracle"}.get(
         models, f"a {models}" if models.startswith("bag") else models)
 
 
 def songs(subject: Subject) -> str:
-    """What was scored, e.g. "MUSDB18-HQ test (50 tracks)"."""
+    """Test set and number of tracks of a result, e.g. "MUSDB18-HQ test (50 tracks)"."""
     return f"{subject.test_set} ({'unknown number of' if subject.tracks is None else subject.tracks} tracks)"

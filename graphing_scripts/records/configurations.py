@@ -1,4 +1,4 @@
-"""Configurations: runs that differ in their seed alone are one configuration, and a sample of what it gives."""
+"""Configurations: groups of runs that differ only in their seed, which are a sample of one configuration's results."""
 
 import json
 import typing as tp
@@ -17,12 +17,12 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Configuration:
-    """The seeds of one configuration, in the order in which they were named; a run without another seed is one of one."""
+    """Runs of one configuration with different seeds, in the order given; one run if there is no other seed."""
     runs: tp.Tuple[Run, ...]
 
     @property
     def name(self) -> str:
-        """That of the first run, and how many seeds there are."""
+        """Name of the first run, with the number of seeds if there are several."""
         first = self.runs[0].name
         return first if len(self.runs) == 1 else f"{first} ({seeds_text(len(self.runs))})"
 
@@ -32,20 +32,23 @@ class Configuration:
 
     @property
     def average(self) -> Evaluation:
-        """Scores of each song in the mean over seeds, under the name of the configuration."""
+        """Evaluation with the mean over seeds of each song's scores, named after the configuration."""
         found = self.evaluations
         return found[0] if len(found) == 1 else averaged(found, self.name)
 
 
 def configurations(runs: tp.Sequence[Run]) -> tp.List[Configuration]:
-    """`runs` by configuration, in their order. Run cards tell it: two belong together where their settings differ in the
-    seed alone, and where both were scored, it was on the same songs. A run without a card stands alone."""
+    """`runs` grouped by configuration, in their order.
+
+    Two runs are of one configuration if the settings in their run cards differ only in the seed and, once scored, their
+    test songs are the same. A run without a run card is a configuration of its own.
+    """
     groups: tp.Dict[str, tp.List[Run]] = {}
     for place, run in enumerate(runs):
         key = _key(run) or f"run {place}"
         if run.card is not None and any(other.card is not None and other.card.seed == run.card.seed
                                         for other in groups.get(key, ())):
-            key = f"run {place}"      # the same seed again is no further sample
+            key = f"run {place}"      # a second run with the same seed is not another sample
         groups.setdefault(key, []).append(run)
     return [Configuration(tuple(group)) for group in groups.values()]
 
@@ -62,16 +65,17 @@ def _key(run: Run) -> str:
 
 
 def compared(other: Configuration, base: Configuration, family: Family, **options: tp.Any) -> Comparison:
-    """`other` minus `base`, over songs and, where there are several, seeds. Options and errors as `compare_over_seeds`."""
+    """Paired comparison `other` minus `base` over songs and seeds. Options and errors: see `compare_over_seeds`."""
     return compare_over_seeds(other.evaluations, base.evaluations, family, names=(other.name, base.name), **options)
 
 
 def spread(configuration: Configuration, family: Family) -> tp.Dict[str, SeedSpread]:
-    """Per source and over sources; {} where there are fewer than two seeds with scores, or they are of different songs."""
+    """Spread over seeds, per source and for the mean over sources; {} if fewer than two seeds were scored, or on
+    different songs."""
     try:
         found = seed_spread(configuration.evaluations, family)
     except DatasetError:
         return {}
-    if len(found) == 2:        # the mean over one source says nothing more
+    if len(found) == 2:        # one source: the mean over sources is the same number
         found.pop(ALL, None)
     return found

@@ -1,6 +1,6 @@
-"""Finding and reading runs: folders of our records, experiments' folders, single files, and what others left.
+"""Search and reading of runs: folders of records, folders of experiments, single files, and results of other programs.
 
-A run lies in `demucs_results/runs/SIGNATURE/`:
+The records of a run are in `demucs_results/runs/SIGNATURE/`:
 
     run_card.json               what was trained, and how
     history.json                one entry per epoch
@@ -8,10 +8,10 @@ A run lies in `demucs_results/runs/SIGNATURE/`:
     evaluation_NAME.json        scores of a reference separator on the same tracks: silence, mixture, average_filter
     evaluation_on_SET.json      scores of the model on a further test set, and evaluation_on_SET_NAME.json
 
-Each of them may be missing. A run that has no folder there is looked for among the experiments,
-`outputs/xps/SIGNATURE/`. Any other folder is read file by file: histories, evaluations, logs and printed results whose
-names hold the same signature make one run. Numbers of our own runs come from records alone; a log is read only where
-somebody left nothing else.
+Each of them may be missing. If a run has no folder there, its experiment's folder `outputs/xps/SIGNATURE/` is read. Any
+other folder is read file by file: histories, evaluations, logs and printed results with the same signature in their
+names are parts of one run. Numbers of runs made by this repository come from records only. Logs are read only for runs
+of other programs, where there is no record.
 """
 
 import dataclasses
@@ -37,15 +37,15 @@ REFERENCE_LABELS = {"silence": "silence", "mixture": "mixture as estimate",
                     "average_filter": "average-spectrum filter"}
 EXPERIMENTS = REPOSITORY / layout.EXPERIMENTS
 RECORDS = (RUN_CARD, HISTORY, EVALUATION)
-RECORDS_OF_A_RUN = "the records of a run"      # `Run.kind` of what was trained, or is to be evaluated, here
+RECORDS_OF_A_RUN = "the records of a run"      # `Run.kind` of runs that this repository trained or can evaluate
 _SIGNATURE = re.compile(r"(?<![0-9a-z])(?!(19|20)[0-9]{6}(?![0-9a-f]))[0-9a-f]{8}(?![0-9a-z])")    # no date
 _EPOCHS = re.compile(r"(\d+)_epoch")
 
 
 @dataclass(frozen=True)
 class Printed:
-    """What a test printed: `numbers` are aggregates under Demucs's names, `epochs` how long was trained until then,
-    where the name of the file says it ("218_epochs")."""
+    """Printed result of a test. `numbers` are aggregates under Demucs's names. `epochs` is the number of epochs trained
+    before the test, taken from the file name ("218_epochs"), or None."""
     name: str
     numbers: Metrics
     epochs: tp.Optional[int] = None
@@ -53,11 +53,14 @@ class Printed:
 
 @dataclass
 class Run:
-    """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
-    `evaluation`; those that are not on the same tracks stay out and `notes` says so. `further` are evaluations of the model
-    on further test sets, each with its references. `printed` has the latest first.
-    `first_epoch` is 1 unless a log counts on from the run before, or the run card says after how many epochs this run
-    began. `arguments` are the overrides that Dora kept, where there is no card."""
+    """Records and results of one run; any of them may be missing.
+
+    `references` are evaluations of reference separators, by name, on the same tracks as `evaluation`; those on other
+    tracks are left out, with a message in `notes`. `further` are evaluations of the model on further test sets, each
+    with its references. `printed` starts with the latest result. `first_epoch` is the number of the first epoch of
+    `history`: 1, unless the log or the run card states another one. `arguments` are the overrides stored by Dora, used
+    without a run card.
+    """
     name: str
     card: tp.Optional[RunCard] = None
     history: tp.List[EpochRecord] = field(default_factory=list)
@@ -69,13 +72,13 @@ class Run:
     first_epoch: int = 1
     arguments: tp.List[str] = field(default_factory=list)
     logged: bool = False      # whether the history was read from a log, with its few decimals
-    kind: str = RECORDS_OF_A_RUN      # what it was read from, in words
-    trained_on: str = ""      # as the reader of the records says, where they do not
-    scored_on: str = ""
+    kind: str = RECORDS_OF_A_RUN      # description of the input, for messages
+    trained_on: str = ""      # option --trained-on, for runs whose records do not name their training data
+    scored_on: str = ""       # option --scored-on, for printed results
 
     @property
     def sources(self) -> tp.List[str]:
-        """Names of the sources, in the model's order where a record knows it."""
+        """Names of the sources: in the model's order if a record contains it, else in the order of MUSDB18."""
         if self.card is not None:
             return self.card.sources
         if self.evaluation is not None:
@@ -86,13 +89,13 @@ class Run:
 
     @property
     def on_each_set(self) -> tp.List["Run"]:
-        """The run as it was scored on each of its test sets, the first of which is this."""
+        """One `Run` per test set. The first is the run itself; each further one has the evaluation on that set."""
         return [self, *(dataclasses.replace(self, evaluation=evaluation, references=references, further=[], printed=[],
                                             notes=[]) for evaluation, references in self.further)]
 
     @property
     def argv(self) -> tp.List[str]:
-        """The overrides of the configuration; [] where no record has them."""
+        """Overrides of the configuration; [] if no record contains them."""
         return self.card.argv if self.card is not None else self.arguments
 
     @property
@@ -102,19 +105,19 @@ class Run:
 
     @property
     def signature(self) -> tp.Optional[str]:
-        """That of the card, or the one in the name."""
+        """Signature in the run card, else the one in the name, else None."""
         return self.card.signature if self.card is not None else signature_in(self.name)
 
     @property
     def written(self) -> str:
-        """ISO time of the newest record that has one; "" where none has."""
+        """ISO time of the newest evaluation or training session; "" if no record has a time."""
         times = [self.evaluation.created] if self.evaluation is not None else []
         times += [session.ended for session in self.card.sessions] if self.card is not None else []
         return max(times, default="")
 
 
 def _load(kind: tp.Type[schema.Record], path: Path) -> schema.Record:
-    """A record in whose texts every character can be drawn: names of files may hold bytes that are no text."""
+    """Record from a JSON file, with unprintable characters escaped: file names may contain bytes that are not UTF-8."""
     return schema.from_plain(kind, _legible(schema.read_json(path)), where=str(path))
 
 
@@ -129,32 +132,32 @@ def _legible(plain: tp.Any) -> tp.Any:
 
 
 def on_all_sets(runs: tp.Sequence[Run]) -> tp.List[Run]:
-    """`runs` as they were scored on their first test sets, then on further ones; what is of one set stands together."""
+    """`runs` on their first test sets, followed by runs on further test sets, grouped by test set."""
     further = [each for run in runs for each in run.on_each_set[1:]]
     return [*runs, *sorted(further, key=lambda run: run.evaluation.dataset if run.evaluation else "")]
 
 
 def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
-    """Sources from a record of others in the order of MUSDB18's, which such records have lost; further ones behind."""
+    """Sources in the order of MUSDB18, then all others. For records of other programs, which do not keep the order."""
     return sorted(sources, key=lambda source: SOURCES.index(source) if source in SOURCES else len(SOURCES))
 
 
 def continued_from(argv: tp.Iterable[str]) -> tp.Optional[str]:
-    """The signature after `continue_from=` among overrides."""
+    """Signature after `continue_from=` in a list of overrides; None without one."""
     found = [value.strip("\"'") for key, _, value in (item.partition("=") for item in argv) if key == "continue_from"]
     return found[-1] if found and found[-1] not in ("", "null") else None
 
 
 def signature_in(name: str) -> tp.Optional[str]:
-    """Eight hexadecimal digits in a name that are not a date."""
+    """Signature in a name: eight hexadecimal digits that are not a date. None without one."""
     found = _SIGNATURE.search(name)
     return found.group() if found else None
 
 
 def find_run(argument: tp.Optional[str], results: Path) -> Run:
-    """The run that `argument` names: a signature, a folder or a file; None for the newest one in `results`/runs.
+    """Run named by `argument`: a signature, a folder or a file. None: the newest run in `results`/runs.
 
-    Raises SignatureError where there is no such run or more than one, SchemaError where a record cannot be read.
+    Raises SignatureError if there is no such run or more than one, SchemaError if a record cannot be read.
     """
     if argument is None:
         return newest_run(results)
@@ -166,22 +169,23 @@ def find_run(argument: tp.Optional[str], results: Path) -> Run:
 
 
 def find_runs(arguments: tp.Sequence[str], results: Path) -> tp.List[Run]:
-    """All runs that `arguments` name, in their order; what belongs to one signature is one run. None named: the newest.
+    """All runs named by `arguments`, in their order. Files with the same signature are merged to one run. Without
+    arguments: the newest run.
 
-    Raises as `find_run` does.
+    Raises SignatureError if a run is not found, SchemaError if a record cannot be read.
     """
     if not arguments:
         return [newest_run(results)]
     parts = [part for argument in arguments for part in _parts(argument, results)]
     found: tp.List[Run] = []
-    for part in sorted(parts, key=lambda run: run.logged):    # a log is the last that is believed
+    for part in sorted(parts, key=lambda run: run.logged):    # logs last: a history takes precedence
         same = [run for run in found if part.signature and run.signature == part.signature and _join(run, part)]
         if not same:
             found.append(part)
     order = {id(part): place for place, part in enumerate(parts)}
     signatures = [run.signature for run in found]
     for run in found:
-        if run.signature and signatures.count(run.signature) == 1:    # a better name than that of one of its files
+        if run.signature and signatures.count(run.signature) == 1:    # a better name than a file name
             if run.evaluation is not None and run.evaluation.name == run.name:
                 run.evaluation = dataclasses.replace(run.evaluation, name=run.signature)
             run.name = run.signature
@@ -205,7 +209,7 @@ def _parts(argument: str, results: Path) -> tp.List[Run]:
 
 
 def newest_run(results: Path) -> Run:
-    """The run whose records say the latest time. Raises SignatureError where there is none."""
+    """Run with the latest time in its records. Raises SignatureError if there is no run."""
     folders = sorted(item for item in (results / "runs").glob("*") if item.is_dir() and any(item.glob("*.json")))
     if not folders:
         raise SignatureError(f"no run in {results / 'runs'}: train and evaluate one (`make demo`), or name a file")
@@ -213,14 +217,14 @@ def newest_run(results: Path) -> Run:
 
 
 def read_records(folder: Path) -> Run:
-    """All records of a run's or an experiment's folder. Raises SchemaError where there is none."""
+    """Run from all records in the folder of a run or an experiment. Raises SchemaError if there is none."""
     if not any((folder / name).exists() for name in RECORDS):
         raise SchemaError(f"{folder}: none of {', '.join(RECORDS)} lies there")
     found = Run(name=folder.resolve().name)
     if (folder / RUN_CARD).exists():
         found.card = _load(RunCard, folder / RUN_CARD)
         found.first_epoch = 1 + (found.card.continued_after or 0)
-    elif (folder / ARGV).exists():    # Dora's, which the experiments of others have, too
+    elif (folder / ARGV).exists():    # written by Dora, so experiments of published Demucs have it, too
         plain = schema.read_json(folder / ARGV)
         if not isinstance(plain, list):
             raise SchemaError(f"{folder / ARGV}: overrides are a list, found {type(plain).__name__}")
@@ -234,7 +238,10 @@ def read_records(folder: Path) -> Run:
 
 
 def read_folder(folder: Path) -> tp.List[Run]:
-    """Runs from a folder of records, of museval's files, or of files of all kinds. Raises SchemaError."""
+    """Runs from a folder of records, a folder of museval's files, or a folder of other files, read one by one.
+
+    Raises SchemaError if it contains nothing readable.
+    """
     if any((folder / name).exists() for name in RECORDS):
         return [read_records(folder)]
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -250,7 +257,7 @@ def read_folder(folder: Path) -> tp.List[Run]:
 
 
 def read_file(path: Path) -> Run:
-    """A run of which one file is known: what it is shows in its content. Raises SchemaError."""
+    """Run from a single file, whose kind is recognised by its content. Raises SchemaError if it is of no known kind."""
     generic = path.name.split(".")[0] in ("run_card", "history", "evaluation", "solver", "trainer", "train")
     name = path.resolve().parent.name if generic else path.name.split(".json")[0] if ".json" in path.name else path.stem
     plain = _plain(path)
@@ -263,7 +270,7 @@ def read_file(path: Path) -> Run:
         history = schema.load_history(path)
         if not history:
             raise SchemaError(f"{path}: a history without an epoch; train at least one")
-        card = path.parent / RUN_CARD          # which tells where it began
+        card = path.parent / RUN_CARD          # contains the number of epochs before the first one here
         behind = _load(RunCard, card).continued_after if path.name == HISTORY and card.exists() else None
         return Run(name=name, history=history, first_epoch=1 + (behind or 0), kind="a history")
     kinds = set(plain) if isinstance(plain, dict) else set()
@@ -285,7 +292,7 @@ def read_file(path: Path) -> Run:
 
 
 def _plain(path: Path) -> tp.Any:
-    """JSON where it is JSON, else the text. Raises SchemaError where it is neither."""
+    """Parsed content of a JSON file, else the text of the file. Raises SchemaError if it is neither."""
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
@@ -295,7 +302,7 @@ def _plain(path: Path) -> tp.Any:
         raise SchemaError(f"{path}: not a text")
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:      # also of numbers with thousands of digits
+    except (ValueError, RecursionError) as error:      # ValueError also for numbers with thousands of digits
         if ".json" in path.name:
             raise SchemaError(f"{path}: not a JSON file ({error})") from error
         return text
@@ -315,7 +322,8 @@ def _is_museval(path: Path) -> bool:
 
 
 def _join(run: Run, part: Run) -> bool:
-    """Add what `part` knows to `run`, of the same signature; False where both know a record of one kind."""
+    """Merge `part` into `run`, of the same signature. Returns False, without merging, if both have the same kind of
+    record."""
     if part.history and run.history and part.logged:
         run.notes.append(f"The log {part.name} is left out: there is a history of {run.signature}.")
         return True
@@ -334,8 +342,8 @@ def _join(run: Run, part: Run) -> bool:
 
 
 def _add_others(found: Run, paths: tp.Sequence[Path]) -> None:
-    """Add evaluations of the model on further test sets, and those of reference separators that can stand beside one of
-    the model's."""
+    """Add evaluations of the model on further test sets, and those of reference separators to the evaluation of the
+    model on the same tracks."""
     assert found.evaluation is not None
     records = {path: _load(Evaluation, path) for path in paths}
     own = [record for record in records.values() if record.name == found.evaluation.name]

@@ -1,7 +1,7 @@
-"""The rows of a score table: a run, the reference separators on the same tracks, and published numbers.
+"""Rows of a score table: a run, the reference separators on the same tracks, and published numbers.
 
-Text table, bar charts and the report all take them from here, so that they cannot differ. A table holds one metric
-family only: every row carries its own, and `one_table` refuses rows of two.
+Text tables, bar charts and the report all use these rows, so their numbers agree. A table has rows of one metric family
+only: every row has its family, and `one_table` refuses rows of different ones.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ MUSDB_TRAIN_TRACKS = (86, 100)   # without and with the 14 songs for validation
 
 @dataclass(frozen=True)
 class Row:
-    """One line: `values[source or "all"]` in dB or None; `kind` is RUN, REFERENCE or PUBLISHED; `origin` says where a
-    published number comes from, `footnote` what is in doubt about it. Rows that are not `comparable` with those above
-    them do not set the scale of an axis."""
+    """A row of a score table. `values[source or "all"]` are in dB, or None. `kind` is RUN, REFERENCE or PUBLISHED.
+    `origin` is the source of a published number, `footnote` a remark on doubts about it. The scale of an axis does not
+    include rows that are not `comparable`."""
     label: str
     kind: str
     values: tp.Dict[str, tp.Optional[float]]
@@ -38,15 +38,15 @@ class Row:
 
 
 def one_table(rows: tp.Sequence[Row], where: str = "a score table") -> tp.List[Row]:
-    """`rows`, which may stand in one table or on one axis. Raises FamilyError where they are of two families."""
+    """`rows` as a list, checked to be of one family, as a table or an axis requires. Raises FamilyError if not."""
     if rows:
         one_family(rows, where=where)
     return list(rows)
 
 
 def measured(run: Run, family: Family) -> tp.List[Row]:
-    """The model, what its tests printed, and the reference separators, the best first among the latter. Empty where
-    nothing is defined."""
+    """Rows of a run in one family: the model, printed results, then reference separators, the best of these first.
+    Empty if the run has no defined score in the family."""
     rows = []
     if run.evaluation is not None:
         rows.append(Row(label=f"{run.evaluation.model} {run.evaluation.name}", kind=RUN, family=family,
@@ -63,9 +63,12 @@ def measured(run: Run, family: Family) -> tp.List[Row]:
 
 
 def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) -> tp.List[Row]:
-    """Published rows of the family and of the run's test set (MUSDB18-HQ's where it is neither of MUSDB18), for a run that
-    has their four sources: of its training data where that is known, else of the training part of that test set. The
-    sentence of `choose` says what they are worth."""
+    """Published rows of the family, for orientation, for a run with the four sources of MUSDB18 (else []).
+
+    They are of the run's test set (MUSDB18-HQ if it is no version of MUSDB18), and of models trained on the same data
+    as the run; if the run's training data is unknown or it was scored on other songs, on the training part of that
+    test set. The sentence of `choose` states what a comparison shows.
+    """
     if not of_published_sources(run):
         return []
     test_set = baselines.rows_of(_test_set(run))
@@ -76,7 +79,8 @@ def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) 
 
 
 def subject(run: Run, family: Family) -> Subject:
-    """What the run's result is, for a comparison with published ones. Raises FamilyError where it has none there."""
+    """Properties of a run's result for a comparison with published ones. Raises FamilyError if the run has no scores in
+    the family."""
     evaluation = run.evaluation
     rows = measured(run, family)
     if not rows:
@@ -90,13 +94,16 @@ def subject(run: Run, family: Family) -> Subject:
 
 
 def families_with_scores(run: Run) -> tp.List[Family]:
-    """The families in which a run has scores, those of papers, logs and the challenge first."""
+    """Families in which a run has scores, in the order of `EVERY_FAMILY`: first those of papers, logs and the MDX
+    challenge."""
     return [family for family in EVERY_FAMILY.values() if measured(run, family)]
 
 
 def first_family(runs: tp.Sequence[Run], *, pooled: bool = True) -> Family:
-    """The first family, without `pooled` of those with a value per track, in which all of `runs` have scores. Raises
-    SignatureError, saying which each has, if there is none."""
+    """First family in which all of `runs` have scores; with `pooled=False` only families with one value per track.
+
+    Raises SignatureError, with the families that each run has, if there is none in common.
+    """
     has = {run.name: families_with_scores(run) for run in runs}
     shared = [family for family in EVERY_FAMILY.values()
               if (pooled or not family.pooled) and all(family in found for found in has.values())]
@@ -111,7 +118,7 @@ def first_family(runs: tp.Sequence[Run], *, pooled: bool = True) -> Family:
 
 
 def advice(run: Run, family: tp.Optional[Family] = None) -> str:
-    """What gives a run scores (of `family`), by what kind of input it is."""
+    """Advice on how to get scores (of `family`) for a run, depending on the kind of input; part of error messages."""
     found = families_with_scores(run)
     if found and family is not None:
         there = f"it has {', '.join(each.key for each in found)}"
@@ -120,13 +127,15 @@ def advice(run: Run, family: tp.Optional[Family] = None) -> str:
         return f"{there}; evaluate it with {family.metric} (slurm_scripts/evaluate_slurm.sh {run.name})"
     if run.kind == RECORDS_OF_A_RUN:
         return f"evaluate it first (slurm_scripts/evaluate_slurm.sh {run.name})"
-    return f"it is {run.kind}; name its evaluation.json, a printed result of its test, or a folder of museval's files, too"
+    return (f"it is {run.kind}; name its evaluation.json, a printed result of its test, or a folder of museval's "
+            f"files, too")
 
 
 def training_data(run: Run) -> str:
-    """What the run was trained on, as the table of published numbers calls it; "not recorded" without a run card.
+    """Training data of a run, named as in the table of published numbers; "not recorded" without a run card.
 
-    A card has the number of songs, and 86 or 100 without another data set among the overrides are MUSDB18-HQ's.
+    A run card has the number of training songs. It is MUSDB18-HQ if there are 86 or 100 songs, the overrides select no
+    other dataset, and the run was not scored on other songs than MUSDB18's.
     """
     card: tp.Optional[RunCard] = run.card
     if card is None:
@@ -146,7 +155,7 @@ def _on_musdb(run: Run) -> bool:
 
 
 def undefined(result: Aggregate) -> str:
-    """A sentence on the tracks that do not count, "" where all do."""
+    """Sentence on tracks without a defined score, which the aggregate excludes; "" if there are none."""
     if result.tracks is None:
         return ""
     short = {source: result.tracks - count for source, count in result.counts.items()
@@ -165,8 +174,10 @@ class Group:
 
 
 def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselines.Baseline]) -> tp.List[Group]:
-    """The rows of `runs` in one family, then published ones. Empty where no run has scores in it. Raises FamilyError
-    where rows of two families would come together."""
+    """Rows of `runs` in one family, grouped by test set, then published ones. Empty if no run has scores in it.
+
+    Raises FamilyError for rows of different families.
+    """
     groups: tp.List[Group] = []
     for run in runs:
         rows = measured(run, family)
@@ -190,7 +201,7 @@ def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselin
 
 
 def why_not(subject: Subject) -> str:
-    """Why no published row is comparable with a result, as a clause for a heading."""
+    """Reason why no published row is comparable with a result, as a clause for a heading."""
     if subject.test_set == NOT_STATED:
         return "not recorded what this was scored on: give --scored-on"
     if subject.test_set not in baselines.TEST_SETS or subject.tracks != baselines.TEST_TRACKS:
@@ -201,7 +212,10 @@ def why_not(subject: Subject) -> str:
 
 
 def subject_of(run: Run, family: Family) -> Subject:
-    """What the run's result is, completed by what its reader said about it. Raises FamilyError where it has none."""
+    """`subject(run, family)`, with the training data and test set given as options (`Run.trained_on`, `Run.scored_on`).
+
+    Raises FamilyError if the run has no scores in the family.
+    """
     found = subject(run, family)
     if run.trained_on:
         found = dataclasses.replace(found, training_data=run.trained_on)
@@ -211,12 +225,13 @@ def subject_of(run: Run, family: Family) -> Subject:
 
 
 def of_published_sources(run: Run) -> bool:
-    """Whether a run separates what published numbers are about."""
+    """Whether a run separates the four sources of MUSDB18, for which there are published numbers."""
     return set(run.sources) == set(baselines.SOURCES)
 
 
 def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> baselines.Selection:
-    """Published numbers sorted for a run's result. Raises FamilyError where it has none in the family."""
+    """Published rows sorted by comparability with a run's result. Raises FamilyError if the run has no scores in the
+    family."""
     return baselines.choose(table, subject_of(run, family))
 
 
@@ -226,7 +241,7 @@ def published_row(row: baselines.Baseline, *, comparable: bool = True) -> Row:
 
 
 def scored_on(run: Run) -> str:
-    """The test set of a run's scores."""
+    """Phrase for the test set of a run's scores, with the number of tracks."""
     if run.evaluation is None:
         return "as printed by tests" + (f", {run.scored_on}" if run.scored_on else "")
     done, expected = len(run.evaluation.tracks), len(run.evaluation.expected)

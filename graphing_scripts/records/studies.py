@@ -1,4 +1,4 @@
-"""Studies of quality without references: finding one, and choosing its measures."""
+"""Studies of reference-free quality measures: search of a study, and choice of its measures."""
 
 import typing as tp
 from pathlib import Path
@@ -10,11 +10,11 @@ from demucs.schema import QualityStudy
 
 
 def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStudy, Path]:
-    """The study that `argument` names, a file, a folder, a name in RESULTS/quality, or the newest one; and its folder.
+    """Study named by `argument` (a file, a folder, or a name in `results`/quality; None: the newest), and its folder.
 
     Raises:
-        SignatureError: where there is none.
-        SchemaError: where its file is not the record of a study.
+        SignatureError: if there is no such study.
+        SchemaError: if the file is not the record of a study.
     """
     there = sorted((results / "quality").glob(f"*/{STUDY}"), key=lambda path: path.stat().st_mtime)
     places = [there[-1]] if argument is None and there else []
@@ -23,13 +23,13 @@ def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStu
     found = next((path for path in places if path.is_file()), None)
     if found is None:
         raise SignatureError(f"no study {argument or ''} in {results / 'quality'}; there are: "
-                             f"{', '.join(path.parent.name for path in there) or 'none'}. tools/study_quality.py makes "
-                             f"one")
+                             f"{', '.join(path.parent.name for path in there) or 'none'}. `python -m "
+                             f"tools.study_quality` makes one")
     return schema.load(QualityStudy, found), found.parent
 
 
 def measures_of(study: QualityStudy, chosen: tp.Optional[tp.Sequence[str]]) -> tp.List[str]:
-    """`chosen` measures, or all of the study. Raises ConfigError for one that it does not have."""
+    """`chosen` measures; None: all measures of the study. Raises ConfigError for a measure that it does not have."""
     for measure in chosen or []:
         if measure not in study.measures:
             raise ConfigError(f"{measure!r} was not studied; there are: {', '.join(study.measures)}")

@@ -1,10 +1,10 @@
-"""Reading what others leave: solver logs of Demucs, printed results, and the evaluations behind the variants' notes.
+"""Readers of results of other programs.
 
-    a solver's log       "Train Summary | Epoch 3 | Loss=0.1539 | ..." with or without colour codes, published Demucs's
-    or
-                         ours: an epoch that is logged again replaces the former one and all after it
-    a printed result     a dict of aggregates under Demucs's names: {'nsdr_drums': 7.7, ..., 'sdr_med': 6.5}
-    an instrumental evaluation of the variants' notes: scores of all frames and the whole of each track
+    a solver's log               "Train Summary | Epoch 3 | Loss=0.1539 | ...", of published Demucs or of this
+                                 repository, with or without colour codes. An epoch that is logged again replaces its
+                                 first entry and all later epochs.
+    a printed result             a dict of aggregates under Demucs's names: {'nsdr_drums': 7.7, ..., 'sdr_med': 6.5}
+    an instrumental evaluation   as stored by the notes on variants of HTDemucs: scores of each track and of all frames
 
 Histories are read by `demucs.schema`, museval's files by `demucs.metrics.museval_json`.
 """
@@ -25,21 +25,21 @@ _ITEM = re.compile(r"(\w+)[= ](\S+)")
 _NUMBERS = re.compile(r"\{[^{}]*\}")
 _METRIC = re.compile(r"(nsdr|sdr|isr|sir|sar)(_med)?(_\w+)?$")
 DECIMALS = 4    # of losses in a log
-ENDLESS = 1e300    # whole numbers beyond cannot be computed with
+ENDLESS = 1e300    # larger integers cannot be converted to a float
 INSTRUMENTAL = "instrumental"
 
 
 def is_log(text: str) -> bool:
-    """Whether a text has an epoch's summary in it."""
+    """Whether a text contains the summary of an epoch."""
     return _SUMMARY.search(COLOUR.sub("", text)) is not None
 
 
 def read_log(text: str, where: str) -> tp.Tuple[int, tp.List[EpochRecord]]:
-    """The epochs of a solver's log and the number of the first, as logged. An epoch without validation is not complete
-    and left out. Of the validated weights a log tells the chosen ones only.
+    """Number of the first epoch in a solver's log, and the records of all epochs. Epochs without validation are
+    incomplete and left out. Each record has the best validated weights only, since a log contains no others.
 
     Raises:
-        SchemaError: naming `where`, if there is no complete epoch, or one is missing between others.
+        SchemaError: with `where` in the message, if there is no complete epoch, or one is missing between others.
     """
     epochs: tp.Dict[int, tp.Dict[str, tp.Dict[str, str]]] = {}
     for kind, number, items in _SUMMARY.findall(COLOUR.sub("", text).replace("\r", "\n")):
@@ -74,7 +74,7 @@ def _floats(items: tp.Mapping[str, str]) -> Metrics:
 
 
 def agree(logged: EpochRecord, record: EpochRecord) -> bool:
-    """Whether an epoch of a log is that of a history, to the log's decimals."""
+    """Whether the losses of a logged epoch and of a history's epoch agree, to the decimals of the log."""
     def same(mine: tp.Optional[float], other: tp.Optional[float]) -> bool:
         return mine is None or other is None or abs(mine - other) <= 0.51 * 10 ** -DECIMALS
     return same(logged.valid.get("loss"), record.valid.get("loss")) and \
@@ -82,24 +82,28 @@ def agree(logged: EpochRecord, record: EpochRecord) -> bool:
 
 
 def read_printed(text: str, where: str) -> Metrics:
-    """The last printed dict of aggregates in a text. Raises SchemaError naming `where` if there is none."""
+    """Last printed dict of aggregates in a text. Raises SchemaError, with `where` in the message, if there is none."""
     text = re.sub(r"\bnp\.float\d*\(([^()]*)\)", r"\1", COLOUR.sub("", text))
     text = re.sub(r"\bnan\b", "None", text, flags=re.IGNORECASE)
     for found in reversed(_NUMBERS.findall(text)):
         try:
             plain = ast.literal_eval(found)
-        except (SyntaxError, ValueError, MemoryError, RecursionError):      # the last two: brackets without end
+        except (SyntaxError, ValueError, MemoryError, RecursionError):      # the last two: too deeply nested brackets
             continue
-        numbers = {key: float(value) for key, value in plain.items() if isinstance(value, (int, float))
-                   and abs(value) < ENDLESS and isinstance(key, str) and _METRIC.match(key)} if isinstance(plain, dict) else {}
+        numbers = {key: float(value) for key, value in plain.items()
+                   if isinstance(value, (int, float)) and abs(value) < ENDLESS and isinstance(key, str)
+                   and _METRIC.match(key)} if isinstance(plain, dict) else {}
         if numbers:
             return numbers
     raise SchemaError(f"{where}: neither the log of a solver nor a printed result of Demucs ({{'nsdr_drums': ...}})")
 
 
 def read_instrumental(plain: tp.Mapping[str, tp.Any], name: str, where: str) -> Evaluation:
-    """An evaluation as the notes on HTDemucs's variants store it: one source, everything but the vocals. Its tracks
-    have no length in them but their whole frames of a second. Raises SchemaError naming `where`."""
+    """Evaluation in the format of the notes on variants of HTDemucs, with the instrumental as its only source. The
+    duration of a track is its number of frames of one second, since the format has no other.
+
+    Raises SchemaError, with `where` in the message, for any other content.
+    """
     tracks = []
     try:
         about = plain["evaluation_metadata"]

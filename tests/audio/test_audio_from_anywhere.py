@@ -1,4 +1,5 @@
-"""Files as programs in the wild leave them: without lengths, with junk around the sound, cut, joined, in any container."""
+"""Audio files from any program: without lengths in headers, with junk around the sound, truncated, joined, in any
+container."""
 
 import logging
 import os

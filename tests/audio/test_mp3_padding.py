@@ -1,4 +1,4 @@
-"""The note that encoders leave in mp3 files, and the silence that comes back without it."""
+"""Encoder delay and padding in the information frame of mp3 files, and the additional silence without it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`benchmarks.run`: from what the benchmarks print to the page, on made-up results."""
+"""`benchmarks.run`: from the output of the benchmarks to the page, with artificial results."""
 
 import json
 import os

@@ -70,7 +70,7 @@ def test_faulty_tracks_of_all_folders_are_named_at_once(folders):
 
 
 def mean_of(dataset, track):
-    """Normalising S stems takes the mixture's mean away S times, from their sum; this is what one of them lost."""
+    """Mean of a mixture divided by its standard deviation, by which normalisation shifts each of the S stems."""
     meta = list(dataset.index.tracks.values())[track]
     return meta.mean / meta.std
 

@@ -1,4 +1,4 @@
-"""The same on numpy arrays as on tensors, without torch."""
+"""Functions on numpy arrays give the results of those on tensors, without torch."""
 
 import subprocess
 import sys

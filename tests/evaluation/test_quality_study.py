@@ -1,4 +1,4 @@
-"""Separating again, spoilt models, degraded sources, and the study that ranks measures by them."""
+"""Repeated separations, degraded models and sources, and the study that ranks measures by them."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from demucs import schema
 from demucs.data.synthetic.dataset import generate
 from demucs.errors import DatasetError
 from demucs.evaluation import passes, quality_study, tracks
-from demucs.evaluation.quality_study import ORACLE, REFERENCE, Song, oracles, spoilt
+from demucs.evaluation.quality_study import ORACLE, REFERENCE, Song, degraded, oracles
 from demucs.metrics.nsdr import nsdr
 from demucs.metrics.quality import correlation
 from demucs.metrics.quality.agreement import agreement
@@ -75,24 +75,24 @@ def test_a_remix_moves_estimates_against_each_other(song):
     assert (agreement(passes.remixed(Gain(), song.references)) < 10).all()
 
 
-def test_spoilt_models_lie_on_the_way_to_fresh_weights(model):
+def test_degraded_models_lie_on_the_way_to_fresh_weights(model):
     weights = dict(model.named_parameters())
-    fresh, half, whole = (dict(spoilt(model, kept=kept, seed=3).named_parameters()) for kept in (0., 0.5, 1.))
+    fresh, half, whole = (dict(degraded(model, kept=kept, seed=3).named_parameters()) for kept in (0., 0.5, 1.))
     for name, weight in weights.items():
         assert torch.equal(whole[name], weight)
         assert torch.allclose(half[name], (weight + fresh[name]) / 2, atol=1e-6)
     assert any(not torch.allclose(fresh[name], weight) for name, weight in weights.items())
-    again = spoilt(model, kept=0., seed=3).parameters()
+    again = degraded(model, kept=0., seed=3).parameters()
     assert all(torch.equal(one, other) for one, other in zip(fresh.values(), again))
 
 
 def test_noise_on_weights_has_the_deviation_that_was_asked_for(model):
-    noisy = dict(spoilt(model, noise=0.2, seed=1).named_parameters())
+    noisy = dict(degraded(model, noise=0.2, seed=1).named_parameters())
     name, weight = max(model.named_parameters(), key=lambda item: item[1].numel())
     difference = noisy[name] - weight
     assert abs(float((difference.std() / weight.std()).detach()) - 0.2) < 0.02
     state = torch.random.get_rng_state()
-    spoilt(model, kept=0.5, noise=0.1)
+    degraded(model, kept=0.5, noise=0.1)
     assert torch.equal(state, torch.random.get_rng_state())
 
 

@@ -1,4 +1,4 @@
-"""The separators to compare with: their numbers where they are known, and on synthetic songs."""
+"""Reference separators: known scores, and scores on synthetic songs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files that were separated before are scored as the model that made them, and what does not fit is named."""
+"""Previously separated files have the scores of the model that made them; files that do not fit are named."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Scores of sums of sources: the definitions, and that nothing else changes."""
+"""Scores of sums of sources: their definitions, with all other scores unchanged."""
 
 import numpy as np
 import pytest

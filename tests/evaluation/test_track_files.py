@@ -1,4 +1,4 @@
-"""An evaluation that is stopped, continued, spread over processes, and put together; also where the disk is full."""
+"""Evaluations that are stopped, continued, sharded over processes and assembled, also on a full disk."""
 
 import errno
 import json

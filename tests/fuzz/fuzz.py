@@ -1,11 +1,11 @@
-"""Feeds mutated files to every reader there is, in workers whose memory is bounded and that a watchdog looks after.
+"""Fuzzing of all readers with mutated files, in workers with limited memory and a watchdog.
 
     python tests/fuzz/fuzz.py --inputs 10000 --seed 0        (`make fuzz`)
     python tests/fuzz/fuzz.py --only wav:17 --seed 0         one input again, with its traceback; its file is kept
 
-An input ends as a result that is right, as an error (a `DemucsError` whose message is one line), or as a defect: anything
-else that is raised, a wrong result, a traceback on stderr, a worker that dies, that takes more than the memory it may have,
-or that is not heard of for 20 s, for which the watchdog ends it. The same seed gives the same inputs.
+The result for an input is correct, an error (a `DemucsError` whose message is one line), or a defect: any other
+exception, a wrong result, a traceback on stderr, or a worker that dies, exceeds its memory, or does not answer for 20 s
+and is ended by the watchdog. The same seed gives the same inputs.
 """
 
 import argparse
@@ -45,7 +45,7 @@ Task = tp.Tuple[str, int]
 
 
 class Worker:
-    """A forked process that works on `tasks` one by one, and says on a pipe what became of each."""
+    """Forked process that works on `tasks` one by one, and writes the result of each to a pipe."""
 
     def __init__(self, tasks: tp.List[Task], made: tp.Any, seed: int, scratch: Path):
         self.tasks = tasks
@@ -67,7 +67,7 @@ class Worker:
         os.close(write)
 
     def read(self) -> tp.List[tp.Dict[str, tp.Any]]:
-        """What it has said since; its end is told by `ended`."""
+        """Messages of the worker since the last call. `ended` tells whether it has ended."""
         data = os.read(self.pipe, 1 << 16)
         self.ended = not data
         *lines, self.buffer = (self.buffer + data).split(b"\n")
@@ -87,7 +87,7 @@ class Worker:
 
 
 def bound_memory() -> None:
-    """Data of this process, as it is now and what is allocated from here on. Libraries that are mapped do not count."""
+    """Limit the memory of this process; mapped libraries do not count."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MEMORY, MEMORY))

@@ -1,4 +1,4 @@
-"""One input by its kind and number: made, read, and judged."""
+"""One fuzzing input, by kind and number: its generation, reading and judgement."""
 
 import shutil
 import traceback
@@ -19,13 +19,13 @@ LONGEST = 1000          # characters of a message
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an input: `what` is RESULT, ERROR or DEFECT; `message` says more."""
+    """Outcome of an input: `what` is RESULT, ERROR or DEFECT, with details in `message`."""
     what: str
     message: str = ""
 
 
 def prepare(scratch: Path) -> seeds.Seeds:
-    """Makes all seeds below `scratch`, and what entry points need beside them."""
+    """Write all seeds below `scratch`, and further files that entry points need."""
     kinds.SCRATCH[:] = [scratch]
     made = seeds.everything(scratch / "seeds", kinds.REPOSITORY)
     kinds.models_folder()
@@ -48,7 +48,7 @@ def mutated(made: seeds.Seeds, name: str, number: int, seed: int) -> bytes:
 
 
 def judge(made: seeds.Seeds, name: str, number: int, seed: int, folder: Path) -> Outcome:
-    """Feeds an input to its entry point. `folder` is made for it, and removed unless there is a defect."""
+    """Outcome of an input at its entry point. `folder` is created for it, and removed unless there is a defect."""
     kind = kinds.KINDS[name]
     folder.mkdir(parents=True)
     (folder / kind.file).write_bytes(mutated(made, name, number, seed))

@@ -1,4 +1,4 @@
-"""Kinds of input: how one is made of seeds, which entry point reads it, and what a right result is.
+"""Kinds of input: their generation from seeds, the entry point that reads them, and correct results.
 
 An entry point may return or raise a `DemucsError`. Anything else that it raises is a defect.
 """
@@ -128,7 +128,7 @@ def archive(parts: tp.Mapping[str, bytes]) -> bytes:
 
 
 def mutate_archive(data: bytes, other: bytes, chance: Chance) -> bytes:
-    """Bytes of the file; of a part of it, whose checksum is right again; or what the pickle says."""
+    """Mutate the bytes of the file, a part of it with a corrected checksum, or the content of the pickle."""
     action = chance.random()
     if action < 0.35:
         return mutations.mutate(data, other, chance)
@@ -153,7 +153,7 @@ def mutate_archive(data: bytes, other: bytes, chance: Chance) -> bytes:
 
 
 def mutate_safetensors(data: bytes, other: bytes, chance: Chance) -> bytes:
-    """Bytes of the file, or what its head says, with the right length."""
+    """Mutate the bytes of the file, or the content of its header, with the correct length."""
     if chance.random() < 0.4:
         return mutations.mutate(data, other, chance)
     size = struct.unpack("<Q", data[:8])[0]
@@ -202,7 +202,7 @@ def models_folder() -> Path:
 # ---------------------------------------------------------------------------------------------------------------- records
 
 def loading(kind: tp.Any) -> Use:
-    """The record by itself, and as the graphing scripts read a file and a folder."""
+    """Reading of a record alone, and by the graphing scripts as a file and in a folder."""
     def use(path: Path, number: int) -> None:
         if number % 3 == 0:
             record = schema.load(kind, path) if kind is not list else schema.load_history(path)
@@ -262,7 +262,7 @@ def use_requeue(path: Path, number: int) -> None:
 # ---------------------------------------------------------------------------------------------------------------- cluster
 
 class Said(Exception):
-    """A shell script has ended with one line; stands for an error of ours."""
+    """Error of a shell script that ended with one line; treated as a `DemucsError`."""
 
 
 def use_cluster(path: Path, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What can happen to the bytes of a file. Each mutation takes `data`, the bytes of another seed of the kind, and a generator."""
+"""Mutations of the bytes of a file. Each takes `data`, the bytes of another seed of the kind, and a generator."""
 
 import struct
 import typing as tp
@@ -12,7 +12,7 @@ HEAD = 128         # bytes in which most formats say rates, channels and sizes
 
 
 def _place(data: bytes, chance: Chance) -> int:
-    """Half of the mutations hit the head, where little is said in many bytes."""
+    """Position of a mutation: in half of the cases in the header, which is small and important."""
     return int(chance.integers(max(1, min(HEAD, len(data)) if chance.random() < 0.5 else len(data))))
 
 

@@ -1,4 +1,4 @@
-"""Sound files of all formats, models and records to begin from, made on the spot: small, and whole."""
+"""Seeds of the mutations: small valid sound files of all formats, models and records, generated on demand."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What people and programs do to text: values of another type, keys twice, brackets without end, bytes that are no text."""
+"""Mutations of text: values of another type, duplicate keys, endless brackets, bytes that are not text."""
 
 import copy
 import json
@@ -88,7 +88,7 @@ def scribble(data: bytes, other: bytes, chance: Chance) -> bytes:
 
 
 def mutate_json(data: bytes, other: bytes, chance: Chance) -> bytes:
-    """Other content in valid JSON, or what is no JSON any more."""
+    """Other content in valid JSON, or invalid JSON."""
     if chance.random() < 0.35:
         return scribble(data, other, chance)
     edited = edit(json.loads(data), chance)

@@ -69,6 +69,6 @@ CASES = {
 
 
 def sampled(out: torch.Tensor) -> np.ndarray:
-    """Every third sample, the first 40 and the last 40: what is stored of an output [1, S, A, L]."""
+    """Stored part of an output [1, S, A, L]: every third sample, and the first and last 40."""
     out = out.flatten(0, 2).numpy()
     return np.concatenate([out[:, :40], out[:, -40:], out[:, ::3]], axis=-1)

@@ -19,7 +19,7 @@ SOURCES = ["drums", "bass", "other", "vocals"]
 
 
 def solver_for(model, case):
-    """The published solver without an experiment around it: what `_run_one_epoch` looks at, and nothing else."""
+    """The published solver without an experiment: only the attributes that `_run_one_epoch` uses."""
     args = OmegaConf.create({
         "max_batches": None, "misc": {"num_prints": 0}, "valid_apply": True, "debug": False, "flag": None,
         "weights": case["weights"], "quant": {"diffq": None, "qat": None}, "svd": case["svd"],

@@ -19,7 +19,7 @@ HPSS_SETTINGS = {
 
 
 def peer(name: str):
-    """The module `name`. Without it a test is skipped, except in CI, where it must be there."""
+    """The module `name`. If it is missing, the test is skipped; in CI it fails."""
     try:
         return importlib.import_module(name)
     except ImportError:

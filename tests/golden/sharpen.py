@@ -1,6 +1,6 @@
-"""Give every part of a model a say: at their initial values a model without its attention or LSTM gives nearly the same
-output, and a normalisation of what is normal already does nothing. Used alike on published Demucs and on ours, whose
-parameters have the same names."""
+"""Larger weights, so that every part of a model affects its output: with initial weights, a model without its attention
+or LSTM gives nearly the same output, and normalisation layers change little. Used for published Demucs and for our
+models, whose parameters have the same names."""
 
 import torch
 

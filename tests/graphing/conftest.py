@@ -1,4 +1,4 @@
-"""A made-up results folder with two runs, and the scripts importable the way they import each other."""
+"""A folder with artificial results of two runs, and the import path of the scripts."""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""The forest plot: its numbers, its family on the axis, filled marks only where something may be claimed."""
+"""The forest plot: its numbers, the family on its axis, and filled marks only where the interval excludes zero."""
 
 import os
 import subprocess
@@ -94,7 +94,7 @@ def test_long_names_do_not_leave_the_figure(pair):
 
 @pytest.fixture
 def typed(results, pair, tmp_path_factory):
-    """Runs the script as it is typed, from another folder, in a Python without torch."""
+    """Run the script as on the command line, from another folder, in a Python without torch."""
     schema.save(pair[1], results / "runs" / "other" / "evaluation.json")
     refused = tmp_path_factory.mktemp("refused")
     for name in ("torch", "torchaudio", "museval", "pandas", "dora", "hydra"):
@@ -121,7 +121,7 @@ def test_the_script_draws_without_torch(results, typed):
 def test_the_first_family_that_all_have_is_the_default_and_seeds_are_told(results, typed):
     done = typed("759c9a58", "other", "--seeds", "other", "--results", str(results), "--resamples", "500")
     assert done.returncode == 0, done.stderr
-    assert NSDR_MEAN.label in done.stdout and "2 seeds of one recipe lie within" in done.stdout
+    assert NSDR_MEAN.label in done.stdout and "2 seeds of one configuration have a range of" in done.stdout
 
 
 @pytest.mark.parametrize("arguments, says", [

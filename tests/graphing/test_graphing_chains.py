@@ -1,4 +1,4 @@
-"""Material of others: logs, printed results, folders of all kinds; and runs that continue one another, as one line.
+"""Results of other programs (logs, printed results, folders), and chains of runs that continue one another.
 
 The samples beside this file are made up, in the layouts of published Demucs and museval.
 """

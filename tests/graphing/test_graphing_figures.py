@@ -1,4 +1,4 @@
-"""What the pictures show: the records' numbers, one family per axis, published rows told apart."""
+"""Content of the figures: the numbers of the records, one family per axis, and distinguishable published rows."""
 
 import dataclasses
 import re

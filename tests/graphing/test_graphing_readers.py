@@ -1,4 +1,4 @@
-"""Finding and reading runs: signatures, folders, files, museval's folders, and what is wrong with them."""
+"""Finding and reading runs: signatures, folders, files, museval's folders, and errors about them."""
 
 import gzip
 import json

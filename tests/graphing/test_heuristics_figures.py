@@ -1,4 +1,4 @@
-"""Pictures of a study of measures without references show its numbers."""
+"""Figures of a study of reference-free measures show its numbers."""
 
 import dataclasses
 import os
@@ -130,7 +130,7 @@ def test_studies_are_found_by_name_folder_and_file_and_the_newest_without(study,
 
 @pytest.fixture
 def typed(tmp_path):
-    """Runs the script as it is typed, from another folder, in a Python without torch."""
+    """Run the script as on the command line, from another folder, in a Python without torch."""
     refused = tmp_path / "refused"
     refused.mkdir()
     for name in ("torch", "torchaudio", "pandas", "dora", "hydra"):

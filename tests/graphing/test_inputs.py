@@ -1,4 +1,4 @@
-"""What a script does with an input follows from what the input has: families, published rows, advice, where it began."""
+"""Adaptation of the scripts to their input: families, published rows, advice, number of the first epoch."""
 
 import dataclasses
 import shutil
@@ -141,7 +141,7 @@ def test_rows_that_cannot_be_compared_do_not_set_the_scale(results):
         assert draw(*groups[:-1], dataclasses.replace(groups[-1], rows=larger)).axes[0].get_xlim() == figure.axes[0].get_xlim()
         comparable = [dataclasses.replace(row, comparable=True) for row in larger]
         wide = draw(*groups[:-1], dataclasses.replace(groups[-1], rows=comparable)).axes[0].get_xlim()
-    assert any("beyond the scale" in text.get_text() for text in figure.texts)
+    assert any("longer than the scale" in text.get_text() for text in figure.texts)
     assert wide[1] > 3 * 8.24 > 2 * figure.axes[0].get_xlim()[1]
     for axes in figure.axes:
         for text in axes.texts:                         # numbers stand on the axis, also those of longer bars

@@ -1,4 +1,4 @@
-"""The commands of docs/reports.md do what it says."""
+"""The commands of docs/reports.md run as described."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples"
 
 @pytest.fixture
 def workplace(results, tmp_path, monkeypatch):
-    """The made-up runs under the names that the page uses, and samples of what others leave."""
+    """Artificial runs with the names in the page, and sample results of other programs."""
     for old, new in (("1a2b3c4d", "162f67a7"), ("759c9a58", "955717e8")):
         folder = (results / "runs" / old).rename(results / "runs" / new)
         for path in folder.iterdir():
@@ -53,4 +53,4 @@ def test_commands(workplace, repository, monkeypatch, capsys):
     table = next(text for (script, _), text in zip(commands, said) if script == "score_table")
     assert table.startswith("nSDR (dB): whole track, mean over tracks") and "silence" in table
     theirs = (figures / "4e5f6a7b" / "report.html").read_text()
-    assert "What lies between this and the best comparable number" in theirs and "one model stands against" in theirs
+    assert "Gap to the best comparable published number" in theirs and "one model is compared with" in theirs

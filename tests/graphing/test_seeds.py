@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone: one configuration, a sample of it, and its comparison with others."""
+"""Runs that differ only in their seed: configurations, their spread, and their comparison with others."""
 
 import dataclasses
 import sys
@@ -135,7 +135,7 @@ def test_seeds_of_a_sweep_on_the_command_line(swept, monkeypatch, capsys):
     assert (swept / "figures" / "+".join(A) / "seeds_nsdr_mean.png").exists()
     said = run_script(monkeypatch, capsys, swept, *A, *B)
     assert "bbbbbb42 (2 seeds) minus aaaaaa42 (3 seeds)" in said and "the interval over songs and seeds" in said
-    assert "signed-rank" not in said and "of one recipe" not in said
+    assert "signed-rank" not in said and "have a range of" not in said
     said = run_script(monkeypatch, capsys, swept, A[0], B[0], "--seeds", *A[1:])
     assert "bbbbbb42 minus aaaaaa42 (3 seeds)" in said and "note: bbbbbb42 has one seed" in said
     for arguments in (A[:1], [A[0], "--seeds", "1a2b3c4d"]):

@@ -1,4 +1,4 @@
-"""Local attention: as the formula says, in pieces as at once, and for training."""
+"""Local attention: against its formula, in pieces and at once, and in training."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""LSTMs under autocast on a GPU, which is pretended, and on one."""
+"""LSTMs under autocast, on a simulated GPU and on a real one."""
 
 import pytest
 import torch

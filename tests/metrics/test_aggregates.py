@@ -1,4 +1,4 @@
-"""Aggregates: by hand, on the published per-track files, and under the names of published logs."""
+"""Aggregates: computed by hand, from the published per-track files, and with the names of published logs."""
 
 import ast
 import gzip

@@ -1,4 +1,4 @@
-"""museval's files: its own aggregation reads ours, we read its, and both give the same numbers."""
+"""museval's files: museval aggregates ours, we read museval's, with the same numbers."""
 
 import json
 

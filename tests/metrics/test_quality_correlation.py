@@ -1,4 +1,4 @@
-"""Rank correlations are scipy's, and their intervals cover what they should."""
+"""Rank correlations equal scipy's, and their intervals have the nominal coverage."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Harmonicity is Praat's, and says what it should of sounds whose ratio is known."""
+"""Harmonicity equals Praat's, and is correct for sounds with a known ratio."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What measures without references say of estimates whose faults are known."""
+"""Reference-free measures of estimates with known faults."""
 
 import numpy as np
 import pytest

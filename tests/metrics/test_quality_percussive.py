@@ -1,4 +1,4 @@
-"""Harmonic and percussive parts are librosa's, and tones and clicks end up where they belong."""
+"""Harmonic and percussive parts equal librosa's; tones are harmonic and clicks percussive."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Configurations over several seeds: by hand, by simulation, and on three seeds of Demucs v2."""
+"""Comparison of configurations over seeds: computed by hand, by simulation, and for three seeds of Demucs v2."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Paired comparisons: by hand, against scipy, by simulation, and on three seeds of Demucs v2."""
+"""Paired comparisons: computed by hand, against scipy, by simulation, and for three seeds of Demucs v2."""
 
 import csv
 import dataclasses
@@ -334,8 +334,9 @@ def test_two_seeds_differ_less_in_pairs_than_their_medians_do():
     assert (bass.won, bass.lost) == (28, 22) and bass.verdict == UNCLEAR
     assert any(note.startswith("bass: subtracting the two medians gives -0.50 dB") for note in found.notes)
     told = beside_seeds(bass, seed_spread([first, second, third], SDR_MEDIAN_OF_MEDIANS)["bass"])
-    assert told == ("bass: 3 seeds of one recipe lie within 0.79 dB (standard deviation 0.40 dB); the difference of "
-                    "0.50 dB between the aggregates is no larger than that: another seed alone can do as much.")
+    assert told == ("bass: 3 seeds of one configuration have a range of 0.79 dB (standard deviation 0.40 dB); the "
+                    "difference of 0.50 dB between the aggregates is no larger than that: another seed alone can make "
+                    "such a difference.")
 
 
 def test_a_difference_larger_than_seeds_make_is_told_in_their_units():

@@ -1,4 +1,4 @@
-"""Models made from the parts of the assembler, other than the published ones."""
+"""Hybrid models composed of other branches and mixers than the published ones."""
 
 import copy
 import functools

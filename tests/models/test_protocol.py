@@ -1,4 +1,4 @@
-"""What models tell about themselves."""
+"""The interface that all models implement."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What every model of the zoo must do. A new model joins by an entry in SMALL."""
+"""Requirements on every model of the zoo. A new model needs an entry in SMALL."""
 
 import inspect
 

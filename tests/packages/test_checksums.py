@@ -1,4 +1,4 @@
-"""A byte that is not as it was written, anywhere in a package or in the card beside it, is told in one line."""
+"""A changed byte anywhere in a package, or in the card beside it, is an error in one line."""
 
 import logging
 import zipfile

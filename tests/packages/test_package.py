@@ -1,4 +1,4 @@
-"""Release files: what is written is what comes back, and nothing else is trusted."""
+"""Packages: exact round trips, and rejection of all other content."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What is written for published Demucs names its classes and nothing else; Demucs 4.1.0 makes the same sounds of it."""
+"""Files written for published Demucs name only its classes, and Demucs 4.1.0 gives the same estimates with them."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Files of published Demucs are read to the same output, and what is made to look like one cannot run code."""
+"""Files of published Demucs give the same output, and malicious files in their format cannot run code."""
 
 import json
 import os

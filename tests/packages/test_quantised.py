@@ -1,4 +1,4 @@
-"""Quantised weights: exactly what diffq makes of them, packed and unpacked, and nothing malformed is taken."""
+"""Quantised weights: the same values as diffq's, packed and unpacked, and rejection of malformed ones."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A web server on this machine for tests, that misbehaves to order."""
+"""A web server on this machine for tests, with selectable faults."""
 
 import contextlib
 import http.server
@@ -52,7 +52,7 @@ class FileServer:
         self._server.server_close()
 
     def headers(self, path, content):
-        """More headers for an answer (content None: that there is no such file); for servers derived from this one."""
+        """Additional headers of an answer (content None: no such file), for derived servers."""
         return {}
 
     def answer(self, handler):

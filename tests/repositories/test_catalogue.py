@@ -1,4 +1,4 @@
-"""The published names against published Demucs, and bag files from anywhere."""
+"""The published names against published Demucs, and bag files of other programs."""
 
 import json
 import subprocess

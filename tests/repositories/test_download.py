@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that does what servers and networks do: break off, change bytes, stall."""
+"""Downloads from a server on this machine with typical faults: interruption, changed bytes, stalls."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Models by name: folders, published names from a server on this machine, and what is said about what is not there."""
+"""Models by name: folders, published names from a server on this machine, and errors about missing ones."""
 
 import argparse
 import functools
@@ -28,7 +28,7 @@ GOLDEN = json.loads((Path(__file__).resolve().parent.parent / "golden" / "remote
 
 
 def tiny(path, *, seed=0, sources=("drums", "vocals"), name="hdemucs", **settings):
-    """Write a model; of a name that says so, as safetensors."""
+    """Write a model, as safetensors if the name ends with that."""
     torch.manual_seed(seed)
     model = zoo.build(name, **{**TINY, "sources": list(sources), **settings})
     card = package.new_card(model, signature="x", epochs_done=1, epochs=1, valid={}, argv=[])

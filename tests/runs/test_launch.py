@@ -1,4 +1,4 @@
-"""What a batch script does at its end, with programs that stand for those of Slurm."""
+"""The last step of a batch script, with substitutes for Slurm's programs."""
 
 import os
 import re
@@ -172,7 +172,7 @@ def test_the_account_stays_in_the_folder_of_runs(stubs, tmp_path, signature):
 
 @pytest.fixture
 def train(stubs, tmp_path, monkeypatch, capfd):
-    """Supervises a training whose srun does `body`; returns the exit status and what was said."""
+    """Supervise a training whose srun runs `body`; returns the exit status and the output."""
     def run(body="", chain=False):
         stubs.add("srun", body)
         status = supervise(tmp_path / "cafe0001", lambda end: ["srun", *end], chain=chain)

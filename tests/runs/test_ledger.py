@@ -1,4 +1,4 @@
-"""The ledger: nothing is lost to torn lines or to writers at the same time, and hours are counted right."""
+"""The ledger: no line is lost by truncated lines or concurrent writers, and hours are correct."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What is noted of checkpoints: it is right whichever files a dead node has left, and for runs of older versions."""
+"""Progress records of checkpoints: correct whichever files a failed node has left, and for runs of older versions."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Whether a job goes on: what its training said, what its checkpoint says, and how often it has tried."""
+"""The decision to requeue a job: by the status of its training, its checkpoint, and the number of starts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Separation of whole songs against published Demucs, and what it promises about model, memory and progress."""
+"""Separation of whole songs against published Demucs, and its effects on model, memory and progress."""
 
 import itertools
 import re

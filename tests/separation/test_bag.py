@@ -1,4 +1,4 @@
-"""Bags of models against published Demucs, and the rules by which models become one."""
+"""Bags of models against published Demucs, and which models may form a bag."""
 
 from pathlib import Path
 

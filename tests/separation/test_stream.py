@@ -1,4 +1,4 @@
-"""Separation in spans: the same numbers as all at once, in memory that does not grow with the song."""
+"""Separation span by span: the same estimates as at once, with memory independent of the song's length."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def toys(kind):
 
 
 class Reading:
-    """What is asked of a song."""
+    """Recorder of the parts of a song that are read."""
 
     def __init__(self, mix):
         self.mix, self.asked = mix, []

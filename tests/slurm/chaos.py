@@ -1,11 +1,11 @@
-"""Trains a small HDemucs on a private Slurm and kills it again and again, in every way there is.
+"""Fault injection: a small HDemucs is trained on a private Slurm and killed many times, by all kinds of faults.
 
-    python tests/slurm/chaos.py --kills 200 --folder outputs/chaos        (`make chaos`; called again, it goes on)
+    python tests/slurm/chaos.py --kills 200 --folder outputs/chaos        (`make chaos`; called again, it continues)
 
-Beside it the same experiment is trained by a job that nobody touches. In the end both must hold the same bits, and the
-same history. Which blow falls when is drawn from the seed and the number of the blow; each is written to blows.jsonl in
-the folder when it has fallen. All of it, processes and a small disk to be filled, is in namespaces of its own where the
-system grants them, to root or to everybody: then nothing is left of it, however it ends.
+The same experiment is also trained by an undisturbed job. At the end, both must have the same bits and the same
+history. The kind and time of a fault ("blow") are drawn from the seed and its number, and each one is recorded in
+blows.jsonl in the folder. If the system allows it, all processes and a small disk to be filled are in namespaces of
+their own, so that nothing remains, however the program ends.
 """
 
 import argparse
@@ -69,9 +69,9 @@ def until(condition: tp.Callable[[], tp.Any], what: str, patience: float = PATIE
 
 
 class Chaos:
-    """A cluster, a checkout and a training in `folder`. What lies there from before is gone on with.
+    """A cluster, a checkout and a training in `folder`. Existing ones are continued.
 
-    `kinds` is a round of blows, which comes in another order each time.
+    `kinds` are the faults of one round; their order differs between rounds.
     """
 
     def __init__(self, folder: Path, *, kills: int, kinds: tp.Sequence[str], seed: int = 0):
@@ -129,7 +129,7 @@ class Chaos:
                 raise SystemExit("no other blow is left: choose more --kinds")
 
     def close(self) -> None:
-        """Stop all, and keep what lay on the small disk."""
+        """Stop everything, and save the content of the small disk."""
         subprocess.run([str(REPOSITORY / "slurm_scripts" / "local_cluster.sh"), "stop"], env=self.environment,
                        timeout=120, capture_output=True)
         if self.mounted:
@@ -139,8 +139,8 @@ class Chaos:
         shutil.rmtree(self.cluster, ignore_errors=True)
 
     def keep(self) -> None:
-        """What lies on the small disk ends with it. A copy of its state, as a crash would leave it, is where the next call
-        begins."""
+        """Copy the content of the small disk, which is lost with it, as the start of the next call: the state that a crash
+        would leave."""
         if not self.mounted:
             return
         fresh, kept = self.folder / "kept.new", self.folder / "kept"
@@ -165,7 +165,7 @@ class Chaos:
                         cwd=root or self.root).strip()
 
     def start(self) -> None:
-        """Both trainings, or what of them is not done yet."""
+        """Start both trainings, or those that are not finished."""
         self.mount()
         for root in (self.root, self.folder / "alone"):
             if not (root / "outputs" / "xps").exists() or not self.done(root):
@@ -343,7 +343,7 @@ class Chaos:
         return times
 
     def _over(self) -> bool:
-        """A job that has ended by itself has given up: that is an error here."""
+        """Whether a job has ended; without being killed, that is an error."""
         if self.state() in OVER and not self.done(self.root):
             raise AssertionError("the job has ended" + self.tail())
         return False
@@ -358,7 +358,7 @@ class Chaos:
     # ----------------------------------------------------------------------------------------------------------- the end
 
     def compare(self) -> None:
-        """Every number that both trainings have left is the same, and every epoch is there once."""
+        """Check that all numbers of both trainings are equal, and that every epoch is recorded once."""
         packages = [read_checkpoint(self.run_folder(root) / "checkpoint.th") for root in (self.root, self.folder / "alone")]
         histories = [json.loads((self.run_folder(root) / "history.json").read_text())
                      for root in (self.root, self.folder / "alone")]

@@ -1,6 +1,7 @@
-"""A small checkout with the real batch scripts, and a Python that only writes down how it was called.
+"""A small checkout with the real batch scripts, and a substitute for Python that only records its calls.
 
-What the scripts ask for themselves is answered: signatures by made-up ones, and what starts, watches and ends the tasks is the real tool.
+Queries of the scripts are answered: signatures are artificial, and `tools.launch`, which starts and ends the tasks, is
+the real one.
 """
 
 import contextlib

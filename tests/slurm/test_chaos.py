@@ -1,4 +1,5 @@
-"""A training that is killed in every way there is ends with the bits of one that is left alone. `make chaos` is longer."""
+"""Fault injection: a training killed by every kind of fault ends with the same bits as an undisturbed one. `make chaos`
+is the longer version."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is particular to a cluster: a file of settings that must not count by half, and an environment of conda."""
+"""Settings of a cluster: a file that is applied completely or not at all, and a conda environment."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""A copy of the code for queued jobs: what is in it, what it links back to, and that later changes do not reach it."""
+"""The copy of the code for queued jobs: its content, its links to the repository, and independence of later changes."""
 
 import os
 import shutil

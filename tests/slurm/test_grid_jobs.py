@@ -1,4 +1,4 @@
-"""Jobs that Dora submits through submitit: what is written for sbatch, and that a warned job goes on where it was."""
+"""Jobs that Dora submits through submitit: their batch scripts, and continuation after the signal at the time limit."""
 
 import os
 import re

@@ -229,7 +229,7 @@ def status(state, reason=""):
 
 @pytest.fixture
 def trains(slurm, tmp_path):
-    """Submit a training whose tasks do what `body` says; returns the job and its final state."""
+    """Submit a training whose tasks run `body`; returns the job and its final state."""
     def submit(body, tasks=1, **environment):
         (tmp_path / "trainer.py").write_text(TRAINER.format(body))
         (slurm.root / "slurm_scripts" / "cluster.env").write_text(

@@ -1,4 +1,4 @@
-"""The table of runs asks a real Slurm: what waits, what runs, how a job ended without accounts, and a dead controller."""
+"""The table of runs on a real Slurm: pending, running and finished jobs without accounting, and a dead controller."""
 
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""The batch scripts on a machine without Slurm: what they refuse, what they would run, and what they run here."""
+"""The batch scripts on a machine without Slurm: refused arguments, dry runs, and local runs."""
 
 import contextlib
 import json

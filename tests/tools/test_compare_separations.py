@@ -1,4 +1,4 @@
-"""The comparison of two folders of separated songs finds what differs."""
+"""The comparison of two folders of separated songs finds all differences."""
 
 import sys
 

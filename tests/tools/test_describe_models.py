@@ -1,4 +1,4 @@
-"""The tables of docs/models.md are what the code says today."""
+"""The tables of docs/models.md are up to date with the code."""
 
 from conftest import REPOSITORY
 

@@ -1,4 +1,4 @@
-"""Exporting runs, from what training leaves behind, without Dora."""
+"""Export of runs from the files of their training, without Dora."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Numbers on the command lines of tools and graphing scripts, in the environment, and the shape of what is said."""
+"""Invalid numbers on the command lines of tools and graphing scripts and in the environment, and their messages."""
 
 import argparse
 import importlib

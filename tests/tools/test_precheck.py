@@ -1,4 +1,4 @@
-"""What a pipeline finds out before anything is queued."""
+"""Checks of a pipeline before anything is queued."""
 
 import shutil
 from collections import namedtuple

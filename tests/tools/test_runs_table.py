@@ -1,4 +1,4 @@
-"""The table of runs: made-up folders in all states, with Slurm, without its accounts, without it, and with it
+"""The table of runs: artificial folders in all states, with Slurm, without accounting, without Slurm, and with Slurm
 hanging."""
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The name of an experiment, told before it runs."""
+"""Signatures of experiments before they run."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A training that is extended is the one that was planned longer from the start."""
+"""An extended training equals one that was planned with more epochs from the start."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run that is done: started again it stays done, with and without its songs, and its curves can be drawn."""
+"""Finished runs: started again they stay finished, with and without their songs, and their curves can be drawn."""
 
 import os
 import shutil
@@ -71,7 +71,7 @@ def test_started_again_without_its_songs(songs, tmp_path):
     shutil.rmtree(songs)
     again = start(f"dset.metadata={tmp_path / 'cache'}", "misc.tensorboard=true")
     assert again.returncode == 0, again.stderr
-    assert "All 2 epochs are done, so it does not matter that songs are missing" in again.stderr + again.stdout
+    assert "All 2 epochs are done, so missing songs have no effect" in again.stderr + again.stdout
     assert last_said(folder).state == "done" and (folder / HISTORY).read_bytes() == history
     found = reader.EventAccumulator(str(folder / "tensorboard"), size_guidance={reader.SCALARS: 0})
     found.Reload()

@@ -1,4 +1,4 @@
-"""Which device a process of a training gets, and what it is told where it cannot have one. CUDA is pretended."""
+"""The device of each process of a training, and errors if there is none. CUDA is simulated."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Pretends that there are some: of a name, a capability, and with the kernels of the pinned torch."""
+    """Simulate GPUs with a name and a capability, and the kernels of the pinned torch."""
     def pretend(count=1, capability=(8, 0), archs=("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -46,7 +46,7 @@ def gpus(monkeypatch):
 
 @pytest.fixture
 def no_cuda_calls(monkeypatch):
-    """Where this program, not torch by itself, asks CUDA for anything, that fails."""
+    """Let all calls of CUDA by this program, though not those within torch, fail."""
     def forbid(name):
         own = getattr(torch.cuda, name)
 

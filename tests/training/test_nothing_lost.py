@@ -1,5 +1,5 @@
-"""What could still be lost: by damage that no reader notices, by folders that move, by writers that fail, by ranks that
-read at different moments."""
+"""Rare causes of lost work: damage that readers do not notice, moved folders, failing writers, ranks that read at
+different times."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from demucs.training.state import NewerFormatError, write_checkpoint
 
 
 def stopped(folder, config, moment):
-    """A run that was asked to stop at its `moment`-th look."""
+    """Run that is stopped at its check number `moment` for requests."""
     solver = solver_in(folder, config)
     stop_at(solver, moment)
     with pytest.raises(Stopped):
@@ -184,7 +184,7 @@ def test_a_session_is_on_record_from_its_beginning(songs, tmp_path):
 
 
 class Ranks(Group):
-    """This process as the first of two, the other of which says `answer` where it is asked."""
+    """Group of two ranks: this process, and a simulated one that contributes `answer`."""
     answer = None
 
     def gather(self, value):

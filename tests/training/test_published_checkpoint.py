@@ -1,4 +1,4 @@
-"""A run goes on from the checkpoint that published Demucs 4.1.0 left after two epochs of the same experiment."""
+"""A run continues from a checkpoint of published Demucs 4.1.0, written after two epochs of the same experiment."""
 
 import json
 import shutil

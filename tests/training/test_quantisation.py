@@ -1,4 +1,4 @@
-"""Training for few bits: five steps as published, rounding, and whole runs to an exported model."""
+"""Quantisation-aware training: five steps against published Demucs, rounding, and whole runs to an exported model."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Whole runs with quantisation: what they leave behind, interrupted and continued, exported, and what models draw."""
+"""Whole runs with quantisation: their files, interruption, continuation, export, and random numbers of the models."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What a run leaves on record about itself: a real one, of a copy of the code as queued jobs have it."""
+"""Records of a real run, in a copy of the code as made for queued jobs."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Little shared memory, as containers have it, is one line that says what to do."""
+"""Too little shared memory, as in containers, is an error in one line with advice."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Processes that are stopped on one machine, without Slurm: by Ctrl-C, by the death of another or of what started them."""
+"""Processes stopped on one machine without Slurm: by Ctrl-C, by the end of another rank, or of the launcher."""
 
 import contextlib
 import faulthandler
@@ -26,7 +26,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Rank:
-    """`work(self)` in a process of its own, whose stderr is a file, and which says what it has come to."""
+    """Process that runs `work(self)`, writes stderr to a file, and reports its progress."""
 
     def __init__(self, work, log):
         self.log = log

@@ -1,4 +1,4 @@
-"""What a model puts out: sums of stems, one source alone, any names; with files in any format."""
+"""Targets of a model: sums of stems, a single source, any names; with files in any format."""
 
 from types import SimpleNamespace
 

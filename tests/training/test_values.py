@@ -1,4 +1,4 @@
-"""Values that only show where a run begins or computes: numbers in the environment, memory that runs out."""
+"""Errors at the start of a run or during computation: numbers in the environment, and exhausted memory."""
 
 import types
 

@@ -52,7 +52,7 @@ def steady_phase(frequency: float, frames: int, start: float = 0.) -> np.ndarray
 
 
 def decay(frames: int, seconds: float) -> np.ndarray:
-    """Exponential [L] from 1, at 1/e after `seconds`."""
+    """Exponential decay [L] from 1, with time constant `seconds`."""
     return np.exp(np.arange(frames, dtype=np.float32) * np.float32(-1 / (seconds * SAMPLERATE)))
 
 

@@ -96,8 +96,8 @@ class Gated(nn.Module):
 
 
 def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = ()) -> nn.Module:
-    """Mixer of an HTDemucs whose encoders have `channels` output channels; `spec.channels` is ignored. With `gates`, the
-    names of two scalars, a learnt gate per branch follows it.
+    """Mixer of an HTDemucs whose encoders have `channels` output channels; `spec.channels` is ignored. With `gates`,
+    the names of two scalars, a learnt gate per branch follows it.
 
     Raises:
         ValueError: if the settings of the transformer are inconsistent.
