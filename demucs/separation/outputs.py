@@ -128,7 +128,11 @@ def two_stems(mix: torch.Tensor, estimates: tp.Mapping[str, torch.Tensor], stem:
     """
     rest = {}
     if method == "add":
-        rest = {f"no_{stem}": sum(other for name, other in estimates.items() if name != stem)}
+        total = torch.zeros_like(estimates[stem])       # one tensor for all sums: a song is large
+        for name, other in estimates.items():
+            if name != stem:
+                total += other
+        rest = {f"no_{stem}": total}
     elif method == "minus":
         rest = {f"minus_{stem}": mix - estimates[stem]}
     return {stem: estimates[stem], **rest}
