@@ -33,8 +33,8 @@ FURTHER = (*FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN)
 
 def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 3,
            study: tp.Optional[Path] = None) -> str:
-    """The page about one training. `examples` is the folder of its example separations and `study` the file of a study
-    of quality without references; neither need exist."""
+    """The page about one training. `examples` is the folder of its example separations, beside which are those of
+    further test sets, and `study` the file of a study of quality without references; none need exist."""
     run, rows = chain.last, baselines.load()
     sets, further = run.on_each_set, run.on_each_set[1:]
     first = first_families([run])
@@ -47,7 +47,8 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
     body = "".join([
         section("Scores", *(family_scores(sets, family, rows) for family in first), sums_of_sources(run, first),
                 gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
-        section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
+        section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks, further={
+            scored_on(each): examples.with_name(examples.name + each.suffix) for each in further})),
         section("Training", training(chain)),
         section("Track by track", songs(run), *(folded(scored_on(each), songs(each)) for each in further)),
         section("Quality without a reference", quality(study) if study is not None else ""),

@@ -76,8 +76,9 @@ def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
     return f'<div class="wide figure">{"".join(images)}</div>'
 
 
-def players(cut: Excerpt) -> str:
-    """The sounds of an excerpt: one row per source, one column per run, and the reference beside them."""
+def players(cut: Excerpt, about: str = "") -> str:
+    """The sounds of an excerpt: one row per source, one column per run, and the reference beside them. `about` stands
+    under the name of the track."""
     parts = []
     if cut.mixture is not None:
         parts.append(f'<div class="clips one">{_player("the mixture", cut.mixture)}</div>')
@@ -91,7 +92,8 @@ def players(cut: Excerpt) -> str:
             what = REFERENCE if column == REFERENCE else f"separated{by}"
             figures.append(_player(f"{source}, {what}", clips[column]))
         parts.append(f'<div class="clips">{"".join(figures)}</div>')
-    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(f"{cut.seconds:.0f} s from second {cut.start:.0f}.", "quiet")
+    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(about) +
+            paragraph(f"{cut.seconds:.0f} s from second {cut.start:.0f}.", "quiet") + paragraph(cut.origin, "quiet")
             + f'<div class="listen">{"".join(parts)}</div>')
 
 

@@ -1,8 +1,8 @@
 """Short pieces of example separations for the report, as sound and as spectrogram pictures.
 
-A folder `examples/SIGNATURE/TRACK/` holds one sound file per source, named after it, perhaps `mixture.*`, and perhaps
-a folder `reference/` with the true sources. From each track one excerpt is cut where all sources play, the same one
-from all runs that separated it.
+A folder `examples/SIGNATURE/TRACK/` holds one sound file per source, named after it, perhaps `mixture.*`, perhaps a
+folder `reference/` with the true sources, and perhaps `origin.txt` about author and licence. From each track one excerpt
+is cut where all sources play, the same one from all runs that separated it.
 """
 
 import base64
@@ -18,6 +18,7 @@ from PIL import Image
 
 from demucs.audio.samples import read_samples
 from demucs.errors import AudioError
+from demucs.runs.layout import ORIGIN
 
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg")
 MIXTURE, REFERENCE = "mixture", "reference"
@@ -45,6 +46,7 @@ class Excerpt:
     mixture: tp.Optional[Clip]
     columns: tp.List[str]
     clips: tp.Dict[str, tp.Dict[str, Clip]]
+    origin: str = ""    # text of origin.txt
 
 
 def track_folders(folder: Path) -> tp.List[Path]:
@@ -87,7 +89,14 @@ def excerpt(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], seconds: 
     return Excerpt(track=first.name, start=start, seconds=max(map(len, cuts.values())) / rate, columns=list(columns),
                    mixture=next((clip for (_, name), clip in made.items() if name == MIXTURE), None),
                    clips={name: {column: made[column, name] for column in columns if (column, name) in made}
-                          for name in names})
+                          for name in names},
+                   origin=_origin(folders.values()))
+
+
+def _origin(folders: tp.Iterable[Path]) -> str:
+    """Text about author and licence of a track, from the first folder that has one."""
+    found = next((folder / ORIGIN for folder in folders if (folder / ORIGIN).is_file()), None)
+    return "" if found is None else found.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _read_all(folder: Path) -> Sounds:

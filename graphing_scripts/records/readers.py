@@ -55,7 +55,8 @@ class Printed:
 class Run:
     """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
     `evaluation`; those that are not on the same tracks stay out and `notes` says so. `further` are evaluations of the model
-    on further test sets, each with its references. `printed` has the latest first.
+    on further test sets, each with its references and its `suffix`: the end of the names of its record and of its folder
+    of excerpts, "" for the first test set. `printed` has the latest first.
     `first_epoch` is 1 unless a log counts on from the run before, or the run card says after how many epochs this run
     began. `arguments` are the overrides that Dora kept, where there is no card."""
     name: str
@@ -63,7 +64,8 @@ class Run:
     history: tp.List[EpochRecord] = field(default_factory=list)
     evaluation: tp.Optional[Evaluation] = None
     references: tp.Dict[str, Evaluation] = field(default_factory=dict)
-    further: tp.List[tp.Tuple[Evaluation, tp.Dict[str, Evaluation]]] = field(default_factory=list)
+    further: tp.List[tp.Tuple[Evaluation, tp.Dict[str, Evaluation], str]] = field(default_factory=list)
+    suffix: str = ""
     notes: tp.List[str] = field(default_factory=list)
     printed: tp.List[Printed] = field(default_factory=list)
     first_epoch: int = 1
@@ -87,8 +89,9 @@ class Run:
     @property
     def on_each_set(self) -> tp.List["Run"]:
         """The run as it was scored on each of its test sets, the first of which is this."""
-        return [self, *(dataclasses.replace(self, evaluation=evaluation, references=references, further=[], printed=[],
-                                            notes=[]) for evaluation, references in self.further)]
+        return [self, *(dataclasses.replace(self, evaluation=evaluation, references=references, suffix=suffix,
+                                            further=[], printed=[], notes=[])
+                        for evaluation, references, suffix in self.further)]
 
     @property
     def argv(self) -> tp.List[str]:
@@ -338,12 +341,12 @@ def _add_others(found: Run, paths: tp.Sequence[Path]) -> None:
     the model's."""
     assert found.evaluation is not None
     records = {path: _load(Evaluation, path) for path in paths}
-    own = [record for record in records.values() if record.name == found.evaluation.name]
-    found.further = [(record, {}) for record in own]
+    own = {path: record for path, record in records.items() if record.name == found.evaluation.name}
+    found.further = [(record, {}, path.stem.removeprefix(Path(EVALUATION).stem)) for path, record in own.items()]
     for path, other in records.items():
-        if other in own:
+        if path in own:
             continue
-        beside = [references for record, references in [(found.evaluation, found.references), *found.further]
+        beside = [references for record, references, _ in [(found.evaluation, found.references, ""), *found.further]
                   if _same_tracks(record, other)]
         if beside:
             beside[0][other.name] = other
