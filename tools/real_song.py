@@ -22,8 +22,8 @@ from demucs.schema import SOURCES
 
 STREAMS = ("mixture", *SOURCES)      # of a stem file, in the order of MUSDB18
 ABOUT = ("Six seconds of {song}, an excerpt in the Python package stempeg, which states the licence Creative Commons CC "
-         "BY-NC-SA 3.0: no commercial use. The whole song is one of the 50 test songs of MUSDB18; a score of these six "
-         "seconds is none on MUSDB18.\n")
+         "BY-NC-SA 3.0: no commercial use. The whole song is one of the 50 test songs of MUSDB18; a score on these six "
+         "seconds is not a score on MUSDB18.\n")
 
 
 def write_song(folder: Path) -> Path:

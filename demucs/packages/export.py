@@ -60,7 +60,7 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
 
 
 def _done(folder: Path) -> bool:
-    """Whether the training in `folder` has ended by itself."""
+    """Whether the training in `folder` is complete: it has all its epochs, or was stopped early."""
     status = last_said(folder)
     return status is not None and status.state == "done"
 

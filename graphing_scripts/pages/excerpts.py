@@ -1,8 +1,8 @@
 """Short pieces of example separations for the report, as sound and as spectrogram pictures.
 
 A folder `examples/SIGNATURE/TRACK/` holds one sound file per source, named after it, perhaps `mixture.*`, perhaps a
-folder `reference/` with the true sources, and perhaps `origin.txt` about author and licence. From each track one excerpt
-is cut where all sources play, the same one from all runs that separated it.
+folder `reference/` with the true sources, and perhaps `origin.txt` about author and licence. From each track one
+excerpt is cut where all sources play, the same one from all runs that separated it.
 """
 
 import base64

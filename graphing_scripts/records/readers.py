@@ -55,8 +55,8 @@ class Printed:
 class Run:
     """What is known of one run. `references` are evaluations of reference separators, by name, on the same tracks as
     `evaluation`; those that are not on the same tracks stay out and `notes` says so. `further` are evaluations of the model
-    on further test sets, each with its references and its `suffix`: the end of the names of its record and of its folder
-    of excerpts, "" for the first test set. `printed` has the latest first.
+    on further test sets, each with its references and its `suffix`: the end of the names of its record and of its
+    folder of excerpts, "" for the first test set. `printed` has the latest first.
     `first_epoch` is 1 unless a log counts on from the run before, or the run card says after how many epochs this run
     began. `arguments` are the overrides that Dora kept, where there is no card."""
     name: str

@@ -450,12 +450,14 @@ def test_excerpts_of_a_further_test_set_have_its_name_and_their_origin(scored_tw
     """Under players of their own; the scores of the first test set stay what they are."""
     for folder in ("1a2b3c4d/synthetic song", "1a2b3c4d_on_own-test/real song"):
         make_examples(scored_twice / "examples" / folder)
-    (scored_twice / "examples" / "1a2b3c4d_on_own-test" / "real song" / "origin.txt").write_text("By <us>, CC BY 4.0.\n")
+    place = scored_twice / "examples" / "1a2b3c4d_on_own-test" / "real song"
+    (place / "origin.txt").write_text("By <us>, CC BY 4.0.\n")
     chain, = find_chains(["1a2b3c4d"], scored_twice)
     assert [each.suffix for each in chain.last.on_each_set] == ["", "_on_own-test"]
     page = Page(report(chain, scored_twice / "examples" / "1a2b3c4d", seconds=3.))
     assert len(page.of("audio")) == 18
-    own, real = page.text.index("synthetic song 3 s from second"), page.text.index("real song Test set: own test, 7 tracks.")
+    own = page.text.index("synthetic song 3 s from second")
+    real = page.text.index("real song Test set: own test, 7 tracks.")
     assert own < real and "By <us>, CC BY 4.0." in page.text[real:] and page.text.count("Test set: ") == 1
     before = aggregate(chain.last.evaluation, NSDR_MEAN)
     assert before.tracks == 6 and f"(6 tracks): {before.values['all']:.2f} dB nSDR" in page.text

@@ -98,8 +98,8 @@ def test_writing_allocates_one_copy(song, name, settings, most, tmp_path):
     assert made.at_least(SONG // 4) == [SONG] * most
 
 
-@pytest.mark.parametrize("wav", [torch.rand(2, 2000) * 3 - 1.5, torch.zeros(1, 1), (torch.rand(2, 1400) * 9999).short()],
-                         ids=["floats", "one", "integers"])
+@pytest.mark.parametrize("wav", [torch.rand(2, 2000) * 3 - 1.5, torch.zeros(1, 1),
+                                 (torch.rand(2, 1400) * 9999).short()], ids=["floats", "one", "integers"])
 @pytest.mark.parametrize("bits,dtype", [(16, np.int16), (24, np.int32), (32, np.int32)])
 def test_blocks_join_to_the_whole(wav, bits, dtype, monkeypatch):
     blocks = public._integers(wav, bits)

@@ -200,8 +200,8 @@ def test_two_stems_of_a_model_with_one_source(run, repo, tmp_path):
     torch.manual_seed(0)
     alone = zoo.build("hdemucs", sources=["vocals"], audio_channels=2, samplerate=RATE, segment=2., channels=4, depth=2,
                       nfft=64)
-    package.save(alone, repo / "cafe0001.th", card=package.new_card(alone, signature="cafe0001", epochs_done=1, epochs=1,
-                                                                    valid={}, argv=[]))
+    card = package.new_card(alone, signature="cafe0001", epochs_done=1, epochs=1, valid={}, argv=[])
+    package.save(alone, repo / "cafe0001.th", card=card)
     reading.write(tmp_path / "a.wav", song(), RATE, as_float=True)
     assert run("a.wav", "--two-stems", "vocals", "--float32", "--clip-mode", "none") == 0
     found = stems(tmp_path, "a")

@@ -128,7 +128,8 @@ def test_the_signature_before_anything_runs(no_slurm):
     ("continue_run_slurm.sh", ["22222222", "misc.num_workers=1"], False),
     ("continue_run_slurm.sh", ["22222222", "optim.lr=1e-4"], False)])
 def test_the_note_on_musdb_is_for_who_trains_on_it(no_slurm, script, arguments, expected):
-    (no_slurm.root / "outputs" / "xps" / "22222222" / ".argv.json").write_text('["dset.use_musdb=false", "dset.wav=own"]')
+    argv = no_slurm.root / "outputs" / "xps" / "22222222" / ".argv.json"
+    argv.write_text('["dset.use_musdb=false", "dset.wav=own"]')
     (no_slurm.root / "conf" / "dset").mkdir(parents=True)
     for name, value in (("without", "false"), ("with", "true")):
         (no_slurm.root / "conf" / "dset" / f"{name}.yaml").write_text(f"dset:\n  use_musdb: {value}\n")

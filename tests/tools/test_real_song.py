@@ -36,7 +36,7 @@ def test_the_song_is_what_stempeg_decodes(folder, capsys):
         assert own_rate == rate == 44100 and np.array_equal(found, samples)
     assert 5.9 < len(found) / rate < 6.2
     said = (folder / NAME / "origin.txt").read_text()
-    assert NAME in said and "CC BY-NC-SA 3.0" in said and "none on MUSDB18" in said
+    assert NAME in said and "CC BY-NC-SA 3.0" in said and "not a score on MUSDB18" in said
 
 
 def test_it_is_written_once(folder):
