@@ -201,7 +201,7 @@ class Config:
 MINUTES = Range(0, 1_000_000, unit="minutes")
 DECAY = Range(0, 1)
 BETA = Range(0, 1, open_most=True)         # decay rates of Adam
-MEGABYTES = Range(0, 1_000_000, unit="MB")
+MEBIBYTES = Range(0, 1_000_000, unit="MiB")
 
 # Range of every number in the configuration, by its dotted key. The sections of models have `models.settings.RANGES`.
 # Keys that may be empty are optional in their dataclass.
@@ -223,10 +223,10 @@ RANGES: tp.Dict[str, Allowed] = {
     "augment.scale.proba": PROBABILITY, "augment.scale.min": Range(0, 1000), "augment.scale.max": Range(0, 1000),
     "misc.num_workers": PROCESSES, "misc.num_prints": COUNT, "misc.patience": MINUTES, "misc.examples_at_once": POSITIVE,
     "ema.epoch": DECAY, "ema.batch": DECAY,
-    "svd.penalty": WEIGHT, "svd.min_size": MEGABYTES, "svd.dim": Range(1, 65_536, whole=True),
+    "svd.penalty": WEIGHT, "svd.min_size": MEBIBYTES, "svd.dim": Range(1, 65_536, whole=True),
     "svd.niters": Range(1, 1000, whole=True), "svd.proba": Range(0, 1, open_least=True),
     "svd.bs": Range(1, 65_536, whole=True),
-    "quant.diffq": WEIGHT, "quant.qat": Range(0, 15, whole=True, unit="bits"), "quant.min_size": MEGABYTES,
+    "quant.diffq": WEIGHT, "quant.qat": Range(0, 15, whole=True, unit="bits"), "quant.min_size": MEBIBYTES,
     "quant.group_size": Range(1, 65_536, whole=True),
     "schedule.factor": Range(0, 1, open_least=True, open_most=True), "schedule.patience": COUNT, "schedule.cooldown": COUNT,
     "schedule.warmup": COUNT, "schedule.min_lr": Range(0, 1e38), "early_stopping": POSITIVE,

@@ -104,6 +104,7 @@ def from_environment(name: str, default: int, allowed: Range, environment: tp.Op
 COUNT = Range(0, 1_000_000_000, whole=True)
 POSITIVE = Range(1, 1_000_000_000, whole=True)
 SEED = Range(0, 2 ** 32 - 1, whole=True)
+JOB = Range(0, 2 ** 32 - 1, whole=True)     # number of a Slurm job: 32 bits, of which a federation uses the upper ones
 SECONDS = Range(0, 86_400, open_least=True, unit="seconds")
 RATE = Range(1, 1_000_000, whole=True, unit="Hz")
 CHANNELS = Range(1, 64, whole=True)

@@ -29,7 +29,7 @@ from dora.distrib import set_distrib_env
 from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
-from .ranges import COUNT, from_environment
+from .ranges import JOB, from_environment
 from .runs import slurm
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def prepare_processes() -> None:
     if "SLURM_STEP_RESV_PORTS" in os.environ:
         os.environ["MASTER_PORT"] = re.split("[-,]", os.environ["SLURM_STEP_RESV_PORTS"])[0]
     elif job:          # below the ephemeral ports of operating systems, as in the batch scripts
-        os.environ.setdefault("MASTER_PORT", str(10000 + from_environment("SLURM_JOB_ID", 0, COUNT) % 22000))
+        os.environ.setdefault("MASTER_PORT", str(10000 + from_environment("SLURM_JOB_ID", 0, JOB) % 22000))
     set_distrib_env()
     if "SLURM_PROCID" in os.environ:       # for a job with one task, Dora sets RANK but not WORLD_SIZE
         os.environ.setdefault("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))

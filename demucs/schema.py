@@ -186,7 +186,7 @@ class EpochRecord:
     best one by the selection metric, `best` the best value of that metric so far. `test` has flattened aggregates,
     named as in published Demucs: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks, `sdr` the mean over
     tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. With quantisation, `train`
-    and the candidates have the size of the model in MB as `ms`, which may be part of `loss`.
+    and the candidates have the size of the model in MiB as `ms`, which may be part of `loss`.
     """
     train: Metrics
     candidates: tp.Dict[str, Metrics]

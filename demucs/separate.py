@@ -65,8 +65,8 @@ def get_parser() -> argparse.ArgumentParser:
                        help="template of file names with {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
-                       help="second of two stems: none, the sum of the other sources (no_STEM), or the mixture minus "
-                            "STEM (minus_STEM) (default: %(default)s)")
+                       help="second of two stems: none, the sum of the other sources (no_STEM; the mixture minus STEM "
+                            "if there are none), or the mixture minus STEM (minus_STEM) (default: %(default)s)")
     depth = group.add_mutually_exclusive_group()
     depth.add_argument("--int24", action="store_true", help="24 bits per sample instead of 16")
     depth.add_argument("--float32", action="store_true", help="wav with 32-bit floats")

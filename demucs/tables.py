@@ -17,6 +17,11 @@ def number(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = Fa
     return format(round(float(value), digits) + 0., f"{'+' if plus else ''}.{digits}f")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 track", "5 tracks"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def typeset(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False) -> str:
     """A number for figures and pages: with a true minus sign instead of a hyphen, and a dash for None."""
     return number(value, digits, plus=plus, missing=DASH).replace("-", MINUS)

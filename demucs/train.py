@@ -87,7 +87,7 @@ def main(cfg: tp.Any) -> None:
         config = read(OmegaConf.to_container(cfg, resolve=True))
         if config.misc.show:
             model = build_model(config)
-            logger.info("%s\n%.1f MB", model, sum(p.numel() for p in model.parameters()) * 4 / 2 ** 20)
+            logger.info("%s\n%.1f MB", model, sum(p.numel() for p in model.parameters()) * 4 / 1e6)
             return
         if config.misc.deterministic:
             be_deterministic()

@@ -36,7 +36,7 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
     """HTML report on one training.
 
     Args:
-        examples: folder of its example separations; may be missing.
+        examples: folder of its example separations, beside which are those of further test sets; may be missing.
         seconds: length of the excerpts.
         tracks: maximum number of example songs.
         study: file of a study of reference-free quality measures; may be missing.
@@ -53,7 +53,8 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
     body = "".join([
         section("Scores", *(family_scores(sets, family, rows) for family in first), sums_of_sources(run, first),
                 gaps(run, (SDR_MEDIAN_OF_MEDIANS, SDR_MEAN_OF_MEDIANS), rows)),
-        section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks)),
+        section("Listen", listening({"separated": examples}, run.sources, seconds=seconds, tracks=tracks, further={
+            scored_on(each): examples.with_name(examples.name + each.suffix) for each in further})),
         section("Training", training(chain)),
         section("Track by track", songs(run), *(folded(scored_on(each), songs(each)) for each in further)),
         section("Quality without a reference", quality(study) if study is not None else ""),

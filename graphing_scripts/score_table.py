@@ -19,7 +19,7 @@ from records.scores import (NOT_COMPARABLE, PUBLISHED, advice, first_family, mea
 
 from demucs.errors import SignatureError
 from demucs.metrics.aggregates import ALL, EVERY_FAMILY, Family, aggregate
-from demucs.tables import aligned, number
+from demucs.tables import aligned, counted, number
 
 WIDEST = 72     # characters of a label
 
@@ -57,7 +57,7 @@ def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selec
     head, *table = aligned(["", *("mean" if name == ALL else name for name in columns)], lines, least=(0, 10), gap=1)
     scored = "as its test printed"
     if run.evaluation is not None:
-        scored = f"{run.evaluation.dataset}, {len(run.evaluation.tracks)} tracks"
+        scored = f"{run.evaluation.dataset}, {counted(len(run.evaluation.tracks), 'track')}"
     told = ["", selection.sentence] if selection else []
     if selection and selection.excluded:
         told.append(f"Left out: {len(selection.excluded)} published rows of models trained on the test set.")

@@ -35,7 +35,7 @@ quoted() {
 # Parses the options common to all scripts, at any position; all other words remain in `arguments`.
 begin() {
     local argument forced='' in_job=''
-    arguments=() dry_run='' test_only='' signature='' signature_only=''
+    arguments=() dry_run='' test_only='' signature='' signature_only='' old=''
     for argument in "$@"; do
         case $argument in
             --local)   forced=1 ;;
@@ -69,6 +69,7 @@ take() {
 
 # ------------------------------------------------------------------------------------------------ checks of arguments
 
+# `old` is the experiment that goes on, if any.
 check_overrides() {
     local override
     for override in "$@"; do
@@ -78,8 +79,21 @@ check_overrides() {
             *)      fail "$override is not an override of the form key=value" ;;
         esac
     done
-    [[ -d ${DEMUCS_MUSDB:-$repository/datasets/musdbhq} ]] \
+    [[ -d ${DEMUCS_MUSDB:-$repository/datasets/musdbhq} ]] || without_musdb "$@" \
         || say "Note: no folder ${DEMUCS_MUSDB:-datasets/musdbhq} here; DEMUCS_MUSDB says where MUSDB18-HQ is" >&2
+}
+
+# Whether a training with these overrides, or the experiment `old`, needs no folder in DEMUCS_MUSDB: it trains on other
+# songs only, or names the folder itself.
+without_musdb() {
+    local override
+    for override in "$@"; do
+        [[ ! ${override,,} =~ ^\+*dset\.use_musdb=(false|off|no|0)$ && $override != dset.musdb=* ]] || return 0
+        [[ $override != dset=* ]] \
+            || ! grep -qs '^ *use_musdb: false' "$repository/conf/dset/${override#dset=}.yaml" || return 0
+    done
+    [[ -n ${old:-} ]] && grep -qisE '"(\+*dset\.use_musdb=(false|off|no|0)"|dset\.musdb=)' \
+        "$repository/outputs/xps/$old/.argv.json"
 }
 
 is_experiment() { [[ -n $1 && $1 != */* && -f $repository/outputs/xps/$1/.argv.json ]]; }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # The demo, from training to report: `make demo`, or `make demo-long`.
 # It starts a private Slurm, synthesises songs, trains a small HDemucs on two nodes with train_slurm.sh, exports and
-# evaluates it, separates one song, writes the report, and stops Slurm. Without Slurm the batch scripts run locally. If
-# it was interrupted, it continues where it stopped.
+# evaluates it, separates one song, scores it on six seconds of a real song, writes the report, and stops Slurm. Without
+# Slurm the batch scripts run locally. If it was interrupted, it continues where it stopped.
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,8 @@ cd "$repository"
 
 marker=demo epochs=4
 [[ ${1:-} != --long ]] || { marker=demo-long epochs=24; }
-songs=$repository/demo/songs
+songs=$repository/demo/songs real=$repository/demo/real
+real_name="one excerpt of a real song of six seconds, not MUSDB18"     # of the test set, in records and in the report
 export DEMUCS_MUSDB=$songs DEMUCS_DEVICE=cpu PYTHONUNBUFFERED=1
 mkdir -p demo
 : > demo/cluster.env
@@ -109,6 +110,12 @@ song=$(find "$songs/test" -name mixture.wav | sort | head -n1)
 if [[ ! $(find "separated/$signature" -name vocals.wav 2>/dev/null | head -n1) -nt $model ]]; then
     title "Separation of one song: $(basename "$(dirname "$song")")"
     follow -- slurm_separate.sh "$song" "$signature"
+fi
+title "A real song: $real_name"
+# A test set of its own: its score is in a record of its own, and in no mean with those of the synthetic songs.
+record=demucs_results/runs/$signature/evaluation_on_$(sed -E 's/[^[:alnum:]_.-]+/-/g' <<< "$real_name").json
+if [[ ! $record -nt $model ]] && "$python" -m tools.real_song "$real"; then
+    follow -- evaluate_slurm.sh "$signature" --musdb "$real" --dataset-name "$real_name"
 fi
 title "Figures and report"
 "$python" graphing_scripts/plot_results.py "$signature"

@@ -20,6 +20,10 @@ def test_a_number(value, options, text):
     assert tables.number(value, **options) == text
 
 
+def test_a_number_of_things():
+    assert [tables.counted(count, "track") for count in (0, 1, 2)] == ["0 tracks", "1 track", "2 tracks"]
+
+
 def test_numbers_of_printed_matter_have_a_true_minus():
     assert tables.typeset(-3.14159) == "\N{MINUS SIGN}3.14" and tables.typeset(-0.001) == "0.00"
     assert tables.typeset(2., plus=True) == "+2.00" and tables.typeset(None) == "\N{EN DASH}"

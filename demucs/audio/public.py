@@ -19,6 +19,7 @@ __all__ = ["AudioFile", "as_dtype_pcm", "convert_audio", "convert_audio_channels
            "encode_wav", "f32_pcm", "i16_pcm", "prevent_clip", "save_audio"]
 
 PathLike = tp.Union[str, Path]
+BLOCK = 2 ** 20     # samples converted at a time
 READING = {"seek_time": Range(0, 10 ** 9, unit="seconds"), "duration": Range(0, 10 ** 9, unit="seconds"),
            "samplerate": RATE, "channels": CHANNELS}
 
@@ -161,7 +162,7 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
     Floats are clipped to [-1, 1], too. Raises AudioError for another bit depth, or an invalid sample rate.
     """
     if as_float:
-        samples, subtype = f32_pcm(wav).detach().clamp(-1, 1).cpu().float().T.numpy(), "FLOAT"
+        samples, subtype = _samples(wav, lambda block: f32_pcm(block).clamp(-1, 1).float()), "FLOAT"
     else:
         samples, subtype = _integers(wav, bits_per_sample), f"PCM_{bits_per_sample}"
     write_samples(path, samples, samplerate, subtype=subtype, form="WAV")
@@ -189,12 +190,20 @@ def _integers(wav: torch.Tensor, bits: int) -> np.ndarray:
     if bits not in (16, 24, 32):
         raise AudioError(f"{bits} bits per sample cannot be written: use 16 or 24")
     if bits == 16:
-        steps = i16_pcm(wav)
-    elif bits == 24:
-        steps = (f32_pcm(wav).clamp(-1, 1) * (2 ** 23 - 1)).to(torch.int32) << 8
-    else:
-        steps = (f32_pcm(wav).double().clamp(-1, 1) * (2 ** 31 - 1)).to(torch.int32)
-    return steps.detach().cpu().T.contiguous().numpy()
+        return _samples(wav, i16_pcm)
+    if bits == 24:
+        return _samples(wav, lambda block: (f32_pcm(block).clamp(-1, 1) * (2 ** 23 - 1)).to(torch.int32) << 8)
+    return _samples(wav, lambda block: (f32_pcm(block).double().clamp(-1, 1) * (2 ** 31 - 1)).to(torch.int32))
+
+
+def _samples(wav: torch.Tensor, converted: tp.Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """`converted(wav)` [L, A] of `wav` [A, L], block by block, so that only the result takes memory for the whole
+    song."""
+    wav = wav.detach()
+    samples = np.empty((wav.shape[1], wav.shape[0]), converted(wav[:, :0]).cpu().numpy().dtype)
+    for start in range(0, len(samples), BLOCK):
+        samples[start:start + BLOCK] = converted(wav[:, start:start + BLOCK]).cpu().T.numpy()
+    return samples
 
 
 def _interleaved(wav: torch.Tensor, bits: int) -> bytes:

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 CLIP_MODES = ("rescale", "clamp", "tanh", "none")
 BLOCK = 2 ** 25                 # frames decoded at a time, 12 minutes at 44.1 kHz: headers may have any number
 COUNTING = 2 ** 20              # frames decoded at a time if their total number is unknown
+CHECKED = 2 ** 20               # samples checked at a time, since torch.isfinite needs a copy of its input
 UNKNOWN = 2 ** 62               # more frames than any file has: libsndfile's number for flac files of unknown length
 Read = tp.TypeVar("Read", bound=tp.Callable[..., tp.Any])
 ESTIMATED = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")     # encodings with an estimated number of frames
@@ -256,14 +257,27 @@ def _after_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.T
     return None
 
 
+def all_finite(wav: torch.Tensor) -> bool:
+    """Whether `wav` [..., L] has neither NaN nor infinity. Blocks of time are checked one after another: the memory
+    does not grow with L."""
+    return all(bool(torch.isfinite(block).all()) for block in wav.split(CHECKED, dim=-1))
+
+
 def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int) -> None:
     """Raise AudioError with `path` and the time of the first NaN or infinity in `wav` [..., L], if there is any."""
-    if torch.isfinite(wav).all():
+    if all_finite(wav):
         return
-    bad = ~torch.isfinite(wav).reshape(-1, wav.shape[-1]).all(dim=0)
+    bad = torch.cat([~torch.isfinite(block).reshape(-1, block.shape[-1]).all(dim=0)
+                     for block in wav.split(CHECKED, dim=-1)])
     first = int(bad.nonzero()[0])
     raise AudioError(f"{path}: {int(bad.sum())} samples are not finite numbers (NaN or infinity), the first at "
                      f"{first / samplerate:.3f} s; render the file again")
+
+
+def _peak(wav: torch.Tensor) -> float:
+    """Largest absolute sample of `wav`, NaN if there is one; without the copy that `wav.abs()` makes."""
+    low, high = torch.aminmax(wav)
+    return max(-float(low), float(high))
 
 
 def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
@@ -273,7 +287,7 @@ def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
     tanh; "none" leaves clipping to the file format. Raises AudioError for another mode.
     """
     if mode == "rescale":
-        return wav / max(1.01 * float(wav.abs().max()), 1.0) if wav.numel() else wav
+        return wav / max(1.01 * _peak(wav), 1.0) if wav.numel() else wav
     if mode == "clamp":
         return wav.clamp(-0.99, 0.99)
     if mode == "tanh":

@@ -140,4 +140,4 @@ def to_int16(wav: torch.Tensor) -> torch.Tensor:
     Published Demucs 4.1.0 truncates the same product; earlier versions (through torchaudio) rounded 32768 times the
     sample. The difference to either is at most one step.
     """
-    return (wav.to(torch.float32).clamp(-1, 1) * 32767).round_().to(torch.int16)
+    return wav.to(torch.float32).clamp(-1, 1).mul_(32767).round_().to(torch.int16)

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from ..audio import reading
+from ..files import write_text
 from ..metrics.aggregates import ALL, FAMILIES, Family, aggregate, aggregate_tracks
 from ..packages import package
+from ..runs.layout import ORIGIN
 from ..runs.provenance import commit, now, versions
 from ..schema import SEPARATED, Evaluation, TrackScores
 from ..separation.bag import BagOfModels
-from ..tables import aligned, number
+from ..tables import aligned, counted, number
 from .scoring import INSTRUMENTAL
 from .separated import SeparatedFolder
 
@@ -76,15 +78,17 @@ class ExampleWriter:
     """Writer of excerpts, the first seconds of the tracks in `names`, for listening and for the report.
 
     FOLDER/TRACK contains `mixture.mp3` and `SOURCE.mp3` (the estimates), FOLDER/TRACK/reference the reference sources.
+    A file in `origins` (by track, with author and licence) is copied to FOLDER/TRACK/origin.txt if it exists.
     """
 
     def __init__(self, folder: Path, *, sources: tp.Sequence[str], samplerate: int, names: tp.Iterable[str],
-                 seconds: float = EXCERPT_SECONDS):
+                 seconds: float = EXCERPT_SECONDS, origins: tp.Optional[tp.Mapping[str, Path]] = None):
         self.folder = folder
         self.sources = list(sources)
         self.samplerate = samplerate
         self.names = set(names)
         self.seconds = seconds
+        self.origins = origins or {}
 
     def __call__(self, name: str, mix: torch.Tensor, references: torch.Tensor, estimates: torch.Tensor) -> None:
         """Write the excerpts of a track from its mixture [A, L], references and estimates [S, A, L], at
@@ -99,6 +103,8 @@ class ExampleWriter:
         for path, wav in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             reading.write(path, wav[..., :length], self.samplerate, clip="clamp", mp3_bitrate=EXAMPLE_BITRATE)
+        if name in self.origins and self.origins[name].is_file():
+            write_text(folder / ORIGIN, self.origins[name].read_text(encoding="utf-8", errors="replace"))
 
 
 def score_tables(evaluations: tp.Sequence[Evaluation]) -> str:
@@ -121,5 +127,5 @@ def _table(evaluations: tp.Sequence[Evaluation], family: Family) -> str:
     for evaluation in evaluations:
         values = {**aggregate_tracks(evaluation.tracks, extra, family).values, **aggregate(evaluation, family).values}
         rows.append([evaluation.name, *(number(values[key]) for _, key in columns)])
-    return "\n".join([f"{family.label}; {evaluations[0].dataset}, {len(evaluations[0].tracks)} tracks",
+    return "\n".join([f"{family.label}; {evaluations[0].dataset}, {counted(len(evaluations[0].tracks), 'track')}",
                       *aligned(["", *(name for name, _ in columns)], rows, least=(0, 10))])

@@ -14,6 +14,7 @@ from ..runs.experiments import collect_run
 from ..runs.layout import EXPERIMENTS, RESULTS
 from ..schema import SEPARATED, Evaluation
 from ..separation.precision import PRECISIONS
+from ..tables import counted
 from . import collect, records, test_sets
 from .evaluate import Separator, evaluate_tracks
 from .records import RECORD, TRACKS
@@ -154,11 +155,12 @@ def _score(request: Request, separator: Separator, songs: SongSet, *, name: str,
         for track in mine:
             files.path(track.name).unlink(missing_ok=True)
     keep = None if excerpts is None else collect.ExampleWriter(
-        excerpts, sources=songs.sources, samplerate=separator.samplerate, names=header.expected[:request.examples])
+        excerpts, sources=songs.sources, samplerate=separator.samplerate, names=header.expected[:request.examples],
+        origins={track.name: track.origin for track in songs.tracks if track.origin is not None})
     if part.count == 1 and "SLURM_ARRAY_TASK_ID" in os.environ and record == RECORD:
         logging.info("Task %s of this Slurm array scores all songs; with --shard I/N it scores a part",
                      os.environ["SLURM_ARRAY_TASK_ID"])
-    logging.info("Scoring %s on %s (%d tracks%s)", name, songs.name, len(songs.tracks),
+    logging.info("Scoring %s on %s (%s%s)", name, songs.name, counted(len(songs.tracks), "track"),
                  f"; part {part.index} of {part.count}: {len(mine)}" if part.count > 1 else "")
     evaluate_tracks(separator, songs.tracks, metrics=metrics, sums=True, sources=songs.sources, folded=folded,
                     **separation, device=device, files=files, save_to=save_to, keep=keep, rank=part.index,

@@ -24,6 +24,7 @@ from ..data.synthetic.dataset import MANIFEST
 from ..data.tracks import MIXTURE, Track
 from ..dsp.convert import convert_channels
 from ..errors import AudioError, DatasetError
+from ..runs.layout import ORIGIN
 from ..schema import SOURCES, SchemaError, read_json
 
 MUSDB_TEST_TRACKS = 50
@@ -47,12 +48,13 @@ class ReferenceTrack:
 
     `read()` raises AudioError or DatasetError with the name of the faulty file. `files` are all files of the song,
     including those that are not read. `check()` raises the errors of `read()`, but needs memory for one file only; None
-    if there is no such function.
+    if there is no such function. `origin` is a text file about author and licence, which need not exist.
     """
     name: str
     read: tp.Callable[[], Song]
     files: tp.Tuple[Path, ...] = ()
     check: tp.Optional[tp.Callable[[], None]] = None
+    origin: tp.Optional[Path] = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _track(path: Path, sources: tp.Sequence[str], targets: Sums, song_stems: tp.
     song = Track(path.name, {stem: (files[stem],) for stem in needed if stem != MIXTURE},
                  (files[MIXTURE],) if MIXTURE in needed else (), folder=path)
     return ReferenceTrack(path.name, functools.partial(_read_folder, song, mixed, recipe), _in_order(files),
-                          functools.partial(_check_folder, song))
+                          functools.partial(_check_folder, song), path / ORIGIN)
 
 
 def _in_order(files: tp.Mapping[str, Path]) -> tp.Tuple[Path, ...]:

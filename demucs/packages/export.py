@@ -15,6 +15,7 @@ from ..errors import SignatureError
 from ..runs.experiments import experiment_folder
 from ..runs.layout import ARGV, BEST, EXPERIMENTS, HISTORY, RUN_CARD
 from ..runs.provenance import now
+from ..runs.status import last_said
 from ..schema import ReleaseCard, RunCard
 from . import package, publish
 
@@ -48,7 +49,7 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
         card = dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
     elif (folder / HISTORY).exists():      # a run of published Demucs
         card = _from_history(card, folder)
-    if card.epochs_done < card.epochs:
+    if card.epochs_done < card.epochs and not _done(folder):      # otherwise early stopping has ended it
         logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
                        card.epochs)
     path = out / f"{signature}{FORMATS[kind]}"
@@ -56,6 +57,12 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
     if kind == PLAIN:
         return package.save(model, path, card=card, half=bool(half), quantizer_state=state)
     return publish.save(model, path, kind=kind, card=card, half=half is not False, quantizer_state=state)
+
+
+def _done(folder: Path) -> bool:
+    """Whether the training in `folder` is complete: it has all its epochs, or was stopped early."""
+    status = last_said(folder)
+    return status is not None and status.state == "done"
 
 
 def _from_history(card: ReleaseCard, folder: Path) -> ReleaseCard:

@@ -95,7 +95,7 @@ def restore(model: nn.Module, state: tp.Any, where: tp.Union[str, Path]) -> None
 
 
 def _split(model: nn.Module, settings: tp.Mapping[str, tp.Any]) -> tp.Tuple[tp.List[nn.Parameter], ...]:
-    """(quantised, not quantised) parameters: quantised are those above `min_size` MB that no pattern excludes."""
+    """(quantised, not quantised) parameters: quantised are those above `min_size` MiB that no pattern excludes."""
     limit = settings.get("min_size", 0.01) * 2 ** 20 // 4
     patterns = [str(pattern) for pattern in settings.get("exclude", ())]
     large, small = [], []

@@ -309,7 +309,7 @@ def _meter(transfer: _Transfer) -> tp.Iterator[tp.Callable[[], None]]:
     every tenth."""
     name = transfer.path.name
     if sys.stderr.isatty():
-        with tqdm.tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, dynamic_ncols=True) as bar:
+        with tqdm.tqdm(desc=name, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
             def draw() -> None:
                 bar.total, bar.n = transfer.total, transfer.have
                 bar.update(0)

@@ -21,4 +21,5 @@ LOG = "train.log"
 EXTENDED = "extended.json"                 # the run that it extends, and those that extend it
 EVALUATION = "evaluation.json"             # in RESULTS/runs/SIGNATURE
 OTHER_EVALUATIONS = "evaluation_*.json"    # beside it: on further test sets, and of reference separators
+ORIGIN = "origin.txt"                      # in a song's folder and beside its excerpts: author, licence
 STUDY = "study.json"                       # study of measures without references, in RESULTS/quality/SIGNATURE

@@ -124,11 +124,18 @@ def two_stems(mix: torch.Tensor, estimates: tp.Mapping[str, torch.Tensor], stem:
     """`stem` and the rest of the song (accompaniment), both [A, L], by name.
 
     The rest is `no_STEM`, the sum of the estimates of all other sources (method "add"); `minus_STEM`, the mixture minus
-    the estimate ("minus"); or omitted ("none").
+    the estimate ("minus"); or omitted ("none"). Of a model with `stem` as its only source, `no_STEM` is the mixture
+    minus the estimate, too.
     """
     rest = {}
-    if method == "add":
-        rest = {f"no_{stem}": sum(other for name, other in estimates.items() if name != stem)}
+    if method == "add" and set(estimates) == {stem}:
+        rest = {f"no_{stem}": mix - estimates[stem]}
+    elif method == "add":
+        total = torch.zeros_like(estimates[stem])       # one tensor for all sums: a song is large
+        for name, other in estimates.items():
+            if name != stem:
+                total += other
+        rest = {f"no_{stem}": total}
     elif method == "minus":
         rest = {f"minus_{stem}": mix - estimates[stem]}
     return {stem: estimates[stem], **rest}

@@ -110,14 +110,19 @@ def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> to
         AudioError: as `apply.separate`, or if the model's output is not finite.
     """
     if normalizes_songs(model):
-        mono = mix.mean(dim=0)
-        mean = mono.mean()
-        scale = mono.std(correction=min(1, len(mono) - 1)) + EPSILON     # the std of a single sample is 0, not NaN
-        estimates = separate(model, ((mix - mean) / scale)[None], **settings)[0]
+        mean, scale = _level(mix)
+        estimates = separate(model, (mix - mean).div_(scale)[None], **settings)[0]
         estimates *= scale
         estimates += mean
     else:
         estimates = separate(model, mix[None], **settings)[0]
-    if not torch.isfinite(estimates).all():
+    if not reading.all_finite(estimates):
         raise AudioError("the output of the model is not finite: its weights or its precision do not suit this song")
     return estimates
+
+
+def _level(mix: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (plus EPSILON) of the mono mixture of `mix` [A, L], both scalars."""
+    mono = mix.mean(dim=0)
+    std = mono.std(correction=min(1, len(mono) - 1))        # the std of a single sample is 0, not NaN
+    return mono.mean(), std + EPSILON

@@ -221,7 +221,7 @@ def shared_memory_left() -> int:
 
 def no_shared_memory(workers: tp.Optional[int] = None) -> TrainingError:
     """Error for a lack of shared memory for the batches of loader workers."""
-    left = max(shared_memory_left(), 0) / 2 ** 20
+    left = max(shared_memory_left(), 0) / 1e6
     return TrainingError(f"out of shared memory: {SHARED_MEMORY} has {left:.1f} MB left for the batches of "
                          f"{'the' if workers is None else workers} loader workers; {ENLARGE}")
 
@@ -231,7 +231,7 @@ def warn_of_little_shared_memory(needed: float, workers: int) -> None:
     left = shared_memory_left()
     if workers and 0 <= left < needed:
         logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; if training runs "
-                       "out of it: %s", SHARED_MEMORY, left / 2 ** 20, workers, needed / 2 ** 20, ENLARGE)
+                       "out of it: %s", SHARED_MEMORY, left / 1e6, workers, needed / 1e6, ENLARGE)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ class Progress(tp.Generic[Item]):
 
 
 def describe(metrics: Metrics) -> str:
-    """The main metrics as text: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MB."""
+    """The main metrics as text: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MiB."""
     digits = {"loss": 4, "reco": 4, "nsdr": 3, "ms": 2, "grad": 4, "penalty": 2}
     return " | ".join(f"{key.capitalize()} {number(metrics[key], count)}" for key, count in digits.items() if key in metrics)
 

@@ -19,7 +19,7 @@ from torch import nn
 from ..dsp.randomness import seeded_torch
 from ..errors import ConfigError
 
-FLOATS_PER_MB = 2 ** 18
+FLOATS_PER_MIB = 2 ** 18     # of float32; published Demucs and diffq call 2 ** 20 bytes a MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,11 @@ class QuantSettings:
     """Section `quant` of the configuration.
 
     Args:
-        diffq: weight of the model's size in MB in the loss; None or 0 for no DiffQ.
+        diffq: weight of the model's size in MiB in the loss; None or 0 for no DiffQ.
         qat: bits per weight of uniform quantisation; None or 0 for none.
         straight_through: with `qat`, quantise during training too, with the straight-through estimator for gradients.
             Published Demucs quantises for validation, tests and export only.
-        min_size: size in MB of float32 above which a parameter is quantised.
+        min_size: size in MiB of float32 above which a parameter is quantised.
         group_size: number of weights that share a number of bits; it must divide the size of every quantised parameter.
     """
     diffq: tp.Optional[float]
@@ -46,7 +46,7 @@ class QuantSettings:
             raise ConfigError(f"quant.diffq={self.diffq} and quant.qat={self.qat}: a model is quantised in one way; "
                               f"leave one of them empty")
         if self.diffq is not None and self.diffq < 0:
-            raise ConfigError(f"quant.diffq={self.diffq} must be positive: it is the weight of the model's size in MB "
+            raise ConfigError(f"quant.diffq={self.diffq} must be positive: it is the weight of the model's size in MiB "
                               f"in the loss, e.g. 1e-4; leave it empty for no DiffQ")
         if self.qat and not 1 <= self.qat <= 15:
             raise ConfigError(f"quant.qat={self.qat} must be a number of bits from 1 to 15; leave it empty for no "
@@ -92,7 +92,7 @@ class Quantisation:
                 if id(parameter) in learnt}
 
     def size(self) -> torch.Tensor:
-        """Size of the quantised model in MB, without the overhead of a file. With DiffQ it is differentiable, and
+        """Size of the quantised model in MiB, without the overhead of a file. With DiffQ it is differentiable, and
         counts fractional numbers of bits, which packing rounds."""
         return self.quantizer.model_size().to(self.device)
 
@@ -168,17 +168,17 @@ def build(model: nn.Module, settings: QuantSettings, optimizer: torch.optim.Opti
 def _check_fit(model: nn.Module, settings: QuantSettings) -> None:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     chosen = {name: parameter for name, parameter in model.named_parameters()
-              if parameter.numel() > settings.min_size * FLOATS_PER_MB // 1}     # counted as diffq does
+              if parameter.numel() > settings.min_size * FLOATS_PER_MIB // 1}     # counted as diffq does
     if not chosen:
         largest = max(sizes, key=lambda name: sizes[name])
-        raise ConfigError(f"quant.min_size={settings.min_size} MB leaves nothing to quantise: the largest weight, "
-                          f"{largest}, has {sizes[largest] / FLOATS_PER_MB:.3g} MB; lower it")
+        raise ConfigError(f"quant.min_size={settings.min_size} MiB leaves nothing to quantise: the largest weight, "
+                          f"{largest}, has {sizes[largest] / FLOATS_PER_MIB:.3g} MiB; lower it")
     for name, parameter in chosen.items():
         if settings.diffq and sizes[name] % settings.group_size:
             raise ConfigError(f"quant.group_size={settings.group_size} does not divide {name} with its {sizes[name]} "
-                              f"weights; choose another, or a quant.min_size (now {settings.min_size} MB) above "
-                              f"{sizes[name] / FLOATS_PER_MB:.3g}")
+                              f"weights; choose another, or a quant.min_size (now {settings.min_size} MiB) above "
+                              f"{sizes[name] / FLOATS_PER_MIB:.3g}")
         if bool(parameter.detach().min() == parameter.detach().max()):
-            raise ConfigError(f"quant.min_size={settings.min_size} MB: {name} would be quantised, but all its weights "
+            raise ConfigError(f"quant.min_size={settings.min_size} MiB: {name} would be quantised, but all its weights "
                               f"are equal, so it has no range to divide; raise it above "
-                              f"{sizes[name] / FLOATS_PER_MB:.3g}")
+                              f"{sizes[name] / FLOATS_PER_MIB:.3g}")

@@ -41,16 +41,19 @@ class Saving:
     Args:
         entries: called on all ranks together; returns the entries of a checkpoint that are gathered from all ranks.
         content: called on rank 0; returns all other entries.
-        publish: writes the records of the run; called on all ranks.
+        records: called on rank 0 with whether the best weights have changed; writes the records of the run.
+        epochs_done: returns the number of epochs that are done.
         stopped: called with the name of the signal when the run is saved and stops.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, group: Group, requests: Requests, watchdog: Watchdog,
                  entries: tp.Callable[[], tp.Dict[str, tp.Any]], content: tp.Callable[[], tp.Dict[str, tp.Any]],
-                 publish: tp.Callable[[], None], stopped: tp.Callable[[str], None]):
+                 records: tp.Callable[[bool], None], epochs_done: tp.Callable[[], int],
+                 stopped: tp.Callable[[str], None]):
         self.folder, self.plan, self.group = folder, plan, group
         self.requests, self.watchdog = requests, watchdog
-        self._entries, self._content, self._publish, self._stopped = entries, content, publish, stopped
+        self._entries, self._content, self._stopped = entries, content, stopped
+        self._records, self._epochs_done = records, epochs_done
         self.checkpoints = Checkpoints(folder)
         self._saved = time.monotonic()
 
@@ -68,7 +71,7 @@ class Saving:
         if stop or save:
             self.save()
         if stop:
-            self._publish()
+            self.publish(self._epochs_done() + 1)
             self.finish()
             self._stopped(self.requests.stop_signal)
             raise Stopped(self.requests.stop_signal)
@@ -105,8 +108,8 @@ class Saving:
             self.checkpoints.save({**self._content(), **entries}, keep_as=keep_as)
         self._saved = time.monotonic()
 
-    def publish(self, publish: tp.Callable[[], None], epoch: int) -> None:
-        """Call `publish` on rank 0, which writes the records of the run.
+    def publish(self, epoch: int, best_changed: bool = False) -> None:
+        """Write the records of the run on rank 0, in or after epoch number `epoch`.
 
         Raises:
             TrainingError: if they cannot be written, or if the folder was moved or deleted.
@@ -115,9 +118,9 @@ class Saving:
             return
         self.checkpoints.require_ours()
         try:
-            publish()
+            self._records(best_changed)
         except OSError as error:
-            raise TrainingError(f"cannot write the records of epoch {epoch + 1} in {self.folder}: {error}. The last "
+            raise TrainingError(f"cannot write the records of epoch {epoch} in {self.folder}: {error}. The last "
                                 f"checkpoint is untouched; free some space and start the run again, it continues from "
                                 f"there.") from error
 

@@ -79,7 +79,8 @@ class Solver:
             if part is not None:
                 self.registry.add_object(name, part)
         self.saving = Saving(folder, plan, group=group, requests=requests, watchdog=watchdog, content=self._content,
-                             entries=lambda: self.position.entries(group), publish=lambda: self._publish(len(self.history)),
+                             entries=lambda: self.position.entries(group), records=self._write_records,
+                             epochs_done=lambda: len(self.history),
                              stopped=lambda reason: status.write("stopped", reason))
 
     def _set_history(self, entries: tp.Sequence[tp.Mapping[str, tp.Any]]) -> None:
@@ -144,7 +145,7 @@ class Solver:
         else:
             self.status.begin(len(self.history), self.position.step)
             self.curves.begin(self.position.step, self.position.average, self.history)
-            self._publish(len(self.history))      # a record of this session, even if it ends before an epoch does
+            self.saving.publish(len(self.history) + 1)      # a record of this session, even if no epoch of it ends
         with self.requests.listening(), self.watchdog.watching():
             self.status.progress(len(self.history), self.position.step, self.history)
             while not self._finished(self.history):
@@ -239,12 +240,12 @@ class Solver:
         self.curves.epoch(number, record)
         self.position = Position()
         self.status.progress(number, 0, self.history)
-        self._publish(number - 1, changed)
+        self.saving.publish(number, changed)
         keep = self.plan.save_every and number % self.plan.save_every == 0 and number != self.plan.epochs
         self.saving.save(keep_as=f"checkpoint_{number}.th" if keep else None)
 
-    def _publish(self, epoch: int, best_changed: bool = False) -> None:
-        self.saving.publish(lambda: self.publish(self.history, self.best_state if best_changed else None), epoch)
+    def _write_records(self, best_changed: bool) -> None:
+        self.publish(self.history, self.best_state if best_changed else None)
 
     def _content(self) -> tp.Dict[str, tp.Any]:
         """The entries of a checkpoint that are the same on all ranks."""

@@ -234,7 +234,7 @@ class ValidStage:
     @torch.no_grad()
     def run(self, epoch: int, name: str, *, leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
         """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source. With quantisation also
-        "ms", the size of the model in MB, which is part of the loss as in training.
+        "ms", the size of the model in MiB, which is part of the loss as in training.
 
         `leave` is called after each batch, equally often on all ranks. If it returns True, which must be so on all
         ranks, the pass ends and returns None.

@@ -11,7 +11,7 @@ from torch import nn
 
 from .lowrank import largest_singular_squared
 
-FLOATS_PER_MB = 2 ** 18
+FLOATS_PER_MIB = 2 ** 18
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
@@ -21,7 +21,7 @@ class SvdSettings:
 
     Args:
         penalty: weight in the loss; 0 for none.
-        min_size: size of the smallest layer to penalise, in MB of float32.
+        min_size: size of the smallest layer to penalise, in MiB of float32.
         dim, niters: rank and iterations of the randomised SVD; with `powm`, `niters` iterations of the power method.
         powm: power method with `bs` starting points instead of the randomised SVD.
         proba: probability that a step has the penalty, which is then divided by it.
@@ -43,7 +43,7 @@ def _matrices(model: nn.Module, settings: SvdSettings):
     """The weights to penalise, as matrices [output channels, all other axes]."""
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if parameter.numel() / FLOATS_PER_MB < settings.min_size or parameter.dim() == 1:
+            if parameter.numel() / FLOATS_PER_MIB < settings.min_size or parameter.dim() == 1:
                 continue
             if parameter.dim() == 2 and settings.conv_only:
                 continue

@@ -37,7 +37,7 @@ def training_curves(chain: Chain, theme: Theme) -> tp.Any:
         panels.append(lambda axes: _pair(axes, chain, theme, "Gradient norm", "L2 norm, mean over steps",
                                          lambda r: r.train.get("grad"), None))
     if any(record.valid.get(MEGABYTE) for record in chain.history):
-        panels.append(lambda axes: _pair(axes, chain, theme, "Model size, quantised", "MB",
+        panels.append(lambda axes: _pair(axes, chain, theme, "Model size, quantised", "MiB",
                                          lambda r: r.train.get(MEGABYTE), lambda r: r.valid.get(MEGABYTE)))
     figure = new_figure(11, 1.05 + 2.9 * ((len(panels) + 1) // 2))
     heading(figure, "Training of " + " \N{RIGHTWARDS ARROW} ".join(part.run.name for part in chain.parts),

@@ -11,7 +11,7 @@ from records.tracks import doubtful, per_track
 
 from demucs.metrics.aggregates import Family, track_values
 from demucs.schema import Evaluation
-from demucs.tables import typeset
+from demucs.tables import counted, typeset
 
 from .style import Theme, heading, new_figure, source_color
 
@@ -34,7 +34,7 @@ def track_spread(run: Run, metric: str, theme: Theme) -> tp.Any:
     figure = new_figure(9, 4.9)
     unsure = doubtful(evaluation, metric)
     heading(figure, f"Scores of {run.name}, track by track",
-            f"{evaluation.dataset}, {len(evaluation.tracks)} tracks: one point each, their median as a line"
+            f"{evaluation.dataset}, {counted(len(evaluation.tracks), 'track')}: one point each, their median as a line"
             + (f"; {len(unsure)} hollow points depend on rounding errors" if unsure else ""), theme)
     axes = figure.add_subplot()
     for place, (source, scores) in enumerate(values.items()):

@@ -7,6 +7,7 @@ from records.chains import Chain
 from records.readers import Run
 
 from demucs.schema import RunCard, Session
+from demucs.tables import counted
 
 from .elements import escape, facts, folded, paragraph, table
 
@@ -80,7 +81,7 @@ def evaluation_card(run: Run) -> str:
     spent = f"{sum(track.seconds for track in made.tracks):.0f} s" + (f", {sum(scoring):.0f} s of them scoring"
                                                                     if scoring else "")
     return f"<h3>Evaluation of {escape(made.name)}</h3>" + facts([
-        ("test set", f"{made.dataset}, {len(made.tracks)} tracks"), ("weights", made.model_hash),
+        ("test set", f"{made.dataset}, {counted(len(made.tracks), 'track')}"), ("weights", made.model_hash),
         ("settings", _pairs(made.settings, "=")), ("device", made.device), ("commit", made.commit),
         ("computing time", spent if any(track.seconds for track in made.tracks) else ""),
         ("versions", _pairs(made.versions, " ")),

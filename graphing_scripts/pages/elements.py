@@ -78,8 +78,9 @@ def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
     return f'<div class="wide figure">{"".join(images)}</div>'
 
 
-def players(cut: Excerpt) -> str:
-    """HTML with players for an excerpt: one row per source, with a column per run and one for the reference."""
+def players(cut: Excerpt, about: str = "") -> str:
+    """HTML with players for an excerpt: one row per source, with a column per run and one for the reference. `about` is
+    shown below the name of the track."""
     parts = []
     if cut.mixture is not None:
         parts.append(f'<div class="clips one">{_player("the mixture", cut.mixture)}</div>')
@@ -93,7 +94,8 @@ def players(cut: Excerpt) -> str:
             what = REFERENCE if column == REFERENCE else f"separated{by}"
             figures.append(_player(f"{source}, {what}", clips[column]))
         parts.append(f'<div class="clips">{"".join(figures)}</div>')
-    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(f"{cut.seconds:.0f} s from second {cut.start:.0f}.", "quiet")
+    return (f"<h3>{escape(cut.track)}</h3>" + paragraph(about) +
+            paragraph(f"{cut.seconds:.0f} s from second {cut.start:.0f}.", "quiet") + paragraph(cut.origin, "quiet")
             + f'<div class="listen">{"".join(parts)}</div>')
 
 

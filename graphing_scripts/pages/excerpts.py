@@ -1,8 +1,8 @@
 """Excerpts of example separations for the report, as sounds and as spectrogram pictures.
 
-A folder `examples/SIGNATURE/TRACK/` has one sound file per source, named after the source. `mixture.*` and a folder
-`reference/` with the true sources are optional. One excerpt is cut from each track where all sources play, at the same
-time for all runs that separated the track.
+A folder `examples/SIGNATURE/TRACK/` has one sound file per source, named after the source. `mixture.*`, a folder
+`reference/` with the true sources, and `origin.txt` with author and licence are optional. One excerpt is cut from each
+track where all sources play, at the same time for all runs that separated the track.
 """
 
 import base64
@@ -18,6 +18,7 @@ from PIL import Image
 
 from demucs.audio.samples import read_samples
 from demucs.errors import AudioError
+from demucs.runs.layout import ORIGIN
 
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg")
 MIXTURE, REFERENCE = "mixture", "reference"
@@ -45,6 +46,7 @@ class Excerpt:
     mixture: tp.Optional[Clip]
     columns: tp.List[str]
     clips: tp.Dict[str, tp.Dict[str, Clip]]
+    origin: str = ""    # text of origin.txt
 
 
 def track_folders(folder: Path) -> tp.List[Path]:
@@ -89,7 +91,14 @@ def excerpt(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], seconds: 
     return Excerpt(track=first.name, start=start, seconds=max(map(len, cuts.values())) / rate, columns=list(columns),
                    mixture=next((clip for (_, name), clip in made.items() if name == MIXTURE), None),
                    clips={name: {column: made[column, name] for column in columns if (column, name) in made}
-                          for name in names})
+                          for name in names},
+                   origin=_origin(folders.values()))
+
+
+def _origin(folders: tp.Iterable[Path]) -> str:
+    """Text about author and licence of a track, from the first folder that has one."""
+    found = next((folder / ORIGIN for folder in folders if (folder / ORIGIN).is_file()), None)
+    return "" if found is None else found.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _read_all(folder: Path) -> Sounds:

@@ -255,14 +255,24 @@ def quality(study_file: Path) -> str:
     return paragraph(f"{told}.") + "".join(pictures)
 
 
-def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seconds: float, tracks: int) -> str:
-    """HTML with players and spectrograms of example separations, with a column per run; "" if there are none. `folders`
-    maps each run to its folder of examples."""
-    if not folders or not all(folder.is_dir() for folder in folders.values()):
-        return ""
-    cuts = [excerpt(found, sources, seconds) for found in shared_tracks(folders)[:tracks]]
+def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seconds: float, tracks: int,
+              further: tp.Optional[tp.Mapping[str, Path]] = None) -> str:
+    """HTML with players and spectrograms of example separations, with a column per run; "" if there are none.
+
+    Args:
+        folders: folder of examples of each run.
+        further: folders of examples of one run on further test sets, by the names of these, which the players show.
+    """
+    shown = [players(excerpt(found, sources, seconds)) for found in _tracks_in(folders)[:tracks]]
+    for test_set, folder in (further or {}).items():
+        shown += [players(excerpt(found, sources, seconds), f"Test set: {test_set}.")
+                  for found in _tracks_in({"separated": folder})[:tracks]]
     told = (f"Spectrograms from {LOWEST:.0f} Hz to {HIGHEST / 1000:.0f} kHz on a logarithmic scale, brightness over "
             f"{RANGE:.0f} dB, the same in all pictures of a song.")
     how = ("A click on a spectrogram plays from that time. Starting another player of the same song continues at the "
            "same time.")
-    return paragraph(told, "quiet") + paragraph(how, "quiet screen") + "".join(map(players, cuts)) if cuts else ""
+    return paragraph(told, "quiet") + paragraph(how, "quiet screen") + "".join(shown) if shown else ""
+
+
+def _tracks_in(folders: tp.Mapping[str, Path]) -> tp.List[tp.Dict[str, Path]]:
+    return shared_tracks(folders) if folders and all(folder.is_dir() for folder in folders.values()) else []

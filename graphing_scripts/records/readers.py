@@ -57,7 +57,8 @@ class Run:
 
     `references` are evaluations of reference separators, by name, on the same tracks as `evaluation`; those on other
     tracks are left out, with a message in `notes`. `further` are evaluations of the model on further test sets, each
-    with its references. `printed` starts with the latest result. `first_epoch` is the number of the first epoch of
+    with its references and its `suffix`: the end of the names of its record and of its folder of excerpts, "" for the
+    first test set. `printed` starts with the latest result. `first_epoch` is the number of the first epoch of
     `history`: 1, unless the log or the run card states another one. `arguments` are the overrides stored by Dora, used
     without a run card.
     """
@@ -66,7 +67,8 @@ class Run:
     history: tp.List[EpochRecord] = field(default_factory=list)
     evaluation: tp.Optional[Evaluation] = None
     references: tp.Dict[str, Evaluation] = field(default_factory=dict)
-    further: tp.List[tp.Tuple[Evaluation, tp.Dict[str, Evaluation]]] = field(default_factory=list)
+    further: tp.List[tp.Tuple[Evaluation, tp.Dict[str, Evaluation], str]] = field(default_factory=list)
+    suffix: str = ""
     notes: tp.List[str] = field(default_factory=list)
     printed: tp.List[Printed] = field(default_factory=list)
     first_epoch: int = 1
@@ -90,8 +92,9 @@ class Run:
     @property
     def on_each_set(self) -> tp.List["Run"]:
         """One `Run` per test set. The first is the run itself; each further one has the evaluation on that set."""
-        return [self, *(dataclasses.replace(self, evaluation=evaluation, references=references, further=[], printed=[],
-                                            notes=[]) for evaluation, references in self.further)]
+        return [self, *(dataclasses.replace(self, evaluation=evaluation, references=references, suffix=suffix,
+                                            further=[], printed=[], notes=[])
+                        for evaluation, references, suffix in self.further)]
 
     @property
     def argv(self) -> tp.List[str]:
@@ -346,12 +349,12 @@ def _add_others(found: Run, paths: tp.Sequence[Path]) -> None:
     model on the same tracks."""
     assert found.evaluation is not None
     records = {path: _load(Evaluation, path) for path in paths}
-    own = [record for record in records.values() if record.name == found.evaluation.name]
-    found.further = [(record, {}) for record in own]
+    own = {path: record for path, record in records.items() if record.name == found.evaluation.name}
+    found.further = [(record, {}, path.stem.removeprefix(Path(EVALUATION).stem)) for path, record in own.items()]
     for path, other in records.items():
-        if other in own:
+        if path in own:
             continue
-        beside = [references for record, references in [(found.evaluation, found.references), *found.further]
+        beside = [references for record, references, _ in [(found.evaluation, found.references, ""), *found.further]
                   if _same_tracks(record, other)]
         if beside:
             beside[0][other.name] = other

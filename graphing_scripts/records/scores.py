@@ -13,6 +13,7 @@ from demucs.errors import SignatureError
 from demucs.metrics.aggregates import (ALL, EVERY_FAMILY, Aggregate, Family, FamilyError, aggregate, logged_aggregate,
                                        one_family)
 from demucs.schema import RunCard
+from demucs.tables import counted
 
 from . import baselines
 from .comparability import NOT_RECORDED, NOT_STATED, SINGLE, Subject
@@ -245,7 +246,8 @@ def scored_on(run: Run) -> str:
     if run.evaluation is None:
         return "as printed by tests" + (f", {run.scored_on}" if run.scored_on else "")
     done, expected = len(run.evaluation.tracks), len(run.evaluation.expected)
-    return f"{run.evaluation.dataset}, {done} {'of ' + str(expected) + ' ' if done < expected else ''}tracks"
+    part = f"{done} of " if done < expected else ""
+    return f"{run.evaluation.dataset}, {part}{counted(max(done, expected), 'track')}"
 
 
 def _defined(row: Row) -> bool:

@@ -98,7 +98,7 @@ def test_the_student_projects_curves_are_one_line_with_a_join(reference):
 def test_every_panel_of_a_quantised_run_is_there_and_its_size_in_megabytes(sampled):
     figure = training(sampled)
     found = panels(figure)
-    assert list(found)[-1] == "Model size, quantised" and found["Model size, quantised"].get_ylabel() == "MB"
+    assert list(found)[-1] == "Model size, quantised" and found["Model size, quantised"].get_ylabel() == "MiB"
     valid = [(list(line.get_xdata()), list(line.get_ydata())) for line in found["Model size, quantised"].lines
              if line.get_linestyle() == "-"]
     assert valid == [([1, 2, 3, 4], [30.5, 21.25, 17., 15.5]), ([5, 6, 7], [14., 13.5, 13.25])]

@@ -446,6 +446,23 @@ def test_scores_on_a_further_test_set_stand_beside_the_first(scored_twice, undra
     assert "own test, 7 tracks hdemucs 1a2b3c4d" in compared and "MUSDB18-HQ test, 50 tracks hdemucs 759c9a58" in compared
 
 
+def test_excerpts_of_a_further_test_set_have_its_name_and_their_origin(scored_twice, undrawn):
+    """Under players of their own; the scores of the first test set stay what they are."""
+    for folder in ("1a2b3c4d/synthetic song", "1a2b3c4d_on_own-test/real song"):
+        make_examples(scored_twice / "examples" / folder)
+    place = scored_twice / "examples" / "1a2b3c4d_on_own-test" / "real song"
+    (place / "origin.txt").write_text("By <us>, CC BY 4.0.\n")
+    chain, = find_chains(["1a2b3c4d"], scored_twice)
+    assert [each.suffix for each in chain.last.on_each_set] == ["", "_on_own-test"]
+    page = Page(report(chain, scored_twice / "examples" / "1a2b3c4d", seconds=3.))
+    assert len(page.of("audio")) == 18
+    own = page.text.index("synthetic song 3 s from second")
+    real = page.text.index("real song Test set: own test, 7 tracks.")
+    assert own < real and "By <us>, CC BY 4.0." in page.text[real:] and page.text.count("Test set: ") == 1
+    before = aggregate(chain.last.evaluation, NSDR_MEAN)
+    assert before.tracks == 6 and f"(6 tracks): {before.values['all']:.2f} dB nSDR" in page.text
+
+
 def test_tables_and_figures_name_every_test_set(scored_twice, monkeypatch, capsys):
     for script, expected in ((score_table, "own test, 7 tracks"), (plot_scores, "tracks_nsdr_on_own-test.png")):
         monkeypatch.setattr(sys, "argv", [script.__name__, "1a2b3c4d", "--results", str(scored_twice), "--family",

@@ -195,6 +195,22 @@ def test_two_stems(run, method, names, tmp_path):
     assert sorted(stems(tmp_path, "a")) == names
 
 
+def test_two_stems_of_a_model_with_one_source(run, repo, tmp_path):
+    """Both are written: the only source, and the rest of the song."""
+    torch.manual_seed(0)
+    alone = zoo.build("hdemucs", sources=["vocals"], audio_channels=2, samplerate=RATE, segment=2., channels=4, depth=2,
+                      nfft=64)
+    card = package.new_card(alone, signature="cafe0001", epochs_done=1, epochs=1, valid={}, argv=[])
+    package.save(alone, repo / "cafe0001.th", card=card)
+    reading.write(tmp_path / "a.wav", song(), RATE, as_float=True)
+    assert run("a.wav", "--two-stems", "vocals", "--float32", "--clip-mode", "none") == 0
+    found = stems(tmp_path, "a")
+    assert sorted(found) == ["no_vocals", "vocals"]
+    mix, _ = reading.read(tmp_path / "a.wav")
+    assert torch.equal(found["no_vocals"][0], mix - found["vocals"][0])
+    assert found["no_vocals"][0].abs().max() > 0.01
+
+
 def test_the_other_stem_is_what_its_name_says():
     mix = torch.full((2, 3), 10.)
     estimates = {name: torch.full((2, 3), value) for name, value in (("a", 1.), ("b", 2.), ("c", 4.))}

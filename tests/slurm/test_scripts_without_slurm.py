@@ -118,6 +118,26 @@ def test_the_signature_before_anything_runs(no_slurm):
     assert no_slurm.records() == []
 
 
+@pytest.mark.parametrize("script, arguments, expected", [
+    ("train_slurm.sh", ["5"], True), ("train_slurm.sh", ["5", "seed=1"], True),
+    ("train_slurm.sh", ["5", "dset.use_musdb=true"], True), ("train_slurm.sh", ["5", "dset.use_musdb=false"], False),
+    ("train_slurm.sh", ["--plain", "dset.wav=own", "dset.use_musdb=False"], False),
+    ("train_slurm.sh", ["5", "dset.musdb=elsewhere"], False), ("train_slurm.sh", ["5", "dset=without"], False),
+    ("train_slurm.sh", ["5", "dset=with"], True), ("train_slurm.sh", ["5", "dset=absent"], True),
+    ("continue_run_slurm.sh", ["11111111", "misc.num_workers=1"], True),
+    ("continue_run_slurm.sh", ["22222222", "misc.num_workers=1"], False),
+    ("continue_run_slurm.sh", ["22222222", "optim.lr=1e-4"], False)])
+def test_the_note_on_musdb_is_for_who_trains_on_it(no_slurm, script, arguments, expected):
+    argv = no_slurm.root / "outputs" / "xps" / "22222222" / ".argv.json"
+    argv.write_text('["dset.use_musdb=false", "dset.wav=own"]')
+    (no_slurm.root / "conf" / "dset").mkdir(parents=True)
+    for name, value in (("without", "false"), ("with", "true")):
+        (no_slurm.root / "conf" / "dset" / f"{name}.yaml").write_text(f"dset:\n  use_musdb: {value}\n")
+    result = no_slurm.script(script, "--dry-run", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert ("Note: no folder datasets/musdbhq here" in result.stderr) is expected
+
+
 def test_plain_training_has_no_settings_of_its_own(no_slurm):
     """In whatever order its arguments stand."""
     for number, (arguments, expected) in enumerate([

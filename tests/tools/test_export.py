@@ -14,7 +14,7 @@ from demucs.models import zoo
 from demucs.packages import package, pickled
 from demucs.packages.export import export as export_best
 from demucs.runs import experiments
-from demucs.schema import ReleaseCard, RunCard, Session
+from demucs.schema import ReleaseCard, RunCard, RunStatus, Session
 from tools import export
 
 PUBLISHED_RUN = Path(__file__).resolve().parents[1] / "golden" / "published" / "run"
@@ -59,6 +59,20 @@ def test_export(workplace, monkeypatch, capsys, caplog):
     assert (model.card.epochs_done, model.card.epochs) == (3, 180)
     assert (model.card.argv, model.card.valid) == (["epochs=180"], {"nsdr": 4.5})
     assert schema.load(ReleaseCard, "release_models/162f67a7.json") == model.card
+
+
+def test_a_run_that_stopped_early_is_exported_without_a_warning(workplace, monkeypatch, capsys, caplog):
+    """Its training is done, though not all planned epochs are; a run that is stopped or still trains is not done."""
+    folder = workplace / "outputs" / "xps" / "162f67a7"
+    for state, expected in (("done", False), ("stopped", True), ("running", True), ("failed", True)):
+        status = RunStatus(signature="162f67a7", state=state, reason="", epoch=4, step=0, steps=5, epochs=180, best_nsdr=1.,
+                           seconds_per_step=1., world_size=1, device="cpu", host="here", process=1, job=None, restarts=0,
+                           started="", updated="")
+        schema.save(status, folder / "status.json")
+        caplog.clear()
+        assert call(monkeypatch, "162f67a7") == 0
+        assert ("the best weights so far are exported" in caplog.text) is expected, state
+        assert "3 of 180 epochs" in capsys.readouterr().out
 
 
 def test_half_into_another_folder(workplace, monkeypatch, capsys):

@@ -143,7 +143,7 @@ def test_a_broken_sample_stops_before_the_step(songs, tmp_path):
 @pytest.mark.parametrize("overrides, kind, words", [
     (["batch_size=6"], ConfigError, "group"),
     (["batch_size=4000", "augment.remix.proba=0"], TrainingError, "batch_size=4000"),
-    (["quant.diffq=1e-4"], ConfigError, "quant.min_size=0.2 MB leaves nothing"),
+    (["quant.diffq=1e-4"], ConfigError, "quant.min_size=0.2 MiB leaves nothing"),
     (["quant.diffq=1e-4", "quant.min_size=0"], ConfigError, "quant.group_size=8 does not divide"),
     (["quant.qat=8", "quant.min_size=0"], ConfigError, "all its weights are equal"),
     (["continue_from=nothing"], Exception, "continue_from=nothing"),

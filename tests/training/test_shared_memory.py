@@ -58,6 +58,13 @@ def test_none_at_all_is_told_before_a_worker_starts(monkeypatch):
     assert interruption.shared_memory_left() == -1
 
 
+def test_a_megabyte_has_a_million_bytes(monkeypatch, caplog):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2 ** 30, 0, 50_000_000))
+    assert "/dev/shm has 50.0 MB left" in str(interruption.no_shared_memory())
+    warn_of_little_shared_memory(70e6, 2)
+    assert "/dev/shm has 50 MB left, and batches of 2 loader workers may take 70 MB" in caplog.text
+
+
 def test_workers_that_cannot_be_started(monkeypatch):
     def refuse(self):
         raise BlockingIOError(11, "Resource temporarily unavailable")

@@ -1,5 +1,6 @@
 """Errors at the start of a run or during computation: numbers in the environment, and exhausted memory."""
 
+import os
 import types
 
 import pytest
@@ -43,6 +44,19 @@ def test_memory_that_runs_out_in_training(begun, caplog, tmp_path, error, words)
     line, = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert words in line and "\n" not in line
     assert words in status.last_said(tmp_path).reason
+
+
+@pytest.mark.parametrize("job, port", [("7", 10007), ("1140850688", 10000 + 1140850688 % 22000),
+                                       ("4294967295", 10000 + 4294967295 % 22000)])
+def test_every_number_of_a_job_gives_a_port(monkeypatch, job, port):
+    """In a federation, the upper six of its 32 bits are the number of the cluster."""
+    for name in ("SLURM_STEP_RESV_PORTS", "MASTER_PORT", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)         # and what the call sets is taken back after the test
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setattr(scheduling, "set_distrib_env", lambda: None)
+    scheduling.prepare_processes()
+    assert os.environ["MASTER_PORT"] == str(port)
 
 
 @pytest.mark.parametrize("name, value", [
