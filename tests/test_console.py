@@ -143,6 +143,7 @@ def test_every_graphing_script_has_the_guard(name):
     assert "command_line.run(main" in (ROOT / "graphing_scripts" / name).read_text()
 
 
+@pytest.mark.runs
 def test_a_list_that_cannot_be_written_is_an_error(tmp_path):
     """A separation goes on without a console; a list is all that this command has to give."""
     done = subprocess.run(["bash", "-c", f"{sys.executable} -m demucs --list-models --repo {tmp_path} > /dev/full"], cwd=ROOT,
@@ -151,6 +152,7 @@ def test_a_list_that_cannot_be_written_is_an_error(tmp_path):
     assert done.stderr == "error: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("redirection, status", [("2>&-", 0), (">&-", 0), (">/dev/full", 0), ("<&- >&- 2>&-", 0), ("| head -0", 0)])
 def test_closed_and_full_streams_of_a_real_process(redirection, status):
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {sys.executable} -m demucs --version {redirection}"], cwd=ROOT,
@@ -159,6 +161,7 @@ def test_closed_and_full_streams_of_a_real_process(redirection, status):
     assert done.returncode == status, done.stderr
 
 
+@pytest.mark.runs
 def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path):
     (tmp_path / "slow.py").write_text("import tools\nraise KeyboardInterrupt")
     done = subprocess.run([sys.executable, tmp_path / "slow.py"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -85,6 +85,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.runs
 def test_a_disk_that_is_full_half_way(tmp_path):
     """A limit of the operating system stands for it: writing fails at some byte, wherever libsndfile is then."""
     done = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True,

@@ -16,6 +16,8 @@ from demucs.grids._lineage import origin
 from demucs.schema import load_history
 from demucs.train import main
 
+pytestmark = pytest.mark.runs
+
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
 GRIDS = [name.removeprefix("grid_") for name in TABLE if name.startswith("grid_")]
 

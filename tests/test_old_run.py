@@ -16,6 +16,8 @@ from golden.make_old_run import ARGUMENTS, SONG, TARGET, environment, make_songs
 
 from demucs.pretrained import get_model
 
+pytestmark = pytest.mark.runs
+
 SIGNATURE = (TARGET / "signature.txt").read_text().strip()
 TRAINED = 2e-3      # of losses, and of dB, after training went on
 SCORED = 1e-2       # dB, of scores down to -48

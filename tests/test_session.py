@@ -12,6 +12,8 @@ from conftest import REPOSITORY
 
 from demucs.audio.comparison import songs
 
+pytestmark = pytest.mark.runs
+
 PAGE = (REPOSITORY / "docs" / "training.md").read_text()
 SESSION = PAGE[PAGE.index("## A whole session"):].split("\n## ")[0]
 LINES = re.findall(r"^    (.+)$", SESSION, re.M)

@@ -88,6 +88,7 @@ def test_signature_of_the_train_script():
     assert main.get_xp(TRAIN_SCRIPT).sig == "162f67a7"
 
 
+@pytest.mark.runs
 def test_dataset_path_is_not_part_of_the_signature():
     """The path comes from the environment; on the command line it would be another experiment."""
     code = "from demucs.train import main; import sys; print(main.get_xp(sys.argv[1:]).sig)"
@@ -129,6 +130,7 @@ def test_documented_arguments_have_their_signatures():
     assert published.documented()["162f67a7"] == TRAIN_SCRIPT and not set(published.documented()) & set(published.experiments())
 
 
+@pytest.mark.runs
 def test_how_far_a_run_is(tmp_path, repository, monkeypatch):
     assert experiment.progress(tmp_path / "162f67a7") == "not begun here"
     monkeypatch.chdir(repository)
@@ -141,6 +143,7 @@ def test_how_far_a_run_is(tmp_path, repository, monkeypatch):
     assert experiment.progress(folder) == "stopped (SIGTERM), 2.5 of 8 epochs, best validation nSDR 1.500 dB"
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("signature", ["162f67a7", "4c3a4313"])
 def test_dora_info_in_a_fresh_clone(signature, tmp_path, repository):
     done = preloaded.run("-m", "dora", "-P", "demucs", "info", "-f", signature, cwd=repository,

@@ -8,6 +8,8 @@ import torch
 from benchmarks import run
 from benchmarks.environments import SIDES, Peer, in_turns, python, variables
 
+pytestmark = pytest.mark.runs
+
 FAST = {"name": "loader", "ours": 12.5, "peer": 10., "ratio": 1.25, "error": 3e-5, "unit": "segments/s"}
 SLOW = {"name": "start | import", "ours": 4., "peer": 2., "ratio": 0.5, "error": None, "unit": "s"}
 SCRIPT = '"""What it measures.\n\n    python x.py\n\nAnd how.\n"""\n' \

@@ -113,6 +113,7 @@ def test_enough_is_left_at_every_limit(make, max_tempo, length):
             assert whole.shape[1] >= kept - 1
 
 
+@pytest.mark.runs
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")   # more than CI has cores
 def test_same_batches_whatever_the_loader(make):
     """Two equal runs, with 0, 1 and 3 workers, and a batch spread over two ranks."""

@@ -16,6 +16,8 @@ from demucs.data.synthetic.plan import SAMPLERATE
 from demucs.errors import ConfigError, DatasetError
 from demucs.schema import SOURCES
 
+pytestmark = pytest.mark.runs
+
 SONGS = [(seed, split, index) for seed, split, index in
          [(1, "train", 0), (1, "train", 1), (1, "test", 0), (7, "train", 5), (7, "test", 3), (9, "train", 31)]]
 

@@ -13,6 +13,8 @@ from demucs.dsp import arrays, convert
 from demucs.dsp.overlap_add import OverlapAdd
 from demucs.separation.apply import separate
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.mark.parametrize("lead", [0, 70])
 def test_overlap_add_is_what_separation_does(lead, monkeypatch):

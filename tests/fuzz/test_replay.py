@@ -11,6 +11,8 @@ import pytest
 from conftest import require_program
 from fuzz import fuzz, inputs, kinds, seeds, texts
 
+pytestmark = pytest.mark.runs
+
 SEED, TOTAL = 0, 300
 SOUNDS = ("wav", "flac", "mp3", "m4a", "ogg")
 

@@ -15,6 +15,8 @@ from demucs import schema
 from demucs.metrics.aggregates import NSDR_MEAN, SDR_MEAN_OF_MEDIANS, SDR_MEDIAN_OF_MEDIANS, FamilyError
 from demucs.metrics.statistics import BETTER, UNCLEAR, compare, seed_spread
 
+pytestmark = pytest.mark.runs
+
 
 def draw(*arguments):
     with style.themed(LIGHT):

@@ -31,6 +31,8 @@ from demucs.errors import DemucsError
 from demucs.metrics.aggregates import EVERY_FAMILY, FAMILIES, NSDR_MEAN, aggregate
 from demucs.schema import QualityStudy, RankCorrelation, RunCard, pack_frames
 
+pytestmark = pytest.mark.runs
+
 SAMPLES = Path(__file__).resolve().parent / "samples"
 
 VOID = {"meta", "img", "source", "br", "link", "input"}

@@ -15,6 +15,8 @@ from demucs import schema
 from demucs.errors import ConfigError, SignatureError
 from demucs.schema import QualityColumn, QualityStudy, RankCorrelation, SchemaError, pack_frames, unpack_frames
 
+pytestmark = pytest.mark.runs
+
 SCRIPT = Path(__file__).resolve().parents[2] / "graphing_scripts" / "plot_heuristics.py"
 SOURCES = ["drums", "bass", "other", "vocals"]
 MEASURES = {"leakage": "leakage (dB)", "hnr": "harmonics-to-noise ratio (dB)", "agreement": "agreement (dB)"}

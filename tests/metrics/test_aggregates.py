@@ -234,6 +234,7 @@ def test_undefined_numbers_have_no_entry_in_a_history():
     assert history_aggregates([], SOURCES) == {}
 
 
+@pytest.mark.runs
 def test_aggregates_need_no_torch(repository):
     code = ("import sys; sys.modules['torch'] = None; import demucs.metrics.aggregates; "
             "assert not [m for m in sys.modules if m.split('.')[0] in ('museval', 'torchaudio', 'scipy')]")

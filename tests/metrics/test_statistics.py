@@ -378,6 +378,7 @@ def test_values_are_those_of_the_aggregates():
             expected, abs=1e-12)
 
 
+@pytest.mark.runs
 def test_statistics_need_no_torch(repository):
     code = "import sys; import demucs.metrics.statistics; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)

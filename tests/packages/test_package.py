@@ -206,6 +206,7 @@ def test_what_is_no_fraction(saved, fraction):
         package.load(saved)
 
 
+@pytest.mark.runs
 def test_full_disk_keeps_the_old_file(saved, repository):
     """The kernel refuses to let the file grow beyond 20 kB, as a full disk would."""
     before = saved.read_bytes()

@@ -22,6 +22,8 @@ from demucs.models import zoo
 from demucs.packages import package, pickled, publish, published, quantised
 from demucs.schema import ReleaseCard, load
 
+pytestmark = pytest.mark.runs
+
 COMMON = {"sources": ["drums", "vocals"], "audio_channels": 2, "samplerate": 44100}
 SETTINGS = {
     "hdemucs": dict(segment=0.8, channels=4, depth=3, nfft=256, dconv_lstm=2, dconv_attn=2, norm_starts=2, dconv_comp=2,

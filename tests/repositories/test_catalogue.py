@@ -69,6 +69,7 @@ def test_another_server(monkeypatch):
             "http://mirror.example/demucs/hybrid_transformer/955717e8-8726e21a.th"
 
 
+@pytest.mark.runs
 def test_read_without_torch(repository):
     code = "import sys; from demucs import pretrained; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0

@@ -236,6 +236,7 @@ def start(server, path, repository):
                             cwd=repository, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.runs
 def test_processes_wait_for_the_one_that_fetches(server, tmp_path, repository):
     server.plan = ["slow"]
     processes = [start(server, tmp_path / "a.th", repository) for _ in range(3)]
@@ -245,6 +246,7 @@ def test_processes_wait_for_the_one_that_fetches(server, tmp_path, repository):
     assert len(server.requests) == 1
 
 
+@pytest.mark.runs
 def test_a_process_takes_over_from_one_that_was_ended(server, tmp_path, repository):
     server.plan = ["slow"]
     first = start(server, tmp_path / "a.th", repository)

@@ -143,6 +143,7 @@ assert "huggingface_hub" in sys.modules
 """
 
 
+@pytest.mark.runs
 def test_environment_variables_of_the_hub(there, tmp_path, repository):
     def run(**variables):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}

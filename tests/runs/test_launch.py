@@ -16,6 +16,8 @@ from demucs.runs import launch, local, requeue, slurm
 from demucs.runs.launch import Launcher, supervise
 from demucs.runs.local import LaunchError, quoted
 
+pytestmark = pytest.mark.runs
+
 # Each of them writes down how it was called.
 STUB = """#!/bin/bash
 printf '%s' "${{0##*/}}" >> {folder}/calls
@@ -103,6 +105,7 @@ def test_tasks_of_a_job(stubs, capfd):
     assert call.endswith("task python -m x a b")
 
 
+@pytest.mark.runs
 def test_a_task_finds_its_ranks_and_no_shell_is_left():
     environment = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "4", "PATH": os.environ["PATH"]}
     for reserved, port in (("12000-12001", "12000"), ("12005,12007", "12005"), (None, "999")):
@@ -370,6 +373,7 @@ def test_the_status_is_that_of_the_first_that_failed(stubs):
         local.Ranks().run(2, ["/no/such/program"])
 
 
+@pytest.mark.runs
 def test_ctrl_c_that_is_for_somebody_else_stays_ignored():
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from demucs.runs.local import Ranks; " \
            "Ranks().run(1, ['bash', '-c', 'kill -INT $DEMUCS_LAUNCHER; sleep 0.2'])"
@@ -439,6 +443,7 @@ def test_output_that_nobody_reads_stops_nothing(stubs):
     assert (done.returncode, done.stderr) == (0, "") and Path("done").exists()
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("word", ["plain", "a b", "it's", "", "$HOME", "a\nb", "a\tb'c\\", "é", "back\\slash", "\x07",
                                   "x=[1,2]"])
 def test_commands_are_shown_as_bash_quotes_them(word):

@@ -13,6 +13,8 @@ from conftest import REPOSITORY
 from demucs.runs import ledger
 from demucs.schema import LedgerLine, RunStatus
 
+pytestmark = pytest.mark.runs
+
 START = LedgerLine(session="a", signature="cafe0001", event="start", started="2026-01-01T00:00:00+00:00", first_epoch=0,
                    first_step=0, epoch=0, step=0, steps=100, world_size=8, gpus={"NVIDIA A100": 8}, nodes=["n1"],
                    host="n1", process=17, job="5", restarts=0, commit="abc")

@@ -165,6 +165,7 @@ def test_starts_that_slurm_repeats_by_itself_count(tmp_path, monkeypatch):
     assert start(tmp_path, monkeypatch, job="9")[0] == 0
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("answer, code, words", [
     ("CANCELLED", requeue.NOTHING_TO_START, "the chain has ended before: job 20_1 was cancelled"),
     ("PREEMPTED", 0, "no checkpoint"), ("NODE_FAIL", 0, "no checkpoint"), ("", 0, "no checkpoint")])

@@ -26,6 +26,8 @@ from demucs.separation.outputs import OutputFolder, two_stems
 from demucs.separation.settings import RANGES
 from demucs.separation.song import separate_song
 
+pytestmark = pytest.mark.runs
+
 SOURCES = ["drums", "bass", "other", "vocals"]
 RATE = 16000
 

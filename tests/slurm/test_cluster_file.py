@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import REPOSITORY, require_program
 
+pytestmark = pytest.mark.runs
+
 SUBMITTED = """#!/bin/bash
 printf '%s\\n' "$@" > {folder}/words
 env -0 > {folder}/environment

@@ -85,7 +85,8 @@ def test_pipeline(real):
     for name in SOURCES:
         assert soundfile.info(real.root / "separated" / signature / "The test" / f"{name}.wav").frames == 16000
 
-    assert "All 1 epochs are done" in submit(real, "slurm_scripts/continue_run_slurm.sh", signature)
+    assert "All 1 epochs are done" in submit(real, "--ntasks=2", "--gres=gpu:2", "slurm_scripts/continue_run_slurm.sh",
+                                              signature)
     assert signature in submit(real, "slurm_scripts/slurm_release.sh")
     submit(real, "slurm_scripts/evaluate_slurm.sh", signature, "--reference-separators")
     results = real.root / "demucs_results"

@@ -17,6 +17,8 @@ from conftest import REPOSITORY
 from demucs.runs.local import free_port
 from demucs.train import main as experiments
 
+pytestmark = pytest.mark.runs
+
 
 def test_settings_are_those_of_the_retrained_run(reference, checkout):
     runs = json.loads((reference / "signatures.json").read_text())["retrained_hdemucs_runs"]

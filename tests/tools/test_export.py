@@ -170,6 +170,7 @@ def test_collecting_a_run(workplace):
     assert not (workplace / "demucs_results" / "runs" / "from_elsewhere").exists()
 
 
+@pytest.mark.runs
 def test_tools_need_no_training_packages(repository):
     code = ("import sys; import tools.export, tools.test_pretrained; unwanted = "
             "{'dora', 'hydra', 'omegaconf', 'submitit', 'museval', 'musdb', 'pandas', 'matplotlib'}; "

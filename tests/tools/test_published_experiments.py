@@ -10,6 +10,8 @@ from conftest import REPOSITORY
 
 from demucs.grids import _published as published
 
+pytestmark = pytest.mark.runs
+
 
 def test_unpacking_keeps_what_is_there(tmp_path):
     trained = tmp_path / "xps" / "955717e8"

@@ -20,6 +20,8 @@ from demucs.runs import jobs, ledger, overview
 from demucs.schema import LedgerLine, RunStatus
 from tools import runs as tool
 
+pytestmark = pytest.mark.runs
+
 NOW = time.time()      # of this module; `fresh_now` sets it for each test
 MINUTE, HOUR = 60., 3600.
 SETTINGS = ("model=hdemucs", "seed=42")

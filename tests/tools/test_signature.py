@@ -8,6 +8,8 @@ import pytest
 
 from demucs import signature
 
+pytestmark = pytest.mark.runs
+
 
 def experiment(root, name, argv):
     folder = root / "outputs" / "xps" / name

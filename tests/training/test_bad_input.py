@@ -15,6 +15,8 @@ from demucs.errors import PackageError, TrainingError
 from demucs.runs.lock import locked
 from demucs.training.state import read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.runs
+
 SHORT = ("epochs=1", "max_batches=1")
 
 

@@ -12,6 +12,8 @@ from demucs.training import curves
 from demucs.training.interruption import Stopped
 from demucs.training.stages import Average
 
+pytestmark = pytest.mark.runs
+
 reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator",
                              reason="tensorboard is not installed (pip install -c constraints.txt tensorboard)")
 ON = "misc.tensorboard=true"

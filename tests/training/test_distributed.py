@@ -14,6 +14,8 @@ from demucs import train as entry
 from demucs.errors import ConfigError
 from demucs.training.distributed import check_launch, join_group
 
+pytestmark = pytest.mark.runs
+
 SCRIPT = """
 import os
 import sys

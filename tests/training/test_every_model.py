@@ -10,6 +10,8 @@ from demucs.packages import package
 from demucs.packages.export import export
 from demucs.separation.apply import separate
 
+pytestmark = pytest.mark.runs
+
 SMALL = {
     "demucs": ["demucs.channels=4", "demucs.depth=3", "demucs.lstm_layers=1"],
     "hdemucs": [],

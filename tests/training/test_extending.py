@@ -1,6 +1,7 @@
 """An extended training equals one that was planned with more epochs from the start."""
 
 import json
+import time
 
 import preloaded
 import pytest
@@ -18,6 +19,8 @@ from demucs.runs.progress import progress
 from demucs.train import main as experiments
 from demucs.training.interruption import Stopped
 from tools import extend
+
+pytestmark = pytest.mark.runs
 
 
 @pytest.fixture

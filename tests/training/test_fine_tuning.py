@@ -21,6 +21,8 @@ from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.runs
+
 ALONE = Group(0, 1, torch.device("cpu"))
 TINY_TRANSFORMER = [
     *(argument for argument in TINY if not argument.startswith(("hdemucs.", "model=", "svd."))), "model=htdemucs",

@@ -14,6 +14,8 @@ from demucs.runs.layout import HISTORY, NEWEST, RUN_CARD
 from demucs.runs.status import last_said
 from demucs.training.best import Selection, enough
 
+pytestmark = pytest.mark.runs
+
 SHORT = ("epochs=2", "max_batches=1", "test.every=9")
 
 

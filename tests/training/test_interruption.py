@@ -29,6 +29,8 @@ from demucs.training.interruption import Requests, Stopped, Watchdog
 from demucs.training.stages import Average
 from demucs.training.state import random_states, set_random_states, write_checkpoint
 
+pytestmark = pytest.mark.runs
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run left alone, and its settings."""

@@ -19,6 +19,8 @@ from demucs.training.distributed import (Group, Place, _place, exchange, join_gr
 from demucs.training.records import RunRecorder
 from demucs.training.state import random_states, set_random_states
 
+pytestmark = pytest.mark.runs
+
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE",
             "SLURM_GPUS_PER_TASK", "DEMUCS_DEVICE")
 

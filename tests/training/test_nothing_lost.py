@@ -21,6 +21,8 @@ from demucs.training.interruption import Stopped
 from demucs.training.restoring import start_from
 from demucs.training.state import NewerFormatError, write_checkpoint
 
+pytestmark = pytest.mark.runs
+
 
 def stopped(folder, config, moment):
     """Run that is stopped at its check number `moment` for requests."""

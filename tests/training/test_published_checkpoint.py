@@ -18,6 +18,8 @@ from demucs.train import main
 from demucs.training.distributed import Group
 from demucs.training.state import StateRegistry, read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.runs
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RUN = GOLDEN / "published" / "run"
 ALONE = Group(0, 1, torch.device("cpu"))

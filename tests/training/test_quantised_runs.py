@@ -16,6 +16,8 @@ from demucs.separation.apply import separate
 from demucs.training.quantisation import QuantSettings
 from demucs.training.state import read_checkpoint
 
+pytestmark = pytest.mark.runs
+
 pytest.importorskip("diffq")
 # All large layers of the tiny model, in groups that divide them: about 60 000 of 65 000 weights.
 KINDS = {"diffq": DIFFQ, "qat": QAT, "straight through": [*QAT, "quant.straight_through=True"]}

@@ -20,6 +20,8 @@ from demucs.schema import RunCard, RunStatus
 from demucs.training import records
 from demucs.training.distributed import Group
 
+pytestmark = pytest.mark.runs
+
 HELPER = REPOSITORY / "slurm_scripts" / "code_snapshot.sh"
 
 

@@ -25,6 +25,8 @@ from demucs.packages import package
 from demucs.train import main
 from demucs.training.state import read_checkpoint
 
+pytestmark = pytest.mark.runs
+
 def test_what_a_run_leaves_behind(songs, tmp_path):
     folder = tmp_path / "xps" / "abc"
     solver = solver_in(folder, settings(songs, "save_every=2"))

@@ -11,6 +11,8 @@ from demucs.schema import EpochRecord
 from demucs.training.best import Selection
 from demucs.training.schedules import ScheduleSettings, build_schedule
 
+pytestmark = pytest.mark.runs
+
 PLAIN = dict(kind="none", factor=0.5, patience=1, cooldown=0, warmup=0, min_lr=0.)
 
 

@@ -15,6 +15,8 @@ from demucs.errors import TrainingError
 from demucs.training import interruption
 from demucs.training.interruption import Loader, naming_shared_memory, warn_of_little_shared_memory
 
+pytestmark = pytest.mark.runs
+
 ADVICE = ("misc.num_workers=0", "mount -o remount,size=", "--shm-size")
 Usage = namedtuple("Usage", "total used free")
 

@@ -21,6 +21,8 @@ from demucs.training import interruption
 from demucs.training.distributed import Group, lost_peer
 from demucs.training.interruption import LAUNCHER, Requests, end_with_launcher, launched_here
 
+pytestmark = pytest.mark.runs
+
 ALONE = Group(0, 1, torch.device("cpu"))
 FORK = multiprocessing.get_context("fork")
 

@@ -21,6 +21,8 @@ from demucs.evaluation.request import Request
 from demucs.evaluation.tracks import song_set
 from demucs.train import main
 
+pytestmark = pytest.mark.runs
+
 QUICK = ("epochs=1", "test.every=1", "max_batches=1")
 INSTRUMENTAL = "dset.targets={instrumental:[drums,bass,other]}"
 

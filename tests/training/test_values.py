@@ -9,6 +9,8 @@ import torch
 from demucs import scheduling, train
 from demucs.runs import status
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture
 def begun(monkeypatch, tmp_path):
