@@ -394,7 +394,8 @@ def test_a_terminated_script_leaves_no_process(no_slurm):
 
 STUB = """#!{python} -S
 import os, signal, sys, time
-say = lambda words: print("rank", os.environ["RANK"], words, flush=True)
+# One call, so that what several write at once does not mix.
+say = lambda words: os.write(1, f"rank {{os.environ['RANK']}} {{words}}\\n".encode())
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1) or say("notes SIGTERM"))
 signal.signal(signal.SIGQUIT, lambda *_: say("prints its stacks"))
@@ -457,7 +458,8 @@ def test_ranks_that_hang_since_one_is_dead_are_ended(stub):
     assert run.wait(60) == 3
     text = output("is child of its launcher: True", 3)
     for rank in (0, 2):
-        assert text.index(f"rank {rank} notes SIGTERM") < text.index(f"rank {rank} prints its stacks")
+        notes, stacks = (text.find(f"rank {rank} {words}") for words in ("notes SIGTERM", "prints its stacks"))
+        assert 0 <= notes < stacks, text
     assert "has saved" not in text
     until(lambda: "gone" if not alive(run.pid) else "", "gone", 1)      # the kernel ends them after that of the script
 
