@@ -37,8 +37,9 @@ ESTIMATED = ("MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")     # encodings 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Length and format of an audio file. `frames` is exact for wav, flac and ogg. For mp3 and formats read by ffmpeg
-    it is derived from the header, and may be off by a few frames of the codec (some 1152 samples each)."""
+    """Length, sample rate and number of channels of an audio file. `frames` is the number of samples per channel. It
+    is exact for wav, flac and ogg. For mp3 and files read by ffmpeg it comes from the header, and may be too large or
+    too small by a few codec blocks (some 1152 samples each)."""
     frames: int
     samplerate: int       # Hz
     channels: int

@@ -201,7 +201,8 @@ def as_key(key: Key) -> ExampleKey:
 
 
 def count_tracks(dataset: tp.Any) -> int:
-    """Number of tracks in a (nested) dataset."""
+    """Number of tracks of a `SegmentDataset`, or of those within `Joined` and `Chosen`. Parts are summed, so a track
+    in two parts counts twice. A `Chosen` counts all tracks of its dataset."""
     if isinstance(dataset, Joined):
         return sum(map(count_tracks, dataset.datasets))
     return len(dataset.names) if isinstance(dataset, SegmentDataset) else count_tracks(dataset.dataset)

@@ -101,9 +101,11 @@ def convert_channels(wav: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def resample(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tensor:
-    """`wav` [..., L] at `from_rate` Hz as [..., floor(L * to_rate / from_rate)] at `to_rate` Hz.
+    """Waveform [..., L] resampled along its last axis from `from_rate` to `to_rate` (Hz). The length is floor(L *
+    to_rate / from_rate); above 2 ** 24 samples it may differ by one or two. `wav` itself is returned if the rates are
+    equal or L is 0.
 
-    Raises AudioError for a rate that is not positive.
+    Raises AudioError for a rate that is not a positive whole number.
     """
     if not all(rate in RATES and float(rate).is_integer() for rate in (from_rate, to_rate)):
         raise AudioError(f"cannot resample from {shown(from_rate)} Hz to {shown(to_rate)} Hz: sample rates must be "

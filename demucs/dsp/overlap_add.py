@@ -22,7 +22,8 @@ from ..errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Samples [start, start + length) of the song; `start` may be negative."""
+    """Interval [start, start + length) of a song, in samples. It may begin before the song (`start` < 0) or end after
+    it, where the signal is zero."""
     start: int
     length: int
 

@@ -32,7 +32,8 @@ def write_tables(study: QualityStudy, page: Path) -> None:
 
 
 def tables(study: QualityStudy) -> str:
-    """Markdown text with a description of the study, the scores of the separators, and the correlations."""
+    """Markdown text of the results of a study: its description, the mean nSDR of each separator and source, and
+    Spearman's rank correlations of the measures with nSDR, with 95 % intervals."""
     parts = [f"Study `{study.name}`: {study.dataset}, {len(study.tracks)} songs, {len(study.columns)} separators, seed "
              f"{study.settings['seed']}; {study.created[:10]}, torch {study.versions.get('torch', '?')}.",
              _qualities(study)]

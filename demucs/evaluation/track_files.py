@@ -130,7 +130,8 @@ def _all(values: tp.Iterable[str]) -> str:
 
 
 def difference(field: str, before: tp.Any, now: tp.Any) -> str:
-    """Description of a difference, such as "shifts was 1, now 2"."""
+    """Text on a changed setting, such as "shifts was 1, now 2". Of two dicts, one such text per key whose values
+    differ, without `field`. Other values are taken to differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         return ", ".join(difference(key, before.get(key), now.get(key)) for key in sorted({*before, *now})
                          if before.get(key) != now.get(key))

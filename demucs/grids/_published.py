@@ -41,7 +41,8 @@ def unpack(outputs: Path) -> tp.List[str]:
 
 
 def pack(archive: Path) -> None:
-    """Write the files of all published experiments to an archive, byte-identical at every call."""
+    """Write a tar.gz archive of the arguments (`outputs/xps/SIG/.argv.json`) of all published experiments. An existing
+    file is replaced; the bytes are the same at every call."""
     with atomic(archive) as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed, \
             tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for signature, argv in experiments().items():

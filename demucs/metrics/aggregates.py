@@ -179,7 +179,7 @@ class Pool:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the population of frames (without Bessel's correction)."""
+        """Population standard deviation (divisor n) in dB over the frames of all tracks."""
         return float(np.std(self.values))
 
 

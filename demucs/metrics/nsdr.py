@@ -18,18 +18,20 @@ DELTA = 1e-7
 
 
 def nsdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
-    """nSDR of every source, in dB.
+    """nSDR of each source in dB, over all channels and samples; definition at the top of this module.
+
+    Sums are computed in the type of the input. float32 loses precision over millions of samples: use float64 if the
+    last digits matter.
 
     Args:
         references: reference sources, shape [..., S, A, L].
-        estimates: their estimates, of the same shape.
+        estimates: estimated sources, of the same shape.
 
     Returns:
-        Shape [..., S]. Sums are computed in the type of the input: use float64 if the last digits matter, since float32
-        loses precision over millions of samples. A NaN sample gives NaN.
+        Shape [..., S]. NaN for a source with a NaN sample in reference or estimate.
 
     Raises:
-        AudioError: if the shapes differ, have fewer than the three dimensions S, A, L, or are empty.
+        AudioError: if the shapes differ, have fewer than three dimensions, or A or L is 0.
     """
     if references.shape != estimates.shape:
         raise AudioError(f"nSDR compares signals of one shape: references are {tuple(references.shape)}, estimates "

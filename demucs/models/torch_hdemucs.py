@@ -15,14 +15,17 @@ PARTS = {"freq_encoder": "encoder", "freq_decoder": "decoder", "time_encoder": "
 
 
 class TorchHDemucs(SeparationModel):
-    """Separation model [B, A, L] -> [B, S, A, L] that wraps `torchaudio.models.HDemucs`.
+    """Separation model, mixture [B, A, L] -> sources [B, S, A, L] (batch, source, channel, sample):
+    `torchaudio.models.HDemucs` with the interface of the other models. Input shorter than `nfft` samples is padded
+    with zeros, and the estimates are cut to its length.
 
     Args:
-        sources, audio_channels, samplerate, segment: as in `HDemucs`.
-        all other arguments: those of `torchaudio.models.HDemucs`; the published configuration sets them all.
+        sources, audio_channels, samplerate, segment: as in `HDemucs`. The network does not depend on the last two.
+        all other arguments: those of `torchaudio.models.HDemucs`; `conf/models/torch_hdemucs.yaml` has the
+            values of published Demucs.
 
     Raises:
-        ValueError: for settings that torchaudio refuses.
+        ValueError: for settings that torchaudio refuses; in `forward`, also for input of another shape.
     """
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100, segment: float = 40,

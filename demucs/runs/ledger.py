@@ -39,7 +39,8 @@ class Stay:
 
 
 def append(line: LedgerLine, folder: Path) -> None:
-    """Append a line. Several processes may do so at once.
+    """Append `line` to the ledger of the run in `folder`, which must exist; the ledger is created if missing. Several
+    processes may append at once. If the last line is truncated, the new one starts on a line of its own.
 
     Raises:
         OSError: if the file cannot be written.
@@ -103,7 +104,8 @@ def seconds_between(begin: str, end: str) -> float:
 
 
 def is_status_of(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
-    """Whether a status was written by the session of a line."""
+    """Whether `status` was written by the session of `line`: start time, host and process id are equal. False for
+    None."""
     return status is not None and (status.started, status.host, status.process) == (line.started, line.host,
                                                                                     line.process)
 

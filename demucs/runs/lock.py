@@ -38,11 +38,12 @@ class LockedError(TrainingError):
 
 @contextlib.contextmanager
 def locked(folder: Path, *, patience: float = PATIENCE) -> tp.Iterator[None]:
-    """Context in which this process holds the lock of the run in `folder`.
+    """Context manager that holds the exclusive lock of the run in `folder` against other processes. On a file system
+    without locks a warning is logged, and the context is entered without one. Not to be nested within a process.
 
     Raises:
-        LockedError: if another process still holds it after `patience` seconds.
-        TrainingError: if the folder is not writable.
+        LockedError: if another process still holds the lock after `patience` seconds.
+        TrainingError: if the lock file cannot be opened, because `folder` is missing or not writable.
     """
     path = folder / LOCK
     try:

@@ -30,7 +30,8 @@ LOG_TAIL = 8192        # bytes at the end of a log that are read
 
 @dataclasses.dataclass(frozen=True)
 class RunRow:
-    """A row of the table. Unknown values are None."""
+    """State and progress of one experiment, a row of the table of `python -m tools.runs`. An unknown value has the
+    default of its field: None, or an empty value or 0."""
     signature: str
     state: str                                  # one of STATES
     why: str = ""                               # reason of the state, if any

@@ -18,9 +18,10 @@ PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "museval", "musdb", "julius
 
 @functools.lru_cache(maxsize=None)
 def commit() -> str:
-    """The commit of this checkout, with "-dirty" if tracked files differ from it; "" outside of git.
+    """Full hash of the git commit of this checkout, with "-dirty" if tracked files differ from it. "" if this is not a
+    git checkout, or if git is missing or fails.
 
-    Read once per process, since a run executes the code that it started with.
+    Read at the first call and kept for the process, since later changes do not affect code that is already loaded.
     """
     return _git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty").decode().strip()
 

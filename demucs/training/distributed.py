@@ -113,10 +113,13 @@ class Group:
 
 
 def check_launch(environment: tp.Mapping[str, str]) -> None:
-    """Check that the launcher's environment variables are complete and consistent.
+    """Check of the launcher's environment variables for contradictions. None of them set means a single process. With
+    WORLD_SIZE > 1, RANK is required, and outside of a Slurm job also MASTER_ADDR; MASTER_PORT is not, since Dora finds
+    one.
 
     Raises:
-        ConfigError: if they are not, for instance because another launcher has left some of them.
+        ConfigError: if one is missing or not a number, or if RANK is not below WORLD_SIZE, for instance because another
+            launcher has left some of them.
     """
     advice = "unset what an earlier launcher has left, or start through the batch scripts or `dora run -d`"
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
@@ -136,11 +139,13 @@ def check_launch(environment: tp.Mapping[str, str]) -> None:
 
 
 def join_group() -> Group:
-    """Join the process group that the environment describes: NCCL on GPUs, gloo on CPUs. With DEMUCS_DEVICE=cpu, GPUs
-    are not used.
+    """Process group that the launcher's environment variables describe, joined by this process: NCCL on GPUs, gloo on
+    CPUs. Waits for all other ranks. Without a launcher it is a group of one process, without torch.distributed. With
+    DEMUCS_DEVICE=cpu, GPUs are not used.
 
     Raises:
-        ConfigError: if the environment is incomplete, or if the GPUs are unusable or too few.
+        ConfigError: if the variables are incomplete or contradictory, if torch cannot use allocated GPUs, or
+            if there are fewer GPUs than local ranks.
     """
     check_launch(os.environ)
     world_size = _number("WORLD_SIZE", 1)

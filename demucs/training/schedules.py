@@ -13,7 +13,8 @@ PLATEAU_STATE = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
-    """Section `schedule` of the configuration."""
+    """Settings of the learning-rate schedule: section `schedule` of the configuration, where each is explained.
+    `patience`, `cooldown` and `warmup` are in epochs. Values are checked in `demucs.config`."""
     kind: str
     factor: float
     patience: int

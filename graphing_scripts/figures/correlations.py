@@ -20,10 +20,12 @@ ROW = 0.55           # inches per measure
 
 
 def correlations(study: QualityStudy, among: str, measures: tp.Sequence[str], theme: Theme) -> tp.Any:
-    """Figure of the correlations of `measures` with nSDR over songs and over separators; None if there are none.
+    """Figure of Spearman's rank correlations of `measures` with nSDR, with 95 % intervals, for each source and for
+    their mean. One panel has the correlations over songs, the other those over separators. A correlation with the
+    expected sign is drawn as positive. Measures without a correlation in `study` are left out; None if that leaves
+    none.
 
-    `among` selects the separators, a key of `AMONG`. Signs are chosen so that the expected direction is to the right.
-    Call within `themed(theme)`.
+    `among` is the set of separators, a key of `AMONG`. Call within `themed(theme)`.
     """
     found = {(item.measure, item.over, item.source): item for item in study.correlations if item.among == among}
     rows = [measure for measure in measures if (measure, "tracks", ALL) in found]
