@@ -278,4 +278,4 @@ def test_a_bar_on_a_terminal(get, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     get()
     shown = capsys.readouterr().err
-    assert "a.th: 100%" in shown and "2.86M/2.86M" in shown
+    assert "a.th: 100%" in shown and "3.00M/3.00M" in shown

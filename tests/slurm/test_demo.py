@@ -7,6 +7,8 @@ import time
 import pytest
 from conftest import REPOSITORY, require_program
 
+pytestmark = pytest.mark.runs
+
 LABEL = "one excerpt of a real song of six seconds, not MUSDB18"
 RECORD = "evaluation_on_one-excerpt-of-a-real-song-of-six-seconds-not-MUSDB18.json"
 
