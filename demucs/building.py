@@ -36,7 +36,7 @@ from .training.best import Selection
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import Group
 from .training.ema import ModelEMA
-from .training.interruption import GRACE, Loader, Requests, Watchdog, launched_here, warn_of_little_shared_memory
+from .training.interruption import GRACE, Requests, Watchdog, launched_here
 from .training.objectives import WaveformObjective
 from .training.optim import build_optimizer
 from .training.quantisation import build as build_quantisation
@@ -46,6 +46,7 @@ from .training.schedules import build_schedule
 from .training.solver import Solver
 from .training.stages import TrainStage, ValidStage
 from .training.testing import TestStage
+from .training.workers import Loader, warn_of_little_shared_memory
 
 logger = logging.getLogger(__name__)
 

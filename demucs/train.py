@@ -21,7 +21,8 @@ from .runs.lock import locked
 from .runs.status import refused
 from .schema import TestSet
 from .training.distributed import PATIENCE, join_group, leave_group, lost_peer
-from .training.interruption import Stopped, Watchdog, end_with_launcher, ending_workers, prepare_signals
+from .training.interruption import Stopped, Watchdog, end_with_launcher, prepare_signals
+from .training.workers import ending_workers
 
 logger = logging.getLogger(__name__)
 

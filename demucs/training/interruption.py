@@ -3,7 +3,7 @@
 A scheduler sends a signal before it ends a job: SIGUSR2 some minutes before the time limit, SIGTERM before preemption
 or cancellation. The signal handler only records it; between two steps the ranks agree, save a checkpoint together and
 exit. SIGUSR1 asks for a checkpoint without stopping. Ctrl-C asks for a stop, too; a second one ends the process at
-once. Loader workers receive the same signals and ignore them, since they must run until their rank has saved.
+once. Loader workers ignore these signals (`workers`).
 
 Ranks that were started on this machine end together with their launcher. If such a rank was asked to stop and does not
 finish its step, it is waiting for a rank that has died: after `GRACE` seconds it prints its stack traces and exits.
@@ -15,10 +15,8 @@ and exits after `patience` seconds without a heartbeat, so that no job waits for
 import contextlib
 import ctypes
 import faulthandler
-import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -26,13 +24,8 @@ import threading
 import time
 import typing as tp
 
-from torch.utils.data import DataLoader
-
 from ..console import INTERRUPTED
-from ..errors import TrainingError
 from .distributed import Group
-
-logger = logging.getLogger(__name__)
 
 STOPPING = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 SAVING = signal.SIGUSR1
@@ -43,10 +36,6 @@ GRACE = 60.                      # seconds, or three times the longest step so f
 TO_SAVE = 10                     # factor on this time for writing the checkpoint, once all ranks have agreed
 PR_SET_PDEATHSIG = 1             # option of prctl: the signal that a process gets when its parent ends
 NO_SIGNAL = b"\0"
-SHARED_MEMORY = "/dev/shm"   # shared memory on Linux, through which loader workers pass their batches
-WORKER_BYTES = 2 ** 16              # bytes of it for the locks and queues of one worker
-ENLARGE = ("give fewer of them, or none with misc.num_workers=0, or make it larger: `mount -o remount,size=16G /dev/shm` on "
-           "the node, `docker run --shm-size=16g` for a container")
 
 
 class Stopped(Exception):
@@ -189,84 +178,6 @@ def end_with_launcher() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != launcher:
         signal.raise_signal(signal.SIGTERM)
-
-
-class Loader(DataLoader):
-    """A DataLoader whose workers ignore signals from their start on, since their rank decides when to stop. To be used
-    inside `ending_workers`."""
-
-    def __init__(self, *args: tp.Any, **kwargs: tp.Any):
-        super().__init__(*args, worker_init_fn=_ignore_in_worker, **kwargs)
-
-    def __iter__(self) -> tp.Any:
-        if self.num_workers and self._iterator is None and 0 <= shared_memory_left() < WORKER_BYTES * self.num_workers:
-            raise no_shared_memory(self.num_workers)
-        # A worker inherits the signal mask. Otherwise a SIGTERM could end it before `_ignore_in_worker` runs.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        try:
-            return super().__iter__()
-        except OSError as error:
-            raise TrainingError(f"misc.num_workers={self.num_workers}: so many loader workers cannot be started "
-                                f"({error.strerror}); give a smaller number, or 0 for none") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-
-
-def shared_memory_left() -> int:
-    """Free shared memory in bytes: 0 if it is not writable, -1 if unknown."""
-    if not os.path.isdir(SHARED_MEMORY):
-        return -1
-    return shutil.disk_usage(SHARED_MEMORY).free if os.access(SHARED_MEMORY, os.W_OK) else 0
-
-
-def no_shared_memory(workers: tp.Optional[int] = None) -> TrainingError:
-    """Error for a lack of shared memory for the batches of loader workers."""
-    left = max(shared_memory_left(), 0) / 1e6
-    return TrainingError(f"out of shared memory: {SHARED_MEMORY} has {left:.1f} MB left for the batches of "
-                         f"{'the' if workers is None else workers} loader workers; {ENLARGE}")
-
-
-def warn_of_little_shared_memory(needed: float, workers: int) -> None:
-    """Log a warning if shared memory is too small for the `needed` bytes of the batches that `workers` prefetch."""
-    left = shared_memory_left()
-    if workers and 0 <= left < needed:
-        logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; if training runs "
-                       "out of it: %s", SHARED_MEMORY, left / 1e6, workers, needed / 1e6, ENLARGE)
-
-
-@contextlib.contextmanager
-def naming_shared_memory() -> tp.Iterator[None]:
-    """Context that turns torch's errors for exhausted shared memory, which show the stack of a worker, into a
-    `TrainingError`. A worker killed by SIGBUS interrupts its rank anywhere, not only where it waits for batches."""
-    try:
-        yield
-    except RuntimeError as error:
-        text = str(error)
-        if "shared memory" in text or "DataLoader worker" in text and "Bus error" in text:
-            raise no_shared_memory() from error
-        raise
-
-
-def _ignore_in_worker(index: int) -> None:
-    faulthandler.unregister(STACKS)
-    for number in HANDLED:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-
-
-@contextlib.contextmanager
-def ending_workers() -> tp.Iterator[None]:
-    """Context that kills the child processes at its end. Python would send them SIGTERM, which they ignore, and wait
-    forever."""
-    try:
-        yield
-    finally:
-        # torch's handler raises an error in the rank for every worker that is killed by a signal.
-        before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for child in multiprocessing.active_children():
-            child.kill()
-            child.join()
-        signal.signal(signal.SIGCHLD, before)
 
 
 class Watchdog:

@@ -24,7 +24,7 @@ from .best import Selection, enough
 from .curves import Curves
 from .distributed import Group
 from .ema import ModelEMA, State, copy_state, swapped
-from .interruption import Requests, Stopped, Watchdog, naming_shared_memory
+from .interruption import Requests, Stopped, Watchdog
 from .position import Position
 from .progress import describe, log_continuing, log_epoch
 from .saving import Plan, Saving
@@ -33,6 +33,7 @@ from .stages import Average, TrainStage, ValidStage
 from .state import FORMAT, StateRegistry, load_weights
 from .svd import SvdSettings, exact_svd_penalty
 from .testing import TestStage
+from .workers import naming_shared_memory
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from conftest import REPOSITORY
 from training.small import settings, solver_in
 
 from demucs.errors import TrainingError
-from demucs.training import interruption
-from demucs.training.interruption import Loader, naming_shared_memory, warn_of_little_shared_memory
+from demucs.training import workers
+from demucs.training.workers import Loader, naming_shared_memory, warn_of_little_shared_memory
 
 pytestmark = pytest.mark.runs
 
@@ -56,13 +56,13 @@ def test_none_at_all_is_told_before_a_worker_starts(monkeypatch):
     with pytest.raises(TrainingError, match="out of shared memory"):
         iter(loader)
     assert len(list(Loader(torch.zeros(4), num_workers=0))) == 4
-    monkeypatch.setattr(interruption, "SHARED_MEMORY", "/nowhere")      # on other systems
-    assert interruption.shared_memory_left() == -1
+    monkeypatch.setattr(workers, "SHARED_MEMORY", "/nowhere")      # on other systems
+    assert workers.shared_memory_left() == -1
 
 
 def test_a_megabyte_has_a_million_bytes(monkeypatch, caplog):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2 ** 30, 0, 50_000_000))
-    assert "/dev/shm has 50.0 MB left" in str(interruption.no_shared_memory())
+    assert "/dev/shm has 50.0 MB left" in str(workers.no_shared_memory())
     warn_of_little_shared_memory(70e6, 2)
     assert "/dev/shm has 50 MB left, and batches of 2 loader workers may take 70 MB" in caplog.text
 
@@ -92,7 +92,7 @@ REAL = """
 import subprocess
 import torch
 from demucs.errors import TrainingError
-from demucs.training.interruption import Loader, ending_workers, naming_shared_memory
+from demucs.training.workers import Loader, ending_workers, naming_shared_memory
 for size in ("2m", "16k"):
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"], check=True)
     try:
