@@ -15,8 +15,12 @@ ROLLOFF = 0.945          # cut-off of the filter relative to the lower Nyquist f
 
 
 def overlap_add(pieces: tp.Iterable[np.ndarray], plan: OverlapAdd) -> np.ndarray:
-    """Weighted overlap-add of a model's outputs for the chunks of a plan, each [..., length of the chunk], in their
-    order, to float32 [..., L]. Samples before the song are dropped.
+    """Weighted overlap-add of a model's outputs to a song, float32 [..., L]. `pieces` are arrays [..., length of the
+    chunk], one for each chunk of `plan`, in their order. Each is multiplied by its gain. Samples before the song are
+    dropped.
+
+    Raises:
+        ValueError: if there are more or fewer arrays than chunks.
     """
     total: tp.Optional[np.ndarray] = None
     length = max(chunk.stop for chunk in plan.chunks)
@@ -30,10 +34,11 @@ def overlap_add(pieces: tp.Iterable[np.ndarray], plan: OverlapAdd) -> np.ndarray
 
 
 def level(read: tp.Callable[[int, int], np.ndarray], length: int) -> tp.Tuple[float, float]:
-    """(mean, unbiased standard deviation) of the mono mixture of `length` samples, in float64, chunk by chunk.
+    """(mean, unbiased standard deviation) of the mono mixture (mean of channels), in float64, read chunk by chunk.
 
-    `read(start, frames)` returns samples [A, up to `frames`]. The signal may be shorter than `length`, which may be an
-    estimate.
+    `read(start, frames)` returns samples [A, up to `frames`], and none at the end of the signal. At most some 2 ** 19
+    samples beyond `length` are read. The signal may be shorter than `length`, which may be an estimate; of fewer than
+    two samples the standard deviation is 0.
     """
     count, mean, squares = 0, 0., 0.
     for start in range(0, length, CHUNK):
@@ -61,9 +66,13 @@ def _filters(old: int, new: int) -> tp.Tuple[np.ndarray, int]:
 
 
 def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """`wav` [..., L] resampled to [..., floor(L * to_rate / from_rate)], with the filters that `convert.resample` uses
-    for rates with a common period (J. O. Smith, https://ccrma.stanford.edu/~jos/resample/). They are computed in
-    float64; julius computes them in float32, which makes a difference of up to 1e-4 of the amplitude."""
+    """`wav` [..., L] resampled from `from_rate` to `to_rate` (whole numbers of Hz), as float32 [..., floor(L * to_rate
+    / from_rate)]. `wav` itself is returned if the rates are equal or L is 0.
+
+    The filters are those that `convert.resample` uses unless they get too large (J. O. Smith,
+    https://ccrma.stanford.edu/~jos/resample/). They are computed in float64; julius computes them in float32, which
+    makes a difference of up to 1e-4 of the amplitude.
+    """
     if from_rate == to_rate or not wav.shape[-1]:
         return wav
     common = math.gcd(from_rate, to_rate)

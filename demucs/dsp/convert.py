@@ -43,9 +43,11 @@ MOST_CHANNELS = 64      # with more, the dimensions of a waveform were probably 
 
 
 def as_float(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
-    """`wav` as a float32 tensor: floats are not scaled, integers are divided by their full scale.
+    """Samples of `wav`, of any shape, as a float32 tensor: floats are not scaled; integers are divided by their full
+    scale, so that they are in [-1, 1], and of unsigned integers the middle is 0. The result may share memory with
+    `wav`.
 
-    Raises AudioError for other objects, complex numbers and booleans.
+    Raises AudioError for other objects, sparse, quantised or meta tensors, complex numbers and booleans.
     """
     if isinstance(wav, np.ndarray):
         try:
@@ -68,8 +70,9 @@ def as_float(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
 
 
 def as_waveform(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
-    """`as_float` for the shape [channels, samples]. Raises AudioError for other shapes, including [samples,
-    channels]."""
+    """Samples of `wav`, [channels, samples], converted as by `as_float`. Raises AudioError as `as_float`, for an empty
+    array, for another number of dimensions, and for more channels than both 64 and the number of samples, which were
+    probably exchanged."""
     wav = as_float(wav)
     if wav.dim() != 2 or not wav.numel():
         raise AudioError(f"expected audio of shape [channels, samples], got {list(wav.shape)}")
@@ -80,10 +83,12 @@ def as_waveform(wav: tp.Union[torch.Tensor, np.ndarray]) -> torch.Tensor:
 
 
 def convert_channels(wav: torch.Tensor, channels: int) -> torch.Tensor:
-    """`wav` [..., A, L] with `channels` channels: [..., channels, L]. May share memory with `wav`.
+    """Waveform [..., channels, L] made from `wav` [..., A, L]. It is `wav` itself if A is `channels`, and may share
+    memory with it otherwise.
 
-    A single channel is the mean of all; mono is copied to all channels; of too many channels the first ones are kept.
-    Raises AudioError for an increase from several channels to more, and for an invalid number of channels.
+    For `channels` = 1 it is the mean of all channels. A mono signal is copied to all channels. Of more than `channels`
+    channels the first ones are kept. Raises AudioError for an increase from several channels to more, and for an
+    invalid number of channels.
     """
     if channels not in POSITIVE:
         raise AudioError(f"channels={shown(channels)} {POSITIVE.demand(channels)}")
@@ -131,13 +136,14 @@ def _resample_any(wav: torch.Tensor, from_rate: int, to_rate: int) -> torch.Tens
 
 
 def convert_audio(wav: torch.Tensor, from_rate: int, to_rate: int, channels: int) -> torch.Tensor:
-    """`wav` [..., A, L] at `from_rate` Hz as [..., channels, L'] at `to_rate` Hz; see `convert_channels` and
-    `resample`."""
+    """Waveform `wav` [..., A, L] at `from_rate` Hz as [..., channels, L'] at `to_rate` Hz: `convert_channels`, then
+    `resample`, with their errors. May share memory with `wav`."""
     return resample(convert_channels(wav, channels), from_rate, to_rate)
 
 
 def to_int16(wav: torch.Tensor) -> torch.Tensor:
-    """16-bit PCM of `wav`: 32767 times the sample, rounded to the nearest integer and limited to [-32767, 32767].
+    """16-bit PCM of `wav`, a new int16 tensor: samples are limited to [-1, 1], multiplied by 32767, and rounded to the
+    nearest integer (halves to even).
 
     Published Demucs 4.1.0 truncates the same product; earlier versions (through torchaudio) rounded 32768 times the
     sample. The difference to either is at most one step.

@@ -29,11 +29,13 @@ class Chunk:
 
     @property
     def stop(self) -> int:
+        """End of the interval, exclusive."""
         return self.start + self.length
 
 
 def triangle(segment: int, transition_power: float = 1.) -> np.ndarray:
-    """Triangular weight [segment] of a chunk, in (0, 1], largest in the middle."""
+    """Triangular weights float64 [segment] of a chunk, raised to `transition_power`; in (0, 1], largest in the
+    middle."""
     rise = np.arange(1, segment // 2 + 1)
     fall = np.arange(segment - segment // 2, 0, -1)
     weight = np.concatenate([rise, fall]).astype(np.float64)
@@ -41,7 +43,8 @@ def triangle(segment: int, transition_power: float = 1.) -> np.ndarray:
 
 
 class OverlapAdd:
-    """Chunks of a song of `length` samples, and the gain of each sample of a chunk in the sum.
+    """Overlap-add plan of a song of `length` samples: its `chunks` in order, and the `gain` of each sample of a chunk.
+    The last chunks end with the song, and may be shorter than `segment`.
 
     Args:
         length: samples of the song, >= 1.
@@ -59,10 +62,11 @@ class OverlapAdd:
         self._weight = triangle(segment, transition_power)
 
     def gain(self, index: int) -> np.ndarray:
-        """Gains float32 [length] of `chunks[index]`; over all chunks they add up to 1 at every sample of the song.
+        """Gains float32 [length of the chunk] by which the output for `chunks[index]` is multiplied. At every sample
+        the gains of all chunks that overlap there add up to 1.
 
         Raises:
-            ConfigError: for a transition power at which the smallest weight vanishes.
+            ConfigError: for a transition power so large that the smallest weight is 0 in floating point.
         """
         chunk = self.chunks[index]
         total = np.zeros(chunk.length)
@@ -77,9 +81,10 @@ class OverlapAdd:
 
 
 def widened(chunk: Chunk, length: int) -> tp.Tuple[Chunk, int]:
-    """`chunk` extended on both sides to `length` samples, and its offset within the extended chunk.
+    """(`chunk` extended on both sides to `length` samples, offset of `chunk` within it). `length` is at least that of
+    the chunk. The interval may reach beyond the song.
 
-    If the difference is odd, the extra sample is on the right.
+    If an odd number of samples is added, the extra one is on the right.
     """
     assert length >= chunk.length
     before = (length - chunk.length) // 2

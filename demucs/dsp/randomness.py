@@ -14,8 +14,8 @@ import torch
 
 
 def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
-    """Random generator for the draws of `purpose` with the key `key`, e.g. `generator(42, "flip", epoch, step,
-    example)`.
+    """New random generator for the draws of `purpose` with the key `key`, e.g. `generator(42, "flip", epoch, step,
+    example)`. Equal arguments give equal draws.
 
     Draws of different purposes with the same key are independent. `seed` and all of `key` must be >= 0.
     """
@@ -25,7 +25,8 @@ def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
 
 @contextlib.contextmanager
 def seeded_torch(seed: int, purpose: str, *key: int, device: tp.Optional[torch.device] = None) -> tp.Iterator[None]:
-    """Context in which torch's global random generator (used by svd_lowrank, dropout) has a keyed state, which is
+    """Context in which torch's global random generator (used by svd_lowrank, dropout) has a state that depends only on
+    `seed`, `purpose` and `key`. It applies to the CPU, and to `device` if that is a GPU. The previous states are
     restored afterwards."""
     devices = [device] if device is not None and torch.device(device).type == "cuda" else []
     number = int(generator(seed, purpose, *key).integers(2 ** 63))

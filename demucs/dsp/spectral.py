@@ -11,14 +11,16 @@ from .eager import eager_on_cpu
 
 
 def stft(x: torch.Tensor, *, n_fft: int, hop: int) -> torch.Tensor:
-    """Complex spectrogram [..., n_fft // 2 + 1, T] of signals [..., L], with T = 1 + L // hop."""
+    """Complex spectrogram [..., n_fft // 2 + 1, T] of real signals [..., L], with T = 1 + L // hop. Window, padding and
+    normalisation are at the top of this module; both ends are padded by reflection, so L must exceed n_fft // 2."""
     z = torch.stft(x.reshape(-1, x.shape[-1]), n_fft, hop, window=torch.hann_window(n_fft).to(x), win_length=n_fft,
                    normalized=True, center=True, return_complex=True, pad_mode="reflect")
     return z.view(*x.shape[:-1], *z.shape[-2:])
 
 
 def istft(z: torch.Tensor, *, hop: int, length: int) -> torch.Tensor:
-    """Signals [..., length] of complex spectrograms [..., F, T]: the inverse of `stft` by overlap-add."""
+    """Real signals [..., length] of complex spectrograms [..., F, T]: the inverse of `stft`, with n_fft = 2 (F - 1).
+    Longer signals are cut to `length`, shorter ones padded with zeros."""
     n_fft = 2 * (z.shape[-2] - 1)
     window = torch.hann_window(n_fft).to(z.real)
     if not eager_on_cpu(z):
@@ -47,10 +49,11 @@ def _overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:
 
 
 def pad_reflect(x: torch.Tensor, left: int, right: int) -> torch.Tensor:
-    """Reflection padding of [..., L] by `left` and `right` samples, for any L >= 1.
+    """Reflection padding of `x` [..., L] by `left` and `right` samples, for any L >= 1.
 
-    Reflection needs a signal longer than the padding. A shorter signal is first padded with zeros, on the right up to
-    `right` samples, then on the left.
+    Reflection needs a signal longer than the padding on each side. A shorter signal is first padded with zeros until it
+    is: on the right by at most `right` samples, the rest on the left. These zeros count as part of the padding, so the
+    result always has left + L + right samples.
     """
     missing = max(left, right) - x.shape[-1] + 1
     if missing > 0:

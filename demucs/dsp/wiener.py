@@ -12,15 +12,17 @@ WINDOW = 300             # frames filtered together, over which the statistics a
 
 
 def wiener(magnitudes: torch.Tensor, mix: torch.Tensor, *, iterations: int, residual: bool = False) -> torch.Tensor:
-    """Complex source spectrograms [B, S, A, F, T] from magnitude estimates and the mixture.
+    """Complex source spectrograms [B, S, A, F, T] from estimated magnitudes and the mixture. Frames are filtered in
+    windows of `WINDOW`, each with its own statistics.
 
     Args:
         magnitudes: estimated magnitudes [B, S, A, F, T]; the initial phase is that of the mixture.
         mix: complex mixture [B, A, F, T].
         iterations: number of EM iterations; with 0 the result has the given magnitudes and the phase of the mixture.
-        residual: add the residual of the mixture as another source in the filtering, which is then dropped.
+        residual: add the residual of the mixture (minus the sum of the sources) as another source in the filtering,
+            whose estimate is then dropped.
 
-    Unlike Open-Unmix's implementation, a bin where the mixture is exactly zero stays zero.
+    Unlike in Open-Unmix's implementation, a bin where the mixture is exactly zero stays zero if `iterations` >= 1.
     """
     phase = torch.polar(torch.ones_like(mix.real), mix.angle())
     estimates = magnitudes * phase[:, None]

@@ -22,7 +22,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
              transition_power: float = 1., segment: tp.Optional[float] = None,
              device: tp.Union[None, str, torch.device] = None, seed: int = 0,
              progress: tp.Optional[Progress] = None, workers: int = 0, precision: str = "float32") -> torch.Tensor:
-    """Estimates [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`.
+    """Estimates float32 [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`, which is not modified.
 
     Afterwards the model is in its previous training mode and on its previous device. The models of a bag are moved to
     `device` one at a time; a model with weight 0 for all sources is skipped.
@@ -30,16 +30,19 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
     Args:
         model: a `models.protocol.SeparationModel`, or a module with `sources`, `audio_channels`, `samplerate` and
             `segment`, and optionally `valid_length(samples) -> samples`; or a `BagOfModels` of such.
-        mix: at the model's rate and number of channels, normalised as in training.
-        shifts: rounds of the shift trick; 0 for none.
+        mix: at the model's rate and number of channels, normalised as in training. Integers are scaled as in
+            `dsp.convert.as_float`.
+        shifts: rounds of the shift trick, each with a random delay, whose estimates are averaged; 0 for one round
+            without a delay.
         split: cut the song into segments; otherwise the model processes the whole song in one call.
         overlap: fraction of a segment that the next one overlaps, in [0, 1).
         transition_power: >= 1; larger values make the cross-fades steeper.
         segment: length of a segment in seconds; default: that of the model.
         device: where to compute; default: the device of the model.
-        seed: random seed of the shift trick.
+        seed: random seed of the delays of the shift trick.
         progress: called at the start and at the end of each chunk, from one thread at a time.
-        workers: number of threads on a CPU; each takes the memory of one chunk.
+        workers: number of threads on a CPU, each of which takes the memory of one chunk; with 0 or 1, and on a GPU,
+            chunks are computed one after the other.
         precision: "float32", "bf16" or "tf32"; see `precision`.
 
     Raises:

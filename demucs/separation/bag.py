@@ -17,19 +17,22 @@ Weights = tp.Sequence[tp.Sequence[float]]
 
 
 class BagOfModels(nn.Module):
-    """Ensemble of models with the attributes `models`, `weights` [models][sources], and `sources`, `samplerate` and
-    `audio_channels`, which all models share.
+    """Ensemble of models: the estimate of each source is the weighted mean of theirs. Its attributes are `models`,
+    `weights` [models][sources], and `sources`, `samplerate` and `audio_channels`, which are equal in all models.
 
     A bag separates through `separation.apply.separate` or `demucs.apply.apply_model`; its `forward` raises an error.
 
     Args:
         models: one or more; the same module may occur several times.
-        weights: one row per model with one number >= 0 per source; default: all 1.
-        segment: length of a segment in seconds, set in the models themselves; default: each model's own. The segment of
-            a model that is limited to its training length, such as HTDemucs, is only ever shortened.
+        weights: one row per model with one number >= 0 per source, some number of each source being > 0; default: all
+            1.
+        segment: length of a segment in seconds, which the constructor stores in the models themselves; default: each
+            model's own. A model that is limited to its training length, such as HTDemucs, keeps its segment if
+            `segment` exceeds that length.
 
     Raises:
-        ConfigError: if the models differ in a shared attribute, or the weights do not fit the models.
+        ConfigError: if the models differ in a shared attribute, the weights do not fit the models, or `segment` is not
+            a positive number of seconds.
     """
 
     def __init__(self, models: tp.Sequence[nn.Module], weights: tp.Optional[Weights] = None,
@@ -57,11 +60,13 @@ class BagOfModels(nn.Module):
 
     @property
     def max_allowed_segment(self) -> float:
-        """Longest segment in seconds that every model can separate; infinite without a transformer."""
+        """Longest segment in seconds that every model of the bag can separate: the shortest training length of its
+        transformers; infinite if it has none."""
         return min(map(longest_segment, self.models), default=math.inf)
 
     def shares(self) -> tp.List[tp.List[float]]:
-        """`weights` normalised to sum 1 per source, [models][sources].
+        """Weights of the models, [models][sources]: `weights` divided by their sum for each source. `weights` itself is
+        not changed.
 
         Raises:
             ConfigError: for weights of another shape, that are negative or not finite, or that sum to 0 for a source.
@@ -88,7 +93,8 @@ class BagOfModels(nn.Module):
 
 
 def longest_segment(model: nn.Module) -> float:
-    """Longest segment in seconds that a model, or every model of a bag, can separate; infinite for most models."""
+    """Longest segment in seconds that a model, or every model of a bag, can separate; infinite for models without a
+    transformer."""
     if isinstance(model, BagOfModels):
         return model.max_allowed_segment
     return float(protocol.longest_segment(model))

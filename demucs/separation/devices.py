@@ -17,13 +17,14 @@ HIDDEN = ("", "-1", "nodevfiles", "none", "void")     # first words of CUDA_VISI
 
 
 def gpu_wanted() -> bool:
-    """Whether to compute on a GPU if no device is named: torch can use one, and DEMUCS_DEVICE=cpu is not set.
-    With DEMUCS_DEVICE=cpu, CUDA is not queried at all."""
+    """Whether to compute on a GPU if the user names no device: torch can use one, and the environment variable
+    DEMUCS_DEVICE is not "cpu". If it is, CUDA is not queried at all."""
     return os.environ.get(CPU_ONLY) != "cpu" and torch.cuda.is_available()
 
 
 def given_gpus(environment: tp.Mapping[str, str]) -> str:
-    """GPUs allocated to this process: CUDA_VISIBLE_DEVICES, or the number in SLURM_GPUS_ON_NODE; "" for none."""
+    """GPUs allocated to this process, as text: the value of CUDA_VISIBLE_DEVICES, such as "0,2", or if that is unset or
+    names no GPU, the number in SLURM_GPUS_ON_NODE, such as "2". "" if both name none."""
     visible = environment.get("CUDA_VISIBLE_DEVICES", "")
     if visible.partition(",")[0].strip().lower() not in HIDDEN:
         return visible
@@ -32,8 +33,8 @@ def given_gpus(environment: tp.Mapping[str, str]) -> str:
 
 
 def require_kernels(device: torch.device) -> None:
-    """Check that the installed torch has kernels for a GPU: binaries for its compute capability, or PTX code that is
-    compiled when needed.
+    """Check that the installed torch has kernels for the GPU `device`: binaries for its compute capability, or PTX code
+    that is compiled when needed. It passes if torch lists no architectures.
 
     Raises:
         ConfigError: if it has none, so that the first computation would fail.
@@ -54,10 +55,11 @@ def _runs(arch: tp.Match[str], capability: tp.Tuple[int, int]) -> bool:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name` ("cpu", "cuda", "cuda:1", ...).
+    """The torch device called `name` ("cpu", "cuda", "cuda:1", ...), after a tensor was created on it.
 
     Raises:
-        ConfigError: if this machine has no such device, or torch no kernels for it.
+        ConfigError: if the name is invalid, this machine has no such device, torch has no kernels for it, or tensors on
+            it have no data ("meta").
     """
     try:
         device = torch.device(name)
@@ -86,7 +88,8 @@ _free = threading.Condition()
 
 @contextlib.contextmanager
 def at_work(model: nn.Module, device: tp.Union[None, str, torch.device]) -> tp.Iterator[torch.device]:
-    """Context with the model in evaluation mode on `device`; its training modes and device are restored afterwards.
+    """Context with the model in evaluation mode on `device` (None: where it is), which it yields. Afterwards the
+    training mode of each module and the device are restored. A model without parameters counts as on the CPU.
 
     Several threads may use one model at the same time; a thread that needs it on another device waits until it is free.
     """

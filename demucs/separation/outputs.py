@@ -17,12 +17,14 @@ SUFFIXES = (".wav", ".flac", ".mp3")
 
 
 class OutputFolder:
-    """Unique file names under `folder`.
+    """Names of the files of separated stems under `folder`, unique among those that one instance has given. Creates no
+    files; files that exist are not avoided.
 
     Args:
-        folder: all files stay inside of it, unless a folder in it is a symbolic link.
-        template: file name with the fields {track} (file name without extension), {trackext}, {stem} and {ext}.
-        extension: "wav", "flac" or "mp3".
+        folder: all files are inside of it; symbolic links in it are not resolved.
+        template: file name with the fields {track} (name of the input file without extension), {trackext} (its
+            extension), {stem} and {ext}, without another way out of `folder`.
+        extension: value of {ext}: "wav", "flac" or "mp3".
         stems: names of the stems of a song, which must get different files.
 
     Raises:
@@ -58,11 +60,12 @@ class OutputFolder:
         return path
 
     def paths(self, track: Path, stems: tp.Iterable[str]) -> tp.Dict[str, Path]:
-        """Mapping stem -> file for the stems of the file `track`. A name that an earlier track already uses gets a
-        number: "song", "song (2)", ...
+        """Output files of the song in the file `track`, a mapping of stem -> path. If another song of this instance has
+        one of these paths, {track} gets a number: "song (2)", "song (3)", ... Each call reserves its paths, so a second
+        call for the same file gives others.
 
         Raises:
-            ConfigError: if the template has no field that distinguishes tracks.
+            ConfigError: if the template lacks {track}, so that the paths of two songs are equal.
         """
         name, dot, extension = track.name.rpartition(".")
         if not name.strip("."):             # ".wav" and "...wav" have no name before the extension
@@ -82,7 +85,11 @@ class OutputFolder:
 
 
 def require_writable(paths: tp.Iterable[Path]) -> None:
-    """Raise AudioError if one of the files cannot be written, before hours are spent on computing it."""
+    """Check that files can be written at `paths`, before hours are spent on computing them. Nothing is created.
+
+    Raises:
+        AudioError: for the first path where that is impossible, with the reason.
+    """
     for path in paths:
         reason = obstacle(path)
         if reason:
@@ -90,7 +97,12 @@ def require_writable(paths: tp.Iterable[Path]) -> None:
 
 
 def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: float) -> None:
-    """Raise AudioError if files of `seconds` length do not fit on the disk."""
+    """Check that one file of `seconds` length per path, at `bytes_per_second` each, fits on the disk of the first path.
+    Without paths it passes.
+
+    Raises:
+        AudioError: if there is too little free space.
+    """
     needed = len(paths) * seconds * bytes_per_second
     free = free_bytes(paths[0]) if paths else 0
     if needed > free:
@@ -100,20 +112,21 @@ def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: fl
 
 
 def bytes_per_second(extension: str, *, samplerate: int, channels: int, bits: int, bitrate: int) -> float:
-    """Size of a file per second of audio: exact for wav and mp3 (at `bitrate` kbit/s); for flac a third of wav, which
-    is a lower bound for most music."""
+    """Size of a file in bytes per second of audio: exact for wav (`bits` per sample) and mp3 (`bitrate` in kbit/s); for
+    flac a third of wav, which is a lower bound for most music."""
     if extension == "mp3":
         return 1000 * bitrate / 8
     return samplerate * channels * bits / 8 / (3 if extension == "flac" else 1)
 
 
 def folder_name(model: str) -> str:
-    """Name of the output folder of a model: its name, without the "hf://" and slashes of a model on the hub."""
+    """Name of the output folder of a model: the model's name without "hf://", and with "_" for each "/"."""
     return model.replace("hf://", "").replace("/", "_")
 
 
 def stem_names(sources: tp.Sequence[str], stem: tp.Optional[str], method: str) -> tp.List[str]:
-    """Names of the stems written for a song: all sources, or `stem` and the rest as `two_stems` computes it."""
+    """Names of the stems written for a song. Without `stem` these are all `sources`; otherwise `stem`, and `no_STEM`
+    (method "add") or `minus_STEM` ("minus"), or nothing else ("none"), as in `two_stems`."""
     if stem is None:
         return list(sources)
     return [stem, *{"add": [f"no_{stem}"], "minus": [f"minus_{stem}"]}.get(method, [])]
@@ -124,8 +137,8 @@ def two_stems(mix: torch.Tensor, estimates: tp.Mapping[str, torch.Tensor], stem:
     """`stem` and the rest of the song (accompaniment), both [A, L], by name.
 
     The rest is `no_STEM`, the sum of the estimates of all other sources (method "add"); `minus_STEM`, the mixture minus
-    the estimate ("minus"); or omitted ("none"). Of a model with `stem` as its only source, `no_STEM` is the mixture
-    minus the estimate, too.
+    the estimate of `stem` ("minus"); or omitted ("none"). For a model whose only source is `stem`, "add" gives the
+    mixture minus the estimate, named `no_STEM`. The inputs are not modified; the tensor of `stem` is not copied.
     """
     rest = {}
     if method == "add" and set(estimates) == {stem}:

@@ -22,11 +22,12 @@ MAX_SHIFT_SECONDS = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class ChunkEvent:
-    """Start or end of one chunk.
+    """Progress of a separation at the start or the end of one model call.
 
-    `shift` is the index of the round of the shift trick, `offset` the start of the chunk within its round (samples).
-    `done` of `total` samples are separated, over all rounds of all models. `model` is the index among the `models` of a
-    bag.
+    `shift` is the index of the round of the shift trick. `offset` is the start of the chunk in samples, relative to the
+    first chunk of its round. `done` of `total` samples are separated, counted over all chunks of all rounds and models,
+    so that overlapping samples count several times. `model` is the index of the model in the bag, which has `models`
+    models; a single model is 0 of 1.
     """
     state: str                 # "start" or "end"
     shift: int
@@ -42,31 +43,32 @@ Progress = tp.Callable[[ChunkEvent], None]
 
 
 class Member(tp.NamedTuple):
-    """A model, its index in the bag, its normalised weight for each source, and one plan per round of the shift
-    trick."""
+    """One model of a bag, or the only model, with what it has to compute: its index in the bag, its normalised weight
+    for each source, and one overlap-add plan per round of the shift trick."""
     index: int
     model: nn.Module
     shares: tp.Sequence[float]
     plans: tp.Sequence[OverlapAdd]
 
     def pieces(self) -> tp.List["Piece"]:
-        """All calls of the model, ordered by the rounds of the shift trick. Chunks that contain only the silence before
-        the song are left out."""
+        """All calls of the model, round by round of the shift trick, each in the order of the song. Chunks that end
+        before the song begins are left out."""
         return [Piece(shift, index, chunk) for shift, plan in enumerate(self.plans)
                 for index, chunk in enumerate(plan.chunks) if chunk.stop > 0]
 
 
 class Piece(tp.NamedTuple):
-    """One call of a model: chunk `index` of the plan of one round of the shift trick."""
+    """One call of a model: `chunk`, which has the number `index` in the plan of round `shift` of the shift trick."""
     shift: int
     index: int
     chunk: Chunk
 
 
 def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.List[int]:
-    """Delays in samples of the rounds of the shift trick, each in [0, samplerate / 2].
+    """Delays in samples of the `shifts` rounds of the shift trick, each drawn from [0, samplerate / 2]. Empty without
+    rounds.
 
-    Every model of a bag has its own delays; those of the first equal the delays of a single model.
+    Each index `model` of a bag has its own delays; those of the first (0) are also the delays of a single model.
     """
     longest = int(MAX_SHIFT_SECONDS * samplerate)
     key = (model,) if model else ()
@@ -76,10 +78,11 @@ def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.L
 
 def members_of(model: nn.Module, length: int, *, shifts: int, seed: int, segment: tp.Optional[float],
              **settings: tp.Any) -> tp.List[Member]:
-    """Plans of all models for a song of `length` samples, without models of weight 0.
+    """Plans of a model, or of each model of a bag, for a song of `length` samples. Models with weight 0 for all sources
+    are left out. `settings` are `split`, `overlap` and `transition_power`. Nothing is computed with the models.
 
     Raises:
-        ConfigError: for settings that the model does not support, before anything is computed.
+        ConfigError: for settings that a model does not support, and for invalid weights of a bag.
     """
     parts = [(model, [1.] * len(model.sources))]
     if isinstance(model, BagOfModels):
@@ -116,7 +119,8 @@ def _plan(length: int, lead: int, *, model: nn.Module, split: bool, overlap: flo
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float]) -> int:
-    """Number of input samples that a model needs to separate `length` samples.
+    """Number of input samples, at least `length`, that a model needs to separate `length` samples; see
+    `models.protocol.input_length`. `segment` is the chosen length of a segment in seconds, or None.
 
     Raises:
         ConfigError: if the model cannot process that many.
@@ -132,7 +136,9 @@ def input_length(model: nn.Module, length: int, segment: tp.Optional[float]) -> 
 
 
 class Meter:
-    """Counter of the separated samples over all models, which calls `progress` from one thread at a time."""
+    """Counter of the separated samples, summed over all chunks of `members`. A call with "start" or "end", a member and
+    its piece reports to `progress` (if not None), from one thread at a time. `models` is the number of models of the
+    bag, including those with weight 0."""
 
     def __init__(self, progress: tp.Optional[Progress], members: tp.Sequence[Member], *, models: int):
         self._progress = progress
@@ -151,5 +157,5 @@ class Meter:
 
 
 def number_of_models(model: nn.Module) -> int:
-    """Number of models of a bag; 1 for a single model."""
+    """Number of models of a bag, including those with weight 0; 1 for a single model."""
     return len(model.models) if isinstance(model, BagOfModels) else 1

@@ -25,18 +25,22 @@ TF32 = {"none": (False, False), "convolutions": (True, False), "all": (True, Tru
 
 
 def check_precision(name: str) -> None:
-    """Raise ConfigError for an unknown precision."""
+    """Check that `name` is one of `PRECISIONS`.
+
+    Raises:
+        ConfigError: if it is not.
+    """
     if name not in PRECISIONS:
         raise ConfigError(f"precision={name!r} is unknown; use one of {', '.join(PRECISIONS)}."
                           f"{did_you_mean(name, PRECISIONS)}")
 
 
 def computing_in(name: str, device: torch.device) -> tp.ContextManager[tp.Any]:
-    """Context in which models on `device` compute in the precision `name`. It applies to the thread that enters it,
-    except that TF32 is switched for the whole process.
+    """Context in which models on `device` compute in the precision `name`, one of `PRECISIONS`. bfloat16 applies to the
+    thread that enters the context. TF32 is switched for the whole process, and restored when the last context is left.
 
     Raises:
-        ConfigError: for an unknown precision.
+        ConfigError: for an unknown precision, when called.
     """
     check_precision(name)
     return _computing_in(name, device)
@@ -53,8 +57,8 @@ def _computing_in(name: str, device: torch.device) -> tp.Iterator[None]:
 
 
 def use_tf32(where: str) -> None:
-    """Set where GPUs multiply in TF32, for the whole process: in "none", in "convolutions" and LSTMs (torch's default),
-    or in "all" operations."""
+    """Set where GPUs multiply float32 numbers in TF32, for the whole process: `where` is "none", "convolutions" (and
+    LSTMs; torch's default), or "all" (matrix products, too)."""
     convolutions, products = TF32[where]
     _set(*("tf32" if use else "ieee" for use in (convolutions, convolutions, products)))
 

@@ -12,7 +12,8 @@ from .plan import ChunkEvent, Progress
 
 
 class LoggedProgress:
-    """Log line at every tenth of a separation: percentage done, speed, time left."""
+    """Progress callback that logs a line, at level INFO, whenever another tenth of a separation is done: `name`,
+    percentage, speed relative to real time, seconds left."""
 
     def __init__(self, logger: logging.Logger, name: str):
         self.logger = logger
@@ -32,7 +33,7 @@ class LoggedProgress:
 
 
 class BarProgress:
-    """Progress bar in seconds of audio on the terminal, which stays visible at the end."""
+    """Progress callback that draws a bar on `stream`, in seconds of separated audio. It stays visible at the end."""
 
     def __init__(self, name: str, stream: tp.TextIO):
         self._bar = tqdm.tqdm(desc=name, total=1, file=stream, dynamic_ncols=True, bar_format="{desc} {percentage:3.0f}"
@@ -47,17 +48,18 @@ class BarProgress:
 
 
 def reporter(logger: logging.Logger, name: str, stream: tp.Optional[tp.TextIO] = None) -> Progress:
-    """Progress callback for one song: a bar if `stream` (default: stderr) is a terminal, otherwise log lines."""
+    """Progress callback for the song `name`: a bar if `stream` (default: stderr) is a terminal, otherwise lines in
+    `logger`."""
     shown = TolerantStream(sys.stderr if stream is None else stream)     # a program may have replaced or closed stderr
     return BarProgress(name, tp.cast(tp.TextIO, shown)) if shown.isatty() else LoggedProgress(logger, name)
 
 
 class CallbackProgress:
-    """Adapter that passes events to `callback` as the dictionaries of published Demucs.
+    """Progress callback that passes events to `callback` as the dictionaries of published Demucs.
 
-    A dictionary holds the entries of `extra`, updated with `model_idx_in_bag`, `models`, `shift_idx`, `segment_offset`
-    (samples) and `state` ("start" or "end"). An exception from `callback`, for instance KeyboardInterrupt, ends the
-    separation.
+    A new dictionary for each event holds the entries of `extra`, updated with `model_idx_in_bag`, `models`,
+    `shift_idx`, `segment_offset` (samples) and `state` ("start" or "end"). An exception from `callback`, for instance
+    KeyboardInterrupt, ends the separation.
     """
 
     def __init__(self, callback: tp.Callable[[tp.Dict[str, tp.Any]], None],
@@ -71,7 +73,7 @@ class CallbackProgress:
 
 
 def together(*listeners: tp.Optional[Progress]) -> tp.Optional[Progress]:
-    """One callback that calls all of `listeners` that are not None; None if there are none."""
+    """Progress callback that calls all of `listeners` that are not None, in their order; None if all are None."""
     present = [listener for listener in listeners if listener is not None]
 
     def listen(event: ChunkEvent) -> None:

@@ -11,8 +11,12 @@ RANGES: tp.Dict[str, Range] = {
 
 
 def check(values: tp.Mapping[str, tp.Any]) -> None:
-    """Raise ConfigError for a setting outside its range. `segment` may be None, for that of the model; settings without
-    a range are not checked."""
+    """Check of settings by name against their ranges, `RANGES`. `segment` may be None, which means that of the model.
+    Names without a range are ignored.
+
+    Raises:
+        ConfigError: for the first value outside its range.
+    """
     for name, value in values.items():
         if name in RANGES and not (name == "segment" and value is None):
             RANGES[name].check(name, value)

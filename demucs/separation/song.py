@@ -23,16 +23,16 @@ EPSILON = 1e-8    # added to the standard deviation, so that silence is not divi
 
 
 def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> torch.Tensor:
-    """Audio of a file as [channels, L] at `samplerate` Hz.
+    """Audio of a file as float32 [channels, L] at `samplerate` Hz.
 
-    If the file has more channels than `channels`, the first ones are used, with a warning, as in published Demucs; a
-    mono file is copied to all channels. The samples equal those that published Demucs 4.1.0 separates: mp3 includes the
-    encoder delay (see `audio.mp3`), and formats that it reads through ffmpeg are converted by ffmpeg. Damaged files are
-    decoded as far as possible, with a warning. A pipe is read to its end.
+    If the file has more than `channels` channels, the first ones are used, with a warning, as in published Demucs; for
+    `channels` = 1 it is their mean. A mono file is copied to all channels. The samples equal those that published
+    Demucs 4.1.0 separates: mp3 includes the encoder delay (see `audio.mp3`), and formats that it reads through ffmpeg
+    are converted by ffmpeg. Damaged files are decoded as far as possible, with a warning. A pipe is read to its end.
 
     Raises:
-        AudioError: if the file is missing, empty or not audio, nothing of it can be decoded, or it has samples that are
-            not finite.
+        AudioError: if the file is missing, empty or not audio, nothing of it can be decoded, it has samples that are
+            not finite, or several channels but fewer than `channels`.
         ToolError: if only ffmpeg could read it and ffmpeg is not installed.
     """
     with _regular(Path(path)) as file:
@@ -100,14 +100,16 @@ def _decode(path: Path, samplerate: int) -> tp.Tuple[torch.Tensor, int]:
 
 
 def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> torch.Tensor:
-    """Estimates [S, A, L] of the sources in a song `mix` [A, L] at the model's sample rate, at the level of the song.
+    """Estimates [S, A, L] of the sources in a song `mix` [A, L] (float, at the model's sample rate), at the level of
+    the song.
 
-    The song is normalised by the mean and standard deviation of its mono mixture, and the estimates are denormalised,
-    if the model expects normalised songs (`SeparationModel.normalizes_songs`). `settings` are those of
-    `apply.separate`.
+    If the model expects normalised songs (`SeparationModel.normalizes_songs`), the song is normalised by the mean and
+    standard deviation of its mono mixture, and the estimates are denormalised. `mix` is not modified. `settings` are
+    the keyword arguments of `apply.separate`.
 
     Raises:
         AudioError: as `apply.separate`, or if the model's output is not finite.
+        ConfigError: as `apply.separate`.
     """
     if normalizes_songs(model):
         mean, scale = _level(mix)

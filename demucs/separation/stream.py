@@ -29,7 +29,7 @@ Read = tp.Callable[[int, int], torch.Tensor]
 
 
 class Span(tp.NamedTuple):
-    """Finished `estimates` [B, S, A, L] of the song from sample `start` on."""
+    """Finished `estimates` [B, S, A, n] of samples [start, start + n) of the song."""
     start: int
     estimates: torch.Tensor
 
@@ -38,15 +38,16 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
            split: bool = True, overlap: float = 0.25, transition_power: float = 1., segment: tp.Optional[float] = None,
            device: tp.Union[None, str, torch.device] = None, seed: int = 0, progress: tp.Optional[Progress] = None,
            workers: int = 0, precision: str = "float32") -> tp.Iterator[Span]:
-    """Estimates of a song of `length` samples, as consecutive spans.
+    """Estimates of a song of `length` samples, as an iterator of consecutive spans that cover it. Chunks are computed
+    while the spans are consumed.
 
     Args:
+        model: as in `apply.separate`, like all arguments not listed here.
         read: function (start, stop) -> mixture [B, A, stop - start], with 0 <= start < stop <= length, called by
             several threads if `workers` > 1. The mixture is float32, finite, at the model's sample rate and number of
             channels, normalised as in training. The same samples are read more than once, but never further back from
             the last call than a block, a chunk and its context.
         block: shortest distance between the starts of two spans in seconds; None: the whole song is one span.
-        model and all other arguments: as in `apply.separate`.
 
     Raises:
         ConfigError: as `apply.separate`, before anything is computed.

@@ -10,14 +10,16 @@ LONGEST = 255       # largest number in a format specification, in characters: n
 
 
 def check_fields(option: str, template: str, known: tp.Sequence[str]) -> None:
-    """Check that `template` has only the `known` fields, without indices or attributes such as {track[0]} or
-    {track.name}.
+    """Check that the fields of a `str.format` template are all in `known`. Indices and attributes such as {track[0]} or
+    {track.name}, and format specifications wider than a file name, are refused.
 
     Args:
         option: name of the option that the template came from, for error messages.
+        template: text to check; it need not have all fields.
+        known: names of the allowed fields.
 
     Raises:
-        ConfigError: with the name of the wrong field.
+        ConfigError: with the name of the wrong field, or for a template that is not valid.
     """
     listed = ", ".join(f"{{{field}}}" for field in known)
     try:
