@@ -26,11 +26,12 @@ EXAMPLE_BITRATE = 192    # kbit/s
 def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: tp.Sequence[TrackScores], *, name: str,
                       dataset: str, settings: tp.Mapping[str, tp.Any], sources: tp.Optional[tp.Sequence[str]] = None,
                       expected: tp.Sequence[str] = (), device: str = "") -> Evaluation:
-    """Record of an evaluation of `separator`, with the current time. With empty `tracks`, it has only the fields that
-    are common to all tracks.
+    """New record of an evaluation of `separator`, with the current time, commit and package versions, and a hash of the
+    weights. It is not written. `tracks` may be empty, for a record of what all tracks have in common.
 
-    A model of the zoo is recorded by its name there, any other separator by its class, a bag by its models. `sources`
-    are the scored sources (default: the separator's), `expected` the names of all tracks of the test set.
+    A model of the zoo is recorded by its name there, any other separator by its class, a bag by its models. `name` is
+    that of the separator in reports, `dataset` that of the test set. `sources` are the scored sources (default: the
+    separator's), `expected` the names of all tracks of the test set.
     """
     return Evaluation(
         name=name, model=_kind(separator), dataset=dataset, sources=list(sources or separator.sources),
@@ -39,8 +40,9 @@ def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: t
 
 
 def precision(model: nn.Module) -> tp.Dict[str, str]:
-    """Settings for a record: the number format in which a model computes, and that of its stored weights if
-    different."""
+    """Entries for the `settings` of a record: "precision", the number format of a model's parameters in memory, such as
+    "float32"; and "weights", that of the weights in its file, if different. Formats of a bag's models are joined by ",
+    "."""
     if isinstance(model, BagOfModels):
         found = [precision(single) for single in model.models]
         return {key: ", ".join(sorted({each[key] for each in found if key in each}))
@@ -52,7 +54,8 @@ def precision(model: nn.Module) -> tp.Dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device in records: "cpu", or "cuda: " and the GPU model."""
+    """Name of a device in records: "cuda: " and the model of the GPU, or the type of any other device, such as
+    "cpu"."""
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
@@ -75,7 +78,8 @@ def _hash(separator: tp.Union[nn.Module, SeparatedFolder]) -> str:
 
 
 class ExampleWriter:
-    """Writer of excerpts, the first seconds of the tracks in `names`, for listening and for the report.
+    """Writer of excerpts, the first `seconds` of the tracks in `names`, for listening and for the report. Other tracks
+    are ignored.
 
     FOLDER/TRACK contains `mixture.mp3` and `SOURCE.mp3` (the estimates), FOLDER/TRACK/reference the reference sources.
     A file in `origins` (by track, with author and licence) is copied to FOLDER/TRACK/origin.txt if it exists.
@@ -108,8 +112,10 @@ class ExampleWriter:
 
 
 def score_tables(evaluations: tp.Sequence[Evaluation]) -> str:
-    """One table per family of aggregates that is defined, with its name as title: one row per separator, one column per
-    source. The mean is over the sources; the instrumental, which is a sum of sources, follows it."""
+    """Text with the mean scores of several evaluations of one test set. Each family of aggregates that is defined for
+    one of them has a table, titled with its label: one row per evaluation, one column per source of the first
+    evaluation, then the mean over sources. The instrumental, which is a sum of sources, follows if it was scored.
+    Ill-conditioned tracks of the first evaluation are named at the end."""
     tables = [_table(evaluations, family) for family in FAMILIES.values()
               if any(aggregate(evaluation, family).defined for evaluation in evaluations)]
     marked = [f"ill-conditioned, so that ISR, SIR and SAR depend on rounding: {', '.join(names)}"

@@ -41,7 +41,7 @@ Keep = tp.Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 class Results(tp.Protocol):
-    """Storage of scores with the two methods of `TrackFiles` used here."""
+    """Interface of the storage of scores that `evaluate_tracks` uses; `TrackFiles` has it."""
 
     def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
              ) -> tp.Tuple[tp.Optional[TrackScores], str]: ...
@@ -50,7 +50,8 @@ class Results(tp.Protocol):
 
 
 class Marks(tp.NamedTuple):
-    """Fingerprints of the files of a song and of its previously separated estimates; "" if there are no such files."""
+    """Fingerprints of the files of a track (`song`) and of its previously separated estimates; "" for one without
+    files."""
     song: str = ""
     estimates: str = ""
 
@@ -68,29 +69,33 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *
                     files: tp.Optional[Results] = None, save_to: tp.Optional[Path] = None,
                     keep: tp.Optional[Keep] = None, rank: int = 0, world_size: int = 1,
                     stop: tp.Callable[[], bool] = lambda: False, **settings: tp.Any) -> tp.List[TrackScores]:
-    """Scores of every `world_size`-th track, starting with track `rank`, in the order of `tracks`.
+    """Separate and score every `world_size`-th of `tracks`, starting with number `rank`. Returns their scores in the
+    order of `tracks`.
 
     Args:
         separator: a model or a bag, as for `apply.separate`, or a folder of separated files.
         tracks: with references in the order of `sources`.
         metrics: "nsdr" and "si_sdr" of whole tracks; "bsseval" for SDR, ISR, SIR and SAR in frames of one second, as
             museval computes them, or "sdr" for the SDR in frames alone.
-        sums: also score sums of sources.
+        sums: also score sums of sources, such as "instrumental"; see `scoring.sums_of`.
         sources: names of the references; default: the separator's sources.
         folded: the separator's sources that are added to another source before scoring, {source: other source}.
         seed: random seed of the shift trick. The shifts of a track depend on it and on the name of the track, so that a
             score does not depend on which other tracks are evaluated.
         device: where to separate, and also to score if it is a CUDA device; default: the device of the model.
-        files: storage of results, from which earlier results are reused.
+        files: storage of results. Each new result is added at once; an earlier result of a track is reused, without
+            separating, if the storage finds it valid and its estimates are in `save_to`, if given.
         save_to: folder for the estimates, as TRACK/SOURCE.mp3.
-        keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track.
-        stop: called after each scored track; if it returns True, the scores so far are returned.
-        settings: further settings of `apply.separate`: shifts, overlap, split, segment.
+        keep: called with name, mixture [A, L], references and estimates [S, A, L] of each track that is separated now.
+        rank, world_size: index and number of the processes that share the tracks.
+        stop: called after each track that is scored now; if it returns True, the scores so far are returned.
+        settings: further settings of `apply.separate`, such as shifts, overlap, split, segment, precision.
 
     Raises:
         ConfigError: for an unknown metric.
-        AudioError, DatasetError: if tracks cannot be read or need too much memory. Raised after all other tracks are
-            scored; the message names every such track.
+        AudioError, DatasetError: for tracks that cannot be read or need too much memory, after all other tracks are
+            scored; the message names every such track. At once if separated files are missing or the model fails on a
+            track.
         ResultsError: if a result cannot be written.
     """
     for metric in metrics:
@@ -162,7 +167,8 @@ def evaluate_tracks(separator: Separator, tracks: tp.Sequence[ReferenceTrack], *
 
 
 def too_large(name: str, error: Exception) -> AudioError:
-    """Error for a track that needs more memory than there is; shorter tracks may still fit."""
+    """Error to raise for track `name`, from `error`, which reports that memory is exhausted. Its text names the kind of
+    memory and advises smaller segments."""
     return AudioError(f"{name}: out of {exhausted_memory(error)}; smaller segments take less (--segment, in training "
                       f"model_segment), and tracks that are scored are not scored again")
 
@@ -173,14 +179,20 @@ def _read(separator: Separator, track: ReferenceTrack) -> Read:
 
 def separate_track(separator: Separator, track: ReferenceTrack, *, read: Read, sources: tp.Sequence[str],
                    folded: tp.Mapping[str, str], seed: int, **settings: tp.Any) -> Separated:
-    """Mixture, references and estimates of a track, at the separator's sample rate.
+    """Mixture, references and estimates of a track, at the separator's sample rate and number of channels. Previously
+    computed estimates are used as they are, without conversion.
 
     Args:
+        separator: model or bag, or the folder that the estimates come from.
         track: the track; random shifts depend on its name and on `seed`.
-        read: its audio, and its estimates if they were computed before; otherwise the separator computes them.
-        sources: order of the estimates if `folded` is not empty.
+        read: its audio, and its estimates if they were computed before; otherwise (None) the separator computes them.
+        sources: order of the estimates if `folded` is not empty; otherwise they have the separator's order.
         folded: sources of the separator that are added to another one, as {added: other}.
-        settings: arguments of `separate_song`.
+        seed: random seed of the shifts.
+        settings: further keyword arguments of `separate_song`.
+
+    Raises:
+        AudioError, ConfigError: as `separate_song`.
     """
     song, estimates = read
     mix, references = song.mix, song.references
@@ -253,7 +265,8 @@ def _done_before(tracks: tp.Sequence[ReferenceTrack], marks: tp.Mapping[str, Mar
 
 
 def estimate_path(folder: Path, name: str, source: str) -> Path:
-    """File of the estimate of a source of track `name` in the folder `save_to`."""
+    """File FOLDER/NAME/SOURCE.mp3 of the estimate of `source` in track `name`; `folder` is the argument `save_to` of
+    `evaluate_tracks`."""
     return Path(folder) / name / f"{source}.mp3"
 
 

@@ -26,10 +26,12 @@ Stamps = tp.List[tp.List[int]]
 
 
 def inspect(tracks: tp.Sequence[ReferenceTrack], *, sources: tp.Sequence[str], cache_dir: tp.Union[str, Path]) -> None:
-    """Read all of `tracks`, which have references of `sources`.
+    """Check that all files of `tracks` can be read to their end and fit together. Songs that passed earlier, and whose
+    files have the same sizes and modification times, are not read again. `sources`, the names of their references, only
+    distinguish the lists of such songs.
 
     Args:
-        cache_dir: folder for the list of songs that were read before.
+        cache_dir: folder for the list of songs that passed.
 
     Raises:
         FaultyTracks: if songs cannot be read or their files do not fit together; the message names all of them.

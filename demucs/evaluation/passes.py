@@ -19,20 +19,21 @@ from ..separation.song import separate_song
 
 
 def shifted(model: nn.Module, mix: torch.Tensor, *, count: int = 2, seed: int = 0, **settings: tp.Any) -> np.ndarray:
-    """`count` separations [K, S, A, L] of a song `mix` [A, L], each with one random shift of its own.
+    """`count` separations of a song `mix` [A, L], stacked as float32 [count, S, A, L]. Each is one round of the shift
+    trick, with a random delay of its own that depends on `seed`.
 
-    `settings` and errors are those of `separate_song`, without `shifts`.
+    `settings` and errors are those of `separate_song`; `shifts` must not be among them.
     """
     seeds = generator(seed, "passes over a song").integers(2 ** 31, size=count)
     return np.stack([separate_song(model, mix, shifts=1, seed=int(one), **settings).numpy() for one in seeds])
 
 
 def remixed(model: nn.Module, estimates: torch.Tensor, *, seed: int = 0, **settings: tp.Any) -> np.ndarray:
-    """Two passes [2, S, A, L]: `estimates` [S, A, L], shifted relative to each other, and the model's separation of
-    their sum.
+    """Two passes, stacked as [2, S, A, L]: `estimates` [S, A, L], shifted in time relative to each other, and the
+    model's separation of their sum.
 
-    Of S sources, source s is rotated (circular shift) by s / S of the song. `settings` and errors are those of
-    `separate_song`, without `shifts`.
+    Source number s of S is rotated (circular shift) by s / S of the song. The separation is one round of the shift
+    trick. `settings` and errors are those of `separate_song`; `shifts` must not be among them.
     """
     step = estimates.shape[-1] / len(estimates)
     moved = torch.stack([estimate.roll(round(step * number), dims=-1) for number, estimate in enumerate(estimates)])

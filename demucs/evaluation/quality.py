@@ -30,8 +30,9 @@ class SeparatedSong(tp.NamedTuple):
 
 
 def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optional[Path]:
-    """Mixture file of a separated song: in its folder, or below `mixtures` as TRACK/mixture.wav, test/TRACK/mixture.wav
-    or TRACK.wav. None if there is none."""
+    """Mixture file of the separated song in `folder` (FOLDER/mixture.wav, flac or mp3). If it has none, the file below
+    `mixtures` that belongs to the song by name: TRACK/mixture.wav, test/TRACK/mixture.wav or TRACK.wav. None if there
+    is none."""
     places = [folder, *([mixtures / folder.name, mixtures / "test" / folder.name] if mixtures else [])]
     files = [stem_files(place).get(MIXTURE) for place in places if place.is_dir()]
     if mixtures:
@@ -40,11 +41,12 @@ def mixture_file(folder: Path, mixtures: tp.Optional[Path] = None) -> tp.Optiona
 
 
 def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path] = None) -> SeparatedSong:
-    """The song in `folder`, with the estimates of `sources` (at least one).
+    """The song in `folder`, with the estimates of `sources` (at least one) in that order, and the audio of the file
+    `mixture`. The delay of mp3 files is removed if the first file read (the mixture, if given) is shorter by it.
 
     Raises:
         DatasetError: if a source is missing, or files differ in sample rate, channels or length.
-        AudioError: if a file cannot be read.
+        AudioError: if a file cannot be read, or has samples that are not finite.
     """
     stems = stem_files(folder)
     missing = [source for source in sources if source not in stems]
@@ -67,8 +69,9 @@ def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path
 
 
 def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, **settings: tp.Any) -> tp.Dict[str, tp.Any]:
-    """All measures {measure: one value per source}; see `measure_song`. With a model and the mixture, these include the
-    measures from repeated separations, with `settings` of `separate_song` and `seed`.
+    """Values of all measures that can be computed, {measure: one value per source}; None where undefined, see
+    `measure_song`. With a model and the mixture, they include the agreement of repeated separations, whose `settings`
+    are `seed` and those of `separate_song`.
 
     Raises:
         AudioError, ConfigError: as `measure_song` and `separate_song`.
@@ -86,18 +89,20 @@ def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, **sett
 def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = None,
                  sources: tp.Optional[tp.Sequence[str]] = None, model: tp.Optional[nn.Module] = None,
                  **settings: tp.Any) -> QualityScores:
-    """Measures of every song in a folder of separations.
+    """Record of the quality measures of every song in a folder of separations. Nothing is written.
 
     Args:
         root: folder of TRACK/SOURCE.wav (or flac, mp3).
         mixtures: folder of mixtures that are not among the estimates; see `mixture_file`. Measures that need the
             mixture are omitted for a song without one.
         sources: default: those of the model, otherwise all stems of the first song.
-        model: the model that computed the separations, for the measures from repeated separations.
+        model: the model that computed the separations, for the measures from repeated separations; without it they are
+            omitted.
         settings: of the repeated separations: `seed`, `overlap`, `segment`, `device`, ...
 
     Raises:
-        DatasetError, AudioError: if the songs are not usable.
+        DatasetError: if there is no song, or a song lacks a source or has files that do not fit together.
+        AudioError: if a song cannot be read or measured, or needs too much memory.
         ConfigError: if a model's sources differ from those of the separations, or `settings` are invalid.
     """
     root = Path(root)

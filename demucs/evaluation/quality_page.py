@@ -23,7 +23,8 @@ QUESTIONS = {
 
 
 def write_tables(study: QualityStudy, page: Path) -> None:
-    """Replace the text between the two markers in `page`. Raises ConfigError if the markers are missing."""
+    """Replace the text between the two marker lines in `page` by the tables of `study`. Raises ConfigError, without
+    writing, unless each marker occurs exactly once, in order."""
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ConfigError(f"{page}: has no place for the tables; it needs the lines {BEGIN.strip()} and {END.strip()}")

@@ -49,9 +49,9 @@ Separator = tp.Callable[[Song, int], torch.Tensor]     # (song, its index) -> es
 
 
 def degraded(model: nn.Module, *, kept: float = 1., noise: float = 0., seed: int = 0) -> nn.Module:
-    """Degraded copy of a model of the zoo: its parameters are interpolated between a random initialisation of `seed`
-    (`kept` = 0) and its own (`kept` = 1), plus Gaussian noise of `noise` times the standard deviation of each
-    tensor."""
+    """Degraded copy of a model of the zoo; `model` itself is not changed. Each parameter is `kept` times its own value
+    plus 1 - `kept` times that of a random initialisation of `seed`. Then Gaussian noise is added, with a standard
+    deviation of `noise` times that of the resulting tensor."""
     made = copy.deepcopy(model)
     with seeded_torch(seed, "fresh weights of a spoilt model"):      # a key of random numbers: must not change
         fresh = zoo.build(model.zoo_name, **model.zoo_kwargs).state_dict() if kept < 1 else model.state_dict()
@@ -64,14 +64,16 @@ def degraded(model: nn.Module, *, kept: float = 1., noise: float = 0., seed: int
 
 
 def model_variants(model: nn.Module, seed: int = 0) -> tp.Dict[str, nn.Module]:
-    """The model and its degraded copies, by names that describe the degradation."""
+    """The model itself ("trained") and degraded copies of it, by names that describe the degradation: weights rounded
+    to float16, interpolated towards a random initialisation, or with noise. Random numbers depend on `seed`."""
     variants = {f"{part:.0%} trained": degraded(model, kept=part, seed=seed) for part in KEPT[1:]}
     variants.update({f"weights + {noise:.0%} noise": degraded(model, noise=noise, seed=seed) for noise in NOISES})
     return {"trained": model, "half precision": copy.deepcopy(model).half().float(), **variants}
 
 
 def oracles(seed: int = 0) -> tp.Dict[str, Separator]:
-    """Separators that compute estimates from the true sources, by names that describe the degradation."""
+    """Separators that compute estimates from the true sources, by names that describe the degradation: leakage,
+    exchanged parts, noise (which depends on `seed`), or the ideal ratio mask."""
     def leaking(decibels: float) -> Separator:
         return lambda song, number: song.references + 10 ** (decibels / 20) * (
             song.references.sum(dim=0) - song.references)
@@ -91,8 +93,8 @@ def oracles(seed: int = 0) -> tp.Dict[str, Separator]:
 
 
 def ideal_ratio_mask(references: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
-    """Estimates [S, A, L] of the ideal ratio mask: the spectrogram of the mixture [A, L], masked by the ratio of the
-    magnitude of each reference [S, A, L] to their sum."""
+    """Estimates [S, A, L] of the ideal ratio mask: the spectrogram of the mixture `mix` [A, L], multiplied by the ratio
+    of the magnitude of each reference [S, A, L] to the sum of their magnitudes, channel by channel."""
     magnitudes = stft(references, n_fft=N_FFT, hop=N_FFT // 4).abs()
     shares = magnitudes / magnitudes.sum(dim=0).clamp(min=torch.finfo(magnitudes.dtype).tiny)
     z = stft(mix, n_fft=N_FFT, hop=N_FFT // 4)
@@ -106,14 +108,16 @@ class Scored(tp.NamedTuple):
 
 
 def scored(song: Song, estimates: torch.Tensor, several: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Scored:
-    """True nSDR and measures of one song; `several` are the passes for `measure_song`."""
+    """True nSDR and quality measures of one song. `several` are repeated separations, {measure: passes [K, S, A, L]},
+    as for `measure_song`; without them, measures that need them are omitted."""
     return Scored(nsdr(song.references.double(), estimates.double()).tolist(),
                   measure_song(estimates.numpy(), song.samplerate, mixture=song.mix.numpy(), passes=several))
 
 
 def study(model: nn.Module, tracks: tp.Sequence[ReferenceTrack], training: tp.Sequence[tp.Union[str, Path]], *,
           dataset: str, name: str, seed: int = 0, **settings: tp.Any) -> QualityStudy:
-    """All measures of all songs and separators, and their rank correlations with nSDR.
+    """Record of a study: the quality measures and true nSDR of all songs, separated by `model`, its degraded copies,
+    the reference separators and the oracles, and their rank correlations. Nothing is written.
 
     Args:
         model: of the zoo; its degraded copies and their passes take most of the time.
@@ -124,7 +128,9 @@ def study(model: nn.Module, tracks: tp.Sequence[ReferenceTrack], training: tp.Se
         settings: those of `separate_song`, without `shifts` and `seed`.
 
     Raises:
-        DatasetError, AudioError: if a track cannot be read, or there are fewer than five.
+        DatasetError: if a track has faulty files, `training` names no usable song, or fewer than five songs have all
+            values, which is found at the end.
+        AudioError: if a track cannot be read.
     """
     audio_format = dict(audio_channels=model.audio_channels, samplerate=model.samplerate, segment=float(model.segment))
     references = {"mixture as estimate": MixtureAsEstimate(model.sources, **audio_format),
@@ -175,8 +181,9 @@ def _column(separator: str, kind: str, results: tp.Sequence[Scored], sources: tp
 
 def correlations(columns: tp.Sequence[QualityColumn], sources: tp.Sequence[str], *, seed: int = 0
                  ) -> tp.List[RankCorrelation]:
-    """Rank correlations of every measure with nSDR, for each source and on average over sources ("all"), over tracks
-    and over separators: among those of kind "model", and among all separators if every kind has the measure.
+    """Spearman's rank correlations of every measure with nSDR, with intervals: over songs and over separators, for each
+    source and for all sources ("all"). Each is computed among the separators of kind "model", and among those of all
+    kinds. A measure that some separator of such a set lacks has no correlation there.
 
     Raises:
         DatasetError: if fewer than five songs have every value.

@@ -12,8 +12,8 @@ WIDTHS = (40, 7, 10)                         # column widths in characters: name
 
 
 def table(scores: QualityScores, by: tp.Sequence[str]) -> str:
-    """Table with one row per song, the best first, with its mean rank from 0 to 1, and one column per measure of `by`
-    and source."""
+    """Text table of quality measures with one row per song, the best first: its name, its place (mean rank over the
+    measures in `by`, from 0 to 1), and the value of each measure in `by` for each source."""
     tracks = {track.name: track for track in scores.tracks}
     rows = []
     for place in ranking(scores, by):
@@ -27,7 +27,8 @@ def table(scores: QualityScores, by: tp.Sequence[str]) -> str:
 
 
 def summary(scores: QualityScores) -> str:
-    """Table of the means over songs, with one row per measure and one column per source."""
+    """Text table of the means over songs, with one row per measure and one column per source. Songs without a value are
+    left out of a mean."""
     rows = []
     for key, label in scores.measures.items():
         columns = [[track.values[source].get(key) for track in scores.tracks] for source in scores.sources]

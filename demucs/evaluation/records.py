@@ -22,8 +22,9 @@ NAMED = 8                      # maximum number of tracks named in a message
 
 
 def record_of(folder: Path, songs: SongSet) -> str:
-    """Name of the record of `songs` in FOLDER: "evaluation" for the first test set that a model is scored on,
-    "evaluation_on_NAME" for any further one, so that no record is overwritten.
+    """Name, without .json, of the record of the test set `songs` in FOLDER: "evaluation" for the first test set that is
+    scored there, "evaluation_on_NAME" for any further one, so that no record is overwritten. The name of an existing
+    record of the same test set, complete or not, is returned again.
 
     Raises:
         ConfigError: if other songs were scored under the name of this test set.
@@ -54,7 +55,8 @@ def _scored(folder: Path, record: str) -> tp.Optional[Evaluation]:
 
 
 def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
-    """Write the evaluation to `path` if all tracks are scored; otherwise return None and log the missing tracks.
+    """Evaluation assembled from the files of its tracks, and written to `path`, if all tracks are scored. Otherwise the
+    missing tracks are logged, nothing is written, and the result is None.
 
     Raises:
         ResultsError: if `path` meanwhile contains an evaluation on another test set.
@@ -75,7 +77,11 @@ def put_together(files: TrackFiles, path: Path) -> tp.Optional[Evaluation]:
 
 
 def collect_records(folder: Path) -> tp.List[Evaluation]:
-    """Assemble every record with tracks in FOLDER/tracks. Raises ResultsError if tracks are missing."""
+    """Evaluations assembled from the scores of tracks in FOLDER/tracks/RECORD, each written to FOLDER/RECORD.json.
+
+    Raises:
+        ResultsError: if FOLDER/tracks has no scores, or an evaluation lacks tracks, after all others are written.
+    """
     places = sorted(place for place in (folder / TRACKS).glob("*") if place.is_dir())
     if not places:
         raise ResultsError(f"{folder / TRACKS}: contains no scores of tracks; evaluate first")
@@ -86,13 +92,14 @@ def collect_records(folder: Path) -> tp.List[Evaluation]:
 
 
 def finish(folder: Path) -> None:
-    """Assemble and print every record. Raises ResultsError if tracks are missing."""
+    """Assemble every evaluation in FOLDER, as `collect_records` does and with its errors, and print their scores."""
     report(collect_records(folder), folder)
 
 
 def report(evaluations: tp.Sequence[tp.Optional[Evaluation]], folder: Path) -> None:
-    """Print a table for each test set if all shards are done, followed by earlier evaluations of the same separator on
-    other test sets."""
+    """Print one table of scores per test set, if none of `evaluations` is None (an evaluation whose tracks are not all
+    scored). Records in FOLDER of the same separator on other test sets are included. The path of FOLDER is printed in
+    any case."""
     whole = [evaluation for evaluation in evaluations if evaluation is not None]
     if whole and len(whole) == len(evaluations):
         shown = {evaluation.dataset for evaluation in whole}

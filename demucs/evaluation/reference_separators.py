@@ -46,11 +46,14 @@ class MixtureAsEstimate(_Separator):
 
 
 class AverageSpectrumFilter(_Separator):
-    """Filter with one fixed gain per source and frequency bin, E|S|^2 / E|X|^2 over the training songs. It is the
-    Wiener filter (Wiener 1949) for stationary sources with the same spectrum in every song.
+    """Separator that multiplies the spectrogram of the mixture by one fixed gain per source and frequency bin: E|S|^2 /
+    E|X|^2, the mean power of the source relative to that of the mixture over the training songs. It is the Wiener
+    filter (Wiener 1949) for stationary sources with the same spectrum in every song.
 
     Args:
+        sources: names of the S sources.
         gains: shape [S, F], between 0 and 1; F = n_fft // 2 + 1.
+        audio_format: `audio_channels`, `samplerate` (Hz) and `segment` (seconds).
     """
 
     def __init__(self, sources: tp.Sequence[str], gains: torch.Tensor, **audio_format: tp.Any):
@@ -69,7 +72,9 @@ class AverageSpectrumFilter(_Separator):
     @classmethod
     def fit(cls, tracks: tp.Iterable[tp.Union[str, Path]], sources: tp.Sequence[str], *, audio_channels: int = 2,
             samplerate: int = 44100, segment: float = 10., n_fft: int = 4096) -> "AverageSpectrumFilter":
-        """Filter fitted on the songs in `tracks`, folders with one SOURCE.wav per source; one song in memory at a time.
+        """Filter fitted on the songs in `tracks`, folders with one SOURCE.wav per source, all at `samplerate` Hz with
+        `audio_channels` channels. The mixture is the sum of the sources; gains are limited to 1. One song is in memory
+        at a time.
 
         Raises:
             DatasetError: for no song, or a song of another format.
@@ -96,7 +101,9 @@ class AverageSpectrumFilter(_Separator):
 
 
 def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path) -> tp.Dict[str, nn.Module]:
-    """Reference separators for `model` on the data in `musdb`, by the names of their records.
+    """Reference separators by the names of their records: "silence", "mixture", and "average_filter", which is fitted
+    on the songs in MUSDB/train. They have the number of channels, sample rate and segment of `model` (of a bag, the
+    segment of its first model), and the sources `sources`.
 
     Raises:
         DatasetError, AudioError: as `AverageSpectrumFilter.fit`, for the training songs.

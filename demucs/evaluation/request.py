@@ -32,8 +32,9 @@ NO_COMPRESSED_TRAINING = "--reference-separators needs training songs as folders
 class Request:
     """Settings of an evaluation, with the names of the command line flags.
 
-    Without `musdb` (a folder for `track_folders`) and `nonhq` (compressed MUSDB18), the model is scored on its own test
-    songs. `shard`: None for that of the environment (see `shards`).
+    `musdb` is a folder of test songs as for `track_folders`, `nonhq` a folder of compressed MUSDB18, which has
+    precedence. Without either, a model is scored on the test songs of the dataset it was trained on. `shard` is the
+    part of the songs that this process scores; None: that of the environment (see `shards`).
     """
     name: str
     musdb: tp.Optional[Path] = None
@@ -49,7 +50,7 @@ class Request:
 
     @property
     def folder(self) -> Path:
-        """Folder of the records."""
+        """Folder of the records, RESULTS/runs/NAME."""
         return self.results / "runs" / self.name
 
     @property
@@ -58,8 +59,9 @@ class Request:
         return self.shard or shard_of(os.environ)
 
     def place(self, name: str, model: tp.Any = None) -> test_sets.Place:
-        """Place of the test songs; by default of those that belong to the run `name`, or to `model`. Raises
-        DatasetError if they are not on this machine."""
+        """Place of the test songs: `nonhq` or `musdb` if given, otherwise the test songs of the dataset that the run
+        `name`, or `model`, was trained on, otherwise MUSDB18-HQ. Raises DatasetError if they are not on this machine,
+        and SchemaError if a run card is damaged."""
         own = test_sets.belonging_to(name, model, experiments_folder=self.experiments, results=self.results)
         given = self.nonhq if self.nonhq is not None else self.musdb
         if given is not None:
@@ -67,24 +69,29 @@ class Request:
         return test_sets.place(own, test_sets.default_musdb(), name)
 
     def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
-        """Tracks in `place`, with references of `sources`. Raises DatasetError as `song_set`."""
+        """Test set in `place` for a model of `sources`: tracks with references, and the sources to be added to others.
+        Raises DatasetError as `song_set`."""
         return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name,
                         targets=place.targets, stems=place.stems)
 
     def excerpts(self, record: str) -> Path:
-        """Folder for excerpts, one per test set."""
+        """Folder for excerpts of the tracks of `record`, the name of a record as in `records.record_of`; each test set
+        has its own."""
         return self.results / "examples" / (self.name + record.removeprefix(RECORD))
 
 
 def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str, tp.Any],
                 precision: str = PRECISIONS[0], save_to: tp.Optional[Path] = None, references: bool = False) -> None:
-    """Score a model or a bag, copy the files of its run to the folder of the record, and print the scores.
+    """Score a model or a bag on this process's part of the songs, write the scores, and print them if all parts are
+    done. The first part also copies the files of the model's run (run card, history) to the folder of the record.
 
     Args:
+        request: the test songs and where results go.
+        model: the model or bag.
         settings: shifts, overlap, split, segment and seed of `apply.separate`.
         precision: that of `apply.separate`.
-        save_to: folder for all estimates.
-        references: score reference separators as well.
+        save_to: folder for all estimates; None: they are not written.
+        references: score reference separators as well, which needs training songs as folders.
 
     Raises:
         DemucsError: if data or settings are not usable.
@@ -111,7 +118,8 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
 
 
 def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence[str]] = None) -> None:
-    """Score the files FOLDER/TRACK/SOURCE.wav, and print the scores. `sources` are by default those of the first track.
+    """Score the estimates in the files FOLDER/TRACK/SOURCE.wav, write the scores, and print them if all parts are done.
+    `sources` are by default those of the first track.
 
     Raises:
         DemucsError: if files or test set are not usable, or a model was scored under the same name.

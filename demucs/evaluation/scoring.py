@@ -34,9 +34,11 @@ class Scores:
 
 def score(references: torch.Tensor, estimates: torch.Tensor, sources: tp.Sequence[str], samplerate: int, *,
           metrics: tp.Sequence[str], sums: bool = False) -> Scores:
-    """Scores of one track, computed in float64 on the device of the signals [S, A, L].
+    """Scores of one track from its references and estimates [S, A, L], computed in float64 on their device. `metrics`
+    are those of `METRICS`; with `sums`, sums of sources are scored as well.
 
-    Values of framewise measures are medians over the defined frames. Undefined or infinite values are None.
+    Values of measures in frames ("sdr", "bsseval") are medians over the defined frames. Undefined or infinite values
+    are None. Of sums, "bsseval" has the SDR, and for the instrumental also ISR and SAR.
     """
     parts = {source: [index] for index, source in enumerate(sources)}
     if sums:
@@ -64,8 +66,9 @@ def score(references: torch.Tensor, estimates: torch.Tensor, sources: tp.Sequenc
 
 
 def sums_of(sources: tp.Sequence[str]) -> tp.Dict[str, tp.List[int]]:
-    """Indices of the `sources` in each scored sum. With two sources there are no sums, since each source is the song
-    without the other."""
+    """Sums of sources that are scored, {name: indices of the added `sources`}: "no_SOURCE", the song without one
+    source, and "instrumental", the song without the vocals. A sum whose name is among `sources` is left out. With two
+    sources there are no sums, since each source is the song without the other."""
     if len(sources) < 3:
         return {}
     sums = {INSTRUMENTAL if left_out == VOCALS else f"no_{left_out}":

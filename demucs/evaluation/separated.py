@@ -17,13 +17,14 @@ NAMED = 5                    # maximum number of tracks named in a message
 
 
 def estimate_files(folder: Path) -> tp.Dict[str, Path]:
-    """Mapping source -> file of its estimate in the folder of a track, sorted by name."""
+    """Files of the estimates in the folder of a track, a mapping of source -> path sorted by source: all stems except
+    the mixture."""
     return {name: path for name, path in sorted(stem_files(folder).items()) if name != MIXTURE}
 
 
 def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
-    """Folders in ROOT that contain estimates, sorted. Raises DatasetError if there are none; `kind` is for its
-    message."""
+    """Folders directly in `root` that contain estimates, sorted by name. Raises DatasetError if there are none or
+    `root` is missing; `kind` is the noun of its message."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and estimate_files(path)) if root.is_dir() else []
     if not folders:
         raise DatasetError(f"{root}: contains no separated {kind}; it should hold TRACK/SOURCE.wav")
@@ -31,8 +32,8 @@ def separated_folders(root: Path, kind: str = "song") -> tp.List[Path]:
 
 
 def without_delay(wav: torch.Tensor, path: Path, length: int) -> torch.Tensor:
-    """The `length` samples of the song in a decoded mp3, if the excess fits the delay and padding of LAME; otherwise
-    `wav` unchanged."""
+    """Waveform [A, L] decoded from the file `path`, cut to the `length` samples of the song if the file is an mp3 and
+    the excess fits the delay and padding of the encoder LAME; otherwise `wav` itself."""
     if path.suffix.lower() == ".mp3" and LAME_DELAY <= wav.shape[-1] - length <= LAME_DELAY + LAME_PADDING:
         return wav[..., LAME_DELAY:LAME_DELAY + length]
     return wav
@@ -64,7 +65,11 @@ class SeparatedFolder:
         self.samplerate, self.audio_channels = info.samplerate, info.channels
 
     def require(self, tracks: tp.Iterable[ReferenceTrack]) -> None:
-        """Raise DatasetError if a source of a track is missing."""
+        """Check that every track has a file for each source.
+
+        Raises:
+            DatasetError: with the names of the missing files.
+        """
         missing = [f"{self.folder / track.name / source}.wav" for track in tracks for source in self.sources
                    if source not in (estimate_files(self.folder / track.name)
                                      if (self.folder / track.name).is_dir() else {})]
@@ -75,22 +80,22 @@ class SeparatedFolder:
 
     @property
     def formats(self) -> str:
-        """File formats of the estimates, such as "flac, wav"."""
+        """File formats of the estimates of all songs in the folder, joined: "flac, wav"."""
         suffixes = {path.suffix.lower()[1:] for folder in separated_folders(self.folder)
                     for name, path in estimate_files(folder).items() if name in self.sources}
         return ", ".join(sorted(suffixes))
 
     def files(self, track: ReferenceTrack) -> tp.Tuple[Path, ...]:
-        """Files of a track's estimates, in the order of `sources`."""
+        """Files of a track's estimates, in the order of `sources`. Raises KeyError if one is missing; see `require`."""
         stems = estimate_files(self.folder / track.name)
         return tuple(stems[source] for source in self.sources)
 
     def separate(self, track: ReferenceTrack) -> tp.Tuple[Song, torch.Tensor]:
-        """The track, and its estimates [S, A, L] from the files.
+        """The song of the track with its references, and its estimates [S, A, L] from the files; nothing is computed.
 
         Raises:
             DatasetError: if a file differs from the references in sample rate, channels or length.
-            AudioError: if a file cannot be read.
+            AudioError: if a file cannot be read, or has samples that are not finite.
         """
         song = track.read()
         _, channels, length = song.references.shape

@@ -17,13 +17,14 @@ SHARED = "DEMUCS_SHARED_SCORING"       # "job" or "here", set by slurm_scripts/e
 
 
 class Shard(tp.NamedTuple):
-    """Part `index` (from 0) of `count`."""
+    """Every `count`-th track, starting with number `index` (from 0)."""
     index: int
     count: int
 
 
 def shard(text: str) -> Shard:
-    """The shard "I/N". Raises argparse.ArgumentTypeError for anything else."""
+    """Shard from its text "I/N", for argparse. Raises argparse.ArgumentTypeError for anything else, including I >=
+    N."""
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is no part I/N with I from 0 to N - 1, such as 0/8 or 7/8")
@@ -32,7 +33,7 @@ def shard(text: str) -> Shard:
 
 def shard_of(environment: tp.Mapping[str, str]) -> Shard:
     """Shard of this process among the tasks of a Slurm array and the ranks of its job, if the batch script declares
-    that they share the songs; otherwise all songs.
+    that they share the songs (see the top of this module); otherwise all songs, 0 of 1.
 
     Raises:
         ConfigError: if the task indices of the array are not evenly spaced, so that tracks would be left out, or a
@@ -62,7 +63,8 @@ def shard_of(environment: tp.Mapping[str, str]) -> Shard:
 
 
 def device_of(name: str, environment: tp.Mapping[str, str]) -> torch.device:
-    """The device called `name`; for "cuda" with several GPUs, the GPU of this process's local rank.
+    """The device called `name`. For "cuda" with several GPUs it is the one with the number LOCAL_RANK of `environment`,
+    modulo their number.
 
     Raises:
         ConfigError: if it cannot be used.

@@ -28,11 +28,15 @@ class Place(tp.NamedTuple):
 
 def belonging_to(name: str, model: tp.Any = None, *, experiments_folder: Path = EXPERIMENTS,
                  results: Path = RESULTS) -> tp.Optional[TestSet]:
-    """Test set of the run `name`, otherwise of the runs that `model` (a model or a bag) was exported from; None if it
-    is unknown, or the models of a bag have different ones.
+    """Test set of the run whose signature is `name`; if there is no run card of it, the test set of the run that
+    `model` (a model, or all models of a bag) was exported from. None if it is unknown, or the models of a bag have
+    different ones.
+
+    Run cards are looked for in `experiments_folder`, then among the copies in RESULTS/runs.
 
     Raises:
         SchemaError: if a run card is damaged.
+        DatasetError: if the targets of an older run cannot be parsed.
     """
     card = _card(name, experiments_folder, results)
     if card is not None:
@@ -62,7 +66,8 @@ def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:
 
 
 def of_run(card: RunCard) -> tp.Optional[TestSet]:
-    """Test set of a run card; for cards of older versions, derived from the settings of the run."""
+    """Test set of a run card; for cards of older versions, derived from the settings of the run. None if those do not
+    say it, see `from_overrides`. Raises DatasetError as `from_overrides`."""
     if card.test_set is not None:
         return card.test_set
     return from_overrides(card.delta if card.delta is not None else _pairs(card.argv), card.sources)
@@ -74,8 +79,9 @@ def _pairs(argv: tp.Sequence[str]) -> tp.Dict[str, tp.Any]:
 
 
 def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str]) -> tp.Optional[TestSet]:
-    """Test set derived from the settings in which a run differs from the base configuration; None if they select
-    another configuration group for the data, whose content is unknown here."""
+    """Test set derived from `settings`, {key: value} of those in which a run differs from the base configuration, and
+    the `sources` of its model. None if they select another configuration group for the data, whose content is unknown
+    here. Raises DatasetError if `dset.targets` cannot be parsed."""
     def text(key: str) -> str:
         value = settings.get(key)
         return "" if value in (None, "", "null") else str(value)
@@ -110,22 +116,24 @@ def _targets(value: tp.Any) -> tp.Optional[tp.Dict[str, tp.List[str]]]:
 
 
 def default_musdb() -> Path:
-    """Folder of MUSDB18-HQ on this machine."""
+    """Folder of MUSDB18-HQ on this machine: the environment variable DEMUCS_MUSDB, otherwise datasets/musdbhq. It need
+    not exist."""
     return Path(os.environ.get("DEMUCS_MUSDB") or "datasets/musdbhq")
 
 
 def resolved(setting: str) -> Path:
-    """Folder of a setting on this machine: "${oc.env:NAME,FOLDER}" is replaced by the environment variable NAME, or by
-    FOLDER if it is not set."""
+    """Folder that a setting names on this machine: each "${oc.env:NAME,FOLDER}" in it is replaced by the environment
+    variable NAME, or by FOLDER if that is not set or empty."""
     return Path(_VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[2] or "", setting))
 
 
 def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
     """Place of the songs of the test set `own` of the model `name` on this machine. `default` is the folder of
-    MUSDB18-HQ, on which models without test songs of their own are scored.
+    MUSDB18-HQ. It is used if `own` is None, if the MUSDB18-HQ folder of `own` is missing, and for a `dset.wav` without
+    test songs.
 
     Raises:
-        DatasetError: if the data of the model are not on this machine.
+        DatasetError: if another folder of `own` is missing.
     """
     if own is None:
         return Place(default)

@@ -22,7 +22,7 @@ LONGEST_NAME = 200      # bytes of a file name, below the limit of 255 because t
 
 
 class ResultsError(DemucsError):
-    """Error for results that cannot be written or are missing."""
+    """Error for results of an evaluation that cannot be written, are missing, or belong to another test set."""
 
 
 class TrackFiles:
@@ -40,7 +40,8 @@ class TrackFiles:
 
     @classmethod
     def found(cls, folder: Path) -> "TrackFiles":
-        """The evaluation that the newest file in `folder` belongs to. Raises ResultsError if there is no file."""
+        """Evaluation in `folder`, with the shared fields of the file that was computed last. Files that cannot be read
+        are skipped with a warning. Raises ResultsError if there is no other."""
         records = []
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
             try:
@@ -52,7 +53,7 @@ class TrackFiles:
         return cls(folder, max(records, key=lambda record: record.created))
 
     def path(self, name: str) -> Path:
-        """File of the track `name`."""
+        """File of the track `name`, FOLDER/NAME.json; a long name is shortened and gets a checksum."""
         encoded = os.fsencode(name)
         if len(encoded) > LONGEST_NAME:
             name = f"{encoded[:LONGEST_NAME].decode(errors='ignore')}-{zlib.crc32(encoded):08x}"
@@ -60,12 +61,13 @@ class TrackFiles:
 
     def find(self, name: str, fingerprint: tp.Optional[str] = None, estimates: tp.Optional[str] = None
              ) -> tp.Tuple[tp.Optional[TrackScores], str]:
-        """(scores, "") of a track if they can be reused, otherwise (None, reason); the reason is "" if there is no
-        file.
+        """(scores, "") of a track if its file can be reused: model, weights, test set, sources and settings are equal.
+        Otherwise (None, reason), where the reason is "" if there is no file.
 
         Args:
-            fingerprint: fingerprint of the audio of the track; None: not compared.
-            estimates: fingerprint of its previously separated files; None: not compared.
+            name: name of the track.
+            fingerprint: fingerprint of the audio of the track, which must be equal, too; None: not compared.
+            estimates: fingerprint of its previously separated files, likewise.
         """
         record, reason = self._load(name, fingerprint, estimates)
         return (None if record is None else record.tracks[0]), reason
@@ -103,7 +105,8 @@ class TrackFiles:
                                f"before are kept, so make room and call again") from error
 
     def assemble(self) -> tp.Tuple[tp.Optional[Evaluation], tp.Dict[str, str]]:
-        """(evaluation, {}) if every expected track is scored, otherwise (None, missing tracks with the reasons).
+        """(evaluation, {}) with the scores of all expected tracks, if each has a file that can be reused; otherwise
+        (None, {missing track: reason, as in `find`}). Audio is not compared.
 
         The result depends on the files alone, so every process assembles the same evaluation.
         """
@@ -130,8 +133,9 @@ def _all(values: tp.Iterable[str]) -> str:
 
 
 def difference(field: str, before: tp.Any, now: tp.Any) -> str:
-    """Text on a changed setting, such as "shifts was 1, now 2". Of two dicts, one such text per key whose values
-    differ, without `field`. Other values are taken to differ."""
+    """Text on a changed setting, "FIELD was BEFORE, now NOW", such as "shifts was 1, now 2". For two dicts, the texts
+    of all keys whose values differ, joined by ", ", with the keys instead of `field`. Other values are taken to
+    differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         return ", ".join(difference(key, before.get(key), now.get(key)) for key in sorted({*before, *now})
                          if before.get(key) != now.get(key))

@@ -44,7 +44,7 @@ class Song(tp.NamedTuple):
 
 @dataclass(frozen=True)
 class ReferenceTrack:
-    """Test song with references.
+    """Test song with reference sources, which are read when needed.
 
     `read()` raises AudioError or DatasetError with the name of the faulty file. `files` are all files of the song,
     including those that are not read. `check()` raises the errors of `read()`, but needs memory for one file only; None
@@ -59,8 +59,9 @@ class ReferenceTrack:
 
 @dataclass(frozen=True)
 class SongSet:
-    """Test set for a model: `name` in records, and the tracks with references of `sources`. The model's sources in
-    `folded` are added to another source before scoring, {source: other source}."""
+    """Test set for a model: its `name` in records, its tracks, and the names of their references, `sources`. `folded`
+    holds the model's sources without references, which are added to another source before scoring, {source: other
+    source}."""
     name: str
     tracks: tp.List[ReferenceTrack]
     sources: tp.List[str]
@@ -70,8 +71,9 @@ class SongSet:
 def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test", compressed: bool = False,
              name: tp.Optional[str] = None, targets: tp.Optional[Sums] = None,
              stems: tp.Optional[tp.Sequence[str]] = None) -> SongSet:
-    """Test set in `root` for a model of `sources`: MUSDB18 if `compressed`, otherwise folders as in `track_folders`,
-    with `targets` and `stems`.
+    """Test set in `root` for a model of `sources`: compressed MUSDB18 (.stem.mp4) if `compressed`, otherwise folders as
+    in `track_folders`, with `targets` and `stems`. Sources that the dataset has no stems for are added to "other", if
+    model and dataset have that source. `name` is used in records; default: see `dataset_name`.
 
     Raises:
         DatasetError: as `track_folders` and `musdb_stem_tracks`.
@@ -91,7 +93,7 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
                   targets: tp.Optional[Sums] = None, stems: tp.Optional[tp.Sequence[str]] = None
                   ) -> tp.List[ReferenceTrack]:
     """Tracks ROOT/SPLIT/TRACK/{mixture,SOURCE...}.wav (MUSDB18-HQ), sorted by name, or ROOT/TRACK/... if there is no
-    such split. Files may also be flac or mp3.
+    folder ROOT/SPLIT. Files may also be flac or mp3. Only the names of files are examined here.
 
     `targets` maps a source to the stems that add up to it, as `dset.targets` does; `stems` are then all stems of the
     song.
@@ -101,7 +103,7 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
 
     Raises:
         DatasetError: if there is no such folder, or no track in it.
-        FaultyTracks: if tracks lack a stem or cannot be read; the message names all of them.
+        FaultyTracks: if tracks lack a stem or their folders cannot be read; the message names all of them.
     """
     tracks, faults = [], []
     for path in _song_folders(root, split):
@@ -248,7 +250,8 @@ def _sum(wavs: tp.Mapping[str, torch.Tensor], names: tp.Sequence[str]) -> torch.
 
 def musdb_stem_tracks(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
                       targets: tp.Optional[Sums] = None) -> tp.List[ReferenceTrack]:
-    """Tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), read by the musdb package, which needs ffmpeg.
+    """Tracks of compressed MUSDB18 (ROOT/SPLIT/TRACK.stem.mp4), sorted by name, with references of `sources`. `targets`
+    maps a source to the stems that add up to it. Files are read by the musdb package, which needs ffmpeg.
 
     Raises:
         DatasetError: if there are no tracks, or for a source that MUSDB18 does not have.
@@ -279,7 +282,12 @@ def _read_musdb(track: tp.Any, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
 
 
 def dataset_name(root: tp.Union[str, Path], split: str = "test") -> str:
-    """Name of the tracks of ROOT/SPLIT in a record: "MUSDB18-HQ test" only if they look like all 50 of them."""
+    """Name of the tracks of ROOT/SPLIT in a record. It is "MUSDB18-HQ test" only if the folder looks like that: 50
+    tracks, one of which has a certain name. Synthetic songs are called so, with their seed. Otherwise it is the name of
+    the folder ROOT and, if ROOT/SPLIT exists, the split.
+
+    Raises DatasetError if the recipe of synthetic songs cannot be read.
+    """
     root = Path(root)
     if (root / MANIFEST).exists():
         try:

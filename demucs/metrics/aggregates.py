@@ -37,18 +37,20 @@ _NAMES = {"nsdr": "nSDR", "si_sdr": "SI-SDR"}
 
 
 class FamilyError(DemucsError):
-    """Error for a comparison or difference of numbers of different families."""
+    """Error for numbers of different families in one table or difference, and for a pooled family where values per
+    track are needed."""
 
 
 @dataclass(frozen=True)
 class Family:
     """Method of aggregation of scores per track to one number per source.
 
-    `metric` is the name in `TrackScores.scores`. `frames` is the aggregation over frames of one second: "whole" (no
-    frames: one ratio per track), "median" (one value per track) or "pooled" (no value per track: all frames of all
-    tracks are one population). `across` is the aggregation over tracks, or over the pooled frames ("mean" or "median").
-    `history` is the prefix of its values in an epoch's `test` (names of published Demucs; "" for pooled families, which
-    are not logged), `short` a title for table columns, `label` a label for axes.
+    `key` is its name in tables such as `EVERY_FAMILY`. `metric` is the name in `TrackScores.scores`. `frames` is the
+    aggregation over frames of one second: "whole" (no frames: one ratio per track), "median" (one value per track) or
+    "pooled" (no value per track: all frames of all tracks are one population). `across` is the aggregation over tracks,
+    or over the pooled frames ("mean" or "median"). `history` is the prefix of its values in an epoch's `test` (names of
+    published Demucs; "" for pooled families, which are not logged), `short` a title for table columns, `label` a label
+    for axes.
     """
     key: str
     metric: str
@@ -60,20 +62,24 @@ class Family:
 
     @property
     def name(self) -> str:
-        """Name of the metric for display."""
+        """Name of the metric for display, such as "nSDR" for `nsdr`."""
         return _NAMES.get(self.metric, self.metric)
 
     @property
     def pooled(self) -> bool:
+        """Whether the frames of all tracks are one population, so that there is no value per track."""
         return self.frames == "pooled"
 
     def over_tracks(self, values: tp.Sequence[float]) -> float:
-        """Mean or median, in dB, of one or more values per track (for a pooled family: per frame)."""
+        """Mean or median (`across`) of `values`, in dB: one or more numbers per track, or per frame for a pooled
+        family."""
         return float(np.mean(values) if self.across == "mean" else np.median(values))
 
 
 def track_family(metric: str, across: str) -> Family:
-    """Family of `metric` with one value per track, aggregated by "mean" or "median" over tracks."""
+    """Family of `metric` with one value per track, the "mean" or "median" (`across`) of which is taken over tracks. The
+    value of a track is the ratio over the whole track for `WHOLE_TRACK` metrics, and the median over its frames for
+    others."""
     name, history = _NAMES.get(metric, metric), metric.lower() + ("" if across == "mean" else "_med")
     if metric in WHOLE_TRACK:
         return Family(key=f"{metric}_{across}", metric=metric, across=across, history=history, frames="whole",
@@ -84,7 +90,7 @@ def track_family(metric: str, across: str) -> Family:
 
 
 def pooled_family(metric: str, across: str) -> Family:
-    """Family of `metric` with the "mean" or "median" over all frames of all tracks."""
+    """Family of `metric`, one of `FRAMEWISE`, with the "mean" or "median" (`across`) over all frames of all tracks."""
     return Family(key=f"{metric.lower()}_pooled_{across}", metric=metric, across=across, history="", frames="pooled",
                   short=f"{metric}, pooled {across}",
                   label=f"{metric} (dB): {across} over all 1 s frames of all tracks")
@@ -114,7 +120,8 @@ class HasFamily(tp.Protocol):
 
 
 def one_family(items: tp.Iterable[HasFamily], where: str = "one table") -> Family:
-    """The common family of all `items`. Raises FamilyError if there is more than one, or no item."""
+    """The family that all `items` share. Raises FamilyError, with `where` as subject of its message, if there are
+    several families, or no item."""
     families = {item.family.key: item.family for item in items}
     if len(families) != 1:
         found = " and ".join(f"{family.key} ({family.label})" for family in families.values()) or "nothing"
@@ -139,11 +146,12 @@ class Aggregate:
 
     @property
     def defined(self) -> bool:
-        """Whether any source has a value."""
+        """Whether at least one source has a value."""
         return any(value is not None for value in self.values.values())
 
     def minus(self, other: "Aggregate") -> tp.Dict[str, tp.Optional[float]]:
-        """Differences in dB for the sources that both have; None if either value is undefined. Raises FamilyError."""
+        """Values minus those of `other` in dB, for the sources (and "all") that both have; None if either value is
+        None. Raises FamilyError if the families differ."""
         one_family((self, other), where="a difference")
         pairs = {source: (value, other.values[source]) for source, value in self.values.items()
                  if source in other.values}
@@ -152,7 +160,8 @@ class Aggregate:
 
 
 def track_values(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> tp.List[float]:
-    """Defined scores of `source` in dB, in the order of the tracks."""
+    """Scores of `source` in `metric`, in dB, in the order of the tracks. Tracks whose score is missing, None or
+    infinite are left out."""
     values = (track.scores.get(source, {}).get(metric) for track in tracks)
     return [float(value) for value in values if value is not None and np.isfinite(value)]
 
@@ -171,20 +180,23 @@ class Pool:
 
     @property
     def mean(self) -> float:
+        """Mean of the frames in dB; NaN without frames."""
         return float(np.mean(self.values))
 
     @property
     def median(self) -> float:
+        """Median of the frames in dB; NaN without frames."""
         return float(np.median(self.values))
 
     @property
     def std(self) -> float:
-        """Population standard deviation (divisor n) in dB over the frames of all tracks."""
+        """Population standard deviation (divisor n) in dB over the frames of all tracks; NaN without frames."""
         return float(np.std(self.values))
 
 
 def pool(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> Pool:
-    """Pooled frames of `source` over all `tracks`. Tracks without frames in their record contribute none."""
+    """All frames of `source` in `metric`, over all `tracks`. Tracks without frames of it in their record contribute
+    none."""
     frames = [np.array(unpack_frames(track.frames.get(source, {}).get(metric, "")), dtype=np.float64)
               for track in tracks]
     defined = [values[~np.isnan(values)] for values in frames]
@@ -193,7 +205,8 @@ def pool(tracks: tp.Iterable[TrackScores], source: str, metric: str) -> Pool:
 
 
 def aggregate_tracks(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str], family: Family) -> Aggregate:
-    """Aggregate of `tracks` in `family` for each of `sources` and over all of them."""
+    """Aggregate of `tracks` in `family` for each of `sources`, which may be sums of sources, and the mean over them.
+    `Aggregate` describes the result for undefined scores."""
     values: tp.Dict[str, tp.Optional[float]] = {}
     counts: tp.Dict[str, int] = {}
     for source in sources:
@@ -216,15 +229,18 @@ def _with_overall(values: tp.Dict[str, tp.Optional[float]]) -> tp.Dict[str, tp.O
 
 
 def aggregate(evaluation: Evaluation, family: Family) -> Aggregate:
-    """Aggregate of an evaluation in `family`; `Aggregate` describes the result for undefined scores."""
+    """Aggregate of the tracks and sources of an evaluation in `family`; `Aggregate` describes the result for undefined
+    scores."""
     return aggregate_tracks(evaluation.tracks, evaluation.sources, family)
 
 
 def logged_aggregate(numbers: tp.Mapping[str, float], family: Family,
                      sources: tp.Optional[tp.Sequence[str]] = None) -> Aggregate:
-    """Aggregate of `family` from the numbers of a log or of an epoch's `test`, under the names of published Demucs.
+    """Aggregate of `family` from `numbers`, those of a log or of an epoch's `test`, under the names of published
+    Demucs, such as "nsdr_drums" or "sdr_med_drums".
 
-    `sources` are by default those in the names. Raises FamilyError for a pooled family, which logs do not contain.
+    `sources` are by default those in the names. Sources without a number are None. The overall value is computed from
+    those of the sources. Raises FamilyError for a pooled family, which logs do not contain.
     """
     if family.pooled:
         raise FamilyError(f"{family.key} cannot be read from a log: published Demucs logs means and medians over "
@@ -242,7 +258,7 @@ def _number(value: tp.Optional[float]) -> tp.Optional[float]:
 
 
 def history_aggregates(tracks: tp.Sequence[TrackScores], sources: tp.Sequence[str]) -> tp.Dict[str, float]:
-    """Aggregates for an epoch's `test`, under the names of published Demucs.
+    """Aggregates of `tracks` for an epoch's `test`, in dB, under the names of published Demucs.
 
     For each metric m of the tracks, in lower case, such as nsdr or sdr: `m_SOURCE` is the mean over tracks,
     `m_med_SOURCE` the median over tracks, `m` and `m_med` their means over sources. BSSEval scores are already medians

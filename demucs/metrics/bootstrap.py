@@ -33,7 +33,8 @@ ACROSS: tp.Dict[str, tp.Callable[..., tp.Any]] = {"mean": np.mean, "median": np.
 
 @dataclass(frozen=True)
 class Interval:
-    """Bootstrap confidence interval from `low` to `high`, in dB."""
+    """Bootstrap confidence interval from `low` to `high`. `level` is its nominal coverage. `method` is "percentile" or
+    "bca", or "songs and seeds" for the intervals of `seeds`. `resamples` and `seed` are those of the bootstrap."""
     low: float
     high: float
     level: float       # e.g. 0.95
@@ -43,19 +44,30 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether zero is outside of the interval; an end at exactly zero counts as inside."""
         return self.low > 0 or self.high < 0
 
 
 def bootstrap_interval(values: tp.Sequence[float], across: str, *, level: float = LEVEL, method: str = METHODS[0],
                        resamples: int = RESAMPLES, seed: int = 0, expand: bool = True) -> Interval:
-    """Confidence interval of the "mean" or "median" (`across`) of `values` [N], by resampling N of them with
-    replacement.
+    """Confidence interval of the mean or median of `values` [N], by resampling N of them with replacement.
 
-    The same values and seed give the same interval; without `expand`, that of `scipy.stats.bootstrap` with the same
-    seed. Values that are all equal give an interval of zero width.
+    The same values and seed give the same interval. Without `expand` it equals that of `scipy.stats.bootstrap` with the
+    same seed; with it, the quantiles are first moved outwards (see the top of this module). Values that are all equal
+    give an interval of zero width.
 
-    Raises ConfigError for an unknown method, a level outside (0, 1) or fewer than 100 resamples, DatasetError for fewer
-    than two values or one that is not finite.
+    Args:
+        values: at least two finite numbers, one per track.
+        across: "mean" or "median".
+        level: confidence level, between 0 and 1.
+        method: "percentile" or "bca".
+        resamples: number of resamples, at least 100.
+        seed: random seed.
+        expand: correct the interval for small N.
+
+    Raises:
+        ConfigError: for an unknown method, a level outside (0, 1), fewer than 100 resamples or an invalid seed.
+        DatasetError: for fewer than two values, or one that is not finite.
     """
     return interval_of(np.asarray(values, dtype=np.float64), ACROSS[across], level=level, method=method,
                        resamples=resamples, seed=seed, expand=expand)
@@ -63,11 +75,12 @@ def bootstrap_interval(values: tp.Sequence[float], across: str, *, level: float 
 
 def interval_of(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], *, level: float, method: str, resamples: int,
                 seed: int, expand: bool = True) -> Interval:
-    """Confidence interval of `statistic(sample, axis=-1)`, a number from N tracks along the last axis of `sample` [...,
-    N].
+    """Confidence interval of a number computed from N tracks. `statistic(values, axis=-1)` computes it from arrays like
+    `sample` [..., N], whose last axis is the tracks; it must also accept resampled arrays [..., resamples, N], and then
+    returns one number per resample.
 
-    Whole tracks are resampled: all values at the same index of the last axis stay together. Raises the errors of
-    `bootstrap_interval`.
+    Whole tracks are resampled: all values at the same index of the last axis stay together. All other arguments and the
+    errors are those of `bootstrap_interval`.
     """
     if method not in METHODS:
         raise ConfigError(f"unknown bootstrap method {method!r}; there are: {', '.join(METHODS)}")

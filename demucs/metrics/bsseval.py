@@ -50,20 +50,20 @@ class BssEval:
 
     @property
     def ill_conditioned(self) -> bool:
-        """Whether ISR, SIR and SAR of this track depend on rounding errors."""
+        """Whether ISR, SIR and SAR of this track depend on rounding errors. False if they were not computed."""
         return self.condition is not None and self.condition < ILL_CONDITIONED
 
 
 def bss_eval(references: torch.Tensor, estimates: torch.Tensor, samplerate: int, *,
              measures: tp.Sequence[str] = METRICS, found: tp.Optional[Energies] = None) -> BssEval:
-    """BSSEval v4 of every source in every frame.
+    """BSSEval v4 measures of every source in every frame of one second.
 
     Args:
-        references: reference sources [S, A, L], float32 or float64, on any device; the computation is in float64.
+        references: reference sources [S, A, L], float32 or float64, on any device with float64; computed in float64.
         estimates: their estimates, of the same shape and order.
         samplerate: sample rate in Hz; window and hop are this many samples.
         measures: some of `METRICS`; SDR alone needs no filters and is very fast.
-        found: energies of the sources, if already computed.
+        found: energies of the S sources, if already computed by `energies`.
 
     Raises:
         AudioError: if the shapes differ, are not three-dimensional or empty, or a sample is not finite.
@@ -94,7 +94,7 @@ def bss_eval(references: torch.Tensor, estimates: torch.Tensor, samplerate: int,
 
 
 def frame_medians(frames: tp.Mapping[str, np.ndarray]) -> tp.List[tp.Dict[str, tp.Optional[float]]]:
-    """Median over the defined frames of each measure, per source.
+    """Median over the frames of each measure that are not NaN, per source.
 
     Args:
         frames: arrays [S, frames] in dB, as in `BssEval.frames`.

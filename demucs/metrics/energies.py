@@ -26,10 +26,11 @@ from .nsdr import normalized
 
 @dataclasses.dataclass(frozen=True)
 class Energies:
-    """Energies of K sums of sources in T frames, the last of which may be shorter: [T, K] each, float64.
+    """Inner products <., .> of the reference r, the estimate e and the error d = r - e, for K sums of sources in T
+    frames: each [T, K], float64. The last frame may be shorter.
 
-    `silent` [T, 2, K] marks frames in which the channels of the reference, or of the estimate, add up to zero at every
-    sample.
+    `silent` [T, 2, K] marks frames in which the channels of the reference (index 0), or of the estimate (1), add up to
+    zero at every sample.
     """
     reference: torch.Tensor          # <r, r>
     estimate: torch.Tensor           # <e, e>
@@ -40,17 +41,17 @@ class Energies:
     whole: int                       # number of frames of full length; 1 for a single shorter frame
 
     def __getitem__(self, sums: slice) -> "Energies":
-        """Energies of some of the sums."""
+        """Energies of the sums of sources that the slice `sums` selects, in all frames."""
         return Energies(*(energy[..., sums] for energy in (
             self.reference, self.estimate, self.error, self.fitting, self.missing, self.silent)), self.whole)
 
     def nsdr(self) -> torch.Tensor:
-        """nSDR [K] of the whole track in dB."""
+        """nSDR of each sum of sources over the whole track, in dB: [K]."""
         return normalized(self.reference.sum(0), self.error.sum(0))
 
     def si_sdr(self) -> torch.Tensor:
-        """SI-SDR [K] of the whole track in dB: NaN if reference or estimate is silent, -inf for an estimate orthogonal
-        to its reference, inf for one that is proportional to it."""
+        """SI-SDR of each sum of sources over the whole track, in dB: [K]. NaN if reference or estimate is silent, -inf
+        for an estimate orthogonal to its reference, inf for one that is proportional to it."""
         own, estimate, error, fitting, missing = (energy.sum(0) for energy in (
             self.reference, self.estimate, self.error, self.fitting, self.missing))
         # Of two equivalent forms, the one with smaller terms: it loses fewer digits in the difference.
@@ -58,24 +59,25 @@ class Energies:
         return 10 * torch.log10(fitting.square() / own / rest.clamp(min=0))
 
     def sdr(self) -> torch.Tensor:
-        """SDR [K, whole frames] in dB: NaN for silent frames, inf if the error is zero."""
+        """SDR of each sum of sources in each whole frame, in dB: [K, whole]. NaN for frames in which reference or
+        estimate is silent, inf if the error is zero."""
         ratio = decibels(self.reference[:self.whole], self.error[:self.whole])
         return ratio.masked_fill(self.silent[:self.whole].any(1), torch.nan).t()
 
 
 def decibels(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """10 log10 of a ratio of energies; inf if the error is zero, as in museval."""
+    """10 log10(signal / error) of energies, tensors of one shape; inf wherever the error is zero, as in museval."""
     return torch.where(error == 0, torch.inf, 10 * torch.log10(signal / error))
 
 
 def energies(references: torch.Tensor, estimates: torch.Tensor, parts: tp.Sequence[tp.Sequence[int]], *,
              samplerate: int) -> Energies:
-    """Energies of sums of sources in frames of one second.
+    """Energies of sums of sources, and their errors, in frames of one second.
 
     Args:
         references: reference sources [S, A, L], on any device that supports float64.
         estimates: their estimates, of the same shape and order.
-        parts: for each of the K sums, the indices of its sources.
+        parts: for each of the K sums, the indices of its sources; a single index for a source itself.
         samplerate: sample rate in Hz; a frame has this many samples, or all of a shorter track.
 
     Raises:

@@ -29,11 +29,13 @@ MUSDB_TEST_TRACKS = 50
 
 
 def read_folder(folder: tp.Union[str, Path], *, name: tp.Optional[str] = None) -> Evaluation:
-    """Evaluation from the files in FOLDER, or in FOLDER/test; scores are medians over frames.
+    """Evaluation read from museval's files in FOLDER/test, or in FOLDER if there is no such folder; scores are medians
+    over finite frames.
 
     The files do not name the test set: `dataset` is MUSDB18 if there are 50 tracks.
 
     Args:
+        folder: contains one file TRACK.json or TRACK.json.gz per track.
         name: name of the evaluation; default: that of the folder.
 
     Raises:
@@ -53,7 +55,9 @@ def read_folder(folder: tp.Union[str, Path], *, name: tp.Optional[str] = None) -
 
 
 def read_track(path: tp.Union[str, Path]) -> TrackScores:
-    """Scores in one file. Raises SchemaError if museval did not write it."""
+    """Scores of one track, medians over finite frames, and its frames, from museval's file `path` (.json or .json.gz).
+    The name of the track is that of the file. Raises SchemaError if the file cannot be read or museval did not write
+    it."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -86,11 +90,11 @@ def _median(values: np.ndarray) -> tp.Optional[float]:
 
 
 def write_folder(evaluation: Evaluation, folder: tp.Union[str, Path]) -> tp.List[Path]:
-    """Write FOLDER/test/TRACK.json for each track, and return their paths. Only the sources of the evaluation are
-    written, not sums of sources; a measure that was not computed is NaN.
+    """Write FOLDER/test/TRACK.json in museval's format for each track, replacing existing files, and return their
+    paths. Only the sources of the evaluation are written, not sums of sources; a measure that was not computed is NaN.
 
     Raises:
-        SchemaError: if a track has no frames.
+        SchemaError: if a track has no SDR in frames. Files of earlier tracks are written by then.
     """
     paths = []
     for track in evaluation.tracks:
@@ -102,7 +106,8 @@ def write_folder(evaluation: Evaluation, folder: tp.Union[str, Path]) -> tp.List
 
 
 def track_text(track: TrackScores, sources: tp.Sequence[str]) -> str:
-    """Text of the file for `track`, identical to that of museval. Raises SchemaError if it has no frames."""
+    """Text of museval's file for `track` with `sources`, identical to that of museval. Measures that were not computed
+    are NaN. Raises SchemaError if a source has no SDR in frames."""
     targets = []
     for source in sources:
         packed = track.frames.get(source, {})

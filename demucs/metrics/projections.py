@@ -70,7 +70,8 @@ def correlations(references: torch.Tensor, estimates: torch.Tensor) -> torch.Ten
 
 
 def least_squares_filters(references: torch.Tensor, estimates: torch.Tensor) -> Filters:
-    """Least-squares filters from references [S, A, L] to estimates [S, A, L] of whole tracks."""
+    """Least-squares filters from references [S, A, L] to estimates [S, A, L] of whole tracks: those from all
+    references, and those from the source's own reference alone. Computed in float64 on their device."""
     sources, channels, _ = references.shape
     count = sources * channels
     lags = correlations(references.flatten(0, 1), estimates.flatten(0, 1))
@@ -123,7 +124,8 @@ class Energies(tp.NamedTuple):
     """Sums of squares [frames, S] over the channels of each frame and source, including the decay of the filters after
     the frame.
 
-    `spatial` is the part of the estimate explained by the source's own reference, `explained` that by all references.
+    `spatial` is the estimate as predicted from the source's own reference, `explained` as predicted from all
+    references.
     """
     own_error: torch.Tensor          # |spatial - reference|^2
     own: torch.Tensor                # |spatial|^2
@@ -133,7 +135,9 @@ class Energies(tp.NamedTuple):
 
 
 def frame_energies(references: torch.Tensor, estimates: torch.Tensor, filters: Filters, *, frame: int) -> Energies:
-    """Energies of each complete frame of `frame` samples, from references and estimates [S, A, L]."""
+    """Energies of the parts of each estimate, in each complete frame of `frame` samples, from references and estimates
+    [S, A, L] and the filters between them. Each frame is filtered independently, as if the signal were zero around
+    it."""
     sources, channels, length = references.shape
     every = sources * channels
     frames = length // frame

@@ -31,10 +31,11 @@ AT_ONCE = 500                 # resamples that are computed together; limits mem
 
 
 def averaged(evaluations: tp.Sequence[Evaluation], name: str) -> Evaluation:
-    """Evaluation named `name` with the mean over `evaluations` of each song's scores, for their common songs.
+    """Evaluation named `name` with the mean over `evaluations` of each score, for the songs that all of them have, in
+    the order of the first.
 
-    A score that is missing or undefined in one of them is None. All other fields, such as frames and times, are those
-    of the first evaluation.
+    A score that is missing or undefined in one of them is None. A song is marked as ill-conditioned if it is in any of
+    them. All other fields, such as frames and times, are those of the first evaluation.
     """
     tracks = [{track.name: track for track in evaluation.tracks} for evaluation in evaluations]
     made = []
@@ -57,13 +58,14 @@ def _mean(values: tp.Sequence[tp.Optional[float]]) -> tp.Optional[float]:
 def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evaluation], family: Family, *,
                        names: tp.Tuple[str, str], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
                        ) -> Comparison:
-    """Paired comparison of two configurations, first minus second, over songs and seeds.
+    """Paired comparison of two configurations, first minus second, with intervals over songs and seeds.
 
-    Differences have an interval over songs and seeds, and no p-value, since the signed-rank test does not take seeds
-    into account. Two configurations of one seed each are compared by `statistics.compare`.
+    There is no p-value, since the signed-rank test does not take seeds into account. If both configurations have a
+    single seed, the result is that of `statistics.compare`.
 
     Args:
         first, second: evaluations of each configuration, one per seed, at least one.
+        family: a family with one value per track, not a pooled one.
         names: names of the two configurations.
         level: confidence level of the intervals.
         resamples: number of bootstrap resamples of the songs.

@@ -42,15 +42,18 @@ BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second, for one source or for "all" (the mean over sources of each track), in one family.
+    """Paired difference of two evaluations, first minus second, for one source or for "all" (the mean over sources of
+    each track), in one family.
 
     `values` are the differences per track in dB, in the order of `tracks`; `value` is their mean or median (the
     family's `across`), to which `interval` and the verdict refer. `of_aggregates` is the difference of the two
     aggregates of these tracks, as in a comparison of two tables. For a mean it is the same number, for a median it is
     not, since the medians of the two separators may be different songs. `of_aggregates_interval` resamples the same
     songs for both. `p_value` is that of Wilcoxon's two-sided signed-rank test, None if the interval is over seeds too.
-    `won` is the number of tracks that are better by more than `TIE` dB, `dropped` that of tracks without a score in one
-    of the two. `seeds` are the numbers of training runs that the two averages are over.
+
+    `won`, `lost` and `tied` are numbers of tracks: better by more than `TIE` dB, worse by more than `TIE` dB, and the
+    rest. `dropped` is that of tracks without a score in one of the two. `seeds` are the numbers of training runs that
+    the two averages are over.
     """
     source: str
     family: Family
@@ -69,7 +72,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Verdict on the first of the two: see the function `verdict`."""
+        """Verdict on the first evaluation, "better", "worse" or "not distinguishable"; see the function `verdict`."""
         return verdict(self)
 
     @property
@@ -103,49 +106,56 @@ class SeedSpread:
 
     @property
     def mean(self) -> float:
+        """Mean over seeds, in dB."""
         return float(np.mean(self.values))
 
     @property
     def range(self) -> float:
+        """Largest minus smallest value over seeds, in dB."""
         return float(np.ptp(self.values))
 
     @property
     def deviation(self) -> float:
-        """Sample standard deviation over seeds (with Bessel's correction)."""
+        """Sample standard deviation over seeds, in dB (with Bessel's correction)."""
         return float(np.std(self.values, ddof=1))
 
 
 def signed_rank(values: tp.Sequence[float]) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test on differences, without zeros; 1 if all are zero."""
+    """Two-sided p-value of Wilcoxon's signed-rank test on paired differences, of which zeros are discarded; 1 if all
+    are zero."""
     sample = np.asarray(values, dtype=np.float64)
     return float(stats.wilcoxon(sample).pvalue) if np.any(sample != 0) else 1.
 
 
 def verdict(difference: Difference) -> str:
-    """Verdict on the first: "better" or "worse" if the interval excludes zero, otherwise "not distinguishable"."""
+    """Verdict on the first of two evaluations: "better" or "worse" if the interval of the difference excludes zero,
+    otherwise "not distinguishable"."""
     if not difference.interval.excludes_zero:
         return UNCLEAR
     return BETTER if difference.interval.low > 0 else WORSE
 
 
 def basis(difference: Difference) -> str:
-    """Clause that states on which interval the verdict is based."""
+    """Clause that states on what the verdict is based, such as "the interval over songs excludes zero"."""
     does = "includes" if difference.verdict == UNCLEAR else "excludes"
     return f"the interval over {difference.over} {does} zero"
 
 
 def compare(first: Evaluation, second: Evaluation, family: Family, *, level: float = LEVEL, method: str = METHODS[0],
             resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """`first` minus `second`, source by source and over all sources, on the tracks and sources that both have, by name.
+    """Paired comparison, `first` minus `second`, for each source that both have and for the mean over these sources
+    ("all"). Tracks are paired by name.
 
     Args:
+        first, second: evaluations, each with scores per track.
         family: a family with one value per track, not a pooled one.
         level, method, resamples, seed: of the intervals, as in `bootstrap_interval`.
 
     Raises:
         FamilyError: for a pooled family.
-        DatasetError: if fewer than `FEWEST` tracks are shared or scored in both, a track occurs twice, or no source is
-            shared.
+        DatasetError: if fewer than `FEWEST` tracks are shared, no source is shared or has that many tracks with a score
+            in both, or a track occurs twice.
+        ConfigError: as `bootstrap_interval`.
     """
     if family.pooled:
         raise FamilyError(f"{family.key} has no value per track to pair: frames of one song are not independent, so "
@@ -261,7 +271,8 @@ def _label(source: str) -> str:
 
 
 def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict[str, SeedSpread]:
-    """Spread of runs that differ only in their seed, for each source that all of them score, and for "all".
+    """Spread of runs that differ only in their seed, for each source, and for the mean over sources ("all"). A source
+    that is undefined in one of them is left out.
 
     Raises DatasetError for fewer than two runs, or runs on different tracks or sources.
     """
@@ -284,7 +295,7 @@ def seed_spread(evaluations: tp.Sequence[Evaluation], family: Family) -> tp.Dict
 
 
 def describe(difference: Difference) -> str:
-    """Description of a difference in one line: value, interval, family, tracks, test, verdict and its basis."""
+    """Line of text about a difference: value, interval, family, numbers of tracks, test, verdict and its basis."""
     interval, family = difference.interval, difference.family
     seeds = "" if difference.seeds == (1, 1) else \
         f", {' and '.join(seeds_text(count) for count in difference.seeds)}"
@@ -296,18 +307,19 @@ def describe(difference: Difference) -> str:
 
 
 def seeds_text(count: int) -> str:
+    """Number of seeds as text, such as "1 seed" or "3 seeds"."""
     return f"{count} seed{'s' * (count != 1)}"
 
 
 def describe_spread(spread: SeedSpread) -> str:
-    """Description of a spread in one line: mean, standard deviation and range over seeds."""
+    """Line of text about a spread: mean, standard deviation and range over seeds, in dB."""
     low, high = (number(edge(spread.values)) for edge in (min, max))
     return (f"{_label(spread.source)}: {number(spread.mean)} dB in the mean over {seeds_text(len(spread.values))}, standard "
             f"deviation {number(spread.deviation)} dB, range {number(spread.range)} dB ({low} to {high})")
 
 
 def beside_seeds(difference: Difference, spread: SeedSpread) -> str:
-    """Sentence that compares the difference of two aggregates with the spread over seeds.
+    """Sentence that compares the difference of two aggregates (`of_aggregates`) with the range of a spread over seeds.
 
     Raises FamilyError if their families or sources differ.
     """

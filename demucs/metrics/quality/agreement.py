@@ -17,11 +17,11 @@ LIMIT = 100.     # dB: passes that are equal up to rounding errors
 
 
 def agreement(passes: np.ndarray) -> np.ndarray:
-    """Signal-to-scatter ratio of each source over K >= 2 passes [K, S, A, L], in dB: [S], within +-100.
+    """Signal-to-scatter ratio of each source over K >= 2 separations of one song, `passes` [K, S, A, L], in dB: [S],
+    within +-100. Higher is better.
 
     10 log10( |mean|^2 / V ), where V is the variance of a single pass: |pass - mean|^2 summed over passes and divided
-    by K - 1. It would be the SDR if passes scattered around the true source. Higher is better. NaN if all passes are
-    silent.
+    by K - 1. It would be the SDR if passes scattered around the true source. NaN if all passes are silent.
 
     Raises:
         AudioError: for another shape or a single pass, no samples, or samples that are not finite.

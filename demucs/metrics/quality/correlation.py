@@ -23,7 +23,8 @@ RESAMPLES = 2000
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rank correlation over the last dimension of two arrays of one shape [..., N]: [...]. Ties get their mean rank.
+    """Spearman's rank correlation along the last axis of two arrays of one shape [..., N]: [...], in [-1, 1]. Ties get
+    their mean rank.
 
     0 if one of the two is constant, since then it has no order.
     """
@@ -33,10 +34,10 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def over_tracks(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.Tuple[float, Interval]:
-    """Mean over separators (and sources) of the correlation over songs, with its confidence interval. Both arrays are
-    [separators, songs] or [sources, separators, songs].
+    """(mean over separators and sources of the rank correlation over songs, its confidence interval). `measure` and
+    `score` are both [separators, songs] or [sources, separators, songs]. The bootstrap resamples songs.
 
-    Songs with an undefined value (NaN) are excluded.
+    Songs with an undefined value (NaN) anywhere are excluded.
 
     Raises:
         DatasetError: if fewer than 5 songs are left.
@@ -51,13 +52,13 @@ def over_tracks(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.
 
 
 def over_separators(measure: np.ndarray, score: np.ndarray, *, seed: int = 0) -> tp.Tuple[float, Interval]:
-    """Mean over songs (and sources) of the correlation over separators, with its confidence interval. Both arrays are
-    [separators, songs] or [sources, separators, songs].
+    """(mean over songs and sources of the rank correlation over separators, its confidence interval). `measure` and
+    `score` are both [separators, songs] or [sources, separators, songs]. The bootstrap resamples songs.
 
-    Songs with an undefined value (NaN) are excluded.
+    Songs with an undefined value (NaN) anywhere are excluded.
 
     Raises:
-        DatasetError: if fewer than 5 songs, or fewer than 5 separators, are left.
+        DatasetError: if fewer than 5 songs are left, or there are fewer than 5 separators.
     """
     sources = np.reshape(measure, (-1, *np.shape(measure)[-2:])).shape[0]
     sample = _defined(measure, score)

@@ -24,7 +24,8 @@ LIMIT = 60.      # dB
 
 
 def decisiveness(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    """Expected signal-to-error ratio of estimates [S, A, L] of a mixture [A, L], in dB: [S], from 0 to 60.
+    """Decisiveness of each of the estimates [S, A, L] of a mixture [A, L], S >= 2: the expected signal-to-error ratio
+    in dB, [S], from 0 to 60. Higher is better; definition at the top of this module.
 
     NaN for an estimate that is silent in all bins in which the mixture is not.
 

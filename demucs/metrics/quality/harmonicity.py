@@ -30,8 +30,8 @@ SEARCH = ((60, (0.25, 0.08), 10 ** 6), (700, (0.06, 0.01), 4))      # samples on
 
 
 class Harmonicity(tp.NamedTuple):
-    """Harmonicity of frames: `values` [frames] in dB, NaN if no periodic component exceeds the silence threshold;
-    `times` [frames] in seconds."""
+    """Harmonics-to-noise ratio of frames: `values` [frames] in dB, NaN for silent frames and those without a periodic
+    component; `times` [frames], the middle of each frame in seconds."""
     times: np.ndarray
     values: np.ndarray
 
@@ -44,19 +44,21 @@ class Harmonicity(tp.NamedTuple):
 
 def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.01, minimum_pitch: float = 75.,
                 silence_threshold: float = 0.1, periods_per_window: float = 4.5) -> Harmonicity:
-    """Harmonics-to-noise ratio of a sound in frames.
+    """Harmonics-to-noise ratio of a sound in frames, within +-150 dB. If the whole signal is silent (constant), all
+    values are NaN.
 
     Args:
         signal: [L] or [A, L]; the autocorrelations of channels are added, so that channels cannot cancel each other.
         samplerate: sample rate in Hz.
         time_step: seconds from one frame to the next.
         minimum_pitch: lowest pitch in Hz; frames are `2 * periods_per_window / minimum_pitch` seconds long.
-        silence_threshold: frames whose peak is below this fraction of the peak of the whole signal count as silent.
+        silence_threshold: frames whose peak is below this fraction of the peak of the whole signal count as silent
+            unless they are very periodic.
         periods_per_window: fewer give a better time resolution, more a better distinction of periodic and noisy frames.
 
     Raises:
-        AudioError: for a signal of another shape, shorter than one frame, or not finite; for settings that leave less
-            than a few samples per period.
+        AudioError: for a signal of another shape, shorter than one frame, or not finite; for settings that are not
+            positive, or a sample rate below 8 times `minimum_pitch`.
     """
     signal = np.atleast_2d(np.asarray(signal, dtype=np.float64))
     if signal.ndim != 2:
@@ -96,7 +98,8 @@ def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.0
 
 
 def hnr(signal: np.ndarray, samplerate: float, **settings: float) -> float:
-    """Mean harmonics-to-noise ratio over the frames of a signal that are not silent, in dB; NaN if all are silent.
+    """Mean harmonics-to-noise ratio in dB over the frames of a signal that have a value, see `Harmonicity`; NaN if none
+    has.
 
     Arguments and errors are those of `harmonicity`.
     """

@@ -30,7 +30,8 @@ LOADING = 1e-9                # diagonal loading relative to the mean energy of 
 
 
 def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
-    """Fraction of the energy of each estimate that the others predict, in dB: [S], between -40 and 0; lower is better.
+    """Energy of the part of each estimate that is linearly predictable from the others and may have leaked, relative to
+    the energy of the estimate, in dB: [S], between -40 and 0; lower is better. Definition at the top of this module.
 
     NaN for a silent estimate; -40 if all others are silent.
 
@@ -39,7 +40,8 @@ def leakage(estimates: np.ndarray, samplerate: int) -> np.ndarray:
         samplerate: sample rate in Hz.
 
     Raises:
-        AudioError: for another shape or a single estimate, no samples or too few, or samples that are not finite.
+        AudioError: for another shape or a single estimate, no samples or too few (4096 per other estimate), or samples
+            that are not finite.
     """
     estimates = signals(estimates, "leakage between estimates", dimensions=3)
     others = len(estimates) - 1

@@ -23,7 +23,9 @@ HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.1}     # lowest string of a
 
 @dataclass(frozen=True)
 class Measure:
-    """Quality measure; `needs` is the input it requires: "estimates" (nothing else), "mixture", or "model"."""
+    """Quality measure without references. `better` is 1 if a higher value should mean a better separation, -1 if a
+    lower value should. `needs` is the input it requires: "estimates" (nothing else), "mixture", or "model" (repeated
+    separations)."""
     key: str
     label: str          # with its unit, for a table or an axis
     better: int
@@ -47,16 +49,18 @@ Values = tp.Dict[str, tp.List[tp.Optional[float]]]
 
 def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional[np.ndarray] = None,
                  passes: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Values:
-    """All measures of one song that the given input allows: {measure: one value per source}.
+    """All measures of one song that the given input allows: {measure: one value per source}, in the order of
+    `MEASURES`.
 
-    A value is None if it is undefined, as for a silent estimate. Measures between estimates need at least two of them.
-    Reconstruction has the same value for all sources.
+    A value is None if it is undefined, as for a silent estimate. Measures between estimates (leakage, decisiveness) are
+    omitted for a single estimate. Reconstruction has the same value for all sources.
 
     Args:
         estimates: [S, A, L].
         samplerate: sample rate in Hz.
-        mixture: [A, L], for the measures that need it.
-        passes: several separations [K, S, A, L] for each measure that needs a model; see `evaluation.passes`.
+        mixture: [A, L], for the measures that need it; None: they are omitted.
+        passes: several separations [K, S, A, L] for each measure that needs a model, {measure: passes}; see
+            `evaluation.passes`.
 
     Raises:
         AudioError: for inconsistent shapes, samples that are not finite, a song shorter than a quarter of a second, or

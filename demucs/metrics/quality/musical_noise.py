@@ -18,10 +18,11 @@ LEAST_FRAMES = 16
 
 
 def kurtosis_ratio(estimates: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    """Ratio of the kurtosis of the power of each estimate [S, A, L] to that of the mixture [A, L], in dB: [S].
+    """Kurtosis of the power of each estimate [S, A, L] relative to that of the mixture [A, L], in dB: [S]. Lower means
+    less musical noise.
 
-    10 log10 of the ratio per frequency bin, averaged over bins and channels where neither is silent; 0 dB for the
-    mixture itself. NaN if there is no such bin.
+    The ratio of each frequency bin and channel is converted to dB, and averaged over those where neither signal is
+    silent; 0 dB for the mixture itself. NaN if there is no such bin.
 
     Raises:
         AudioError: for inconsistent shapes, fewer than 8192 samples, or samples that are not finite.

@@ -22,12 +22,14 @@ LIMIT = 100.        # dB: limit of the absolute value of the ratio
 
 def masks(magnitude: np.ndarray, *, kernel_size: tp.Union[int, tp.Tuple[int, int]] = KERNEL, power: float = 2.,
           margin: tp.Union[float, tp.Tuple[float, float]] = 1.) -> tp.Tuple[np.ndarray, np.ndarray]:
-    """Masks in [0, 1] for the harmonic and the percussive part of magnitudes [..., F, T].
+    """(harmonic mask, percussive mask) for spectral magnitudes [..., F, T], of the same shape, in [0, 1].
 
     Args:
-        kernel_size: odd lengths of the median filters: frames along time and bins along frequency, or one for both.
+        magnitude: magnitudes [..., F, T], not negative.
+        kernel_size: odd lengths of the median filters, (frames along time, bins along frequency), or one for both.
         power: exponent of the soft masks; infinite for binary masks.
-        margin: factor by which one part must exceed the other, each at least 1. With 1 the masks add up to 1.
+        margin: factor by which one part must exceed the other, (harmonic, percussive) or one for both, at least 1. With
+            1 and a finite `power` the masks add up to 1.
 
     Raises:
         AudioError: for an invalid setting.
@@ -46,19 +48,21 @@ def masks(magnitude: np.ndarray, *, kernel_size: tp.Union[int, tp.Tuple[int, int
 
 
 def hpss(spectrogram: np.ndarray, **settings: tp.Any) -> tp.Tuple[np.ndarray, np.ndarray]:
-    """Harmonic and percussive parts of a real or complex spectrogram [..., F, T]; arguments as in `masks`."""
+    """(harmonic part, percussive part) of a real or complex spectrogram [..., F, T]: its products with the two masks.
+    `settings` and errors are those of `masks`."""
     harmonic, percussive = masks(np.abs(spectrogram), **settings)
     return spectrogram * harmonic, spectrogram * percussive
 
 
 def hpr(signal: np.ndarray, **settings: tp.Any) -> float:
-    """Energy ratio of the harmonic to the percussive part of a signal [A, L], in dB; NaN for silence.
+    """Energy ratio of the harmonic to the percussive part of a signal [A, L], in dB, within +-100; NaN for silence.
+    Energies are summed over channels.
 
-    The spectra have windows of 2048 samples and a hop of 512. The residual of masks with a larger margin belongs to
-    neither.
+    The spectra have windows of 2048 samples and a hop of 512. `settings` are those of `masks`; with a margin above 1, a
+    residual belongs to neither part.
 
     Raises:
-        AudioError: for a signal of another shape, without samples, or not finite.
+        AudioError: for a signal of another shape, without samples, or not finite, and for invalid settings.
     """
     energies = np.zeros(2)
     for channel in signals(signal, "harmonic-to-percussive ratio", dimensions=2):

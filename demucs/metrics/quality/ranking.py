@@ -15,13 +15,18 @@ from .measures import MEASURES
 
 
 class Place(tp.NamedTuple):
-    """A song and its mean rank, from 0 (last in all) to 1 (first in all); None if no value is defined."""
+    """A song and its mean rank over measures and sources. Each rank is scaled to the range from 0 (worst song) to 1
+    (best); a song that alone has a value gets 0.5. `value` is None if the song has no value in any measure."""
     name: str
     value: tp.Optional[float]
 
 
 def require_measures(keys: tp.Iterable[str], available: tp.Collection[str]) -> None:
-    """Raise ConfigError for a key that is not a measure, or was not measured."""
+    """Check that all `keys` are measures, and that all are in `available`, those that were computed.
+
+    Raises:
+        ConfigError: for the first key of which one is not true.
+    """
     for key in keys:
         if key not in MEASURES:
             raise ConfigError(f"no measure is called {key!r}; there are: {', '.join(MEASURES)}."
@@ -32,7 +37,8 @@ def require_measures(keys: tp.Iterable[str], available: tp.Collection[str]) -> N
 
 
 def ranking(scores: QualityScores, by: tp.Sequence[str]) -> tp.List[Place]:
-    """Songs of `scores`, the best first, by the measures `by`; ties in the order of names.
+    """Songs of `scores`, the best first, by their mean rank in the measures `by` and over sources. Ties are in the
+    order of names; songs without any value are last.
 
     Raises:
         ConfigError: if `by` is empty, or contains an unknown measure or one that was not measured.

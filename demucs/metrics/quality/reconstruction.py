@@ -24,7 +24,7 @@ class Reconstruction(tp.NamedTuple):
 
 
 def reconstruction(estimates: np.ndarray, mixture: np.ndarray) -> Reconstruction:
-    """Size of the residual of a mixture [A, L] minus all its estimates [S, A, L]; lower is better.
+    """Size of the residual of a mixture [A, L] minus the sum of its estimates [S, A, L]; lower is better.
 
     `relative` is at least -80 dB (0 dB for silent estimates); NaN for a silent mixture.
 

@@ -27,7 +27,8 @@ def spectra(signal: np.ndarray, *, n_fft: int, hop: int) -> np.ndarray:
 
 
 def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
-    """`wav` as floating-point array; single precision is kept. `what` is its name in error messages.
+    """Array `wav`, converted to float64 unless it is float32 or float64, after these checks. `what` is its name in
+    error messages, `dimensions` the required number of dimensions.
 
     Raises:
         AudioError: if it has another number of dimensions, no samples, or a sample that is not finite.
@@ -46,18 +47,22 @@ def signals(wav: np.ndarray, what: str, *, dimensions: int) -> np.ndarray:
 
 
 def same_length(estimates: np.ndarray, mixture: np.ndarray) -> None:
-    """Raise AudioError if estimates [S, A, L] and a mixture [A, L] differ in channels or length."""
+    """Check that estimates [S, A, L] and a mixture [A, L] agree in channels and length.
+
+    Raises:
+        AudioError: if they do not.
+    """
     if estimates.shape[1:] != mixture.shape:
         raise AudioError(f"estimates are [sources, channels, samples] = {estimates.shape}, which does not fit a "
                          f"mixture of {mixture.shape}: convert or trim one of them")
 
 
 def energy(wav: np.ndarray) -> np.ndarray:
-    """Sums of squares over channels and samples [..., A, L], in double precision."""
+    """Sums of squares over channels and samples, in float64: [..., A, L] -> [...]."""
     return np.square(wav, dtype=np.float64).sum(axis=(-2, -1))
 
 
 def ratio_in_decibels(part: np.ndarray, whole: np.ndarray, floor: float) -> np.ndarray:
-    """10 log10(part / whole), at least `floor`; NaN where `whole` is zero."""
+    """10 log10(part / whole) elementwise, at least `floor` (dB); NaN where `whole` is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(whole > 0, np.maximum(floor, 10 * np.log10(np.divide(part, whole))), np.nan)
