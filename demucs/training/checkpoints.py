@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 
 def snapshot(value: tp.Any) -> tp.Any:
-    """Deep copy with all tensors on the CPU, which later training steps do not change."""
+    """Deep copy of nested dicts, lists and tuples in which all tensors are copied to the CPU, so that later training
+    steps do not change them. Other values are not copied."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -37,7 +38,9 @@ def snapshot(value: tp.Any) -> tp.Any:
 
 
 class Checkpoints:
-    """Checkpoints of a run in `folder`. Only rank 0 writes them; all ranks may read them."""
+    """Reader and writer of the checkpoints of a run in `folder`: the newest, the previous one, and those that are kept.
+    Only rank 0 writes them; all ranks may read them. `seconds_stalled` is the time that training has waited in
+    `save`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -48,19 +51,25 @@ class Checkpoints:
         self._keeping: tp.Optional[str] = None
 
     def require_ours(self) -> None:
-        """Raise TrainingError if the folder was moved or deleted since the training began. Otherwise the training would
-        create it again, and might write to it beside another process."""
+        """Check that the folder was not moved, deleted or cleared since the training began. Otherwise the training
+        would create it again, and might write to it beside another process.
+
+        Raises:
+            TrainingError: if it was.
+        """
         if lost(self.folder):
             raise TrainingError(f"{self.folder} was moved, deleted or cleared while it was trained, so this training ends; "
                                 f"nothing is written there any more. What was saved before is where the folder is now.")
 
     def save(self, package: tp.Mapping[str, tp.Any], *, keep_as: tp.Optional[str] = None) -> None:
-        """Copy `package` now and write it in the background, once the previous checkpoint is written. `keep_as` is the
-        name of a second file with the same content, which is never deleted.
+        """Copy `package`, the entries of a checkpoint, at once, and write it in the background as the newest one; the
+        newest so far becomes the previous one. Waits until the checkpoint before is on disk. `keep_as` is the name of a
+        second file with the same content, which is never deleted.
 
         Raises:
-            TrainingError: if neither the previous checkpoint nor this one could be written; if the previous one could
-                not be written and had `keep_as`; or if the folder was moved or deleted.
+            TrainingError: if neither the checkpoint before nor this one could be written; if the one before could not
+                be written and had `keep_as`; or if the folder was moved or deleted. A failure of this checkpoint alone
+                is raised by the next `wait`.
         """
         begin = time.monotonic()
         self.require_ours()
@@ -80,7 +89,11 @@ class Checkpoints:
         self.seconds_stalled += time.monotonic() - begin
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is on disk. Raises TrainingError if that failed; older files are unchanged."""
+        """Wait until the last checkpoint is on disk; at once if none is being written.
+
+        Raises:
+            TrainingError: if it could not be written. Older files are unchanged. Each failure is raised once.
+        """
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -128,7 +141,9 @@ class Checkpoints:
             os.replace(second, self.folder / PREVIOUS)
 
     def read(self) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
-        """The newest readable checkpoint and its path; None if there are no checkpoints.
+        """(entries, path) of the newest checkpoint, or of the previous one if that cannot be read, with a warning. None
+        if there is neither. If this process has the lock of the run, temporary files of a killed process are removed
+        first.
 
         Raises:
             PackageError: if there are checkpoints and none can be read, or if one has the format of a newer version.

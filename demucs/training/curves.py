@@ -23,20 +23,24 @@ FLUSH = 30           # longest time until a point is on disk, in seconds
 
 
 def require_tensorboard() -> None:
-    """Raise ConfigError if the package tensorboard is not installed."""
+    """Check that the package tensorboard is installed; it is not imported.
+
+    Raises:
+        ConfigError: if it is not.
+    """
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("misc.tensorboard=true needs the package tensorboard, which is not installed: "
                           "pip install -c constraints.txt tensorboard, or leave misc.tensorboard at false")
 
 
 class Curves:
-    """Writer of the curves of a run.
+    """Writer of the TensorBoard curves of a run. If they cannot be written, it logs a warning and stops drawing.
 
     Args:
-        folder: of the run.
+        folder: of the run; curves are in its folder `tensorboard`.
         steps: optimiser steps per epoch.
         wanted: if False, nothing is written.
-        every: steps between two points.
+        every: steps between two points within an epoch.
     """
 
     def __init__(self, folder: Path, *, steps: int, wanted: bool, every: int = EVERY):
@@ -49,6 +53,7 @@ class Curves:
         self._seen = Average()           # the running average at the last point of this epoch
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
+        """Running average at the last point of this epoch, for a checkpoint; empty if nothing is written."""
         return {} if self._writer is None else self._seen.state_dict()
 
     def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
@@ -58,8 +63,9 @@ class Curves:
         self._known = bool(state)
 
     def begin(self, step: int, average: Average, history: tp.Sequence[EpochRecord]) -> None:
-        """Open the writer, at the start of a run or when it continues after the epochs of `history` and `step` steps of
-        the next one, with the running `average` of those. If there are no curves yet, past epochs are drawn first."""
+        """Open the writer, at the start of a session of a run that has the epochs of `history` and `step` steps of the
+        next one, whose running average is `average`. Points after that position are removed. If the folder has no
+        curves yet, those of the past epochs are written first."""
         if not self.wanted:
             return
         from torch.utils.tensorboard import SummaryWriter
@@ -80,13 +86,15 @@ class Curves:
             self.epoch(number, record)
 
     def draw(self, history: tp.Sequence[EpochRecord]) -> None:
-        """Write the curves of a finished run, unless they were written during training."""
+        """Write the curves of the epochs in `history`, those of a finished run, unless the folder has curves
+        already."""
         if not any(self.folder.glob("events.*")):
             self.begin(0, Average(), history)
 
     def step(self, epoch: int, done: int, average: Average) -> None:
-        """Called after `done` steps of an epoch (counted from 0), with the running average over them on this rank.
-        Draws the mean since the last point, once every `every` steps."""
+        """Note the running `average` of the training metrics on this rank, after `done` steps of epoch `epoch` (counted
+        from 0). Once every `every` steps, write the mean over the steps since the last point. The last step of an epoch
+        has no point."""
         if self._writer is None or done % self.every and done != self.steps:
             return
         seen, self._seen = self._seen, Average.restored([average.state_dict()])
@@ -99,7 +107,7 @@ class Curves:
                          for key, total in average.totals.items()}, epoch * self.steps + done)
 
     def epoch(self, number: int, record: EpochRecord) -> None:
-        """Draw the metrics of epoch `number`, counted from 1."""
+        """Write the metrics in `record`, those of epoch `number` (counted from 1), at its last step, and flush."""
         points = {f"{part}/{key}": value
                   for part, metrics in (("train", record.train), ("valid", record.valid), ("test", record.test or {}),
                                         ("seconds", record.seconds or {})) for key, value in metrics.items()}
@@ -110,11 +118,12 @@ class Curves:
         self.flush()
 
     def flush(self) -> None:
-        """Flush all points to disk. A checkpoint must not be ahead of the curves."""
+        """Write all waiting points to disk. Called before each checkpoint, so that it is never ahead of the curves."""
         if self._writer is not None:
             self._guarded(self._writer.flush)
 
     def close(self) -> None:
+        """Write all waiting points and close the files."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
             self._guarded(writer.close)

@@ -43,30 +43,34 @@ class _WithUnusedParameter(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Process group of a training, as seen by one rank."""
+    """Process group of a training, as seen by one rank. `device` is that of this rank. Methods called "collective" must
+    be called by all ranks, and wait for them."""
     rank: int
     world_size: int
     device: torch.device
 
     @property
     def is_first(self) -> bool:
+        """Whether this is rank 0."""
         return self.rank == 0
 
     @property
     def device_name(self) -> str:
-        """Name of this rank's GPU, or the architecture of its CPU, for records."""
+        """Name of this rank's GPU, "cuda: NAME", or the architecture of its CPU, "cpu: NAME", for records."""
         if self.device.type == "cuda":
             return f"cuda: {torch.cuda.get_device_name(self.device)}"
         return f"cpu: {platform.machine()}"
 
     def machines(self) -> tp.Tuple[tp.List[str], tp.Dict[str, int]]:
-        """Nodes of the group in the order of ranks, and the number of GPUs by name. A collective call."""
+        """(names of the nodes of the group, each once, in the order of ranks; number of GPUs by name, {} on CPUs).
+        Collective."""
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
         nodes, gpus = zip(*self.gather((platform.node(), gpu)))
         return list(dict.fromkeys(nodes)), dict(collections.Counter(gpu for gpu in gpus if gpu is not None))
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model wrapped such that gradients are averaged over the group after each backward pass."""
+        """`model`, wrapped such that each backward pass averages the gradients over the group
+        (DistributedDataParallel). For a single process it is `model` itself. Collective."""
         if self.world_size == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
@@ -76,7 +80,8 @@ class Group:
         return DistributedDataParallel(_WithUnusedParameter(model), device_ids=devices, find_unused_parameters=True)
 
     def sum(self, values: tp.Sequence[float]) -> tp.List[float]:
-        """Elementwise sums over the group, in float64."""
+        """Elementwise sums of `values` over the group, in float64, on every rank. Collective; all ranks give equally
+        many numbers."""
         if self.world_size == 1:
             return [float(value) for value in values]
         tensor = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
@@ -84,7 +89,8 @@ class Group:
         return tensor.tolist()
 
     def gather(self, value: tp.Any) -> tp.List[tp.Any]:
-        """The values of all ranks, in the order of ranks, on every rank."""
+        """The values of all ranks, in the order of ranks, on every rank. Collective; a value is any object that can be
+        pickled."""
         if self.world_size == 1:
             return [value]
         values: tp.List[tp.Any] = [None] * self.world_size
@@ -92,8 +98,13 @@ class Group:
         return values
 
     def first_then_all(self, work: tp.Callable[[], Result]) -> Result:
-        """Call `work()` on rank 0, then on the other ranks, which can use what rank 0 has cached. If it fails on rank
-        0, the same error is raised on all ranks, so that none waits forever."""
+        """Result of `work()`, which rank 0 calls first, then each other rank, so that they can use what rank 0 has
+        cached. Collective.
+
+        Raises:
+            DemucsError: on all ranks, if `work` raises it on rank 0, so that none waits forever. An OSError there
+                becomes a DatasetError.
+        """
         error: tp.Optional[DemucsError] = None
         if self.is_first:
             try:
@@ -108,6 +119,7 @@ class Group:
         return result if self.is_first else work()
 
     def barrier(self) -> None:
+        """Wait until all ranks have called this."""
         if self.world_size > 1:
             distributed.barrier()
 
@@ -218,8 +230,8 @@ def _place(device: torch.device) -> Place:
 
 
 def exchange(store: tp.Any, rank: int, world_size: int, place: Place) -> tp.List[Place]:
-    """The placements of all ranks, in the order of ranks, on every rank. Uses the store instead of NCCL, which crashes
-    if two ranks have the same GPU."""
+    """The placements `place` of all ranks, in the order of ranks, on every rank. Waits for all ranks. `store` is
+    torch's key-value store of the group; it is used instead of NCCL, which crashes if two ranks have the same GPU."""
     store.set(f"place {rank}", json.dumps(place))
     places = [Place(*json.loads(store.get(f"place {other}"))) for other in range(world_size)]
     store.set(f"read {rank}", "")
@@ -229,7 +241,11 @@ def exchange(store: tp.Any, rank: int, world_size: int, place: Place) -> tp.List
 
 
 def require_own_devices(places: tp.Sequence[Place]) -> None:
-    """Check that every rank has its own GPU, as NCCL requires. Raises ConfigError naming two ranks that share one."""
+    """Check that every rank has a GPU of its own, as NCCL requires. `places` are in the order of ranks.
+
+    Raises:
+        ConfigError: naming two ranks that share one.
+    """
     first: tp.Dict[tp.Tuple[str, str], int] = {}
     for rank, place in enumerate(places):
         other = first.setdefault((place.node, place.gpu), rank)
@@ -241,7 +257,8 @@ def require_own_devices(places: tp.Sequence[Place]) -> None:
 
 
 def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
-    """Log a warning if processes on a node do not see each other's GPUs, as with Slurm's --gpus-per-task."""
+    """Log a warning for each node with several processes, each of which sees one GPU only, as with Slurm's
+    --gpus-per-task: NCCL may fail there, or be slow."""
     nodes = collections.Counter(place.node for place in places)
     for node, processes in nodes.items():
         if processes > 1 and all(place.visible == 1 for place in places if place.node == node):
@@ -252,7 +269,8 @@ def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
 
 
 def lost_peer(error: BaseException) -> str:
-    """Error message if `error` means that another rank has ended or is unreachable; "" for any other error."""
+    """Text of an error message if `error` means that another rank has ended or cannot be reached; "" for any other
+    error."""
     if isinstance(error, distributed.DistError) or type(error) is RuntimeError and "gloo" in str(error):
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         return (f"another process of this run has ended or cannot be reached, and its own log says why (worker_RANK.log in "
@@ -262,5 +280,6 @@ def lost_peer(error: BaseException) -> str:
 
 
 def leave_group() -> None:
+    """Leave torch's process group. Does nothing if this process is in none."""
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -12,13 +12,14 @@ State = tp.Dict[str, torch.Tensor]
 
 
 def copy_state(state: tp.Mapping[str, torch.Tensor]) -> State:
-    """Copy of a state dict on the CPU."""
+    """Copy of a state dict, with all tensors on the CPU."""
     return {key: value.detach().to("cpu", copy=True) for key, value in state.items()}
 
 
 @contextlib.contextmanager
 def swapped(model: nn.Module, state: tp.Mapping[str, torch.Tensor]) -> tp.Iterator[None]:
-    """Context in which the model has the weights `state`. Its own weights are restored afterwards."""
+    """Context in which the model has the weights in `state`, which may be some of its weights only; the others are
+    unchanged. Its own weights are restored afterwards."""
     own = {key: value.detach().clone() for key, value in model.state_dict().items()}
     model.load_state_dict(dict(state), strict=False)
     try:
@@ -28,7 +29,8 @@ def swapped(model: nn.Module, state: tp.Mapping[str, torch.Tensor]) -> tp.Iterat
 
 
 class ModelEMA:
-    """Exponential moving average of a model's float32 weights, with `decay` per update.
+    """Exponential moving average of a model's float32 parameters and buffers, kept on `device` in `state`. `decay` in
+    [0, 1] applies per update. It starts with a copy of the model's weights, which the first update replaces.
 
     An update has the weight 1 / count with count -> decay * count + 1, so that the initial weights do not bias the
     average: after n updates it is the weighted mean of those n. In the limit, the weight of an update is 1 - decay.
@@ -43,6 +45,7 @@ class ModelEMA:
 
     @torch.no_grad()
     def update(self) -> None:
+        """Add the model's present weights to the average."""
         self.count = self.count * self.decay + 1
         weight = 1 / self.count
         own = self.model.state_dict()
@@ -52,9 +55,11 @@ class ModelEMA:
         torch._foreach_add_(averages, current, alpha=weight)
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
+        """Average and count, for a checkpoint; the tensors are not copied."""
         return {"state": self.state, "count": self.count}
 
     def load_state_dict(self, saved: tp.Mapping[str, tp.Any]) -> None:
+        """Copy average and count from `saved`. Raises ValueError if names or shapes differ from the model's."""
         faults = differences(self.state, saved["state"])
         if faults:
             raise ValueError(f"of its parameters {faults}")

@@ -39,8 +39,8 @@ NO_SIGNAL = b"\0"
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved its state. It continues from there when it is started again. `reason` is
-    the name of the signal, the same on all ranks."""
+    """Exception that ends a training which was asked to stop and has saved its state. The run continues from there when
+    it is started again. `reason` is the name of the signal, the same on all ranks."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -48,11 +48,12 @@ class Stopped(Exception):
 
 
 class Requests:
-    """Requests that this process has received, and those that the process group has agreed on.
+    """Requests to stop or to save that this process has received as signals, and those that all ranks have agreed on.
 
     Args:
-        grace: time in seconds within which the ranks must agree on a request to stop; after that this process exits.
-            Three times the longest step so far, if that is longer. None for no limit.
+        group: the ranks.
+        grace: time in seconds within which the ranks must agree on a request to stop (three times the longest step so
+            far, if that is longer); after that this process exits. None for no limit.
     """
 
     def __init__(self, group: Group, *, grace: tp.Optional[float] = None):
@@ -72,8 +73,9 @@ class Requests:
 
     @contextlib.contextmanager
     def listening(self) -> tp.Iterator[None]:
-        """Context in which signals are recorded. The previous handlers are restored afterwards. Has an effect in the
-        main thread only, since only that can set signal handlers."""
+        """Context in which signals are recorded instead of ending the process; a second SIGINT still ends it. The
+        previous handlers are restored afterwards. Outside of the main thread it has no effect, since only that can set
+        signal handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -130,8 +132,9 @@ class Requests:
                 asked = time.monotonic()
 
     def agreed(self, due: bool = False) -> tp.Tuple[bool, bool]:
-        """(stop, save): whether any rank was asked to stop, and whether any was asked to save or a checkpoint is `due`
-        on rank 0. A collective call."""
+        """(stop, save): whether any rank was asked to stop; and whether any was asked to save, or `due`, that a
+        checkpoint is due, is true on rank 0. The same on all ranks. A collective call. A request to save is thereby
+        answered, one to stop remains."""
         *asked, save = self.group.sum([*(self.stop_signal == number.name for number in STOPPING),
                                        self.save_wanted or (due and self.group.is_first)])
         if save:
@@ -165,12 +168,14 @@ def prepare_signals() -> None:
 
 
 def launched_here() -> bool:
-    """Whether this process is a rank started by `dora run -d` or by a batch script on this machine."""
+    """Whether this process is a rank that `dora run -d` or a batch script has started on this machine, and that process
+    is still its parent."""
     return os.environ.get(LAUNCHER) == str(os.getppid())
 
 
 def end_with_launcher() -> None:
-    """Let this process receive SIGTERM when its launcher ends, if it was `launched_here`."""
+    """Have the system send SIGTERM to this process when its launcher ends. Does nothing unless it was `launched_here`,
+    and on other systems than Linux."""
     launcher = os.getppid()
     if not launched_here():
         return
@@ -181,7 +186,8 @@ def end_with_launcher() -> None:
 
 
 class Watchdog:
-    """Timeout that ends this process `patience` seconds after the last `beat`, with the stack traces of all threads.
+    """Timeout that ends this process `patience` seconds after the last `beat`, and prints the stack traces of all
+    threads to stderr. None or 0: no timeout.
 
     It works while the interpreter is blocked inside a library, since the thread of faulthandler does not need the GIL.
     """
@@ -190,11 +196,13 @@ class Watchdog:
         self.patience = patience
 
     def beat(self) -> None:
+        """Restart the timeout, or start it."""
         if self.patience:
             faulthandler.dump_traceback_later(self.patience, exit=True, file=sys.__stderr__)
 
     @contextlib.contextmanager
     def watching(self) -> tp.Iterator[None]:
+        """Context in which the timeout runs; it is cancelled at the end."""
         self.beat()
         try:
             yield

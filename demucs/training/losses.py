@@ -11,11 +11,15 @@ SUMMED = ("mse",)   # summed over the batch instead of averaged
 
 
 def reconstruction(estimates: torch.Tensor, targets: torch.Tensor, kind: str) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-    """Per-source losses of estimates against targets [B, S, A, L]: (loss to minimise, value to report), each [S].
+    """(losses to minimise, values to report) of estimates [B, S, A, L] against targets of the same shape, [S] each: one
+    number per source.
 
-    "l1" is the mean absolute error, for both values. For "mse" the loss is the mean squared error of each example,
-    summed over the batch as in published Demucs; the reported value is its root, taken per example before the mean over
-    the batch.
+    "l1" (`kind`) is the mean absolute error, for both values. For "mse" the loss is the mean squared error of each
+    example, summed over the batch as in published Demucs; the reported value is its root, taken per example before the
+    mean over the batch.
+
+    Raises:
+        ConfigError: for another kind.
     """
     error = estimates - targets
     if kind == "l1":
@@ -28,6 +32,7 @@ def reconstruction(estimates: torch.Tensor, targets: torch.Tensor, kind: str) ->
 
 
 def weighted_mean(values: torch.Tensor, weights: tp.Sequence[float]) -> torch.Tensor:
-    """Mean of [S] values with one weight per source. At least one weight must be positive."""
+    """Mean of `values` [S], a scalar, with one of `weights` per source, which are divided by their sum. At least one
+    must be positive."""
     tensor = torch.tensor(weights, dtype=values.dtype, device=values.device)
     return (values * tensor).sum() / tensor.sum()

@@ -67,9 +67,10 @@ class _LargestSquared(torch.autograd.Function):
 
 
 def largest_singular_squared(matrix: torch.Tensor, *, columns: int, iterations: int) -> torch.Tensor:
-    """The square of the largest singular value of a real matrix [m, n], estimated from below. Differentiable once.
+    """Square of the largest singular value of a real matrix [m, n], a scalar: an estimate that is never larger than the
+    exact value. Differentiable once.
 
-    Uses `columns` random directions, and `iterations` of the power method on all of them.
-    Draws from torch's global generator, as `torch.svd_lowrank` does.
+    Uses `columns` random directions, and `iterations` of the power method on all of them. Draws from torch's global
+    generator, as `torch.svd_lowrank` does.
     """
     return _LargestSquared.apply(matrix, columns, iterations)

@@ -14,13 +14,13 @@ Separate = tp.Callable[[torch.Tensor], torch.Tensor]
 
 
 class Batch(tp.NamedTuple):
-    """Batch of examples: `mixture` [B, A, L], and `targets` [B, T, A, L] of the model's outputs."""
+    """Batch of examples: `mixture` [B, A, L], and `targets` [B, T, A, L], the references of the model's T outputs."""
     mixture: torch.Tensor
     targets: torch.Tensor
 
 
 class Objective(tp.Protocol):
-    """Comparison of a model's output with the targets.
+    """Interface of training objectives, which compare a model's output with the targets.
 
     Attributes:
         summed: whether the loss is a sum over the examples of a batch rather than a mean.
@@ -28,6 +28,7 @@ class Objective(tp.Protocol):
 
     @property
     def summed(self) -> bool:
+        """Whether the loss is a sum over the examples of a batch rather than a mean."""
         ...
 
     def loss(self, model: nn.Module, batch: Batch) -> tp.Tuple[torch.Tensor, Tensors]:
@@ -39,7 +40,8 @@ class Objective(tp.Protocol):
         ...
 
     def score(self, model: nn.Module, batch: Batch, separate: Separate) -> Tensors:
-        """Scalars "loss", "reco" and "nsdr" of a validation batch, and the last two per target ("nsdr_vocals").
+        """Scalars "loss", "reco" and "nsdr" (dB) of a validation batch, means over its examples, and the last two per
+        target ("nsdr_vocals").
 
         `separate` computes estimates [B, T, A, L] from mixtures [B, A, L] with the settings of validation. `model` is
         an argument for objectives that need more than its estimates.
@@ -49,17 +51,25 @@ class Objective(tp.Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class WaveformObjective:
-    """L1 or squared error of the waveforms as in published Demucs (`kind` of `losses.reconstruction`), with one weight
-    per target."""
+    """Objective with the L1 or squared error of the waveforms, as in published Demucs.
+
+    Args:
+        kind: "l1" or "mse", see `losses.reconstruction`.
+        targets: names of the model's outputs.
+        weights: one per target, for the mean over targets.
+    """
     kind: str
     targets: tp.Sequence[str]
     weights: tp.Sequence[float]
 
     @property
     def summed(self) -> bool:
+        """Whether the loss is a sum over the examples of a batch, as for "mse"."""
         return self.kind in SUMMED
 
     def loss(self, model: nn.Module, batch: Batch) -> tp.Tuple[torch.Tensor, Tensors]:
+        """(loss, metrics) of a training batch: weighted means over targets of the loss and, as "reco", of the reported
+        value, which is also given per target ("reco_vocals")."""
         losses, reported = reconstruction(model(batch.mixture), batch.targets, self.kind)
         reported = reported.detach()
         metrics = {"reco": weighted_mean(reported, self.weights)}
@@ -68,6 +78,8 @@ class WaveformObjective:
         return weighted_mean(losses, self.weights), metrics
 
     def score(self, model: nn.Module, batch: Batch, separate: Separate) -> Tensors:
+        """Scalars of a validation batch: weighted means over targets "loss", "reco" and "nsdr", and the last two per
+        target."""
         estimates = separate(batch.mixture)
         losses, reported = reconstruction(estimates, batch.targets, self.kind)
         losses = losses / len(batch.mixture) if self.summed else losses      # a mean over examples, for any batch size

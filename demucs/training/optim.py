@@ -10,9 +10,19 @@ from ..errors import ConfigError
 
 def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, beta2: float, weight_decay: float
                     ) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters, with parameter groups in the order of published Demucs.
+    """New optimiser of all parameters of `model`, with parameter groups in the order of published Demucs.
 
     The parameters of a module with a method `make_optim_group() -> dict` are a separate group.
+
+    Args:
+        model: its parameters are registered, not changed.
+        kind: "adam" or "adamw".
+        lr: learning rate.
+        momentum, beta2: decay of the first and of the second moment.
+        weight_decay: as in torch.
+
+    Raises:
+        ConfigError: for another kind.
     """
     groups: tp.List[tp.Dict[str, tp.Any]] = []
     grouped: tp.Set[nn.Parameter] = set()
@@ -29,6 +39,6 @@ def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, 
 
 
 def gradient_norm(model: nn.Module) -> torch.Tensor:
-    """Euclidean norm of the concatenated gradients of all parameters."""
+    """Euclidean norm of the concatenated gradients of all parameters that have one, a scalar."""
     norms = [parameter.grad.norm() for parameter in model.parameters() if parameter.grad is not None]
     return torch.stack(norms).norm()

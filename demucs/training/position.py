@@ -12,15 +12,16 @@ from .testing import Tested
 
 @dataclasses.dataclass
 class Position:
-    """Progress within an epoch.
+    """Progress within an epoch, as a rank keeps it for its next checkpoint.
 
     Attributes:
         step: number of training steps done.
         average: running average of their metrics on this rank.
-        seconds: time spent on them, in all sessions.
-        trained: metrics of the whole training pass once it is complete (averages over epochs are updated then, too).
-        candidates: validation metrics of the candidate weights validated so far.
-        tested: scores of the songs tested so far, on this rank or in earlier sessions.
+        seconds: time spent on training steps in this epoch, in all sessions.
+        trained: metrics of the whole training pass; None until it is complete (averages over epochs are updated then,
+            too).
+        candidates: validation metrics of the candidate weights validated so far, by name.
+        tested: scores of the songs tested so far, on this rank or in earlier sessions, by name of song.
     """
     step: int = 0
     average: Average = dataclasses.field(default_factory=Average)
@@ -30,7 +31,8 @@ class Position:
     tested: Tested = dataclasses.field(default_factory=dict)
 
     def entries(self, group: Group) -> tp.Dict[str, tp.Any]:
-        """Entries of a checkpoint, gathered from all ranks. A collective call."""
+        """Entries "position" and "random_states" of a checkpoint, with the averages, generator states and test scores
+        of all ranks. A collective call."""
         tested = {name: dataclasses.asdict(scores) for name, scores in self.tested.items()}
         ranks = group.gather((random_states(group.device), self.average.state_dict(), tested))
         return {"random_states": [states for states, *_ in ranks],
@@ -40,8 +42,9 @@ class Position:
 
     @classmethod
     def restored(cls, package: tp.Mapping[str, tp.Any], group: Group) -> "Position":
-        """This rank's position in a checkpoint. Checkpoints of published Demucs are always between epochs. Also
-        restores the random generators of this process, if the checkpoint has their states."""
+        """This rank's position from `package`, the entries of a checkpoint; the start of an epoch if it has none, as
+        those of published Demucs. Also restores the global random generators of this process, if the checkpoint has
+        their states. With another number of ranks than before, rank 0 takes over the averages of all."""
         states = package.get("random_states", [])
         if group.rank < len(states):
             set_random_states(states[group.rank], group.device)

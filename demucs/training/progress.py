@@ -13,9 +13,10 @@ TEST_KEYS = ("nsdr", "sdr")      # metrics of the test summary
 
 
 class Progress(tp.Generic[Item]):
-    """Iterator over `items` that logs its progress `prints` times.
+    """Iterable over `items` that logs a line about `prints` times in a complete pass: `name`, number of items done,
+    speed, time left and metrics. With `prints` 0 it logs nothing.
 
-    `items` are those from number `first` on, of `total`. `update` sets the metrics for the next line.
+    `total` is the number of items of the pass, `first` that of items done before; `items` are the remaining ones.
     """
 
     def __init__(self, logger: logging.Logger, items: tp.Iterable[Item], *, name: str, total: int, prints: int,
@@ -29,6 +30,7 @@ class Progress(tp.Generic[Item]):
         self.metrics = ""
 
     def update(self, metrics: str) -> None:
+        """Set the text of the metrics for the next line."""
         self.metrics = metrics
 
     def __iter__(self) -> tp.Iterator[Item]:
@@ -48,14 +50,15 @@ class Progress(tp.Generic[Item]):
 
 
 def describe(metrics: Metrics) -> str:
-    """The main metrics as text: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised model in MiB."""
+    """The main metrics, those that `metrics` has, as text: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised
+    model in MiB, "Grad" the norm of the gradient."""
     digits = {"loss": 4, "reco": 4, "nsdr": 3, "ms": 2, "grad": 4, "penalty": 2}
     return " | ".join(f"{key.capitalize()} {number(metrics[key], count)}" for key, count in digits.items() if key in metrics)
 
 
 def log_continuing(logger: logging.Logger, history: tp.Sequence[EpochRecord], step: int, path: Path) -> None:
-    """Log that a run continues from the checkpoint `path`, after `step` steps of the epoch after `history`, and the
-    summaries of the epochs in `history`."""
+    """Log that a run continues from the checkpoint file `path`, after `step` steps of the epoch that follows those in
+    `history`, and the summaries of the epochs in `history`."""
     logger.info("Continuing %s, from %s",
                 f"in epoch {len(history) + 1}, after step {step}" if step else f"after epoch {len(history)}", path)
     for epoch, record in enumerate(history, start=1):
@@ -63,7 +66,8 @@ def log_continuing(logger: logging.Logger, history: tp.Sequence[EpochRecord], st
 
 
 def log_epoch(logger: logging.Logger, epoch: int, record: EpochRecord, train: bool = True) -> None:
-    """Log the summaries of epoch `epoch`; that of its training pass only with `train`."""
+    """Log the summaries of epoch number `epoch` (counted from 1): training (unless `train` is False), validation, and
+    test, if the epoch has one."""
     if train:
         logger.info("Train Summary | Epoch %d | %s", epoch, describe(record.train))
     logger.info("Valid Summary | Epoch %d | %s | Best %.4f | by %s", epoch, describe(record.valid), record.best,

@@ -24,15 +24,16 @@ FLOATS_PER_MIB = 2 ** 18     # of float32; published Demucs and diffq call 2 ** 
 
 @dataclasses.dataclass(frozen=True)
 class QuantSettings:
-    """Section `quant` of the configuration.
+    """Settings of quantisation-aware training: section `quant` of the configuration.
 
     Args:
         diffq: weight of the model's size in MiB in the loss; None or 0 for no DiffQ.
-        qat: bits per weight of uniform quantisation; None or 0 for none.
+        qat: bits per weight of uniform quantisation, 1 to 15; None or 0 for none.
         straight_through: with `qat`, quantise during training too, with the straight-through estimator for gradients.
             Published Demucs quantises for validation, tests and export only.
         min_size: size in MiB of float32 above which a parameter is quantised.
-        group_size: number of weights that share a number of bits; it must divide the size of every quantised parameter.
+        group_size: with `diffq`, number of weights that share a number of bits; it must divide the size of every
+            quantised parameter.
     """
     diffq: tp.Optional[float]
     qat: tp.Optional[int]
@@ -41,7 +42,11 @@ class QuantSettings:
     group_size: int
 
     def check(self) -> None:
-        """Raise ConfigError for settings that are invalid for every model."""
+        """Check of settings that does not depend on the model.
+
+        Raises:
+            ConfigError: for both kinds of quantisation at once, or a value outside its range.
+        """
         if self.diffq and self.qat:
             raise ConfigError(f"quant.diffq={self.diffq} and quant.qat={self.qat}: a model is quantised in one way; "
                               f"leave one of them empty")
@@ -61,7 +66,7 @@ class QuantSettings:
 
 
 class Quantisation:
-    """Quantizer of a model in training, created by `build`.
+    """Quantisation of a model in training. Created by `build`.
 
     The hooks that diffq installs around each forward pass would quantise the weights again for every segment in
     evaluation. They are removed, and replaced by two contexts: `in_training` for a training forward pass, `rounded` for
@@ -69,7 +74,7 @@ class Quantisation:
 
     Args:
         quantizer: a new diffq quantizer of the model.
-        weight: weight of the model's size in the loss.
+        weight: weight of the model's size in MiB in the loss; 0 for none.
         seed: seed of the noise; the same on all ranks.
     """
 
@@ -82,11 +87,13 @@ class Quantisation:
 
     @property
     def device(self) -> torch.device:
+        """Device of the model."""
         return next(self.quantizer.model.parameters()).device
 
     @property
     def bits(self) -> tp.Dict[str, nn.Parameter]:
-        """Learnt numbers of bits by parameter name. An exported model does not have these parameters."""
+        """Learnt parameters that determine the numbers of bits (DiffQ), by parameter name; empty for uniform
+        quantisation. An exported model does not have them."""
         learnt = {id(part.logit) for part in self.quantizer._qparams if hasattr(part, "logit")}
         return {name: parameter for name, parameter in self.quantizer.model.named_parameters()
                 if id(parameter) in learnt}
@@ -130,7 +137,8 @@ class Quantisation:
 
 
 def rounded(quantisation: tp.Optional[Quantisation]) -> tp.ContextManager[None]:
-    """`quantisation.rounded()`, or an empty context without quantisation."""
+    """Context in which the model of `quantisation` has its quantised weights; without quantisation (None), one without
+    effect."""
     return contextlib.nullcontext() if quantisation is None else quantisation.rounded()
 
 
@@ -138,12 +146,12 @@ def build(model: nn.Module, settings: QuantSettings, optimizer: torch.optim.Opti
           ) -> tp.Optional[Quantisation]:
     """Quantisation of `model` with these `settings`; None if they ask for none.
 
-    With DiffQ the numbers of bits become parameters of the model, on its device, and a last parameter group of the
-    optimiser, with a learning rate of 1e-3 and without weight decay. Averages and distributed wrappers must therefore
-    be created after this.
+    With DiffQ the numbers of bits become parameters of the model, on its device, and a last parameter group of
+    `optimizer`, with a learning rate of 1e-3 and without weight decay. Averages and distributed wrappers must therefore
+    be created after this. `seed` is that of the noise.
 
     Raises:
-        ConfigError: if the settings do not fit the model, or diffq is not installed.
+        ConfigError: if the settings are invalid or do not fit the model, or diffq is not installed.
     """
     settings.check()
     if not settings.diffq and not settings.qat:

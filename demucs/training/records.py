@@ -26,23 +26,26 @@ from .quantisation import Quantisation
 logger = logging.getLogger(__name__)
 
 def command_line() -> tp.List[str]:
-    """Command line of this process, without the folder of the Python interpreter."""
+    """Command line of this process, word by word. The Python interpreter is without its folder."""
     interpreter, *arguments = sys.orig_argv
     return [os.path.basename(interpreter), *arguments]
 
 
 class RunRecorder:
-    """Writer of `history.json`, `run_card.json` and `best.th` in the folder of a run. Only rank 0 calls `publish`.
+    """Writer of `history.json`, `run_card.json` and `best.th` in the folder of a run. Only rank 0 calls `publish`. The
+    constructor is a collective call.
 
     Args:
         model: as built by the zoo.
+        folder: of the run.
+        group: the ranks, whose nodes and GPUs are recorded.
         signature, name, argv: of the experiment in Dora; `argv` are its overrides.
         epochs, batch_size, seed: of the configuration.
         train_tracks, valid_tracks: numbers of tracks.
         continued_from: signature of the experiment whose weights the training started from, if any.
         delta: difference from the base configuration, by key, if known.
-        test_set: location of the test songs, if known.
         quantisation: of the model, if any. Then `best.th` holds its packed quantised weights.
+        test_set: location of the test songs, if known.
         tf32: the operations that use TF32 on a GPU during training, as `precision.use_tf32` takes them.
     """
 
@@ -78,8 +81,8 @@ class RunRecorder:
             versions=versions(), delta=None if delta is None else dict(delta), packages=packages(), test_set=test_set)
 
     def continues(self, epochs: tp.Optional[int]) -> None:
-        """Record that the run starts from the weights of another one, which had `epochs` epochs including those of the
-        runs that it continued itself (None: unknown)."""
+        """Set, for the run card, that this run starts from the weights of another one, which had `epochs` epochs
+        including those of the runs that it continued itself (None: unknown)."""
         self.constant["continued_after"] = epochs
 
     def resume(self, history: tp.Sequence[EpochRecord], best_epoch: int, best_state: tp.Optional[State]) -> None:
@@ -111,8 +114,11 @@ class RunRecorder:
             self.constant["signature"], len(history), history[-1].valid)
 
     def publish(self, history: tp.Sequence[EpochRecord], best_state: tp.Optional[State]) -> None:
-        """Write the records after an epoch or an interruption. `best_state` are the best weights if they have changed,
-        else None."""
+        """Write history and run card, after an epoch or an interruption. `best_state` are the best weights, for
+        `best.th`, if they have changed since the last call; None if not.
+
+        Raises OSError if a file cannot be written.
+        """
         if history:
             save_history(history, self.folder / HISTORY)
         session = Session(started=self.started, ended=now(), seconds=time.monotonic() - self.begin,

@@ -22,10 +22,11 @@ Package = tp.Mapping[str, tp.Any]
 
 
 def newest(checkpoints: Checkpoints, group: Group) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:
-    """The newest checkpoint that rank 0 can read, and its path; None without checkpoints. All ranks load the same file.
+    """(entries, path) of the newest checkpoint that rank 0 can read; None without checkpoints. All ranks load the same
+    file. A collective call.
 
     Raises:
-        PackageError: on all ranks, if one of them cannot read it.
+        PackageError: on all ranks, if rank 0 can read none, or another rank cannot read that file.
     """
     found: tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]] = None
     error: tp.Optional[PackageError] = None
@@ -46,8 +47,12 @@ def newest(checkpoints: Checkpoints, group: Group) -> tp.Optional[tp.Tuple[tp.Di
 
 
 def require_own(package: Package, path: Path, settings: tp.Mapping[str, tp.Any]) -> tp.List[str]:
-    """Check that a checkpoint belongs to an experiment with these `settings`. For checkpoints of published Demucs,
-    return sentences that say what could not be restored and which settings differ.
+    """Check that the checkpoint `package` from the file `path` belongs to an experiment with these `settings`. The
+    number of epochs may differ.
+
+    Returns:
+        For a checkpoint of published Demucs, sentences that say what could not be restored and which settings differ;
+        otherwise an empty list.
 
     Raises:
         PackageError: if a checkpoint of this program has other settings.
@@ -60,7 +65,11 @@ def require_own(package: Package, path: Path, settings: tp.Mapping[str, tp.Any])
 
 
 def require_same(package: Package, path: Path, group: Group) -> None:
-    """Check that all ranks have read the same checkpoint. Raises TrainingError if it was replaced in between."""
+    """Check that all ranks have read the same checkpoint, by its progress. A collective call.
+
+    Raises:
+        TrainingError: if not, since the file `path` was replaced in between.
+    """
     position = package.get("position") or {}
     places = group.gather((len(package.get("history", ())), position.get("step"),
                            sorted(position.get("candidates", ())), sorted(position.get("tested", ()))))
@@ -70,8 +79,13 @@ def require_same(package: Package, path: Path, group: Group) -> None:
 
 
 def require_same_examples(package: Package, path: Path, *, examples: int, epoch: int, within_epoch: bool) -> None:
-    """Check that the number of training examples is that of the checkpoint. Raises TrainingError if it has changed
-    within epoch number `epoch`; between epochs a change is a warning."""
+    """Check that the number of training examples is still that of the checkpoint `package`. If it differs between two
+    epochs, a warning is logged. `epoch` is the number of the next or present epoch (counted from 1), `within_epoch`
+    whether some of its steps are done.
+
+    Raises:
+        TrainingError: if it differs within an epoch.
+    """
     before = package.get("examples")
     if before in (None, examples):
         return
@@ -84,7 +98,12 @@ def require_same_examples(package: Package, path: Path, *, examples: int, epoch:
 
 
 def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
-    """Check shapes against the weights of `model` with the same names. Raises ValueError if they differ."""
+    """Check that the weights in `state` have the shapes of those in `model` with the same names. Names that only one of
+    them has are ignored.
+
+    Raises:
+        ValueError: if a shape differs.
+    """
     own = model.state_dict()
     faults = weights.differences({key: own[key] for key in own if key in state},
                                  {key: state[key] for key in state if key in own})
@@ -94,9 +113,11 @@ def require_shapes(state: tp.Mapping[str, tp.Any], model: nn.Module) -> None:
 
 def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Optional[int]
              ) -> tp.Optional[tp.List[EpochRecord]]:
-    """History of the run in `folder` if it is finished according to its newest checkpoint, else None.
+    """History of the run in `folder` up to its newest checkpoint, if the run is finished by then, else None. Also None
+    if history or checkpoint is missing.
 
-    `selection`, `epochs` and `patience` decide that: see `best.enough`. Neither songs nor weights are read.
+    `selection`, `epochs` and `patience` decide whether it is finished: see `best.enough`. Neither songs nor weights are
+    read.
     """
     done = progress(folder)
     try:
@@ -110,8 +131,8 @@ def finished(folder: Path, selection: Selection, *, epochs: int, patience: tp.Op
 
 
 def epochs_behind(checkpoint: Path, history: int) -> tp.Optional[int]:
-    """Number of epochs before the first one of a run that starts from `checkpoint`: the `history` epochs of the run
-    that wrote it, and those of the runs that it continues. None if its run card does not say."""
+    """Number of epochs that precede a run which starts from `checkpoint`: the `history` epochs of that checkpoint, and
+    those of the runs that its run continues. None if the run card beside `checkpoint` does not say."""
     try:
         card = load(RunCard, checkpoint.parent / RUN_CARD)
     except DemucsError:
@@ -122,7 +143,9 @@ def epochs_behind(checkpoint: Path, history: int) -> tp.Optional[int]:
 
 def start_from(checkpoint: Path, model: nn.Module, registry: StateRegistry, group: Group, *, best: bool,
                optimizer: bool) -> tp.Optional[int]:
-    """Load the best or the last weights of another run's checkpoint, and with `optimizer` its optimiser state.
+    """Load the best (`best`) or the last weights in another run's file `checkpoint` into `model`, and with `optimizer`
+    the optimiser state, through `registry`. Weights that the checkpoint lacks, or has in another shape, keep their
+    values, with a warning. A collective call.
 
     Returns:
         The number of epochs of that run and of those that it continues, or None if unknown.
@@ -130,6 +153,7 @@ def start_from(checkpoint: Path, model: nn.Module, registry: StateRegistry, grou
     Raises:
         PackageError: if the checkpoint has no such weights, if none of them fit the model, or, with `optimizer`, if not
             all of them fit.
+        TrainingError: if the ranks read different files.
     """
     package = read_checkpoint(checkpoint)
     require_same(package, checkpoint, group)

@@ -36,9 +36,14 @@ class Plan:
 
 
 class Saving:
-    """Saving of checkpoints of a run in `folder`, at the intervals of `plan`.
+    """Saver of a run's checkpoints in `folder`, at the intervals of `plan`, which also stops the run on request.
 
     Args:
+        folder: of the run.
+        plan: intervals.
+        group: the ranks.
+        requests: signals that were received.
+        watchdog: restarted between two steps.
         entries: called on all ranks together; returns the entries of a checkpoint that are gathered from all ranks.
         content: called on rank 0; returns all other entries.
         records: called on rank 0 with whether the best weights have changed; writes the records of the run.
@@ -58,13 +63,14 @@ class Saving:
         self._saved = time.monotonic()
 
     def go_on(self, due: bool = False) -> None:
-        """Save if a checkpoint is due or requested, and stop if that is requested. Called between two steps; a
-        collective call.
+        """Save a checkpoint if one is requested, `due`, or `save_minutes` have passed, and stop the run if that is
+        requested. Called between two steps; a collective call.
 
         The model must have its own weights, not those of an average.
 
         Raises:
             Stopped: after saving, if a stop was requested.
+            TrainingError: if a checkpoint or the records cannot be written.
         """
         self.watchdog.beat()
         stop, save = self.requests.agreed(due or self._due())
@@ -83,12 +89,13 @@ class Saving:
         return False
 
     def asked_to_stop(self) -> bool:
-        """Whether a stop is requested, between two steps while the model has other weights. A collective call."""
+        """Whether a stop is requested. For calls between two steps while the model has other weights, so that nothing
+        is saved here; a requested checkpoint is saved by the next `go_on`. A collective call."""
         return self._agreed(False)[0]
 
     def asked_to_save_or_stop(self) -> bool:
-        """Whether a stop or a checkpoint is requested, or a checkpoint is due: like `asked_to_stop`, for passes that
-        can continue after a checkpoint."""
+        """Whether a stop or a checkpoint is requested, or `save_minutes` have passed: like `asked_to_stop`, for passes
+        that can continue after a checkpoint. A collective call."""
         return any(self._agreed(self._due()))
 
     def _agreed(self, due: bool) -> tp.Tuple[bool, bool]:
@@ -102,14 +109,16 @@ class Saving:
         return bool(self.plan.save_minutes) and time.monotonic() - self._saved >= 60 * self.plan.save_minutes
 
     def save(self, keep_as: tp.Optional[str] = None) -> None:
-        """Write a checkpoint in the background. A collective call."""
+        """Write a checkpoint in the background, as `Checkpoints.save` does and with its errors. `keep_as` is the name
+        of a second file that is never deleted. A collective call."""
         entries = self._entries()
         if self.group.is_first:
             self.checkpoints.save({**self._content(), **entries}, keep_as=keep_as)
         self._saved = time.monotonic()
 
     def publish(self, epoch: int, best_changed: bool = False) -> None:
-        """Write the records of the run on rank 0, in or after epoch number `epoch`.
+        """Write the records of the run on rank 0; nothing on other ranks. `epoch` is the number of the present or last
+        epoch, for an error message, `best_changed` whether the best weights have changed.
 
         Raises:
             TrainingError: if they cannot be written, or if the folder was moved or deleted.
@@ -125,6 +134,7 @@ class Saving:
                                 f"there.") from error
 
     def finish(self) -> None:
-        """Wait on all ranks until the last checkpoint is on disk."""
+        """Wait on all ranks until the last checkpoint is on disk. A collective call. Raises TrainingError on rank 0 if
+        it could not be written."""
         self.checkpoints.wait()
         self.group.barrier()

@@ -24,7 +24,8 @@ class ScheduleSettings:
 
 
 class Schedule:
-    """Learning-rate schedule of an optimiser, as registered state of a run.
+    """Base class of learning-rate schedules of an optimiser, which are registered state of a run. The learning rates at
+    construction are the base values.
 
     To be registered after the optimiser, so that the learning rates it restores replace those in the optimiser's state.
     """
@@ -43,14 +44,17 @@ class Schedule:
         raise NotImplementedError
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
+        """State of the schedule for a checkpoint."""
         raise NotImplementedError
 
     def load_state_dict(self, state: tp.Mapping[str, tp.Any]) -> None:
+        """Restore the state of a checkpoint."""
         raise NotImplementedError
 
 
 class Cosine(Schedule):
-    """Linear warmup over `warmup` epochs, then cosine annealing to `min_lr` in the last of `epochs` epochs.
+    """Learning-rate schedule: linear warmup during `warmup` epochs, from base / (warmup + 1), then cosine annealing
+    from the base value to `min_lr` in the last of `epochs` epochs.
 
     The learning rate is a function of the number of epochs done, so an extended training continues on the longer curve.
     """
@@ -62,6 +66,7 @@ class Cosine(Schedule):
         self.begin()
 
     def begin(self) -> None:
+        """Set the learning rates for the epoch after those that are done."""
         for group, rate in zip(self.optimizer.param_groups, self.base):
             group["lr"] = self._rate(rate)
 
@@ -72,6 +77,7 @@ class Cosine(Schedule):
         return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * place)) / 2
 
     def epoch_done(self, value: float) -> None:
+        """Count an epoch and set the learning rates of the next one; `value` is ignored."""
         self.done += 1
         self.begin()
 
@@ -84,8 +90,8 @@ class Cosine(Schedule):
 
 
 class Plateau(Schedule):
-    """Reduction of the learning rate by `factor` after more than `patience` epochs without a better validation,
-    followed by `cooldown` epochs that are not counted, as in Open-Unmix."""
+    """Learning-rate schedule: multiplication by `factor`, down to `min_lr`, after more than `patience` epochs without a
+    better validation result. The next `cooldown` epochs are then not counted, as in Open-Unmix."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, factor: float, patience: int, cooldown: int, min_lr: float):
         super().__init__(optimizer)
@@ -104,7 +110,8 @@ class Plateau(Schedule):
 
 
 def build_schedule(settings: ScheduleSettings, optimizer: torch.optim.Optimizer, epochs: int) -> tp.Optional[Schedule]:
-    """Learning-rate schedule for a training of `epochs` epochs; None for a constant learning rate."""
+    """New learning-rate schedule of `optimizer` for a training of `epochs` epochs; None for a constant learning rate
+    (`settings.kind` "none")."""
     if settings.kind == "plateau":
         return Plateau(optimizer, factor=settings.factor, patience=settings.patience, cooldown=settings.cooldown,
                        min_lr=settings.min_lr)

@@ -39,17 +39,25 @@ logger = logging.getLogger(__name__)
 
 
 class Solver:
-    """Training of `model` in `folder`, for the epochs of `plan`.
+    """The training loop of one run: trains `model` for the epochs of `plan`, and writes checkpoints and records to
+    `folder`.
 
     Args:
+        model: with its initial weights, on the device of `group`.
+        optimizer: of its parameters.
         train, valid: the stages of every epoch.
         test: the stage of some epochs; None without test songs.
-        averages: moving averages of the weights by name; those updated once per epoch are also in `epoch_averages`.
+        averages: moving averages of the weights by name.
+        epoch_averages: those of them that are updated once per epoch.
         schedule: of the learning rate; None if it is constant.
         selection: comparison of candidate weights.
         always_newest: take the weights of every epoch as the best ones, for training on the validation set.
-        publish: called on rank 0 after every epoch, before its checkpoint, with (history, best weights if they
-            changed).
+        svd: settings of the penalty, whose exact value each epoch records.
+        group: the ranks.
+        folder: of the run.
+        plan: number of epochs, and intervals of tests and checkpoints.
+        publish: called on rank 0 after every epoch, before its checkpoint, and when the run stops, with (history, best
+            weights if they have changed, else None).
         settings: plain configuration, stored in the checkpoint for readers.
         requests, watchdog, status, curves: see `interruption`, `runs.status` and `curves`.
     """
@@ -92,7 +100,13 @@ class Solver:
         self.best_state = state
 
     def restore(self) -> bool:
-        """Restore the newest readable checkpoint of this run. Returns whether there is one."""
+        """Restore the newest readable checkpoint of this run: all registered state, and the position within the epoch.
+        Returns False, without changing anything, if there is none. A collective call.
+
+        Raises:
+            PackageError: if no checkpoint can be read, or it does not fit this run.
+            TrainingError: if the ranks read different checkpoints, or the number of examples changed within an epoch.
+        """
         found = restoring.newest(self.saving.checkpoints, self.group)
         if found is None:
             return False
@@ -111,7 +125,7 @@ class Solver:
         return True
 
     def best_epoch(self) -> int:
-        """Number of the epoch with the best weights, counted from 1; 0 if there is none yet."""
+        """Number of the epoch whose weights are the best ones, counted from 1; 0 if there is none yet."""
         return len(self.history) if self.always_newest else self.selection.best_epoch(self.history)
 
     def _finished(self, history: tp.Sequence[EpochRecord]) -> bool:
@@ -119,10 +133,12 @@ class Solver:
         return enough(history, self.selection, epochs=self.plan.epochs, patience=self.plan.patience)
 
     def run(self) -> None:
-        """Train until all epochs are done.
+        """Train until all epochs are done, or early stopping ends the run. A finished run returns at once. A collective
+        call.
 
         Raises:
             Stopped: if a signal asked for it; the state is saved then.
+            TrainingError: if a value is not finite, or a checkpoint or record cannot be written.
         """
         try:
             with naming_shared_memory():

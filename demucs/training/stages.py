@@ -29,18 +29,20 @@ logger = logging.getLogger(__name__)
 
 
 class Average:
-    """Running mean of metrics over examples, of this rank or of all ranks."""
+    """Running mean of metrics over examples: sums (`totals`) and number of examples (`count`), those of this rank or of
+    all ranks."""
 
     def __init__(self) -> None:
         self.totals: tp.Dict[str, float] = {}
         self.count = 0
 
     def state_dict(self) -> tp.Dict[str, tp.Any]:
+        """Copy of sums and number of examples, for a checkpoint."""
         return {"totals": dict(self.totals), "count": self.count}
 
     @classmethod
     def restored(cls, states: tp.Sequence[tp.Mapping[str, tp.Any]]) -> "Average":
-        """The average over all examples of several saved averages."""
+        """The average over all examples of several saved averages; an empty one for none."""
         average = cls()
         for state in states:
             for key, total in state["totals"].items():
@@ -49,11 +51,14 @@ class Average:
         return average
 
     def add(self, metrics: Metrics, count: int) -> None:
+        """Add `metrics`, means over `count` examples."""
         for key, value in metrics.items():
             self.totals[key] = self.totals.get(key, 0.) + value * count
         self.count += count
 
     def here(self) -> Metrics:
+        """Means over the examples added on this rank. Raises ZeroDivisionError if metrics were added for no
+        examples."""
         return {key: total / self.count for key, total in self.totals.items()}
 
     def everywhere(self, group: Group) -> Metrics:
@@ -64,18 +69,24 @@ class Average:
 
 
 def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
-    """Scalar tensors as Python numbers, copied from the device in one transfer."""
+    """Scalar tensors, all on one device, as Python numbers by the same names, copied in one transfer."""
     return dict(zip(metrics, torch.stack(list(metrics.values())).tolist()))
 
 
 @dataclasses.dataclass
 class TrainStage:
-    """One pass over the training set.
+    """The pass over the training set in an epoch.
 
     Attributes:
+        model: the model.
         wrapped: `model`, wrapped such that gradients are averaged over the group.
+        optimizer: of its parameters.
         loader: yields this rank's batches of stems [b, S, A, L], drawn by `sampler`.
+        augment: data augmentation of a batch on the device.
+        averages: moving averages that are updated after every step.
         targets: computes the sums of stems that the model learns.
+        clip_grad: largest norm of the gradient; 0 for no limit.
+        prints: number of progress lines in a pass.
         track_name: maps the index of an example to the name of its track.
         quantisation: of the model, if any.
         at_once: size of a micro-batch for gradient accumulation, if memory is too small for the whole batch. An
@@ -101,8 +112,12 @@ class TrainStage:
 
     def run(self, epoch: int, *, start: int = 0, average: tp.Optional[Average] = None,
             between: tp.Callable[[int, Average], None] = lambda done, average: None) -> Metrics:
-        """Train for one epoch (counted from 0), or for the rest of it after `start` steps with the running average
-        `average`. `between(steps done, average)` is called after each step, and may end the pass by raising.
+        """Train for one epoch (counted from 0), or for the rest of it after `start` steps, whose running average on
+        this rank is `average`. `between(steps done, average)` is called after each step, and may end the pass by
+        raising. A collective call.
+
+        Returns:
+            Means of the metrics over all examples of the epoch, on all ranks.
 
         Raises:
             TrainingError: if a loss or gradient is not finite; the weights are not updated by that step.
@@ -126,8 +141,13 @@ class TrainStage:
         return average.everywhere(self.group)
 
     def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
-        """One optimiser step on stems [b, S, A, L], whose sum is the mixture. The first example is number `first` of
-        the global batch. With `at_once`, gradients are accumulated over micro-batches."""
+        """One optimiser step on this rank's stems [b, S, A, L], whose sums are the mixtures. Their first example is
+        number `first` of the global batch, `names` are those of their tracks, for errors. With `at_once`, gradients are
+        accumulated over micro-batches. A collective call.
+
+        Returns the metrics of this rank's batch: those of the objective, "loss" and "grad" (the norm of the gradient
+        before clipping), and "ms" and "penalty" if they are used. Raises TrainingError as `run`.
+        """
         size = min(self.at_once or len(sources), len(sources))
         parts = sources.split(size)
         total: tp.Dict[str, torch.Tensor] = {}
@@ -212,11 +232,15 @@ class TrainStage:
 
 @dataclasses.dataclass
 class ValidStage:
-    """One pass over the validation set with the model's current weights.
+    """The pass over the validation set with the model's current weights.
 
     Attributes:
         loader: yields this rank's batches [b, 1 + S, A, L]: the mixture, then the stems.
-        apply: separate mixtures in segments as `separation` does; otherwise they are one forward pass.
+        targets: computes the sums of stems that the model learns.
+        apply: separate mixtures as `separation.apply` does, in segments with `split`; otherwise each batch is one
+            forward pass.
+        max_batches: largest number of batches of a rank; None for all.
+        prints: number of progress lines in a pass.
         quantisation: of the model, if any; the weights are then quantised once, for the whole pass.
     """
     model: nn.Module
@@ -233,8 +257,10 @@ class ValidStage:
 
     @torch.no_grad()
     def run(self, epoch: int, name: str, *, leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
-        """Metrics of the weights called `name`: loss, reco, nsdr, and the last two per source. With quantisation also
-        "ms", the size of the model in MiB, which is part of the loss as in training.
+        """Validation metrics of the model's current weights, means over all examples of all ranks: loss, reco, nsdr
+        (dB), and the last two per source. With quantisation also "ms", the size of the model in MiB, which is part of
+        the loss as in training. The weights are called `name` in log lines; `epoch` is counted from 0. A collective
+        call.
 
         `leave` is called after each batch, equally often on all ranks. If it returns True, which must be so on all
         ranks, the pass ends and returns None.

@@ -24,31 +24,37 @@ FORMAT = 1          # entry "format" of this program's checkpoints; the first on
 
 
 class NewerFormatError(PackageError):
-    """An undamaged checkpoint of a newer version of this program."""
+    """Error for an undamaged checkpoint that a newer version of this program has written."""
 
 
 class StateRegistry:
-    """Registry of the named parts of a run, each with a function that returns its state and one that sets it."""
+    """Registry of the parts of a run that checkpoints hold, by name, each with a function that returns its state and
+    one that sets it."""
 
     def __init__(self) -> None:
         self._parts: tp.Dict[str, tp.Tuple[tp.Callable[[], tp.Any], tp.Callable[[tp.Any], None]]] = {}
 
     def add(self, name: str, read: tp.Callable[[], tp.Any], write: tp.Callable[[tp.Any], None]) -> None:
+        """Register the part `name`: `read()` returns its state, `write(state)` sets it. A name can be registered
+        once."""
         assert name not in self._parts, name
         self._parts[name] = (read, write)
 
     def add_object(self, name: str, part: tp.Any) -> None:
-        """Register a part with `state_dict` and `load_state_dict`."""
+        """Register `part` as `name`, by its methods `state_dict` and `load_state_dict`."""
         self.add(name, part.state_dict, part.load_state_dict)
 
     def collect(self) -> tp.Dict[str, tp.Any]:
+        """States of all parts by name, as their functions return them (not copied)."""
         return {name: read() for name, (read, _) in self._parts.items()}
 
     def restore(self, package: tp.Mapping[str, tp.Any], where: str) -> None:
-        """Set every registered part from a checkpoint.
+        """Set every registered part from `package`, the entries of a checkpoint, in the order of registration. `where`
+        names the checkpoint in errors.
 
         Raises:
-            PackageError: if a part is missing or does not fit; the message names it.
+            PackageError: if a part is missing, before anything is set, or does not fit, after those before it are set;
+                the message names it.
         """
         absent = sorted(set(self._parts) - set(package))
         if absent:
@@ -58,8 +64,11 @@ class StateRegistry:
             self.restore_part(name, package, where)
 
     def restore_part(self, name: str, package: tp.Mapping[str, tp.Any], where: str) -> None:
-        """Restore the registered part `name` from the checkpoint `package`. Raises PackageError, with `where` in the
-        message, if the checkpoint lacks it or it does not fit."""
+        """Set the registered part `name` from `package`, the entries of a checkpoint.
+
+        Raises:
+            PackageError: with `where` in the message, if the checkpoint lacks the part or it does not fit.
+        """
         try:
             self._parts[name][1](package[name])
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
@@ -69,8 +78,11 @@ class StateRegistry:
 
 
 def load_weights(model: nn.Module, state: tp.Any) -> None:
-    """Set all weights of `model`. Raises ValueError that names the differences; the first line of torch's error does
-    not."""
+    """Set all weights of `model` from a state dict.
+
+    Raises:
+        ValueError: with the differences in one line, if names or shapes differ.
+    """
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -93,13 +105,13 @@ def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
-    """The entries of a checkpoint of this program or of published Demucs 4.x.
+    """Entries of a checkpoint of this program or of published Demucs 4.x, with tensors on the CPU.
 
-    Entry "notes" has a sentence for everything that a checkpoint of Demucs lacks; otherwise it is empty.
+    Entry "notes" is a list of sentences on what a checkpoint of Demucs lacks; it is empty for those of this program.
 
     Raises:
-        PackageError: if the file is truncated, has a newer format, or holds anything but plain containers, tensors and
-            the configuration that Demucs writes.
+        PackageError: if the file is missing or truncated, has a newer format (NewerFormatError), or holds anything but
+            plain containers, tensors and the configuration that Demucs writes.
     """
     package = pickled.read(path)
     if not isinstance(package, dict):
@@ -124,7 +136,8 @@ def read_checkpoint(path: Path) -> tp.Dict[str, tp.Any]:
 
 def different_settings(ours: tp.Mapping[str, tp.Any], theirs: tp.Mapping[str, tp.Any]) -> tp.List[str]:
     """Differences between the configuration of this run (`ours`) and that of a checkpoint (`theirs`, of this program or
-    of Demucs), as sentences. Locations of data, and settings of loading and saving, are ignored."""
+    of Demucs), as sentences; empty if there are none. Keys that `theirs` lacks, locations of data, and settings of
+    loading and saving are ignored."""
     own, other = dict(_flat(ours)), dict(_flat({"model_settings": theirs.get(theirs.get("model", "")) or {}, **theirs}))
     return [f"it was trained with {key.replace('model_settings.', '')}={other[key]!r}, this run has {value!r}"
             for key, value in own.items() if key in other and other[key] != value
@@ -153,6 +166,8 @@ def random_states(device: torch.device = CPU) -> tp.Dict[str, tp.Any]:
 
 
 def set_random_states(states: tp.Mapping[str, tp.Any], device: torch.device = CPU) -> None:
+    """Restore the global random generators of this process from `states`, as returned by `random_states`. Generators
+    without a state there are not changed."""
     torch.set_rng_state(states["torch"])
     if "python" in states:           # the first versions of checkpoints lack these
         version, numbers, gauss = states["python"]

@@ -17,7 +17,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 @dataclasses.dataclass(frozen=True)
 class SvdSettings:
-    """Section `svd` of the configuration.
+    """Settings of the penalty on singular values: section `svd` of the configuration.
 
     Args:
         penalty: weight in the loss; 0 for none.
@@ -27,6 +27,7 @@ class SvdSettings:
         proba: probability that a step has the penalty, which is then divided by it.
         conv_only: leave out matrices, that is LSTM and linear layers.
         convtr: transpose the weights of transposed convolutions, whose first axis is the input.
+        bs: number of starting points of the power method.
     """
     penalty: float
     min_size: float
@@ -64,7 +65,8 @@ def _power_method(matrix: torch.Tensor, iterations: int, starts: int) -> torch.T
 
 
 def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
-    """Estimate of the sum over large layers of the squared largest singular value. Differentiable.
+    """Estimate of the sum over large layers of the squared largest singular value, divided by `settings.proba`: a
+    scalar, differentiable once. The factor `settings.penalty` is not included.
 
     Draws from torch's global generator: call it inside `dsp.randomness.seeded_torch`, with a key that is the same on
     all ranks.
@@ -80,6 +82,7 @@ def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
 
 @torch.no_grad()
 def exact_svd_penalty(model: nn.Module, settings: SvdSettings) -> float:
-    """Exact value of `svd_penalty`, by full decomposition, with the same scale. For the validation log."""
+    """Exact value of what `svd_penalty` estimates, by full decomposition, also divided by `settings.proba`. For the
+    record of an epoch."""
     largest = [torch.linalg.matrix_norm(matrix, 2).square().item() for matrix in _matrices(model, settings)]
     return sum(largest) / settings.proba

@@ -35,10 +35,11 @@ class _InMemory:
 
 @dataclasses.dataclass
 class TestStage:
-    """Test pass: nSDR, and after the last epoch also the BSSEval metrics if `sdr` is set.
+    """The test pass over `tracks`, which are distributed over the ranks: nSDR, and after the last epoch also the
+    BSSEval metrics if `sdr` is set.
 
-    `tracks` are distributed over the ranks. With `save_to`, the separated tracks are saved there. With `quantisation`,
-    the weights are quantised for the pass.
+    `shifts`, `overlap`, `split` and `seed` are those of `separation.apply`. With `save_to`, the estimates are saved
+    there. With `quantisation`, the weights are quantised for the pass.
     """
     model: nn.Module
     tracks: tp.Sequence[ReferenceTrack]
@@ -53,10 +54,14 @@ class TestStage:
 
     def run(self, is_last: bool, *, tested: tp.Optional[Tested] = None,
             leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
-        """Flat aggregates as `schema.EpochRecord` describes them.
+        """Aggregates of the scores of all tracks, by the names that `schema.EpochRecord` describes, such as "nsdr" or
+        "nsdr_med_bass". `is_last` is whether this is the test after the last epoch. A collective call.
 
-        Tracks in `tested` are skipped, and new scores are added to it. `leave` is called after each track, equally
-        often on all ranks. If it returns True, which must be so on all ranks, the pass ends and returns None.
+        Tracks in `tested` are skipped if their scores are complete, and new scores are added to it. `leave` is called
+        after each track, equally often on all ranks. If it returns True, which must be so on all ranks, the pass ends
+        and returns None.
+
+        Raises the errors of `evaluation.evaluate.evaluate_tracks`.
         """
         tested = {} if tested is None else tested
         metrics = ("nsdr", "bsseval") if self.sdr and is_last else ("nsdr",)

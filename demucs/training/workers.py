@@ -35,8 +35,13 @@ ENLARGE = ("give fewer of them, or none with misc.num_workers=0, or make it larg
 
 
 class Loader(DataLoader):
-    """A DataLoader whose workers ignore signals from their start on, since their rank decides when to stop, and that
-    starts workers anew if one does not report its start within `START` seconds. To be used inside `ending_workers`."""
+    """DataLoader whose worker processes ignore signals from their start on, since their rank decides when to stop, and
+    whose workers are started anew if one does not report its start within `START` seconds. To be used inside
+    `ending_workers`.
+
+    Iteration raises TrainingError if workers cannot be started `ATTEMPTS` times, or shared memory is too small for
+    them.
+    """
 
     def __iter__(self) -> tp.Any:
         if not self.num_workers or self._iterator is not None:
@@ -99,21 +104,23 @@ def _start_in_worker(reports: Connection, index: int) -> None:
 
 
 def shared_memory_left() -> int:
-    """Free shared memory in bytes: 0 if it is not writable, -1 if unknown."""
+    """Free shared memory in bytes: 0 if it is not writable, -1 if the system has no /dev/shm, so that it is unknown."""
     if not os.path.isdir(SHARED_MEMORY):
         return -1
     return shutil.disk_usage(SHARED_MEMORY).free if os.access(SHARED_MEMORY, os.W_OK) else 0
 
 
 def no_shared_memory(workers: tp.Optional[int] = None) -> TrainingError:
-    """Error for a lack of shared memory for the batches of loader workers."""
+    """Error to raise if shared memory is too small for the batches of loader workers, of which there are `workers`
+    (None: unknown)."""
     left = max(shared_memory_left(), 0) / 1e6
     return TrainingError(f"out of shared memory: {SHARED_MEMORY} has {left:.1f} MB left for the batches of "
                          f"{'the' if workers is None else workers} loader workers; {ENLARGE}")
 
 
 def warn_of_little_shared_memory(needed: float, workers: int) -> None:
-    """Log a warning if shared memory is too small for the `needed` bytes of the batches that `workers` prefetch."""
+    """Log a warning if fewer than `needed` bytes of shared memory are free, those of the batches that loader workers
+    prefetch. None without `workers`, their number, or if the free memory is unknown."""
     left = shared_memory_left()
     if workers and 0 <= left < needed:
         logger.warning("%s has %.0f MB left, and batches of %d loader workers may take %.0f MB; if training runs "
@@ -134,7 +141,8 @@ def naming_shared_memory() -> tp.Iterator[None]:
 
 
 def kill(children: tp.Collection[tp.Any]) -> None:
-    """Kill these child processes. Python would send them SIGTERM, which loader workers ignore, and wait forever."""
+    """Kill the child processes `children` and wait for their end. Python would send them SIGTERM, which loader workers
+    ignore, and wait forever."""
     # torch's handler raises an error in the rank for every worker that is killed by a signal.
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in children:
@@ -145,7 +153,7 @@ def kill(children: tp.Collection[tp.Any]) -> None:
 
 @contextlib.contextmanager
 def ending_workers() -> tp.Iterator[None]:
-    """Context that kills the child processes at its end."""
+    """Context at whose end all child processes that this process has started with multiprocessing are killed."""
     try:
         yield
     finally:

@@ -52,13 +52,14 @@ def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.0
         samplerate: sample rate in Hz.
         time_step: seconds from one frame to the next.
         minimum_pitch: lowest pitch in Hz; frames are `2 * periods_per_window / minimum_pitch` seconds long.
-        silence_threshold: frames whose peak is below this fraction of the peak of the whole signal count as silent
-            unless they are very periodic.
+        silence_threshold: frames whose peak is below this fraction of the peak of the whole signal are silent; up to
+            twice this fraction, only sufficiently periodic frames have a value. 0: no frame is silent for its peak.
         periods_per_window: fewer give a better time resolution, more a better distinction of periodic and noisy frames.
 
     Raises:
-        AudioError: for a signal of another shape, shorter than one frame, or not finite; for settings that are not
-            positive, or a sample rate below 8 times `minimum_pitch`.
+        AudioError: for a signal of another shape, shorter than one frame, or not finite; if `time_step`,
+            `minimum_pitch` or `periods_per_window` is not positive, or the sample rate is below 8 times
+            `minimum_pitch`.
     """
     signal = np.atleast_2d(np.asarray(signal, dtype=np.float64))
     if signal.ndim != 2:
