@@ -9,11 +9,13 @@ SCORES = 6 * 2 ** 20       # bytes of attention scores per block of queries on a
 
 
 class LocalAttention(nn.Module):
-    """Residual multi-head attention without positional encoding: [B, C, T] -> [B, C, T].
+    """Residual multi-head attention over time without positional encoding: [B, C, T] -> [B, C, T].
 
     Attention scores are penalised in proportion to the distance in time. The rate depends on the query, as the weighted
-    sum of `ndecay` controls in (0, 1/2) with weights 1..ndecay. A time step never attends to itself, since the residual
-    connection already carries it.
+    sum of `ndecay` controls in (0, 1/2), predicted by the network, with weights 1..ndecay divided by sqrt(ndecay). A
+    time step never attends to itself (unless it is the only one), since the residual connection already carries it.
+
+    Raises ValueError if `heads` does not divide `channels` (C).
     """
 
     SELF_SCORE = -100.   # instead of -inf, so that a sequence of one step stays finite

@@ -35,7 +35,11 @@ class _BandSplit(nn.Module):
 
 
 class BandSplitEncoder(_BandSplit):
-    """`EncoderBlock` per band: [B, outer, F, T] -> [B, inner, F / stride, T]."""
+    """Copies of an `EncoderBlock` over frequency, one per band, with weights of their own: [B, outer, F, T] -> [B,
+    inner, F / stride, T].
+
+    `template` is the block to copy, whose settings have the split points; its weights are not used.
+    """
 
     def __init__(self, template: EncoderBlock):
         super().__init__(template)
@@ -58,7 +62,11 @@ class BandSplitEncoder(_BandSplit):
 
 
 class BandSplitDecoder(_BandSplit):
-    """`DecoderBlock` per band: [B, inner, F, T] -> [B, outer, F * stride, T]."""
+    """Copies of a `DecoderBlock` over frequency, one per band, with weights of their own: [B, inner, F, T] -> [B,
+    outer, F * stride, T].
+
+    `template` is the block to copy, whose settings have the split points; its weights are not used.
+    """
 
     def __init__(self, template: DecoderBlock):
         super().__init__(template)

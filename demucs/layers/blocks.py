@@ -51,7 +51,13 @@ def _along_time(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 class EncoderBlock(nn.Module):
-    """Encoder block: [B, outer, F, T] -> [B, inner, F / stride, T], or [B, outer, T] -> [B, inner, T / stride]."""
+    """Encoder block: [B, outer, F, T] -> [B, inner, F / stride, T], or [B, outer, T] -> [B, inner, T / stride].
+
+    Args:
+        spec: settings of the level.
+        context: half width of the rewrite convolution (0: kernel size 1).
+        dconv: settings of the residual branch; None: without.
+    """
 
     def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec]):
         super().__init__()
@@ -71,7 +77,8 @@ class EncoderBlock(nn.Module):
         self.dconv = DConv(spec.inner, dconv) if dconv else None
 
     def forward(self, x: torch.Tensor, inject: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
-        """`inject` [B, inner, T] is the time branch, added at the level where the two branches merge."""
+        """Output of the block for `x`. `inject` [B, inner, T] is the output of the time branch's encoder, which is
+        added after the strided convolution at the level where the two branches merge; None elsewhere."""
         if self.spec.axis == "time" and x.dim() == 4:
             x = x.flatten(1, 2)                  # the level after the merge: a single frequency bin
         if inject is None and piecewise.can_encode(self, x):
@@ -92,7 +99,17 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Decoder block, the mirror image of `EncoderBlock`. The outermost one (`last`) has no activation."""
+    """Decoder block, the mirror image of `EncoderBlock`: [B, inner, F, T] -> [B, outer, F * stride, T], or over time.
+    The outermost one (`last`) has no activation.
+
+    Args:
+        spec: settings of the level.
+        context: half width of the rewrite convolution (0: kernel size 1).
+        dconv: settings of the residual branch; None: without.
+        last: whether this is the outermost block.
+        context_over_frequency: whether a rewrite convolution over frequency is also as wide along frequency; otherwise
+            only along time.
+    """
 
     def __init__(self, spec: LayerSpec, *, context: int, dconv: tp.Optional[DConvSpec], last: bool,
                  context_over_frequency: bool = True):
@@ -117,7 +134,8 @@ class DecoderBlock(nn.Module):
 
     def expand(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor]
                ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
-        """Output of the transposed convolution before its padding is removed, and its input if there is a single
+        """(output of the normalised transposed convolution before its padding is removed, its input) for `x` and the
+        output `skip` of the encoder. The input is only needed, and may be None otherwise, if there is a single
         frequency bin."""
         if piecewise.can_decode(self, x):
             return piecewise.decode(self, x, skip, first=0, length=self._reach(x), activate=False), None
@@ -133,8 +151,9 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, skip: tp.Optional[torch.Tensor], length: int
                 ) -> tp.Tuple[torch.Tensor, tp.Optional[torch.Tensor]]:
-        """Return the output of the block, cut to `length` along time, and the input of its transposed convolution if
-        there is a single frequency bin, which is where the time branch continues."""
+        """(output of the block, cut to `length` along time for a block over time; input of its transposed convolution)
+        for `x` and the output `skip` of the encoder (None with `merge`). The input is where the time branch continues
+        at a single frequency bin, and may be None otherwise."""
         padding = self.spec.padding
         if piecewise.can_decode(self, x):
             inner = length if self.spec.axis == "time" else self._reach(x) - 2 * padding

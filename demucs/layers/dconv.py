@@ -13,7 +13,9 @@ KERNEL = 3
 
 @dataclasses.dataclass(frozen=True)
 class DConvSpec:
-    """Settings of a residual branch. A negative `depth` means -`depth` layers without dilation."""
+    """Settings of a residual branch: number of layers (a negative `depth` means -`depth` layers without dilation),
+    factor `compress` by which the channels are reduced, initial value `init` of the gains, and whether each layer has
+    attention and an LSTM."""
     depth: int = 2
     compress: float = 4
     init: float = 1e-4
@@ -22,8 +24,8 @@ class DConvSpec:
 
 
 class LayerScale(nn.Module):
-    """Learned gain per channel with an initial value near zero, so that a deep residual stack is initially near the
-    identity (Touvron et al. 2021, "Going deeper with image transformers")."""
+    """Learned gain per channel for [..., C, T], with the initial value `init` near zero, so that a deep residual stack
+    is initially near the identity (Touvron et al. 2021, "Going deeper with image transformers")."""
 
     def __init__(self, channels: int, init: float):
         super().__init__()
@@ -34,10 +36,12 @@ class LayerScale(nn.Module):
 
 
 class DConv(nn.Module):
-    """Residual branch [B, C, T] -> [B, C, T]: x + f_1(x) + f_2(...), where each f reduces to C / compress channels and
-    expands to C again.
+    """Stack of residual layers [B, C, T] -> [B, C, T]: each layer f maps x to x + f(x), where f reduces to C / compress
+    channels and expands to C again.
 
     The optional LSTM and attention are between the two convolutions, on C / compress channels.
+
+    Raises ValueError if `spec.compress` leaves no channel.
     """
 
     def __init__(self, channels: int, spec: DConvSpec):

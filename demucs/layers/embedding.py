@@ -7,14 +7,14 @@ from torch import nn
 
 
 class FrequencyEmbedding(nn.Module):
-    """Learned vector per frequency bin, added to [B, C, F, T].
+    """Learned vector per frequency bin, added to the input [B, C, F, T], with the same shape as output.
 
     Args:
         bins: number of frequency bins F.
         channels: number of channels C.
         weight: gain of the embedding.
         scale: factor between the stored parameter and the embedding, which multiplies its learning rate under Adam.
-        smooth: initialise with a random walk over frequency instead of white noise.
+        smooth: initialise with a random walk over frequency, scaled to unit variance, instead of white noise.
     """
 
     def __init__(self, bins: int, channels: int, *, weight: float, scale: float, smooth: bool):

@@ -5,8 +5,8 @@ from torch import nn
 
 
 def rescale_convolutions(module: nn.Module, reference: float) -> None:
-    """Rescale weight and bias of every convolution in `module` by 1 / sqrt(std / reference), where std is the standard
-    deviation of the weight: half way to the standard deviation `reference` on a logarithmic scale."""
+    """Divide weight and bias of every convolution in `module`, in place, by sqrt(std / reference), where std is the
+    standard deviation of the weight. The new one is the geometric mean of std and `reference`."""
     with torch.no_grad():
         for sub in module.modules():
             if isinstance(sub, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)):

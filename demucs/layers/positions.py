@@ -15,7 +15,8 @@ SCALE, BOOST = 0.2, 3.        # initial standard deviation and factor of learned
 
 
 def sinusoids(positions: torch.Tensor, channels: int, period: float) -> torch.Tensor:
-    """Encoding [..., channels] of `positions` [...]: cosines, then sines, with periods from 2 pi to 2 pi * `period`."""
+    """Sinusoidal encoding [..., channels] of `positions` [...]: cosines, then sines, with periods (in units of
+    positions) that increase geometrically from 2 pi to 2 pi * `period`. `channels` must be even and at least 4."""
     half = channels // 2
     exponents = torch.arange(half, device=positions.device) / (half - 1)
     phases = positions[..., None] / period ** exponents
@@ -23,7 +24,9 @@ def sinusoids(positions: torch.Tensor, channels: int, period: float) -> torch.Te
 
 
 def sinusoids_2d(channels: int, bins: int, frames: int, period: float, device: torch.device) -> torch.Tensor:
-    """Encoding [channels, bins, frames] of the positions of a spectrogram; `channels` must be divisible by 4."""
+    """Sinusoidal encoding [channels, bins, frames] of the positions of a spectrogram: time in the first half of the
+    channels, frequency in the second. Periods, in bins or frames, are between 2 pi and 2 pi * `period`. `channels` must
+    be divisible by 4."""
     half = channels // 2
     rates = torch.exp(torch.arange(0., half, 2, device=device) * -(math.log(period) / half))        # [half / 2]
 
@@ -36,8 +39,9 @@ def sinusoids_2d(channels: int, bins: int, frames: int, period: float, device: t
 
 
 class SinusoidalTime(nn.Module):
-    """Sinusoidal encoding [1, T, C] of T time steps. In training it starts at a random step in [0, random_shift];
-    unlike in published Demucs, not in separation."""
+    """Sinusoidal encoding of T time steps, [1, T, C], computed by `forward(batch, T, device)`. In training it starts at
+    a random step in [0, random_shift]; otherwise at step 0 (in published Demucs, at a random step in separation,
+    too)."""
 
     def __init__(self, channels: int, *, period: float, random_shift: int):
         super().__init__()
@@ -53,15 +57,17 @@ class SinusoidalTime(nn.Module):
 
 
 class CapeTime(nn.Module):
-    """Continuous augmented positional encoding [B, T, C] (Likhomanenko et al. 2021, "CAPE", arXiv:2106.03143): in
-    training, all positions are shifted, each position is shifted on its own, and time is stretched, at random for each
-    example.
+    """Continuous augmented positional encoding of T time steps, [B, T, C], computed by `forward(B, T, device)`
+    (Likhomanenko et al. 2021, "CAPE", arXiv:2106.03143). In training, all positions are shifted, each position is
+    shifted on its own, and time is stretched, at random for each example.
 
     Args:
-        centred: positions have zero mean.
+        channels: number of channels C.
+        period: longest period / 2 pi, in steps.
+        centred: positions have zero mean (before augmentation).
         augment: apply these augmentations in training.
-        global_shift, local_shift: maximum shifts in steps.
-        scale: maximum stretch factor.
+        global_shift, local_shift: maximum shifts in steps, in either direction.
+        scale: maximum stretch factor; the minimum is its reciprocal.
     """
 
     def __init__(self, channels: int, *, period: float, centred: bool, augment: bool, global_shift: float,
@@ -93,8 +99,9 @@ class CapeTime(nn.Module):
 
 
 class LearntTime(nn.Module):
-    """Learned encoding [1, T, C] of up to `steps` time steps. The stored parameter is the encoding divided by `BOOST`,
-    which multiplies its learning rate under Adam."""
+    """Learned encoding of T time steps, [1, T, C], computed by `forward(batch, T, device)`, which raises ValueError for
+    more than `steps` of them. The stored parameter is the encoding divided by `BOOST`, which multiplies its learning
+    rate under Adam."""
 
     def __init__(self, channels: int, *, steps: int):
         super().__init__()

@@ -20,10 +20,12 @@ class LSTM(nn.LSTM):
 
 
 class BLSTM(nn.Module):
-    """Residual BiLSTM with as many hidden units as channels: [B, C, T] -> [B, C, T].
+    """BiLSTM over time with as many hidden units as channels, followed by a linear layer: [B, C, T] -> [B, C, T]. With
+    `skip` the input is added to the output.
 
-    Sequences longer than `max_steps` are cut into chunks of that length with half overlap, processed as a batch, and
-    only the middle half of each chunk is kept: an LSTM over thousands of steps is slow and forgets.
+    Sequences longer than `max_steps` (a multiple of 4; None: no limit) are cut into chunks of that length with half
+    overlap, processed as a batch, and only the middle half of each chunk is kept (of the first and last also their
+    outer quarter): an LSTM over thousands of steps is slow and forgets.
     """
 
     def __init__(self, channels: int, *, layers: int = 1, max_steps: tp.Optional[int] = None, skip: bool = False):

@@ -13,7 +13,11 @@ KINDS = ("diag", "jmask", "random", "global")
 
 
 def check_kinds(kinds: tp.Sequence[str]) -> None:
-    """Raise ValueError for an unknown pattern."""
+    """Check that all `kinds` are patterns in `KINDS`.
+
+    Raises:
+        ValueError: for the first that is not.
+    """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"t_mask_type={'_'.join(kinds)!r}: {unknown[0]!r} is no pattern; join some of "
@@ -24,12 +28,16 @@ def check_kinds(kinds: tp.Sequence[str]) -> None:
 def attention_mask(queries: int, keys: int, *, kinds: tp.Tuple[str, ...], window: int, global_window: int,
                    sparsity: float, seed: int) -> torch.Tensor:
     """Attention mask, bool [queries, keys] on the CPU, true where a query attends to a key: the union of patterns. It
-    is cached, so do not modify it.
+    is cached, so do not modify it. The position of a query among the keys is scaled by keys / queries.
 
     Args:
+        queries, keys: numbers of tokens.
         kinds: some of "diag" (keys within `window` of the position of the query), "jmask" (keys at distances that are
             triangular numbers, so that their density decreases), "random" (a fraction of 1 - `sparsity`, drawn from
             `seed`) and "global" (the first `global_window` keys for all queries, and all keys for the first queries).
+        window, global_window: numbers of keys.
+        sparsity: fraction of keys that "random" leaves out.
+        seed: random seed of "random".
 
     Raises:
         ValueError: for an unknown kind.

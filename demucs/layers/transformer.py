@@ -22,7 +22,8 @@ KERNELS = ("softmax", "linear")
 
 @dataclasses.dataclass(frozen=True)
 class MaskSpec:
-    """Sparsity pattern of an attention layer; see `sparsity.attention_mask`."""
+    """Sparsity pattern of an attention layer; see `sparsity.attention_mask`. A call with numbers of queries and keys
+    and a device gives the mask."""
     kinds: tp.Tuple[str, ...]
     window: int
     global_window: int
@@ -30,7 +31,11 @@ class MaskSpec:
     seed: int
 
     def check(self) -> None:
-        """Raise ValueError for an unknown pattern."""
+        """Check that all `kinds` are patterns.
+
+        Raises:
+            ValueError: for the first that is not.
+        """
         check_kinds(self.kinds)
 
     def __call__(self, queries: int, keys: int, device: torch.device) -> torch.Tensor:
@@ -99,7 +104,7 @@ class TransformerSpec:
 
 
 class TokenScale(nn.Module):
-    """Learned gain per channel of tokens [..., C]."""
+    """Learned gain per channel of tokens [..., C], with the initial value `init`."""
 
     def __init__(self, channels: int, init: float = 1e-4):
         super().__init__()
@@ -110,7 +115,7 @@ class TokenScale(nn.Module):
 
 
 class TokenGroupNorm(nn.GroupNorm):
-    """Group normalisation of tokens [B, N, C], over all tokens together."""
+    """Group normalisation of tokens [B, N, C], with statistics over all N tokens and the channels of a group."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.num_groups == 1:
@@ -129,11 +134,11 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, head
 
 
 class DenseAttention(nn.MultiheadAttention):
-    """Dense attention with the parameters and initialisation of `nn.MultiheadAttention`, but a forward pass that is
-    faster on CPUs (`benchmarks/bench_layers.py`)."""
+    """Dense multi-head attention with the parameters and initialisation of `nn.MultiheadAttention`, but a forward pass
+    that is faster on CPUs (`benchmarks/bench_layers.py`)."""
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""
+        """Attention of tokens `query` [B, N, C] to tokens `memory` [B, M, C], as keys and values: [B, N, C]."""
         channels = self.embed_dim
         if query is memory:
             parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
@@ -146,7 +151,7 @@ class DenseAttention(nn.MultiheadAttention):
 
 
 class MaskedAttention(nn.Module):
-    """Attention with a fixed sparsity pattern, and the parameter names of published Demucs."""
+    """Multi-head attention with the fixed sparsity pattern `mask`, and the parameter names of published Demucs."""
 
     def __init__(self, channels: int, heads: int, *, dropout: float, mask: MaskSpec):
         super().__init__()
@@ -159,7 +164,7 @@ class MaskedAttention(nn.Module):
         self.dropout = dropout
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""
+        """Attention of tokens `query` [B, N, C] to those tokens `memory` [B, M, C] that the mask admits: [B, N, C]."""
         dropout = self.dropout if self.training else 0.
         attended = _attend(self.q(query), self.k(memory), self.v(memory), heads=self.heads, dropout=dropout,
                            mask=self.mask(query.shape[1], memory.shape[1], query.device))
@@ -167,7 +172,7 @@ class MaskedAttention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Linear attention with the kernel phi(q) phi(k), phi(x) = ELU(x) + 1 (Katharopoulos et al. 2020,
+    """Multi-head linear attention with the kernel phi(q) phi(k), phi(x) = ELU(x) + 1 (Katharopoulos et al. 2020,
     arXiv:2006.16236), without scaling. The sum over keys and values is computed once for all queries."""
 
     EPSILON = 1e-6       # added to the sum of the weights
@@ -181,7 +186,7 @@ class LinearAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Tokens `query` [B, N, C] attend to tokens `memory` [B, M, C]."""
+        """Attention of tokens `query` [B, N, C] to tokens `memory` [B, M, C], as keys and values: [B, N, C]."""
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
                    for layer, x in ((self.q, query), (self.k, memory), (self.v, memory)))
         q, k = F.elu(q) + 1, F.elu(k) + 1
@@ -222,7 +227,8 @@ class _Layer(nn.Module):
 
 
 class SelfLayer(_Layer):
-    """Layer with self-attention within a branch: [B, N, C] -> [B, N, C]."""
+    """Transformer layer with self-attention within a branch: [B, N, C] -> [B, N, C]. The argument `other` of `forward`
+    is ignored."""
 
     def __init__(self, spec: TransformerSpec):
         super().__init__(spec, "self_attn", spec.sparse_self, norms=2)
@@ -240,8 +246,8 @@ class SelfLayer(_Layer):
 
 
 class CrossLayer(_Layer):
-    """Layer with cross-attention from the tokens of one branch to those of the other: [B, N, C], [B, M, C] -> [B, N,
-    C]."""
+    """Transformer layer with cross-attention: the tokens of one branch [B, N, C] attend to those of the other [B, M,
+    C]. The output has the shape of the first."""
 
     def __init__(self, spec: TransformerSpec):
         super().__init__(spec, "cross_attn", spec.sparse_cross, norms=3)
@@ -260,7 +266,8 @@ class CrossLayer(_Layer):
 
 
 class CrossTransformer(nn.Module):
-    """Cross-domain transformer of a spectral and a temporal branch: ([B, C, F, T], [B, C, T']) -> the same shapes.
+    """Cross-domain transformer of a spectral branch [B, C, F, T] and a temporal branch [B, C, T'], whose outputs have
+    the same shapes. Positional encodings are added to both inputs.
 
     Raises:
         ValueError: for inconsistent settings.
@@ -302,7 +309,7 @@ class CrossTransformer(nn.Module):
 
     @property
     def draws_in_training(self) -> bool:
-        """Whether the forward pass draws random numbers in training."""
+        """Whether the forward pass draws random numbers in training: for dropout or the positional encoding."""
         spec = self.spec
         return bool(spec.dropout or (spec.positions == "sin" and spec.random_shift)
                     or (spec.positions == "cape" and spec.cape_augment))
@@ -322,7 +329,8 @@ class CrossTransformer(nn.Module):
         return x.unflatten(1, (frames, bins)).permute(0, 3, 2, 1), xt.transpose(1, 2)
 
     def make_optim_group(self) -> tp.Dict[str, tp.Any]:
-        """Parameter group of the optimiser for this transformer."""
+        """Parameter group of the optimiser for the parameters of this transformer, with its weight decay, and its
+        learning rate if that is set."""
         group: tp.Dict[str, tp.Any] = {"params": list(self.parameters()), "weight_decay": self.spec.weight_decay}
         if self.spec.lr is not None:
             group["lr"] = self.spec.lr

@@ -29,7 +29,7 @@ def _centre(x: torch.Tensor, length: int) -> torch.Tensor:
 
 
 class Demucs(SeparationModel):
-    """Time-domain separation model [B, A, L] -> [B, S, A, L].
+    """Time-domain separation model, mixture [B, A, L] -> estimates [B, S, A, L], for any L >= 1.
 
     Args:
         sources: names of the sources.
@@ -41,10 +41,10 @@ class Demucs(SeparationModel):
         kernel_size, stride: of the strided convolutions.
         context: half width of the rewrite convolutions in the decoder (0: kernel size 1).
         gelu: GELU instead of ReLU; glu: GLU instead of ReLU after the rewrite convolutions.
-        norm_starts, norm_groups: first level with group normalisation, and its number of groups.
+        norm_starts, norm_groups: first level (from 0) with group normalisation, and its number of groups.
         dconv_mode: residual branches in the encoder (1), the decoder (2), both (3) or neither (0).
         dconv_depth, dconv_comp, dconv_init: layers, compression and initial gain of the residual branches.
-        dconv_attn, dconv_lstm: first level whose residual branches have attention, an LSTM.
+        dconv_attn, dconv_lstm: first level (from 0) whose residual branches have attention, an LSTM.
         normalize: normalise the input by mean and standard deviation of its mono mixture, and restore both in the
             output.
         resample: process the waveform at twice the sample rate.
@@ -106,7 +106,7 @@ class Demucs(SeparationModel):
         self.register_load_state_dict_pre_hook(_rename_first_generation)
 
     def valid_length(self, length: int) -> int:
-        """Input length >= `length` that all strided convolutions cover without remainder."""
+        """Smallest input length >= `length` that all strided convolutions cover without remainder, in samples."""
         length = 2 * length if self.resample else length
         for _ in range(self.depth):
             length = max(1, math.ceil((length - self.kernel_size) / self.stride) + 1)
@@ -115,6 +115,7 @@ class Demucs(SeparationModel):
         return math.ceil(length / 2) if self.resample else length
 
     def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
+        """`valid_length(length)`, for any segment."""
         return self.valid_length(length)
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:

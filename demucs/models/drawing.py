@@ -17,6 +17,8 @@ SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def box(axes: tp.Any, x: float, y: float, text: str, color: str, width: float = 2.5) -> None:
+    """Draw a filled rectangle with rounded corners and white text in its centre, around (x, y) in the units of
+    `axes`."""
     axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.3), width, 0.6, boxstyle="round,pad=0.04", color=color,
                                   alpha=0.9, linewidth=0))
     axes.text(x, y, text, ha="center", va="center", color="white", fontsize=8)
@@ -24,11 +26,15 @@ def box(axes: tp.Any, x: float, y: float, text: str, color: str, width: float = 
 
 def arrow(axes: tp.Any, start: tp.Tuple[float, float], end: tp.Tuple[float, float], style: str = "-",
           color: str = "0.45") -> None:
+    """Draw an arrow from point `start` to point `end` (x, y) in the units of `axes`; `style` is matplotlib's line
+    style."""
     axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color, "linestyle": style,
                                               "shrinkA": 1, "shrinkB": 1})
 
 
 def describe(spec: tp.Any, up: bool) -> str:
+    """Text for the box of a level: its channels, and the factor by which its convolution divides (encoder) or
+    multiplies (decoder, `up`) the length of the frequency axis F or time axis T, such as "2 → 48   T / 4"."""
     along = "F" if spec.axis == "frequency" else "T"
     factor = spec.stride if spec.padding else spec.kernel
     return f"{spec.inner} → {spec.outer}   {along} × {factor}" if up else \
@@ -36,8 +42,9 @@ def describe(spec: tp.Any, up: bool) -> str:
 
 
 def draw(model: tp.Any, path: Path) -> None:
-    """Draw a model to the file `path`: encoders in the left half from top to bottom, decoders in the right half from
-    bottom to top, the frequency branch inside, the time branch outside, the transformer below."""
+    """Draw the diagram of a hybrid model with a frequency and a time branch to the file `path` (svg, png or pdf).
+    Encoders are in the left half from top to bottom, decoders in the right half from bottom to top. The frequency
+    branch is inside, the time branch outside, the transformer (if any) below."""
     depth = len(model.encoder)
     figure, axes = plt.subplots(figsize=(11, 0.95 * (depth + 3)))
     places = {"tenc": 0., "enc": 3., "dec": 7., "tdec": 10.}

@@ -14,7 +14,8 @@ from .hybrid.net import HybridNet
 
 
 class HDemucs(HybridNet):
-    """Hybrid separation model [B, A, L] -> [B, S, A, L].
+    """Hybrid separation model with a frequency and a time branch, mixture [B, A, L] -> estimates [B, S, A, L], for any
+    L >= 1.
 
     Args:
         sources: names of the sources.
@@ -35,10 +36,10 @@ class HDemucs(HybridNet):
         kernel_size, stride: of the convolutions; `time_stride` is the stride of the levels after the branches have
             merged.
         context, context_enc: half width of the rewrite convolutions in decoder and encoder (0: kernel size 1).
-        norm_starts, norm_groups: first level with group normalisation, and its number of groups.
+        norm_starts, norm_groups: first level (from 0) with group normalisation, and its number of groups.
         dconv_mode: residual branches in the encoder (1), the decoder (2), both (3) or neither (0).
         dconv_depth, dconv_comp, dconv_init: layers, compression and initial gain of the residual branches.
-        dconv_attn, dconv_lstm: first level whose residual branches have attention, an LSTM.
+        dconv_attn, dconv_lstm: first level (from 0) whose residual branches have attention, an LSTM.
         rescale: reference standard deviation of initial weights (0: keep torch's initialisation).
 
     Raises:

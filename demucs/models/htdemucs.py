@@ -105,7 +105,7 @@ def _transformer(s: tp.Any) -> TransformerSpec:
 
 
 class HTDemucs(HybridNet):
-    """Hybrid transformer separation model [B, A, L] -> [B, S, A, L].
+    """Hybrid transformer separation model, mixture [B, A, L] -> estimates [B, S, A, L].
 
     Args:
         sources to rescale, without those that begin with t_: see `HDemucs`.
@@ -115,7 +115,8 @@ class HTDemucs(HybridNet):
         t_sparse_self_attn, t_sparse_cross_attn: fixed sparsity patterns for self-attention and cross-attention. They
             are named by `t_mask_type` ("diag_random", ...) and set by t_mask_random_seed, t_sparse_attn_window,
             t_global_window, t_sparsity; see `layers.sparsity`.
-        t_auto_sparsity: sparsity patterns found by hashing. Its kernels were never released, so it is refused.
+        t_auto_sparsity: sparsity patterns found by hashing. Its kernels were never released: with sparse attention it
+            is refused, otherwise it has no effect.
         segment: seconds. With `use_train_segment` it is also the length of a training example, which limits the
             transformer: outside of training, shorter input is padded to it, and longer input is refused.
 
@@ -149,11 +150,17 @@ class HTDemucs(HybridNet):
 
     @property
     def longest_segment(self) -> float:
-        """The length of the training examples in seconds, since the transformer was not trained on later positions."""
+        """Longest segment in seconds that the model can separate: `segment`, the length of its training examples, since
+        the transformer was not trained on later positions."""
         return self.segment
 
     def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
-        """As in `SeparationModel`; the transformer processes whole segments of the requested length."""
+        """Number of input samples, >= `length`, that the model needs to separate `length` samples: a whole segment of
+        `segment` seconds, or without `segment` that of `valid_length`.
+
+        Raises:
+            ValueError: if that is less than `length`.
+        """
         if segment is None:
             return self.valid_length(length)
         known = int(segment * self.samplerate)
@@ -162,11 +169,11 @@ class HTDemucs(HybridNet):
         return known
 
     def valid_length(self, length: int) -> int:
-        """Number of input samples for `length` samples: the training length with `use_train_segment`, otherwise
+        """Number of input samples for `length` samples: with `use_train_segment` those of a training example, otherwise
         `length`.
 
         Raises:
-            ValueError: if the training length is shorter than `length`.
+            ValueError: with `use_train_segment`, if a training example is shorter than `length`.
         """
         if not self.use_train_segment:
             return length
@@ -177,10 +184,11 @@ class HTDemucs(HybridNet):
         return known
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L].
+        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]. Outside of training mode, with
+        `use_train_segment`, shorter input is padded with zeros to the training length.
 
         Raises:
-            ValueError: for a mixture longer than the training length, outside of training mode.
+            ValueError: if the mixture is longer than that.
         """
         length = mix.shape[-1]
         if self.training:

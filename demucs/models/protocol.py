@@ -12,7 +12,8 @@ from torch import nn
 
 
 class SeparationModel(nn.Module):
-    """Base class of separation models, mixture [B, A, L] -> estimates [B, S, A, L], for any L >= 1.
+    """Base class of separation models, mixture [B, A, L] -> estimates [B, S, A, L] for any L >= 1, unless the model
+    limits the length (`longest_segment`).
 
     Attributes:
         sources: names of the S sources, in the order of the output.
@@ -40,7 +41,7 @@ class SeparationModel(nn.Module):
 
     @classmethod
     def argument_types(cls) -> tp.Dict[str, tp.Any]:
-        """Types of the arguments of the class by name."""
+        """Types of the arguments of the constructor by name, `sources` included."""
         if cls.Settings is None:
             return tp.get_type_hints(cls.__init__)
         return {"sources": tp.Sequence[str], **tp.get_type_hints(cls.Settings)}
@@ -54,6 +55,7 @@ class SeparationModel(nn.Module):
         """Number of input samples, >= `length`, that the model needs to separate `length` samples.
 
         Args:
+            length: number of samples to separate.
             segment: length of a segment in seconds, if the caller chose another than that of the model.
 
         Raises:
@@ -62,29 +64,36 @@ class SeparationModel(nn.Module):
         return length
 
     def after_step(self) -> None:
-        """Hook after each optimiser step, for state that must not change inside `forward` (moving averages)."""
+        """Update state that must not change inside `forward` (moving averages). Training calls it after each optimiser
+        step; by default it does nothing."""
 
     @classmethod
     def published_name(cls, name: str) -> tp.Optional[str]:
-        """Name of the parameter `name` in the class that files for published Demucs use; None if it has no
-        counterpart."""
+        """Name that files of published Demucs have for the parameter or buffer `name` of this class; None if they do
+        not have it. By default it is the same name."""
         return name
 
 
 def longest_segment(model: nn.Module) -> float:
-    """Longest segment in seconds that `model` can separate; infinite for most models."""
+    """Longest segment in seconds that `model` can separate; infinite for a module without the attribute
+    `longest_segment`."""
     return getattr(model, "longest_segment", math.inf)
 
 
 def normalizes_songs(model: nn.Module) -> bool:
-    """Whether a song is normalised as a whole before `model` separates it; default: True."""
+    """Whether a song must be normalised as a whole before `model` separates it; True for a module without that
+    attribute."""
     return getattr(model, "normalizes_songs", True)
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float] = None) -> int:
     """Number of input samples that `model` needs to separate `length` samples; see `SeparationModel.input_length`.
 
-    A module of another program may have `valid_length(samples)` instead, like those of published Demucs.
+    For a module of another program it is `model.valid_length(length)`, as published Demucs has it, or `length` if it
+    has no such method; `segment` is then ignored.
+
+    Raises:
+        ValueError: if the model cannot separate that many.
     """
     if isinstance(model, SeparationModel):
         return model.input_length(length, segment)

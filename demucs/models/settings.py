@@ -41,13 +41,15 @@ COUNTS_OR_FLAGS = ("t_norm_in_group", "t_group_norm", "t_norm_out")      # true 
 
 
 def check(hints: tp.Mapping[str, tp.Any], values: tp.Mapping[str, tp.Any], where: str = "") -> None:
-    """Check settings of a model; `where` is a prefix of their names in messages.
+    """Check settings of a model, {name: value}, against `RANGES`. Names without a range are ignored.
 
     Args:
         hints: types of the settings, which determine those that may be None.
+        values: the settings.
+        where: prefix of their names in messages.
 
     Raises:
-        ConfigError: for a number outside its range, or invalid sources.
+        ConfigError: for a number outside its range, invalid sources, or channels that grow too many.
     """
     for key, value in values.items():
         if key == "sources":
@@ -71,7 +73,12 @@ def _check_width(values: tp.Mapping[str, tp.Any], where: str) -> None:
 
 
 def check_sources(name: str, sources: tp.Any) -> None:
-    """Raise ConfigError unless `sources` is a list of distinct names that are valid file names."""
+    """Check that `sources` is a list or tuple of at least one name, without repetition, and that each is a valid file
+    name that does not begin with a dot. `name` is that of the setting in messages.
+
+    Raises:
+        ConfigError: if not.
+    """
     if not isinstance(sources, (list, tuple)) or not sources:
         raise ConfigError(f"{name}={shown(sources)} must be a list of at least one name")
     for source in sources:

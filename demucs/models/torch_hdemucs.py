@@ -59,7 +59,8 @@ class TorchHDemucs(SeparationModel):
 
     @classmethod
     def published_name(cls, name: str) -> tp.Optional[str]:
-        """Name in the equivalent `HDemucs`, whose last time level lacks the normalisation that is never used."""
+        """Name of the parameter `name` in the equivalent `HDemucs`, as which this model is published. Of the unused
+        normalisation of the last time level, which HDemucs does not have, it is a name without counterpart there."""
         _, part, rest = name.split(".", 2)
         return f"{PARTS[part]}.{rest}"
 

@@ -19,13 +19,14 @@ from .torch_hdemucs import TorchHDemucs
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A model of the zoo.
+    """Entry of a model in the zoo.
 
     Attributes:
         build: class of the model.
         description: one line for tables of models.
         published: names of the class in files of published Demucs; the first one is written, all are read.
-        written_as: name of an equivalent model that is written instead, for a class that Demucs 4.1.0 cannot load.
+        written_as: zoo name of an equivalent model whose class is written instead, for a class that Demucs 4.1.0 cannot
+            load.
     """
     build: tp.Type[SeparationModel]
     description: str
@@ -34,12 +35,12 @@ class Entry:
 
     @property
     def settings(self) -> tp.Mapping[str, inspect.Parameter]:
-        """Arguments of the class by name."""
+        """Parameters of the model's constructor by name, in their order, with their defaults."""
         return inspect.signature(self.build).parameters
 
     @property
     def hints(self) -> tp.Dict[str, tp.Any]:
-        """Types of the arguments of the class by name."""
+        """Types of the parameters of the model's constructor by name."""
         return self.build.argument_types()
 
     @property
@@ -64,10 +65,16 @@ NAMES = tuple(MODELS)
 
 def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplerate: int, segment: float,
           **settings: tp.Any) -> SeparationModel:
-    """Model with random initial weights, drawn from torch's global random generator.
+    """New model of the zoo with random initial weights, drawn from torch's global random generator, on the CPU.
 
-    The model has the attributes `zoo_name` and `zoo_kwargs` (plain values only), from which
-    `zoo.build(model.zoo_name, **model.zoo_kwargs)` builds another model of the same architecture.
+    The model has the attributes `zoo_name` and `zoo_kwargs` (plain values only), from which `zoo.build(model.zoo_name,
+    **model.zoo_kwargs)` builds another model of the same architecture.
+
+    Args:
+        name: name in `MODELS`.
+        sources: names of the sources, in the order of the output.
+        audio_channels, samplerate, segment: number of channels, sample rate in Hz, seconds per segment in separation.
+        settings: other arguments of the class; default: its own.
 
     Raises:
         ConfigError: for an unknown name or setting (with the closest known one), a number outside its range, or

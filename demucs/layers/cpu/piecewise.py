@@ -29,13 +29,13 @@ Span = tp.Tuple[int, int]  # first position, and the one after the last
 
 
 def can_encode(block: "EncoderBlock", x: torch.Tensor) -> bool:
-    """Whether `encode` can replace the `forward` of `block` for `x`."""
+    """Whether `encode` can replace the `forward` of the encoder block `block` for its input `x`."""
     return _suits(block, x) and not any(block.rewrite.padding)
 
 
 def can_decode(block: "DecoderBlock", x: torch.Tensor) -> bool:
-    """Whether `decode` can replace the `forward` of `block` for `x`. Not at a single frequency bin: there the branches
-    merge, and the input of the transposed convolution is needed, too."""
+    """Whether `decode` can replace the `forward` of the decoder block `block` for its input `x`. False at a single
+    frequency bin: there the branches merge, and the input of the transposed convolution is needed, too."""
     return _suits(block, x) and (block.spec.axis == "time" or (x.dim() == 4 and x.shape[2] > 1))
 
 
@@ -51,7 +51,8 @@ def _suits(block: tp.Union["EncoderBlock", "DecoderBlock"], x: torch.Tensor) -> 
 
 
 def encode(block: "EncoderBlock", x: torch.Tensor) -> torch.Tensor:
-    """Output of the encoder block `block` for `x` [B, outer, F, T] or [B, outer, T]."""
+    """Output of the encoder block `block` for `x` [B, outer, F, T] or [B, outer, T]. Requires `can_encode(block,
+    x)`."""
     dtype = _dtype(x)
     with torch.autocast("cpu", enabled=False):
         return _encode(block, x, 2, dtype) if x.dim() == 4 else _encode(block, x[:, :, None], 3, dtype)[:, :, 0]
@@ -59,8 +60,9 @@ def encode(block: "EncoderBlock", x: torch.Tensor) -> torch.Tensor:
 
 def decode(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor, *, first: int, length: int, activate: bool
            ) -> torch.Tensor:
-    """Positions [first, first + length) of the output of the transposed convolution of `block`, for `x` and the skip
-    connection `skip`, both [B, inner, F, T] or [B, inner, T]; with GELU if `activate`."""
+    """Positions [first, first + length) along the axis of `block` of the output of its transposed convolution, for `x`
+    and the skip connection `skip`, both [B, inner, F, T] or [B, inner, T]; with GELU if `activate`. Requires
+    `can_decode(block, x)`."""
     dtype, span = _dtype(x), (first, first + length)
     with torch.autocast("cpu", enabled=False):
         if x.dim() == 4:
@@ -143,8 +145,8 @@ def _transposed_input(block: "DecoderBlock", x: torch.Tensor, skip: torch.Tensor
 
 
 def add_residuals(dconv: "DConv", x: torch.Tensor) -> None:
-    """`DConv` without attention and LSTM, applied to each frequency of [1, C, F, T] (channels last) independently, in
-    place."""
+    """Apply the residual branches of a `DConv` without attention and LSTM to `x` [1, C, F, T] (channels last), to each
+    frequency independently. `x` is modified."""
     rows = x[0].permute(1, 2, 0)                                                      # [F, T, C]
     for compress, norm, _, expand, norm_out, _, scale in dconv.layers:
         kernel, bias = _kernel(compress, x.dtype)

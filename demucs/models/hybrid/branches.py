@@ -12,7 +12,8 @@ NEVER = 999     # first level of a feature that a model does not use, as in publ
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One level of a branch: its encoder and decoder block, and the residual branches of both.
+    """One level of a branch: the convolutions of its encoder and decoder (`layer`), and their residual branches
+    (`dconv_down` of the encoder, `dconv_up` of the decoder; None: without).
 
     `bins_below` is the number of frequency bins after the encoder of this level, in a branch with a spectrogram.
     """
@@ -22,13 +23,15 @@ class Row:
     dconv_up: tp.Optional[DConvSpec] = None
 
     def mirrored(self, sources: int) -> "Row":
-        """The outermost row for its decoder, with one set of output channels per source."""
+        """Copy of the outermost row for its decoder: with `sources` times as many outer channels, one set per
+        source."""
         return dataclasses.replace(self, layer=dataclasses.replace(self.layer, outer=self.layer.outer * sources))
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSpec:
-    """Frequency embedding after the first level, as the module `name`; see `FrequencyEmbedding`."""
+    """Settings of the frequency embedding that is added after the first level; `name` is that of its module in the
+    model. See `FrequencyEmbedding` for the others."""
     weight: float
     scale: float
     smooth: bool
@@ -102,11 +105,11 @@ class HybridSettings:
 
 
 def published_branches(s: HybridSettings) -> tp.List[Branch]:
-    """The frequency branch of a published hybrid model, and its time branch if `s.hybrid`.
+    """Branches of a published hybrid model: the frequency branch, then the time branch if `s.hybrid`.
 
     Raises:
-        ValueError: if the branches would merge at different frame rates, or `multi_freqs` would split a normalised
-            level or one without padding.
+        ValueError: if the branches would merge at different frame rates, `multi_freqs` would split a normalised level
+            or the one of the merge, or the channels of a level are not a multiple of `norm_groups`.
     """
     view = SpectralView(s.nfft, aligned=s.hybrid, legacy_padding=s.hybrid_old)
     representation = ComplexAsChannels() if s.cac else MagnitudeMask(s.wiener_iters, s.end_iters, s.wiener_residual)
@@ -187,14 +190,18 @@ def scheduled_rows(*, axis: str, outer: int, channels: tp.Sequence[int], kernels
                    strides: tp.Sequence[int], paddings: tp.Sequence[int], bins: int = 0, norm_starts: int = NEVER,
                    norm_groups: int = 4, rewrite: bool = True, down: tp.Optional[DConvSpec] = None,
                    up: tp.Optional[DConvSpec] = None) -> tp.List[Row]:
-    """Rows with given channels, kernel sizes, strides and paddings per level.
+    """Rows of a branch with given channels, kernel sizes, strides and paddings, one number per level, the outermost
+    first.
 
     Args:
         axis: axis of all convolutions, "time" or "frequency".
         outer: number of input channels.
+        channels: output channels of each encoder.
+        kernels, strides, paddings: of the strided convolutions.
         bins: number of frequency bins of the input, for `axis` "frequency".
-        norm_starts, norm_groups: first level with group normalisation, and its number of groups.
-        down, up: residual branches of all encoders and decoders.
+        norm_starts, norm_groups: first level (from 0) with group normalisation, and its number of groups.
+        rewrite: use the rewrite convolution in each block.
+        down, up: residual branches of all encoders and of all decoders; None: without.
 
     Raises:
         ValueError: if the lists have different lengths, or a level leaves no frequency bin.

@@ -7,11 +7,12 @@ from torch import nn
 
 
 class Fusion(nn.Module):
-    """Base class of combinations of estimates [B, S, A, L], by name of branch, to one estimate [B, S, A, L].
+    """Base class of modules that combine the estimates of all branches, {name of branch: [B, S, A, L]}, to one [B, S,
+    A, L].
 
-    With `at_unit_level` the estimates are divided by the standard deviation of the mixture before the fusion, and the
-    result is multiplied by it. Then silence stays silence and the result scales with the input, even if the fusion adds
-    an offset.
+    With `at_unit_level` the model divides the estimates by the standard deviation of the mixture before the fusion, and
+    multiplies the result by it. Then silence stays silence and the result scales with the input, even if the fusion
+    adds an offset.
     """
 
     at_unit_level = False
@@ -21,7 +22,7 @@ class Fusion(nn.Module):
 
 
 class Sum(Fusion):
-    """Sum of the estimates of all branches."""
+    """Fusion by the sum of the estimates of all branches."""
 
     def forward(self, estimates: tp.Mapping[str, torch.Tensor]) -> torch.Tensor:
         first, *rest = estimates.values()

@@ -17,8 +17,8 @@ States = tp.Tuple[torch.Tensor, ...]
 
 
 class SkipsOnly(nn.Module):
-    """Bottleneck of HDemucs: the input of the decoders is zero, and all information passes through the skip
-    connections."""
+    """Mixer in the bottleneck of HDemucs: it returns zeros for every state, so the input of the decoders is zero, and
+    all information passes through the skip connections."""
 
     draws_in_training = False
 
@@ -27,9 +27,11 @@ class SkipsOnly(nn.Module):
 
 
 class PassedOn(nn.Module):
-    """Identity: the input of the decoders is the output of the encoders, as in HTDemucs without transformer layers.
+    """Mixer that returns the states unchanged: the input of the decoders is the output of the encoders, as in HTDemucs
+    without transformer layers.
 
-    `unused` are modules without effect that published models have nevertheless.
+    `unused` are modules by name that published models have without using them; they are registered, without gradients,
+    for the names of weights.
     """
 
     draws_in_training = False
@@ -44,8 +46,12 @@ class PassedOn(nn.Module):
 
 
 class CrossDomain(nn.Module):
-    """Bottleneck of HTDemucs: a transformer across both branches (Rouard et al. 2022), with 1x1 convolutions `resize`
-    before and after it if it has another number of channels."""
+    """Mixer in the bottleneck of HTDemucs: a transformer across both branches (Rouard et al. 2022). It maps the states
+    of the frequency branch [B, C, F, T] and the time branch [B, C, T'] to new ones of the same shapes.
+
+    `resize` are 1x1 convolutions by name, before and after a transformer with another number of channels; empty if it
+    has the same.
+    """
 
     def __init__(self, resize: tp.Mapping[str, nn.Module], transformer: CrossTransformer):
         super().__init__()
@@ -56,6 +62,7 @@ class CrossDomain(nn.Module):
 
     @property
     def draws_in_training(self) -> bool:
+        """Whether the transformer draws random numbers in training."""
         return self.crosstransformer.draws_in_training
 
     def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> States:
@@ -87,6 +94,7 @@ class Gated(nn.Module):
 
     @property
     def draws_in_training(self) -> bool:
+        """Whether the mixer T draws random numbers in training."""
         return self._mixer[0].draws_in_training
 
     def forward(self, *states: torch.Tensor) -> States:
@@ -96,8 +104,9 @@ class Gated(nn.Module):
 
 
 def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = ()) -> nn.Module:
-    """Mixer of an HTDemucs whose encoders have `channels` output channels; `spec.channels` is ignored. With `gates`,
-    the names of two scalars, a learnt gate per branch follows it.
+    """New mixer of an HTDemucs whose encoders have `channels` output channels, with a transformer of `bottom` channels
+    (0: of `channels`) and the settings `spec`, whose own number of channels is ignored. With `gates`, the names of two
+    scalars, a learnt gate per branch follows it. Without transformer layers it returns its input.
 
     Raises:
         ValueError: if the settings of the transformer are inconsistent.

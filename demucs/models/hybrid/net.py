@@ -26,7 +26,7 @@ MakeMixer = tp.Callable[[int], nn.Module]
 
 
 class Level(tp.NamedTuple):
-    """Mean and standard deviation per example, for denormalisation."""
+    """Mean and standard deviation of each example, [B, 1, ...], for denormalisation."""
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -39,14 +39,16 @@ def _normalise(x: torch.Tensor) -> tp.Tuple[torch.Tensor, Level]:
 
 
 class Seen(tp.NamedTuple):
-    """Analysis of a mixture by a branch: network input [B, C, F, T] or [B, C, L], complex spectrogram, and level."""
+    """Analysis of a mixture by a branch: network input [B, C, F, T] or [B, C, L]; complex spectrogram [B, A, F, T],
+    None for a branch without; and mean and standard deviation before normalisation, None if the input is not
+    normalised."""
     input: torch.Tensor
     spectrogram: tp.Optional[torch.Tensor]
     level: tp.Optional[Level]
 
 
 class HybridNet(SeparationModel):
-    """Separation model with several parallel U-Nets as branches.
+    """Separation model with several parallel U-Nets as branches, mixture [B, A, L] -> estimates [B, S, A, L].
 
     Args:
         sources: names of the sources, in the order of the output.
@@ -131,10 +133,11 @@ class HybridNet(SeparationModel):
 
     @property
     def draws_in_training(self) -> bool:         # type: ignore[override]
-        """Whether the forward pass draws random numbers in training."""
+        """Whether the forward pass draws random numbers in training, as that of some mixers does."""
         return any(mixer.draws_in_training for mixer, in self._mixers.values())
 
     def after_step(self) -> None:
+        """Call the hooks `after_step` of all parts, after an optimiser step."""
         for part in self._hooked:
             part.after_step()
 
@@ -145,7 +148,7 @@ class HybridNet(SeparationModel):
         return self.synthesise(outputs, seen, mix)
 
     def analyse(self, mix: torch.Tensor) -> tp.List[Seen]:
-        """Analysis of a mixture [B, A, L] by each branch."""
+        """Analysis of a mixture [B, A, L] by each branch, in the order of the branches."""
         seen = []
         for branch in self.branches:
             z = None if branch.view is None else branch.view.analyse(mix)
@@ -156,7 +159,8 @@ class HybridNet(SeparationModel):
 
     def synthesise(self, outputs: tp.Sequence[torch.Tensor], seen: tp.Sequence[Seen], mix: torch.Tensor
                    ) -> torch.Tensor:
-        """Estimates [B, S, A, L] from the `outputs` of `core` for the inputs in `seen`."""
+        """Estimates [B, S, A, L] from `outputs`, the results of `core` for the inputs in `seen`: denormalisation,
+        inverse transforms and fusion. `mix` is the mixture [B, A, L] that was analysed."""
         length = mix.shape[-1]
         estimates: States = {}
         for branch, output, (_, z, level) in zip(self.branches, outputs, seen):
@@ -173,8 +177,8 @@ class HybridNet(SeparationModel):
         return self.fusion({name: estimate / (EPSILON + std) for name, estimate in estimates.items()}) * std
 
     def core(self, *inputs: torch.Tensor) -> tp.Tuple[torch.Tensor, ...]:
-        """The network on real tensors, without transforms: inputs of all branches, [B, C, F, T] or [B, C, L], to
-        outputs of the same size with S times the channels."""
+        """Outputs of the network without transforms: real tensors, one per branch. The input of a branch is [B, C, F,
+        T] or [B, C, L]; its output has the same size with S times the channels."""
         states: States = {branch.name: x for branch, x in zip(self.branches, inputs)}
         skips: tp.Dict[str, tp.List[torch.Tensor]] = {name: [] for name in states}
         lengths: tp.Dict[str, tp.List[int]] = {name: [] for name in states}      # of the last axis, before each level

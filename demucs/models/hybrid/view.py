@@ -16,7 +16,8 @@ from ...dsp.wiener import wiener
 
 @dataclasses.dataclass(frozen=True)
 class SpectralView:
-    """Short-time Fourier transform without the Nyquist bin, so that F = n_fft / 2 is even.
+    """Spectrogram of a branch: a short-time Fourier transform without the Nyquist bin, so that F = n_fft / 2 is even,
+    and its inverse.
 
     Args:
         n_fft: window length in samples.
@@ -42,10 +43,12 @@ class SpectralView:
 
     @property
     def hop(self) -> int:
+        """Distance between frames in samples."""
         return self.n_fft // self.overlap
 
     @property
     def bins(self) -> int:
+        """Number of frequency bins F."""
         return self.n_fft // 2
 
     @property
@@ -60,7 +63,8 @@ class SpectralView:
         return self.hop // 2 * (self.overlap - 1) if self.overlap > 2 else self.hop
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
-        """Complex spectrogram [..., F, T] of a waveform [..., L]."""
+        """Complex spectrogram [..., F, T] of a waveform [..., L], for any L >= 1. Its normalisation is that of
+        `dsp.spectral`."""
         if not self.aligned:
             # A centred STFT pads by reflection of half a window, for which the signal must be longer than that.
             x = F.pad(x, (0, max(0, self.n_fft // 2 + 1 - x.shape[-1])))
@@ -71,7 +75,8 @@ class SpectralView:
         return stft(x, n_fft=self.n_fft, hop=self.hop)[..., :-1, self._dropped:self._dropped + frames]
 
     def synthesise(self, z: torch.Tensor, length: int) -> torch.Tensor:
-        """Waveform [..., length] of a complex spectrogram [..., F, T]."""
+        """Waveform [..., length] of a complex spectrogram [..., F, T]: the inverse of `analyse` except for the Nyquist
+        bin (and, with `legacy_padding`, a shift)."""
         z = F.pad(z, (0, 0, 0, 1))
         if not self.aligned:
             return istft(z, hop=self.hop, length=length)
@@ -84,17 +89,18 @@ class SpectralView:
 
 
 class ComplexAsChannels:
-    """Complex as channels (Choi et al. 2020): real and imaginary parts are channels of input and output, so the network
-    predicts the complex spectrogram."""
+    """Representation of a complex spectrogram by real and imaginary parts as channels (Choi et al. 2020), in input and
+    output of the network, which so predicts complex spectrograms."""
 
     channels_per_signal = 2
 
     def encode(self, z: torch.Tensor) -> torch.Tensor:
-        """Real and imaginary parts [B, 2 A, F, T] of a complex spectrogram [B, A, F, T]."""
+        """Network input: real and imaginary parts [B, 2 A, F, T] of a complex spectrogram [B, A, F, T], alternating."""
         return torch.view_as_real(z).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def decode(self, features: torch.Tensor, mix: torch.Tensor, training: bool) -> torch.Tensor:
-        """Complex spectrograms [B, S, A, F, T] of features [B, S, 2 A, F, T]. `mix` and `training` are ignored."""
+        """Complex spectrograms [B, S, A, F, T] of the network's output [B, S, 2 A, F, T]. `mix` and `training` are
+        ignored."""
         batch, sources, _, bins, frames = features.shape
         pairs = features.view(batch, sources, -1, 2, bins, frames).permute(0, 1, 2, 4, 5, 3)
         return torch.view_as_complex(pairs.contiguous())
@@ -102,7 +108,8 @@ class ComplexAsChannels:
 
 @dataclasses.dataclass(frozen=True)
 class MagnitudeMask:
-    """Magnitudes as input and output; the phases come from the mixture, by Wiener filtering or directly.
+    """Representation of a complex spectrogram by its magnitude, in input and output of the network. The phases of the
+    estimates come from the mixture, by Wiener filtering or directly.
 
     Args:
         wiener_iters: iterations of expectation-maximisation in evaluation mode; if negative, the magnitude is
@@ -117,11 +124,12 @@ class MagnitudeMask:
     channels_per_signal = 1
 
     def encode(self, z: torch.Tensor) -> torch.Tensor:
-        """Magnitudes [B, A, F, T] of a complex spectrogram."""
+        """Network input: magnitudes of a complex spectrogram [B, A, F, T]."""
         return z.abs()
 
     def decode(self, features: torch.Tensor, mix: torch.Tensor, training: bool) -> torch.Tensor:
-        """Complex spectrograms [B, S, A, F, T] of magnitudes [B, S, A, F, T] and the mixture [B, A, F, T]."""
+        """Complex spectrograms [B, S, A, F, T] from estimated magnitudes of the same shape and the complex mixture [B,
+        A, F, T]."""
         iterations = self.end_iters if training else self.wiener_iters
         if iterations < 0:
             mix = mix[:, None]
