@@ -26,7 +26,8 @@ from ..errors import ConfigError
 
 @dataclass(frozen=True)
 class Draws:
-    """Random draws for `b` examples of `S` sources, indexed before remixing."""
+    """Random draws of the augmentation for `b` examples of `S` sources, in the order of the input batch, before
+    remixing."""
     offset: np.ndarray      # [b, S] samples
     left: np.ndarray        # [b, S] channel that becomes the left one, 0 or 1
     factor: np.ndarray      # [b, S] sign times scale
@@ -34,7 +35,8 @@ class Draws:
 
 
 class Augment:
-    """Augmentation `augment(sources, epoch=, step=, first=)` of [b, S, A, L] to a new tensor [b, S, A, L - shift]."""
+    """Data augmentation of a batch: `augment(sources, epoch=, step=, first=)` maps separated sources [b, S, A, L] to a
+    new tensor [b, S, A, L - shift]."""
 
     def __init__(self, *, seed: int, shift: int, shift_same: bool = False, flip: bool = True, scale_proba: float = 1.,
                  scale_min: float = 0.25, scale_max: float = 1.25, remix_proba: float = 1.,
@@ -67,7 +69,9 @@ class Augment:
                               f"ranks, or lower augment.remix.group_size")
 
     def draw(self, examples: int, sources: int, *, epoch: int, step: int, first: int) -> Draws:
-        """Draws for the examples `first`, `first` + 1, ... of the global batch. Raises ConfigError: see `__init__`."""
+        """Random draws for the examples `first` to `first` + `examples` - 1 of the global batch of `step`, with
+        `sources` sources each. They depend on the arguments and the seed only. Raises ConfigError if `examples` or
+        `first` is not a multiple of the remix group."""
         self._check_groups(examples, first)
 
         def chance(purpose: str, *place: int) -> np.random.Generator:

@@ -28,8 +28,8 @@ class FaultyTracks(DatasetError):
 
 
 def together(*works: tp.Callable[[], tp.Any]) -> tp.List[tp.Any]:
-    """Results of all `works`. The faulty tracks of all of them are raised as one FaultyTracks; any other error is
-    raised at once."""
+    """Results of calling all `works`, in their order. If some of them raise FaultyTracks, all are called, and then one
+    FaultyTracks with the faults of all is raised. Any other error is raised at once."""
     results, faults = [], []
     for work in works:
         try:
@@ -42,7 +42,7 @@ def together(*works: tp.Callable[[], tp.Any]) -> tp.List[tp.Any]:
 
 
 def broken_link(path: tp.Union[str, Path]) -> tp.Optional[str]:
-    """Message about a broken link; None if `path` is not one."""
+    """Message about the symbolic link `path` if its target does not exist; None otherwise, and for other files."""
     if os.path.islink(path) and not os.path.exists(path):
         return f"{path}: a link to {os.readlink(path)}, which is not there; mend the link or remove it"
     return None

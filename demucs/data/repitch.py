@@ -22,12 +22,14 @@ Change = tp.Tuple[int, float]      # semitones, percent
 
 
 def trimmed_length(length: int, max_tempo: float) -> int:
-    """Length in samples that remains of `length` if the tempo may rise by `max_tempo` percent."""
+    """Length in samples to which examples of `length` samples are cut, so that it remains if the tempo rises by
+    `max_tempo` percent."""
     return int((1 - 0.01 * max_tempo) * length)
 
 
 class RepitchDataset(Dataset):
-    """Dataset with `dataset[key]` [S, A, trimmed L] for an ExampleKey. Random draws depend on the key only."""
+    """Augmented dataset: `repitched[key]` is the example `dataset[key]` [S, A, L] of an ExampleKey with changed pitch
+    and tempo, or unchanged, cut to [S, A, trimmed_length(L)]. Random draws depend on seed and key only."""
 
     def __init__(self, dataset: tp.Any, *, seed: int, proba: float, max_pitch: int = 2, max_tempo: float = 12,
                  tempo_std: float = 5, vocals: tp.Sequence[int], same: bool = True, samplerate: int = 44100):
@@ -53,7 +55,8 @@ class RepitchDataset(Dataset):
         return len(self.dataset)
 
     def draw(self, key: ExampleKey, sources: int) -> tp.Optional[tp.List[Change]]:
-        """Change of each of the `sources` of this example; None for no change."""
+        """(semitones, percent of tempo) for each of `sources` sources of the example with this key; None if it is not
+        changed."""
         chance = generator(self.seed, "repitch", key.epoch, key.step, key.position)
         if chance.random() >= self.proba:
             return None

@@ -13,7 +13,8 @@ from ..errors import ConfigError, TrainingError
 
 
 class ExampleKey(tp.NamedTuple):
-    """Key of one example in one batch. Random draws for it are keyed by (epoch, step, position), never by rank."""
+    """Key of one example in one batch: its place in the training and its `index` into the dataset. Random draws for the
+    example are keyed by (epoch, step, position), never by rank."""
     epoch: int
     step: int
     position: int    # within the global batch
@@ -21,7 +22,7 @@ class ExampleKey(tp.NamedTuple):
 
 
 class EpochSampler(Sampler[tp.List[ExampleKey]]):
-    """Batch sampler that yields the list of keys of this rank's examples for each step."""
+    """Batch sampler that yields, for each step of an epoch, the list of keys of this rank's examples."""
 
     def __init__(self, size: int, *, batch_size: int, world_size: int = 1, rank: int = 0, seed: int,
                  max_batches: tp.Optional[int] = None):
@@ -49,7 +50,7 @@ class EpochSampler(Sampler[tp.List[ExampleKey]]):
         self.steps = min(size // batch_size, max_batches or size)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Set the epoch of the next iteration, and the step that it starts at."""
+        """Set the epoch (counted from 0) of the next iteration, and the step that it starts at."""
         self.epoch = epoch
         self.start = start
 

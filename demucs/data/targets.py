@@ -10,11 +10,13 @@ REST = "rest"      # additional stem: the mixture minus the sources, if these do
 
 
 class Targets:
-    """Map from stems [..., S, A, L] to targets [..., T, A, L].
+    """Map from the stems of a dataset [..., S, A, L] to the targets of a model [..., T, A, L]: `targets(stems)`. The
+    attribute `names` has the names of the targets.
 
     Args:
         stems: names of the stems, in their order.
-        targets: name of each target -> the stems that add up to it; None if the targets are the stems.
+        targets: name of each target -> the stems that add up to it; None if the targets are these stems. A further stem
+            in the input, such as the rest of the song, is ignored.
 
     Raises:
         ConfigError: for a target without stems, or with a stem that is unknown or repeated.

@@ -148,7 +148,8 @@ _PLAYERS = ((_pad, _sustained, 0.7), (_organ, _sustained, 0.6), (_electric_piano
 
 
 def render_accompaniment(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
-    """The accompaniment stem [2, L] of `plan`."""
+    """Accompaniment stem float32 [2, L] of the song `plan` at 44.1 kHz, before its level is set; instruments and notes
+    are drawn from `rng`."""
     buffer = np.zeros((2, plan.frames), np.float32)
     for choice in rng.choice(len(_PLAYERS), int(rng.choice([1, 2, 3, 3])), replace=False):
         instrument, style, loudness = _PLAYERS[choice]

@@ -63,7 +63,8 @@ def _string(rng: np.random.Generator) -> Voice:
 
 
 def render_bass(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
-    """The bass stem [2, L] of `plan`."""
+    """Bass stem float32 [2, L] of the song `plan` at 44.1 kHz, before its level is set; sound and rhythm are drawn from
+    `rng`."""
     voice = (_analogue, _analogue, _modulated, _string, _string)[rng.integers(5)](rng)
     low = float(rng.choice([28, 30, 33, 36, 40, 45]))
     rhythms = rng.choice(len(_RHYTHMS), 2, replace=False)

@@ -35,7 +35,8 @@ WORTHWHILE = 60.                # seconds of songs per process; for fewer, it is
 
 
 def song_plan(seed: int, split: str, index: int, seconds: float) -> SongPlan:
-    """Plan of a song, which its stems share."""
+    """Plan of song number `index` of a split, `seconds` long, which its stems share. Equal arguments give equal
+    plans."""
     return draw_plan(generator(seed, f"synthetic {split} plan", index), seconds)
 
 
@@ -65,7 +66,8 @@ def render_song(seed: int, split: str, index: int, seconds: float) -> tp.Dict[st
 
 
 def track_names(train: int, test: int, valid: int) -> tp.Dict[str, tp.List[str]]:
-    """Names per split. The first `valid` training tracks have names of MUSDB's validation split."""
+    """Names of the tracks of each split, {"train": [...], "test": [...]}, in the order of their index. The first
+    `valid` training tracks have names of MUSDB's validation split, so that they are used for validation."""
     names = {split: [f"Synthetic {who} {n + 1:03d} - Song {n + 1:03d}" for n in range(count)]
              for split, who, count in (("train", "Artist", train), ("test", "Guest", test))}
     names["train"][:valid] = VALIDATION_TRACKS[:valid]
@@ -86,18 +88,20 @@ def generate(root: tp.Union[str, Path], *, train: int = 24, test: int = 6, secon
              valid: tp.Optional[int] = None, processes: tp.Optional[int] = None) -> Path:
     """Make ROOT/{train,test}/TRACK/{mixture,drums,bass,other,vocals}.wav: 44.1 kHz, stereo, 16 bits.
 
-    Called again with the same recipe, it renders missing tracks only. Returns the root.
+    Called again with the same recipe, it renders missing tracks only. Returns `root`.
 
     Args:
+        root: folder to write to; created if missing.
         train, test: number of tracks of each split.
-        seconds: length of every track, at least one second.
+        seconds: length of every track, 1 to 7200.
+        seed: random seed of all songs.
         valid: number of training tracks with names of the official validation split (at most 14); by default a sixth of
-            the training tracks, at least one.
+            the training tracks, at least one if there are any.
         processes: by default one per core, fewer for a small dataset.
 
     Raises:
         ConfigError: for an invalid number.
-        DatasetError: if ROOT has other content, for instance a dataset of another recipe.
+        DatasetError: if ROOT has a dataset of another recipe, or one that is not synthetic.
     """
     root = Path(root)
     if valid is None:

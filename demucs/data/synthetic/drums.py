@@ -147,7 +147,8 @@ def _fill(rng: np.random.Generator) -> tp.List[tp.Tuple[int, str, float]]:
 
 
 def render_drums(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
-    """The drum stem [2, L] of `plan`."""
+    """Drum stem float32 [2, L] of the song `plan` at 44.1 kHz, before its level is set; kit and patterns are drawn from
+    `rng`."""
     kit = _kit(rng)
     gains = {"kick": rng.uniform(0.6, 1.0), "snare": rng.uniform(0.8, 1.2), "hat": rng.uniform(0.2, 0.6)}
     pans = {"kick": 0., "snare": rng.uniform(-0.15, 0.15), "hat": rng.uniform(-0.5, 0.5),

@@ -28,7 +28,8 @@ _PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 4), (0, 0, 
 
 @dataclass(frozen=True)
 class SongPlan:
-    """Plan of one song. Times are in samples, pitches in MIDI numbers (60 is middle C, 69 is 440 Hz)."""
+    """Plan of one song, at 44.1 kHz and in 4/4 time. Times are in samples, pitches in MIDI numbers (60 is middle C, 69
+    is 440 Hz). Bars are counted from 0, steps are sixteenth notes."""
     frames: int
     tempo: float                        # beats (quarter notes) per minute
     swing: float                        # delay of every second sixteenth, in sixteenths
@@ -45,46 +46,50 @@ class SongPlan:
 
     @property
     def bars(self) -> int:
-        """Number of bars; the last one may be truncated."""
+        """Number of bars, at least that of the song's length; the last one may be truncated."""
         return math.ceil(self.frames / (STEPS * self.step_frames))
 
     def at(self, bar: int, step: float) -> int:
-        """Sample at which `step` (sixteenths, fractions allowed) of `bar` begins; odd sixteenths swing."""
+        """Sample at which `step` of `bar` begins (sixteenth notes from 0; fractions allowed). Odd sixteenths are
+        delayed by the swing."""
         late = self.swing if step % 2 == 1 else 0.
         return round((bar * STEPS + step + late) * self.step_frames)
 
     def section(self, bar: int) -> int:
-        """Kind of section (0 verse, 1 chorus) that `bar` belongs to."""
+        """Kind of section that `bar` belongs to: 0 for a verse, 1 for a chorus; they alternate every four bars."""
         return bar // SECTION_BARS % 2
 
     def degree(self, bar: int) -> int:
-        """Scale degree (0 is the tonic) of the chord of `bar`."""
+        """Scale degree of the chord of `bar`, from 0, the tonic, to 6."""
         progression = self.progressions[self.section(bar)]
         return progression[bar % len(progression)]
 
     def pitch(self, degree: int) -> int:
-        """MIDI number of a scale degree counted from the tonic in the octave of MIDI 0; degrees go on past 6."""
+        """MIDI number of a scale degree, where degree 0 is the tonic in the lowest octave (MIDI 0 to 11) and 7 the
+        tonic above it."""
         scale = _SCALES[self.mode]
         return self.key + 12 * (degree // len(scale)) + scale[degree % len(scale)]
 
     def scale(self, low: float, high: float) -> tp.List[int]:
-        """All pitches of the key from `low` to `high`, ascending."""
+        """All pitches of the key from `low` to `high`, both included, ascending."""
         pitches = (self.pitch(degree) for degree in range(80))
         return [pitch for pitch in pitches if low <= pitch <= high]
 
     def chord(self, bar: int, center: float, notes: int = 3) -> tp.List[int]:
-        """`notes` chord tones of `bar` (triad, then seventh, ninth), each in the octave nearest to `center`."""
+        """`notes` tones of the chord of `bar` (root, third, fifth, then seventh, ninth), each in the octave nearest to
+        the pitch `center`, ascending."""
         tones = (self.pitch(self.degree(bar) + 2 * third) for third in range(notes))
         return sorted(tone + 12 * round((center - tone) / 12) for tone in tones)
 
     def root(self, bar: int, low: float) -> int:
-        """The chord's root in the octave that begins at `low`."""
+        """Root of the chord of `bar` in the octave that begins at the pitch `low`: the lowest one that is not below
+        it."""
         root = self.pitch(self.degree(bar))
         return root + 12 * math.ceil((low - root) / 12)
 
 
 def draw_plan(rng: np.random.Generator, seconds: float) -> SongPlan:
-    """A song of `seconds` drawn from `rng`. Stem levels lie within +-3 dB."""
+    """Plan of a song of `seconds`, drawn from `rng`. Stem levels are uniform within +-3 dB."""
     first, second = rng.choice(len(_PROGRESSIONS), 2, replace=False)
     levels = rng.uniform(-3, 3, len(SOURCES))
     return SongPlan(

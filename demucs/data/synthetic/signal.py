@@ -20,17 +20,19 @@ def hertz(midi: tp.Any) -> tp.Any:
 
 
 def noise(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """White Gaussian noise [L] of unit variance."""
+    """White Gaussian noise [frames] of unit variance, float32."""
     return rng.standard_normal(frames, dtype=np.float32)
 
 
 def harmonics_below(frequency: float, cutoff: float, most: int = 200) -> int:
-    """Number of harmonics of `frequency` below `cutoff` (Hz), at least 1 and at most `most`."""
+    """Number of harmonics of `frequency` (the fundamental included) up to `cutoff`, both in Hz; at least 1 and at most
+    `most`."""
     return int(np.clip(cutoff / frequency, 1, most))
 
 
 def wavetable(amplitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One period with the given harmonic amplitudes [H] and random phases, of unit RMS; see `oscillate`."""
+    """One period of a sound, a table for `oscillate`, with the given amplitudes [H] of its harmonics and random phases,
+    scaled to unit RMS."""
     spectrum = np.zeros(_TABLE // 2 + 1, np.complex64)
     spectrum[1:len(amplitudes) + 1] = amplitudes * np.exp(2j * np.pi * rng.random(len(amplitudes)))
     table = fft.irfft(spectrum)
@@ -39,7 +41,8 @@ def wavetable(amplitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def oscillate(phase: np.ndarray, *tables: np.ndarray) -> tp.Tuple[np.ndarray, ...]:
-    """Each table read at `phase` [L] (cycles, float64), linearly interpolated."""
+    """Samples [L] of each table at `phase` [L] (cycles, float64), linearly interpolated; one array per table of
+    `wavetable`."""
     position = ((phase % 1.) * _TABLE).astype(np.float32)
     index = position.astype(np.int32)
     fraction = position - index
@@ -47,17 +50,18 @@ def oscillate(phase: np.ndarray, *tables: np.ndarray) -> tp.Tuple[np.ndarray, ..
 
 
 def steady_phase(frequency: float, frames: int, start: float = 0.) -> np.ndarray:
-    """Phase [L] in cycles of a constant frequency in Hz."""
+    """Phase [frames] in cycles of a constant `frequency` in Hz, beginning with `start` cycles."""
     return start + np.arange(frames) * (frequency / SAMPLERATE)
 
 
 def decay(frames: int, seconds: float) -> np.ndarray:
-    """Exponential decay [L] from 1, with time constant `seconds`."""
+    """Exponential decay [frames] from 1, with time constant `seconds`."""
     return np.exp(np.arange(frames, dtype=np.float32) * np.float32(-1 / (seconds * SAMPLERATE)))
 
 
 def gate(frames: int, attack: float, release: float) -> np.ndarray:
-    """Envelope [L] that rises over `attack` seconds from the start and falls over `release` seconds to the end."""
+    """Envelope [frames] that rises from 0 to 1 over `attack` seconds at the start and falls to 0 over `release` seconds
+    at the end. Each is at most half of the envelope; one of fewer than 4 samples is all 1."""
     up, down = (max(2, min(round(t * SAMPLERATE), frames // 2)) for t in (attack, release))
     envelope = np.ones(frames, np.float32)
     if frames >= 4:
@@ -67,7 +71,8 @@ def gate(frames: int, attack: float, release: float) -> np.ndarray:
 
 
 def band(x: np.ndarray, low: tp.Optional[float] = None, high: tp.Optional[float] = None, order: int = 2) -> np.ndarray:
-    """Butterworth filter of `x` [..., L] that keeps `low` to `high` Hz; None leaves that side open."""
+    """Butterworth filter of `x` [..., L] along its last axis, of order `order`, that keeps `low` to `high` Hz. One of
+    them may be None, which leaves that side open."""
     if low is not None and high is not None:
         sos = signal.butter(order, (low, high), "bandpass", fs=SAMPLERATE, output="sos")
     elif low is not None:
@@ -79,7 +84,8 @@ def band(x: np.ndarray, low: tp.Optional[float] = None, high: tp.Optional[float]
 
 def pluck(rng: np.random.Generator, frequency: float, frames: int, *, ring: float, corner: float, damp: float,
           place: float) -> np.ndarray:
-    """A plucked string [L] after Karplus and Strong (1983), of unit peak.
+    """Sound of a plucked string [frames] of `frequency` Hz after Karplus and Strong (1983), of unit peak before its
+    fades at both ends.
 
     Their feedback loop filters each period into the next one, so harmonic h decays geometrically from period to period.
     Here all periods are computed by one inverse FFT, with the decay factor of each harmonic raised to the number of the
@@ -87,6 +93,9 @@ def pluck(rng: np.random.Generator, frequency: float, frames: int, *, ring: floa
     in Hz and seconds.
 
     Args:
+        rng: draws the phases of the harmonics.
+        frequency: fundamental in Hz.
+        frames: length in samples.
         ring: seconds until the fundamental has fallen to 1/e.
         corner: Hz at which the spectrum of the excitation has fallen to 1/e.
         damp: Hz at which friction alone makes a harmonic decay with a time constant of a quarter of a second.
@@ -109,9 +118,10 @@ def pluck(rng: np.random.Generator, frequency: float, frames: int, *, ring: floa
 
 
 def add(buffer: np.ndarray, start: int, sound: np.ndarray, pan: float = 0., gain: float = 1.) -> None:
-    """Add `sound` ([L] or [2, L]) to `buffer` [2, frames] from sample `start` on, truncated at the ends of the buffer.
+    """Add `sound` ([L] or [2, L]) to `buffer` [2, frames], in place, from sample `start` on, truncated at both ends of
+    the buffer.
 
-    `pan` is from -1 (left) to 1 (right), with constant power.
+    `pan` is from -1 (left) to 1 (right), with constant power and gain 1 per side at 0; `gain` is a factor.
     """
     first, last = max(0, -start), min(sound.shape[-1], buffer.shape[-1] - start)
     if last <= first:
@@ -122,7 +132,8 @@ def add(buffer: np.ndarray, start: int, sound: np.ndarray, pan: float = 0., gain
 
 
 def equaliser(rng: np.random.Generator, spread: float) -> np.ndarray:
-    """A random smooth filter [taps] (linear phase, centred): one normal gain of `spread` dB per octave, and a tilt."""
+    """Taps [512] of a random smooth linear-phase filter, centred. Its gains in dB at nine frequencies from 40 Hz to 16
+    kHz are normal with standard deviation `spread`, plus a random tilt, and interpolated between them."""
     points = np.geomspace(40, 16000, 9)
     bins = np.fft.rfftfreq(_EQ_TAPS, 1 / SAMPLERATE)
     gains = rng.normal(0, spread, len(points)) + rng.normal(0, spread / 3) * np.log2(points / 800)
@@ -132,7 +143,8 @@ def equaliser(rng: np.random.Generator, spread: float) -> np.ndarray:
 
 
 def room(rng: np.random.Generator, seconds: float, wet: float) -> np.ndarray:
-    """A stereo impulse response [2, N]: the direct sound, then an exponentially decaying tail `wet` times as strong."""
+    """Stereo impulse response [2, N] of a room, `seconds` long: the direct sound, an impulse of 1, and a random tail
+    that decays exponentially. In each channel the tail has the energy `wet` ** 2."""
     frames = max(64, round(seconds * SAMPLERATE))
     tail = rng.standard_normal((2, frames), dtype=np.float32) * decay(frames, seconds / 4)
     tail[:, :round(0.008 * SAMPLERATE)] *= 0.1
@@ -143,7 +155,8 @@ def room(rng: np.random.Generator, seconds: float, wet: float) -> np.ndarray:
 
 
 def bus(x: np.ndarray, rng: np.random.Generator, *, spread: float, reverb: float, wet: float) -> np.ndarray:
-    """Filter `x` [2, L] by one random equaliser and room impulse response, as in mixing of a stem. Keeps the length."""
+    """Stem `x` [2, L] filtered by one random equaliser (`spread` in dB) and one room impulse response (`reverb`
+    seconds, level `wet`), as in mixing. The result has the same length."""
     equal = equaliser(rng, spread)
     response = signal.oaconvolve(room(rng, reverb, wet), equal[None], axes=-1)
     y = signal.oaconvolve(x, response.astype(np.float32), axes=-1)

@@ -153,7 +153,8 @@ def _filtered(voiced: np.ndarray, hiss: np.ndarray, controls: tp.Dict[str, np.nd
 
 
 def render_voice(plan: SongPlan, rng: np.random.Generator) -> np.ndarray:
-    """The vocal stem [2, L] of `plan`: a lead voice, sometimes doubled or with a second voice at an interval."""
+    """Vocal stem float32 [2, L] of the song `plan` at 44.1 kHz, before its level is set: a lead voice, sometimes
+    doubled or with a second voice at an interval. Melody and voice are drawn from `rng`."""
     low = plan.register
     # a high voice usually has a short vocal tract
     tract = 1 + 0.009 * (low - 46) + rng.uniform(-0.06, 0.08)
