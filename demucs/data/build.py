@@ -29,7 +29,8 @@ SUBSET_SEED = 42          # fixed, so that the validation subset does not depend
 
 
 def random_subset(dataset: tp.Any, size: int) -> tp.Any:
-    """Subset of `size` examples, drawn without replacement from a fixed seed; the whole dataset if it has no more."""
+    """Subset of `size` examples of `dataset`, drawn without replacement from a fixed seed, in random order; `dataset`
+    itself if it has no more."""
     if size >= len(dataset):
         return dataset
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(SUBSET_SEED))
@@ -39,11 +40,19 @@ def random_subset(dataset: tp.Any, size: int) -> tp.Any:
 def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str], policy: Grid, samplerate: int,
               channels: int, normalize: bool, full_cv: bool, train_valid: bool = False, cache_dir: tp.Union[str, Path]
               ) -> Sets:
-    """(train, valid) of the dataset of a kind in `path`.
+    """(train, valid) datasets of the songs in `path`, whose layout is `kind`. Training examples are [S, A, L]; with a
+    single source, the rest of the song is a second one. Validation examples are [1 + S, A, L], the mixture first.
 
-    `policy` chooses the segments of songs that are training examples. `train_valid` trains on the validation songs,
-    too. `full_cv` validates on whole songs rather than on a grid of segments. With a single source, training examples
-    have the rest of the song as a last stem. Validation examples have the mixture as the first one.
+    Args:
+        kind: a key of `kinds.KINDS`.
+        path: folder of the dataset.
+        sources: names of the stems.
+        policy: segments of songs that are training examples.
+        samplerate, channels: format of the examples.
+        normalize: normalise examples by mean and standard deviation of the whole mixture.
+        full_cv: validate on whole songs rather than on a grid of segments.
+        train_valid: train on the validation songs, too.
+        cache_dir: folder for the index of the songs.
 
     Raises:
         DatasetError: as `folder_tracks`, or if a set has no track.
@@ -87,27 +96,32 @@ def _with_share(train: tp.Any, extra: tp.Any, share: tp.Optional[float]) -> tp.A
 
 
 def check_sampling(sampling: str) -> None:
-    """Raise ConfigError if `sampling` is unknown."""
+    """Check that `sampling` is one of `SAMPLINGS`.
+
+    Raises:
+        ConfigError: if it is not.
+    """
     if sampling not in SAMPLINGS:
         raise ConfigError(f"dset.sampling={sampling!r} is unknown; use one of {', '.join(SAMPLINGS)}."
                           f"{did_you_mean(sampling, SAMPLINGS)}")
 
 
 def build_policy(sampling: str, *, segment: float, shift: tp.Optional[float], seed: int) -> Grid:
-    """Choice of training examples: a "grid" of segments that start every `shift` seconds (0 or None: `segment`), or the
-    same number of "random" segments."""
+    """Choice of training examples: for "grid", segments of `segment` seconds that start every `shift` seconds (0 or
+    None: `segment`); for "random", equally many segments at random positions, which depend on `seed`."""
     return Random(segment, shift or segment, seed) if sampling == "random" else Grid(segment, shift or segment)
 
 
 def replaces_musdb(wav: tp.Union[str, Path, None], sources: tp.Sequence[str]) -> bool:
-    """Whether the custom dataset replaces MUSDB, which has only four sources, instead of being added to it."""
+    """Whether a custom dataset `wav` replaces MUSDB instead of being added to it: if there are more than the four
+    `sources` of MUSDB. False without `wav`."""
     return bool(wav) and len(sources) > MAX_MUSDB_SOURCES
 
 
 def test_setting(*, musdb: tp.Optional[str], use_musdb: bool, wav: tp.Optional[str], nonhq: tp.Optional[str],
                  sources: tp.Sequence[str]) -> tp.Tuple[str, str]:
-    """(key, value) of the setting with the location of the test songs: MUSDB (compressed if `nonhq` is set), or the
-    custom dataset that replaces it. The value is "" if no dataset is chosen."""
+    """(key, value) of the setting with the location of the test songs: "test.nonhq" if `nonhq` is set (compressed
+    MUSDB18), "dset.musdb", or "dset.wav" if MUSDB is not used or replaced. The value is "" if that setting is empty."""
     if nonhq:
         return "test.nonhq", nonhq
     if use_musdb and not replaces_musdb(wav, sources):

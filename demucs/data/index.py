@@ -37,8 +37,8 @@ Stamp = tp.Dict[str, tp.List[tp.List[int]]]
 
 @dataclass(frozen=True)
 class TrackMeta:
-    """Metadata of a track. `mean` and `std` (unbiased, over samples) are those of the mono mixture; 0 and 1 if not
-    measured."""
+    """Length, sample rate and level of a track. `mean` and `std` (unbiased, over samples) are those of the mono
+    mixture; 0 and 1 if not measured, and a `std` of 1 for a silent mixture."""
     length: int              # samples, the same in every file
     samplerate: int          # Hz
     mean: float
@@ -47,6 +47,7 @@ class TrackMeta:
 
     @property
     def seconds(self) -> float:
+        """Length in seconds."""
         return self.length / self.samplerate
 
 
@@ -60,13 +61,13 @@ class TrackIndex:
         return len(self.tracks)
 
     def select(self, keep: tp.Callable[[str], bool]) -> "TrackIndex":
-        """The tracks whose name `keep` accepts."""
+        """Index of the tracks for whose name `keep` returns True."""
         tracks = {name: meta for name, meta in self.tracks.items() if keep(name)}
         return TrackIndex(tracks, {name: self.files[name] for name in tracks if name in self.files})
 
     def read(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
-        """Samples [A, L] of `source` (or "mixture") of track `name`, `frames` of them from `start` on (None: to the
-        end). Raises AudioError as `audio.reading.read`."""
+        """Samples [A, L] of the stem `source` (or "mixture") of track `name`, at the rate of the file: at most `frames`
+        from sample `start` on (None: to the end). Raises AudioError as `audio.reading.read`."""
         return self.files[name].read(source, start, frames)
 
 
@@ -128,7 +129,8 @@ def _measure(track: Track, normalize: bool) -> TrackMeta:
 
 def cache_file(root: tp.Union[str, Path], *, sources: tp.Sequence[str], normalize: bool, cache_dir: tp.Union[str, Path]
                ) -> Path:
-    """Path of the cache file for a dataset with these sources and this normalisation."""
+    """Path in `cache_dir` of the cache file for the dataset in `root`; different sources or normalisation give another
+    file. It need not exist."""
     key = json.dumps([os.path.realpath(root), list(sources), bool(normalize)])
     return Path(cache_dir) / f"tracks-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.json"
 
@@ -147,7 +149,8 @@ def _load_cache(path: Path) -> tp.Dict[str, tp.Any]:
 
 
 def save_cache(plain: tp.Mapping[str, tp.Any], path: Path) -> None:
-    """Write the cache. If that fails, a warning is logged, and the next start scans again."""
+    """Write the plain values `plain` to the cache file `path` as JSON. If that fails, a warning is logged, and the next
+    start scans again."""
     try:
         schema.write_json(plain, path)
     except OSError as error:
@@ -161,7 +164,8 @@ def _usable_cores() -> int:
 
 def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, cache_dir: tp.Union[str, Path],
          workers: tp.Optional[int] = None) -> TrackIndex:
-    """Index of the songs `found`, from the cache for those whose files have not changed.
+    """Index of the songs `found`, from the cache for those whose files have the same sizes and modification times as
+    before. The cache is updated, also if songs are faulty.
 
     With `normalize`, mean and standard deviation of the mixtures are measured. `workers` is the number of threads, by
     default one per usable core. Several processes may scan at once, since the cache file is replaced atomically. With

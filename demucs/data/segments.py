@@ -28,11 +28,12 @@ Place = tp.Tuple[int, tp.Optional[int]]
 
 
 class Policy(tp.Protocol):
-    """Choice of the segments of a track that are examples. `segment` is their length in seconds; None for whole
-    tracks."""
+    """Interface of the choice of segments that are examples of a track. `segment` is their length in seconds; None for
+    whole tracks."""
 
     @property
     def segment(self) -> tp.Optional[float]:
+        """Length of an example in seconds; None for whole tracks."""
         ...
 
     def examples(self, meta: TrackMeta) -> int:
@@ -40,17 +41,19 @@ class Policy(tp.Protocol):
         ...
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
-        """(first sample, number of samples or None for all) of example `number` of a track."""
+        """(first sample, number of samples or None for all), at the rate of the track, of example `number` (from 0) of
+        a track."""
         ...
 
     def describe(self, number: int) -> str:
-        """Position of example `number` in its track as text for messages; "" if `number` does not determine it."""
+        """Position of example `number` in its track as text for messages, such as " at 12.0 s"; "" if `number` does not
+        determine it."""
         ...
 
 
 @dataclass(frozen=True)
 class Whole:
-    """Whole tracks."""
+    """Policy with each whole track as one example."""
     segment: None = None
 
     def examples(self, meta: TrackMeta) -> int:
@@ -65,7 +68,8 @@ class Whole:
 
 @dataclass(frozen=True)
 class Grid:
-    """Segments of `segment` seconds, one every `shift` seconds."""
+    """Policy with segments of `segment` seconds, one every `shift` seconds as long as they fit, and one more that
+    reaches beyond the end of the track."""
     segment: float
     shift: float
 
@@ -81,8 +85,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Random(Grid):
-    """Segments at random positions in their tracks, as many as in the grid. The position is a function of `seed` and
-    the key."""
+    """Policy with segments at random positions in their tracks, as many as in the grid. The position is a function of
+    `seed` and of epoch, step and position in the key."""
     seed: int
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
@@ -105,8 +109,9 @@ def _place(ends: tp.Sequence[int], index: int) -> tp.Tuple[int, int]:
 
 
 class SegmentDataset(Dataset):
-    """Dataset with `dataset[key]` [S, A, L], float32, with S in the order of `sources` and L = int(segment *
-    samplerate), or the length of the track if the policy has no segment."""
+    """Dataset of the segments that `policy` chooses: `dataset[key]` is float32 [S, A, L], with S in the order of
+    `sources` and L = int(segment * samplerate), or the length of the track if the policy has no segment. A key is an
+    ExampleKey or an index."""
 
     def __init__(self, index: TrackIndex, *, sources: tp.Sequence[str], policy: Policy, samplerate: int, channels: int,
                  normalize: bool = True):
@@ -124,11 +129,13 @@ class SegmentDataset(Dataset):
         return self.ends[-1] if self.ends else 0
 
     def locate(self, index: int) -> tp.Tuple[str, int]:
-        """(track name, number of the segment within the track) of example `index`. Raises IndexError beyond the end."""
+        """(track name, number of the segment within the track, from 0) of the example with this index. Raises
+        IndexError beyond the end."""
         place, number = _place(self.ends, index)
         return self.names[place], number
 
     def describe(self, index: int) -> str:
+        """Name of the track of the example with this index, and the position within it, for messages."""
         name, number = self.locate(index)
         return f"{name}{self.policy.describe(number)}"
 
@@ -153,7 +160,7 @@ class SegmentDataset(Dataset):
 
 
 class Joined(Dataset):
-    """Concatenation of datasets."""
+    """Concatenation of datasets, with the examples of each after those of the one before."""
 
     def __init__(self, datasets: tp.Sequence[tp.Any]):
         self.datasets = list(datasets)
@@ -163,11 +170,13 @@ class Joined(Dataset):
         return self.ends[-1]
 
     def part(self, index: int) -> tp.Tuple[tp.Any, int]:
-        """Dataset of example `index`, and the index of the example within it."""
+        """(dataset that the example with this index is from, its index within that dataset). Raises IndexError beyond
+        the end."""
         place, number = _place(self.ends, index)
         return self.datasets[place], number
 
     def describe(self, index: int) -> str:
+        """Description of the example with this index by its dataset."""
         dataset, index = self.part(index)
         return dataset.describe(index)
 
@@ -178,7 +187,7 @@ class Joined(Dataset):
 
 
 class Chosen(Dataset):
-    """Subset of a dataset, by indices."""
+    """Subset of a dataset: the examples with the given indices, in their order."""
 
     def __init__(self, dataset: tp.Any, indices: tp.Sequence[int]):
         self.dataset = dataset
@@ -188,6 +197,7 @@ class Chosen(Dataset):
         return len(self.indices)
 
     def describe(self, index: int) -> str:
+        """Description of the example with this index by the whole dataset."""
         return self.dataset.describe(self.indices[index])
 
     def __getitem__(self, key: Key) -> torch.Tensor:
@@ -196,7 +206,8 @@ class Chosen(Dataset):
 
 
 def as_key(key: Key) -> ExampleKey:
-    """The given key, or for an index the key of that example in epoch 0, step 0."""
+    """`key` itself if it is an ExampleKey; for an index, the key of that example in epoch 0 and step 0, at the position
+    of the same number."""
     return key if isinstance(key, ExampleKey) else ExampleKey(0, 0, key, key)
 
 

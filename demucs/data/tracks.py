@@ -17,7 +17,7 @@ Files = tp.Tuple[Path, ...]
 
 @dataclass(frozen=True)
 class Track:
-    """A song.
+    """A song of a dataset: the files of its stems and of its mixture.
 
     Attributes:
         name: unique within its dataset.
@@ -33,11 +33,12 @@ class Track:
     folder: Path = field(default=Path("."), compare=False)
 
     def files(self, source: str) -> Files:
-        """Files of a stem, or of "mixture", which may have none."""
+        """Files of the stem `source`, or of "mixture", which may have none."""
         return self.mixture if source == MIXTURE else self.stems[source]
 
     def read(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
-        """Samples [A, L] of a stem, or of "mixture", from sample `start` on.
+        """Samples [A, L] of the stem `source`, or of "mixture", at the rate of the file: at most `frames` from sample
+        `start` on (None: to the end).
 
         If files are added up, mono files are repeated to the number of channels of the others.
 
@@ -47,7 +48,7 @@ class Track:
         return self.load(source, start, frames)[0]
 
     def load(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> tp.Tuple[torch.Tensor, int]:
-        """(samples as `read` returns them, sample rate in Hz)."""
+        """(samples as `read` returns them, sample rate in Hz), with the errors of `read`."""
         if source != MIXTURE or self.mixture:
             parts = [reading.read(path, start, frames) for path in self.files(source)]
             return added([wav for wav, _ in parts]), parts[0][1]
@@ -58,7 +59,8 @@ class Track:
 
 
 def added(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum [A, L] of waveforms; mono waveforms are repeated to the number of channels of the others."""
+    """Sum [A, L] of waveforms [A, L] of one length; mono ones are repeated to the number of channels of the others. A
+    single waveform is returned itself."""
     if len(wavs) == 1:
         return wavs[0]
     channels = max(len(wav) for wav in wavs)
@@ -66,11 +68,11 @@ def added(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 class Tracks(tp.NamedTuple):
-    """Songs of a dataset found in `root`, and the faults of unusable ones, one sentence each."""
+    """Songs that were found in the folder `root` of a dataset, and the faults of unusable ones, one sentence each."""
     root: Path
     tracks: tp.List[Track]
     faults: tp.List[str]
 
     def select(self, keep: tp.Callable[[str], bool]) -> "Tracks":
-        """The tracks whose name `keep` accepts; faults are kept."""
+        """The songs for whose name `keep` returns True; all faults are kept."""
         return self._replace(tracks=[track for track in self.tracks if keep(track.name)])

@@ -17,6 +17,10 @@ KINDS: tp.Dict[str, Kind] = {"musdb": musdb.tracks, "wav": wav.tracks}
 
 
 def check(kind: str) -> None:
-    """Raise ConfigError if the kind is unknown."""
+    """Check that `kind` is one of `KINDS`.
+
+    Raises:
+        ConfigError: if it is not.
+    """
     if kind not in KINDS:
         raise ConfigError(f"dset.kind={kind!r} is unknown; use one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")

@@ -23,7 +23,7 @@ WITHOUT = ("no_", "minus_")       # prefixes of the name of the omitted source
 
 @dataclass
 class Folders:
-    """Content of a dataset folder.
+    """Songs and other content found in a dataset folder.
 
     Attributes:
         songs: folders of songs.
@@ -36,8 +36,9 @@ class Folders:
 
 
 def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
-    """Songs below `root`, sorted: folders with a file whose name satisfies `is_stem`, and folders without subfolders.
-    Hidden files and folders are ignored, links are followed."""
+    """Songs below `root`, sorted by path: folders with a file whose name satisfies `is_stem`, and other folders without
+    subfolders, which may lack all stems. `root` itself is none. Hidden files and folders are ignored, links are
+    followed."""
     found = Folders()
 
     def walk(folder: Path, ancestors: tp.FrozenSet[str]) -> None:
@@ -68,7 +69,8 @@ def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
 
 
 def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Tracks:
-    """Songs below `root`, each with the stems `sources`. Their names are relative to `root`.
+    """Songs below `root`, each with the stems `sources`, and the faults of those that cannot be used, such as missing
+    stems. Names of songs are paths relative to `root`.
 
     A single source does not add up to a song: the mixture is then its file, or the sum of all stems in the folder.
 
@@ -131,7 +133,8 @@ def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
 
 
 def stem_files(folder: Path) -> tp.Dict[str, Path]:
-    """Audio files in a folder by name, including the mixture and broken links."""
+    """Audio files in a folder by name without suffix, including the mixture and broken links, but not hidden files. Of
+    several with the same name, the first type in `SUFFIXES` is taken."""
     paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     found: tp.Dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
@@ -140,14 +143,16 @@ def stem_files(folder: Path) -> tp.Dict[str, Path]:
 
 
 def whole_song(stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
-    """Those of `stems` that add up to the song, which may be a source and its complement; empty if unknown."""
+    """Those of `stems` that add up to the song: all that are no complement of a source, or a source and its complement.
+    () if fewer than two are left, so that it is unknown."""
     plain = tuple(stem for stem in stems if left_out(stem) is None)
     whole = plain if len(plain) > 1 else tuple(stems)
     return whole if len(whole) > 1 else ()
 
 
 def left_out(name: str) -> tp.Optional[str]:
-    """The source that a stem such as "instrumental" lacks ("vocals"); None for other names."""
+    """Source that a stem lacks according to its name: "drums" for "no_drums" or "minus_drums", "vocals" for
+    "instrumental" or "accompaniment"; None for other names."""
     if name in WITHOUT_VOCALS:
         return "vocals"
     return next((name[len(prefix):] for prefix in WITHOUT if name.startswith(prefix)), None)

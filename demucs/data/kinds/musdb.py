@@ -9,11 +9,12 @@ from .settings import KindSettings
 
 
 def is_validation(name: str) -> bool:
-    """Whether a song is one of the 14 official validation tracks, by the last part of its name."""
+    """Whether the last part of `name` is that of one of the 14 official validation tracks."""
     return Path(name).name in VALIDATION_TRACKS
 
 
 def tracks(settings: KindSettings, split: str) -> Tracks:
+    """Songs of a split of MUSDB18-HQ: for "train" and "valid" those of ROOT/train, for "test" those of ROOT/test."""
     if split == "test":
         return settings.folder("test")
     return settings.folder("train").select(lambda name: is_validation(name) == (split == "valid"))

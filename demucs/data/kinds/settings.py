@@ -16,7 +16,8 @@ class KindSettings:
     _listed: tp.Dict[str, Tracks] = field(default_factory=dict, repr=False, compare=False)
 
     def folder(self, name: str) -> Tracks:
-        """Songs in a folder of the dataset, which is listed once even if several splits are in it."""
+        """Songs in ROOT/NAME and their faults, as `folder_tracks` finds them. Each folder is listed once per instance,
+        even if several splits are in it."""
         if name not in self._listed:
             self._listed[name] = folder_tracks(self.root / name, self.sources)
         return self._listed[name]

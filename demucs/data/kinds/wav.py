@@ -5,4 +5,5 @@ from .settings import KindSettings
 
 
 def tracks(settings: KindSettings, split: str) -> Tracks:
+    """Songs in ROOT/SPLIT."""
     return settings.folder(split)
