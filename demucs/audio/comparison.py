@@ -12,12 +12,13 @@ SCALE = 2 ** 15     # 16-bit steps in the full scale of a float
 
 
 def songs(folder: Path) -> tp.Dict[str, Path]:
-    """Mapping relative name -> path of all audio files below `folder`."""
+    """All .wav and .flac files below `folder`, a mapping of path relative to it -> path, sorted."""
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES}
 
 
 def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
-    """(largest difference in 16-bit steps, number of samples that differ, number of samples) of two files.
+    """(largest difference in steps of 16-bit PCM, number of samples that differ, number of samples) of two audio files.
+    Samples are counted over all channels.
 
     Raises:
         AudioError: if a file cannot be read.

@@ -17,25 +17,32 @@ ALL_BIT_RATES = tuple(sorted({rate for rates in MP3_BIT_RATES.values() for rate 
 
 
 def bit_rates(samplerate: int) -> tp.List[int]:
-    """Valid bit rates in kbit/s of mp3 files at `samplerate` Hz. For the lowest ones LAME reduces the sample rate."""
+    """Valid bit rates in kbit/s of mp3 files at `samplerate` Hz, ascending. For the lowest ones LAME reduces the sample
+    rate."""
     highest = next(rates[-1] for lowest, rates in MP3_BIT_RATES.items() if samplerate >= lowest)
     wrong = {144} if samplerate >= 32_000 else set()       # only valid in MPEG-2
     return [rate for rate in ALL_BIT_RATES if rate <= highest and rate not in wrong]
 
 
 def listed(numbers: tp.Iterable[int]) -> str:
+    """Numbers as text, such as "8, 16, 24"."""
     return ", ".join(map(str, numbers))
 
 
 def bit_rate(text: str) -> int:
-    """Bit rate of mp3 in kbit/s from the command line. Raises ArgumentTypeError with the valid ones."""
+    """Bit rate of mp3 in kbit/s from its text, for argparse. Raises ArgumentTypeError, with the valid ones, for any
+    other text."""
     if not text.isdecimal() or int(text) not in ALL_BIT_RATES:
         raise argparse.ArgumentTypeError(f"{shown(text)} is no bit rate of mp3; use one of {listed(ALL_BIT_RATES)}")
     return int(text)
 
 
 def check_rate(path: tp.Union[str, Path], samplerate: tp.Any) -> None:
-    """Raise AudioError for an unsupported sample rate."""
+    """Check that `samplerate` is a supported sample rate in Hz. `path` is the file in the message.
+
+    Raises:
+        AudioError: if it is not.
+    """
     if samplerate not in RATE:
         raise AudioError(f"{path}: samplerate={shown(samplerate)} {RATE.demand(samplerate)}")
 

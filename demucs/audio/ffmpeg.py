@@ -29,7 +29,10 @@ VAGUE = ("Invalid data found when processing input", "Invalid argument", "Conver
 
 
 def existing_file(path: tp.Union[str, Path]) -> Path:
-    """Absolute path of an audio file. Raises AudioError if it is missing, unreadable, not a regular file, or empty."""
+    """Absolute path of an audio file that exists.
+
+    Raises AudioError if it is missing, inaccessible, not a regular file (folder, pipe, device), or empty.
+    """
     path = Path(path).absolute()
     try:
         found = path.stat()
@@ -61,11 +64,13 @@ def program(name: str) -> str:
 
 
 def installed() -> bool:
+    """Whether both ffmpeg and ffprobe are on the PATH."""
     return shutil.which("ffmpeg") is not None and shutil.which("ffprobe") is not None
 
 
 def complaint(said: bytes, path: Path) -> str:
-    """Error message of ffmpeg about a file, in one line without the name of the file; "" if there is none.
+    """Error message in `said`, what ffmpeg printed about the file `path`: one line without the name of the file; "" if
+    it printed nothing.
 
     It is the last line, or the last specific one if that only names a category of errors.
     """
@@ -80,7 +85,8 @@ def complaint(said: bytes, path: Path) -> str:
 
 
 def run(command: tp.List[str], path: Path) -> bytes:
-    """Standard output of a command. Raises AudioError with `path` if it fails."""
+    """Standard output of a command that reads the file `path`. Raises AudioError with `path` and the command's message
+    if its exit status is not 0, and OSError if it cannot be started."""
     done = programs.call(command)
     if done.returncode:
         raise AudioError(f"{path}: not audio that ffmpeg or libsndfile can read "
@@ -89,7 +95,7 @@ def run(command: tp.List[str], path: Path) -> bytes:
 
 
 def input_arguments(path: Path) -> tp.List[str]:
-    """Input arguments of ffmpeg for a local file. A disguised playlist must not make it open other files."""
+    """Arguments of ffmpeg for the input file `path`, such that a disguised playlist cannot make it open other files."""
     return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{path}"]
 
 
@@ -101,8 +107,9 @@ class Decoded(tp.NamedTuple):
 
 
 def decode(path: Path, stream: str, *, before: tp.Sequence[str] = (), after: tp.Sequence[str] = ()) -> Decoded:
-    """Audio of one stream, with the channels and sample rate that ffmpeg decodes, since headers may be wrong about
-    both. If they change within the stream, ffmpeg converts the remainder to the channels and rate of the beginning.
+    """Audio of one stream of a file, with the channels and sample rate that ffmpeg decodes, since headers may be wrong
+    about both. If they change within the stream, ffmpeg converts the remainder to the channels and rate of the
+    beginning. What precedes a damaged part is returned, with ffmpeg's message.
 
     Args:
         path: an existing file.
@@ -112,6 +119,7 @@ def decode(path: Path, stream: str, *, before: tp.Sequence[str] = (), after: tp.
 
     Raises:
         AudioError: if nothing can be decoded.
+        ToolError: if ffmpeg is not installed.
     """
     done = programs.call([program("ffmpeg"), "-nostdin", "-loglevel", "error", *before, *input_arguments(path),
                           "-map", stream, "-threads", "1", *after, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"])

@@ -20,19 +20,21 @@ W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
 @dataclass(frozen=True)
 class Promise:
-    """Bytes of samples: `promised` by the header (None: unknown), and `present` in the file from byte `start` on."""
+    """Numbers of bytes of the samples in an audio file: `promised` by the header (None: unknown), and `present` in the
+    file from byte `start` on."""
     promised: tp.Optional[int]
     present: int
     start: int
 
     @property
     def truncated(self) -> bool:
+        """Whether the file has fewer bytes than the header promises; False if that is unknown."""
         return self.promised is not None and self.promised > self.present
 
 
 def promise(path: Path) -> tp.Optional[Promise]:
-    """`Promise` of the header of a wav (RIFF, RIFX, RF64, BW64), w64, aiff, au or caf file; None for other files, and
-    if no chunk with samples is found."""
+    """Bytes of samples that the header of the file promises and those that are present, for wav (RIFF, RIFX, RF64,
+    BW64), w64, aiff, au and caf; None for other files, and if no chunk with samples is found."""
     with open(path, "rb") as file:
         total = file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -111,7 +113,8 @@ def _w64(file: tp.BinaryIO) -> tp.Optional[tp.Tuple[int, int]]:
 
 
 def holds_samples(path: Path, found: Promise) -> bool:
-    """Whether a RIFF file with a size of 0 in its header contains samples: bytes that are not further chunks."""
+    """Whether a RIFF file whose header has the size 0 contains samples nevertheless: bytes that are not further chunks.
+    False for all other files. `found` is the `promise` of `path`."""
     if found.promised != 0 or not found.present:
         return False
     with open(path, "rb") as file:
@@ -131,17 +134,19 @@ def holds_samples(path: Path, found: Promise) -> bool:
 
 
 class Mended(io.RawIOBase):
-    """Read-only view of a file in which some bytes are replaced (`changes`: offset -> bytes), for
-    `soundfile.SoundFile`."""
+    """Read-only binary file object: the file `path`, with the bytes in `changes` ({offset: bytes}) in place of its own,
+    for `soundfile.SoundFile`. The file on disk is not changed."""
 
     def __init__(self, path: Path, changes: tp.Mapping[int, bytes]):
         self._file = open(path, "rb")
         self._changes = dict(changes)
 
     def seekable(self) -> bool:
+        """True."""
         return True
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -166,6 +171,7 @@ class Mended(io.RawIOBase):
 
 
 def with_sizes(path: Path, found: Promise) -> Mended:
-    """View of a wav file with the true size of its samples in the header instead of 0."""
+    """Read-only view of the wav file `path` with the size of its samples in the header instead of 0. `found` is its
+    `promise`."""
     data = min(found.present, 0xFFFFFF00)
     return Mended(path, {4: struct.pack("<I", data + found.start - 8), found.start - 4: struct.pack("<I", data)})

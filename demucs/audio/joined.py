@@ -25,7 +25,8 @@ RIFF = (b"RIFF", b"RF64", b"RIFX")
 
 
 def files_in(path: Path) -> tp.List[bytes]:
-    """Contents of the wav or flac files that a file consists of; empty for a single file or another format."""
+    """Contents of the wav or flac files that the file `path` is a concatenation of, in their order; an empty list for a
+    single file or another format."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         offsets = [found.start() for found in FLAC.finditer(data)] if FLAC.match(data) else _riff_files(data)
         ends = [*offsets[1:], len(data)]
@@ -43,8 +44,9 @@ def _riff_files(data: tp.Union[bytes, mmap.mmap]) -> tp.List[int]:
 
 
 def decode(path: tp.Union[str, Path], data: bytes, silent: int = 0) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L], sample rate in Hz) that libsndfile decodes from `data`, without the first `silent` samples.
-    Raises AudioError."""
+    """(samples [A, L] float32, sample rate in Hz) that libsndfile decodes from `data`, the content of an audio file,
+    without the first `silent` samples. `path` is for messages. Raises AudioError if it cannot be decoded or no sample
+    is left."""
     blocks: tp.List[np.ndarray] = []
     try:
         with without_library_notes(), soundfile.SoundFile(io.BytesIO(data)) as file:
@@ -61,8 +63,9 @@ def decode(path: tp.Union[str, Path], data: bytes, silent: int = 0) -> tp.Tuple[
 
 
 def join(path: tp.Union[str, Path], wavs: tp.Sequence[tp.Tuple[torch.Tensor, int]]) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L], sample rate in Hz) of the concatenation of `wavs`, at the rate of the first and with the largest
-    number of channels."""
+    """(samples [A, L], sample rate in Hz) of the concatenation of `wavs`, pairs of samples [A, L] and rate. The result
+    has the rate of the first and the largest number of channels; for several parts a warning about `path` is logged.
+    Raises AudioError as `convert_audio`."""
     rate, channels = wavs[0][1], max(wav.shape[0] for wav, _ in wavs)
     if len(wavs) > 1:
         kinds = ", ".join(f"{own} Hz with {wav.shape[0]} channel{'s' * (wav.shape[0] > 1)}" for wav, own in wavs[:8])

@@ -46,8 +46,8 @@ class _Frame(tp.NamedTuple):
 
 
 class Part(tp.NamedTuple):
-    """Consecutive frames of one sample rate and number of channels. `promised`: number of frames according to the
-    encoder, or None."""
+    """Consecutive mp3 frames of one sample rate and number of channels: their bytes, their number, the header of the
+    first, and the number of frames according to the encoder (`promised`; None: unknown)."""
     frames: bytes
     count: int
     first: _Frame
@@ -57,8 +57,9 @@ class Part(tp.NamedTuple):
 def read_with_padding(path: tp.Union[str, Path]) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L] float32, sample rate in Hz) of an mp3 file including encoder delay and padding.
 
-    Parts with other sample rates are converted to that of the first, and all parts to the largest number of channels.
-    Raises AudioError.
+    Parts with other sample rates are converted to that of the first, and all parts to the largest number of channels. A
+    warning is logged if frames are missing at the end. Raises AudioError if the file cannot be decoded, OSError if it
+    cannot be opened.
     """
     data = Path(path).read_bytes()
     found = parts(data)
@@ -72,7 +73,8 @@ def read_with_padding(path: tp.Union[str, Path]) -> tp.Tuple[torch.Tensor, int]:
 
 
 def parts(data: bytes) -> tp.List[Part]:
-    """Frames of layer III in `data` with audio, grouped by consecutive sample rate and number of channels."""
+    """Frames of layer III with audio in `data`, the content of an mp3 file, grouped by consecutive sample rate and
+    number of channels; an empty list if there are none."""
     found: tp.List[Part] = []
     runs: tp.List[tp.Tuple[int, int]] = []       # byte ranges
     first: tp.Optional[_Frame] = None

@@ -25,7 +25,8 @@ READING = {"seek_time": Range(0, 10 ** 9, unit="seconds"), "duration": Range(0, 
 
 
 class AudioFile:
-    """Audio file of any format that ffmpeg reads, with one or several audio streams; `len()` is their number."""
+    """Audio file of any format that ffmpeg reads, with one or several audio streams; `len()` is their number. The file
+    is first opened when a property is read."""
 
     def __init__(self, path: PathLike):
         self.path = Path(path)
@@ -37,7 +38,8 @@ class AudioFile:
 
     @property
     def info(self) -> tp.Dict[str, tp.Any]:
-        """Output of ffprobe: {"format": {...}, "streams": [{...}, ...]}. Raises AudioError for unreadable files."""
+        """Output of ffprobe: {"format": {...}, "streams": [{...}, ...]}, read once. Raises AudioError for unreadable
+        files, ToolError if ffprobe is not installed."""
         if self._info is None:
             self._info = streams.describe(self.path)
         return self._info
@@ -61,23 +63,24 @@ class AudioFile:
             raise AudioError(f"{self.path}: has {len(self)} audio streams, and no number {stream}") from error
 
     def channels(self, stream: int = 0) -> int:
+        """Number of channels of audio stream number `stream` (from 0). Raises AudioError if there is no such stream."""
         return int(self.info["streams"][self._stream(stream)]["channels"])
 
     def samplerate(self, stream: int = 0) -> int:
-        """Sample rate of an audio stream in Hz."""
+        """Sample rate in Hz of audio stream number `stream` (from 0). Raises AudioError if there is no such stream."""
         return int(self.info["streams"][self._stream(stream)]["sample_rate"])
 
     def read(self, seek_time: tp.Optional[float] = None, duration: tp.Optional[float] = None,
              streams: tp.Union[slice, int, tp.Sequence[int]] = slice(None), samplerate: tp.Optional[int] = None,
              channels: tp.Optional[int] = None) -> torch.Tensor:
-        """Audio streams [N, A, L] float32; a single stream, given as a number, as [A, L].
+        """Audio streams as float32 [N, A, L]; a single stream, given as a number, as [A, L].
 
         Args:
             seek_time: seconds to skip.
             duration: seconds to read; default: to the end.
-            streams: selected audio streams: a slice, a list or a number.
+            streams: selected audio streams, counted from 0: a slice, a list or a number; default: all.
             samplerate: sample rate in Hz to which ffmpeg resamples; default: that of each stream.
-            channels: number of channels to convert to, as in `convert_audio_channels`.
+            channels: number of channels to convert to, as in `convert_audio_channels`; default: those of each stream.
 
         Raises:
             AudioError: for unreadable files, invalid arguments, or if the streams differ in shape.
@@ -107,17 +110,20 @@ class AudioFile:
 
 
 def convert_audio_channels(wav: torch.Tensor, channels: int = 2) -> torch.Tensor:
-    """`wav` [..., A, L] with `channels` channels; see `dsp.convert.convert_channels`."""
+    """Waveform [..., channels, L] made from `wav` [..., A, L], with the rules and errors of
+    `dsp.convert.convert_channels`: the mean for one channel, copies of a mono signal, or the first channels."""
     return convert.convert_channels(wav, channels)
 
 
 def convert_audio(wav: torch.Tensor, from_samplerate: int, to_samplerate: int, channels: int) -> torch.Tensor:
-    """`wav` [..., A, L] at another sample rate (Hz) and number of channels; see `dsp.convert`."""
+    """Waveform `wav` [..., A, L] converted to `channels` channels, and resampled from `from_samplerate` to
+    `to_samplerate` (Hz); see `dsp.convert`."""
     return convert.convert_audio(wav, from_samplerate, to_samplerate, channels)
 
 
 def i16_pcm(wav: torch.Tensor) -> torch.Tensor:
-    """16-bit integers from floats in [-1, 1]; integers are returned unchanged. `wav` is not modified.
+    """16-bit integers from floats, which are clipped to [-1, 1]; integers of any type are returned unchanged. `wav` is
+    not modified.
 
     The product with 32767 is truncated, not rounded, so that files equal those of published Demucs bit by bit.
     """
@@ -125,7 +131,7 @@ def i16_pcm(wav: torch.Tensor) -> torch.Tensor:
 
 
 def f32_pcm(wav: torch.Tensor) -> torch.Tensor:
-    """Floats in [-1, 1] from 16-bit integers; floats are returned unchanged."""
+    """Floats in about [-1, 1] from 16-bit integers, which are divided by 32767; floats are returned unchanged."""
     return wav if wav.dtype.is_floating_point else wav.float() / 32767
 
 
@@ -135,8 +141,11 @@ def as_dtype_pcm(wav: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def prevent_clip(wav: torch.Tensor, mode: tp.Optional[str] = "rescale") -> torch.Tensor:
-    """`wav` [..., L] limited to [-1, 1] by `mode`: "rescale", "clamp", "tanh", or "none" (as None). Raises
-    AudioError."""
+    """Floating-point signal `wav` [..., L] limited to [-1, 1] by `mode`: "rescale" (the whole signal is divided if its
+    peak is above 1), "clamp" (clipped at 0.99), "tanh", or "none" or None (`wav` itself). `wav` is not modified.
+
+    Raises AudioError for another mode, or for integers unless the mode is "none".
+    """
     if mode in (None, "none"):
         return wav
     if not wav.dtype.is_floating_point:
@@ -146,20 +155,22 @@ def prevent_clip(wav: torch.Tensor, mode: tp.Optional[str] = "rescale") -> torch
 
 def encode_mp3(wav: torch.Tensor, path: PathLike, samplerate: int = 44100, bitrate: int = 320, quality: int = 2,
                verbose: bool = False) -> None:
-    """Write `wav` [A, L] as mp3, with any suffix of `path`: `bitrate` in kbit/s, `quality` from 2 (best) to 7
-    (fastest).
+    """Write `wav` [A, L] (floats, or 16-bit integers) as mp3 to `path`, whatever its suffix: `bitrate` in kbit/s,
+    `quality` from 2 (best) to 7 (fastest). With `verbose`, LAME prints its messages.
 
     A bit rate above the maximum for the sample rate stands for the maximum. Raises AudioError for settings that LAME
-    does not support.
+    does not support, and if the file cannot be written.
     """
     write_mp3(path, _integers(wav, 16), samplerate, bitrate=bitrate, quality=quality, verbose=verbose)
 
 
 def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16, as_float: bool = False
                ) -> None:
-    """Write `wav` [A, L] as wav, with any suffix of `path`: 16, 24 or 32 bits per sample, or 32-bit floats.
+    """Write `wav` [A, L] (floats, or 16-bit integers) as wav to `path`, whatever its suffix, with 16, 24 or 32 bits per
+    sample, or with `as_float` as 32-bit floats.
 
-    Floats are clipped to [-1, 1], too. Raises AudioError for another bit depth, or an invalid sample rate.
+    Floats are clipped to [-1, 1], with `as_float` too. Raises AudioError for another bit depth, an invalid sample rate,
+    or if the file cannot be written.
     """
     if as_float:
         samples, subtype = _samples(wav, lambda block: f32_pcm(block).clamp(-1, 1).float()), "FLOAT"
@@ -169,10 +180,11 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
 
 
 def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16) -> None:
-    """Write `wav` [A, L] in any format that ffmpeg derives from the suffix of `path`, with 16 or 24 bits if it supports
-    them.
+    """Write `wav` [A, L] in the format that ffmpeg derives from the suffix of `path`. ffmpeg gets `bits_per_sample`
+    bits, 16, 24 or 32, and writes as many as the format has.
 
-    Raises AudioError if ffmpeg cannot write it; ToolError if ffmpeg is not installed.
+    Raises AudioError for another bit depth or sample rate, and if ffmpeg cannot write the file; ToolError if ffmpeg is
+    not installed.
     """
     check_rate(path, samplerate)
     form = "s16le" if bits_per_sample == 16 else "s32le"
@@ -214,15 +226,17 @@ def _interleaved(wav: torch.Tensor, bits: int) -> bytes:
 def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int = 320,
                clip: tp.Optional[str] = "rescale", bits_per_sample: int = 16, as_float: bool = False, preset: int = 2
                ) -> None:
-    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must exist.
+    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must exist; an existing file is
+    replaced.
 
     Args:
         wav: floats, limited to [-1, 1] by `clip`; or integers, which are divided by their full scale first; also numpy.
+        path: the file to write.
         samplerate: sample rate in Hz.
         bitrate: bit rate of mp3 in kbit/s.
         clip: mode of `prevent_clip`; after it, samples are clipped to [-1, 1], also in floating-point files.
-        bits_per_sample: 16, 24, or for wav 32.
-        as_float: 32-bit floats in wav.
+        bits_per_sample: 16, 24, or for wav 32; not for mp3, which is made from 16 bits.
+        as_float: 32-bit floats in wav; without effect for other formats.
         preset: quality of mp3, from 2 (best) to 7 (fastest).
 
     Raises:

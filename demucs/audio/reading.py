@@ -46,6 +46,7 @@ class AudioInfo:
 
     @property
     def seconds(self) -> float:
+        """Length in seconds."""
         return self.frames / self.samplerate
 
 
@@ -78,8 +79,8 @@ def _open(path: Path, *, complete: bool = True) -> tp.Optional[soundfile.SoundFi
 
 
 def kind(path: Path) -> tp.Tuple[tp.Optional[str], str]:
-    """libsndfile's names of the format and encoding of a file, such as ("WAV", "PCM_16"); (None, "") if it does not
-    support the file. Logs a warning if such a file is truncated."""
+    """(format, encoding) of the file `path` in libsndfile's names, such as ("WAV", "PCM_16"); (None, "") if libsndfile
+    does not support the file. Logs a warning if such a file is truncated."""
     try:
         with without_library_notes(), soundfile.SoundFile(os.fsencode(path)) as file:
             return file.format, file.subtype
@@ -179,7 +180,8 @@ def _naming(read: Read) -> Read:
 
 @_naming
 def probe(path: tp.Union[str, Path]) -> AudioInfo:
-    """Length, sample rate and channels from the header, or by decoding if the header does not have the length.
+    """Length, sample rate and number of channels of an audio file from its header, or by decoding if the header does
+    not have the length.
 
     Raises AudioError if the file is missing, empty, of zero length, truncated (according to its header) or not audio;
     ToolError if only ffmpeg could read it and is not installed.
@@ -199,7 +201,8 @@ def probe(path: tp.Union[str, Path]) -> AudioInfo:
 @_naming
 def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = None, *, complete: bool = True
          ) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L] float32, sample rate in Hz) of `path` from sample `start`, at most `frames` of them.
+    """(samples [A, L] float32, sample rate in Hz) of the audio file `path`: at most `frames` samples from sample
+    `start` on (None: to the end).
 
     Integer formats are scaled to [-1, 1). If the file ends earlier, fewer samples (or none) are returned. Raises the
     errors of `probe`, and AudioError if less can be decoded than the header promises; with `complete` = False, the
@@ -259,13 +262,17 @@ def _after_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.T
 
 
 def all_finite(wav: torch.Tensor) -> bool:
-    """Whether `wav` [..., L] has neither NaN nor infinity. Blocks of time are checked one after another: the memory
-    does not grow with L."""
+    """Whether `wav` [..., L] has neither NaN nor infinity. Blocks of samples are checked one after another, so the
+    memory needed does not grow with L."""
     return all(bool(torch.isfinite(block).all()) for block in wav.split(CHECKED, dim=-1))
 
 
 def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int) -> None:
-    """Raise AudioError with `path` and the time of the first NaN or infinity in `wav` [..., L], if there is any."""
+    """Check that `wav` [..., L] at `samplerate` Hz has neither NaN nor infinity.
+
+    Raises:
+        AudioError: with `path` and the time of the first such sample.
+    """
     if all_finite(wav):
         return
     bad = torch.cat([~torch.isfinite(block).reshape(-1, block.shape[-1]).all(dim=0)
@@ -282,10 +289,11 @@ def _peak(wav: torch.Tensor) -> float:
 
 
 def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
-    """`wav` [..., L] limited to [-1, 1], by one of CLIP_MODES.
+    """Signal `wav` [..., L] limited to [-1, 1], by one of CLIP_MODES. `wav` is not modified, and may be returned
+    itself.
 
     "rescale" divides the whole signal by 1.01 times its peak if that is above 1; "clamp" clips at 0.99; "tanh" applies
-    tanh; "none" leaves clipping to the file format. Raises AudioError for another mode.
+    tanh; "none" returns `wav`, and leaves clipping to the file format. Raises AudioError for another mode.
     """
     if mode == "rescale":
         return wav / max(1.01 * _peak(wav), 1.0) if wav.numel() else wav
@@ -300,11 +308,14 @@ def prevent_clip(wav: torch.Tensor, mode: str = "rescale") -> torch.Tensor:
 
 def write(path: tp.Union[str, Path], wav: torch.Tensor, samplerate: int, *, clip: str = "rescale", bits: int = 16,
           as_float: bool = False, mp3_bitrate: int = 320, mp3_preset: int = 2) -> None:
-    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`.
+    """Write `wav` [A, L] as .wav, .flac or .mp3, by the suffix of `path`. Its folder must exist; an existing file is
+    replaced atomically.
 
     `clip` is a mode of `prevent_clip`, `bits` 16, 24 or (wav only) 32 per sample. `as_float` writes 32-bit float wav,
     and has no effect for other formats. `mp3_bitrate` is in kbit/s, `mp3_preset` from 2 (best) to 7 (fastest).
-    Raises AudioError for another suffix, invalid arguments, or samples that are not finite.
+
+    Raises AudioError for another suffix, invalid arguments, samples that are not finite, or if the file cannot be
+    written.
     """
     path = Path(path).absolute()
     if wav.dim() != 2 or not wav.shape[0]:

@@ -12,8 +12,8 @@ from ..notes import without_library_notes
 
 
 def read_samples(path: tp.Union[str, Path], dtype: str = "float64") -> tp.Tuple[np.ndarray, int]:
-    """(samples [L, A], sample rate in Hz) of a separated stem, read by libsndfile; integer formats are scaled to [-1,
-    1). Raises AudioError if libsndfile cannot read it."""
+    """(samples [L, A] of type `dtype`, sample rate in Hz) of a whole audio file, read by libsndfile. For a
+    floating-point type, integer formats are scaled to [-1, 1). Raises AudioError if libsndfile cannot read it."""
     try:
         with without_library_notes():
             return soundfile.read(os.fsencode(path), dtype=dtype, always_2d=True)

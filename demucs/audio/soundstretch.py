@@ -71,16 +71,18 @@ def _samples(wav: bytes, channels: int) -> tp.Optional[np.ndarray]:
 
 @dataclass(frozen=True)
 class Soundstretch:
-    """A working soundstretch program. It is cheap to pickle, so that data loader workers need no search."""
+    """A working soundstretch program: its path and version. It is cheap to pickle, so that data loader workers need no
+    search."""
     path: str
     version: tp.Tuple[int, ...]
 
     def stretch(self, wav: torch.Tensor, samplerate: int, *, pitch: float, tempo: float,
                 voice: bool = False) -> torch.Tensor:
-        """`wav` [A, L] float32 at `samplerate` Hz, shifted by `pitch` semitones and `tempo` percent faster: [A, L']
-        float32 with L' about L / (1 + tempo / 100). `voice` tunes the algorithm for speech and singing.
+        """Waveform `wav` [A, L] float32 at `samplerate` Hz, shifted by `pitch` semitones and made `tempo` percent
+        faster: [A, L'] float32 on the CPU, with L' about L / (1 + tempo / 100). Samples are rounded to 16 bits and
+        clipped at 0.99. `voice` tunes the algorithm for speech and singing.
 
-        Raises ToolError with the message of the program if it fails.
+        Raises ToolError with the message of the program if it fails or takes too long.
         """
         samples = to_int16(wav.detach().cpu().clamp(-PEAK, PEAK)).T.numpy()
         command = [self.path, "stdin", "stdout", f"-pitch={pitch}", f"-tempo={tempo:.6f}"]
@@ -120,7 +122,8 @@ def _candidate() -> tp.Tuple[str, str]:
 
 @functools.lru_cache(maxsize=None)
 def find() -> Soundstretch:
-    """The soundstretch program to use. Raises ToolError if it is missing, too old, or another program."""
+    """The soundstretch program to use, searched once per process. Raises ToolError if it is missing, too old, or
+    another program."""
     path, place = _candidate()
     try:
         done = subprocess.run([path], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)

@@ -33,12 +33,13 @@ def describe(path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
 
 
 def audio_streams(description: tp.Mapping[str, tp.Any]) -> tp.List[int]:
-    """Indices of the audio streams among all streams."""
+    """Indices, among all streams in `description` (the output of `describe`), of the audio streams."""
     return [index for index, stream in enumerate(description["streams"]) if stream.get("codec_type") == "audio"]
 
 
 def seconds_of(description: tp.Mapping[str, tp.Any], stream: int) -> tp.Optional[float]:
-    """Duration of a stream in seconds according to its header; None if the header does not have it."""
+    """Duration in seconds, according to the headers in `description` (the output of `describe`), of the stream with the
+    index `stream`, or else of the file; None if neither is known."""
     for header in (description["streams"][stream], description["format"]):
         try:
             return float(header["duration"])
@@ -49,16 +50,20 @@ def seconds_of(description: tp.Mapping[str, tp.Any], stream: int) -> tp.Optional
 
 def read(path: tp.Union[str, Path], stream: int, *, start: tp.Optional[float] = None,
          seconds: tp.Optional[float] = None, samplerate: tp.Optional[int] = None, padding: bool = False) -> Decoded:
-    """Audio of stream number `stream` (among all streams).
+    """Audio of the stream with the index `stream` among all streams of a file, and ffmpeg's message if some of it
+    cannot be decoded.
 
     Args:
+        path: the file.
+        stream: index among all streams, not only those with audio.
         start: seconds to skip.
         seconds: seconds to read; default: all.
         samplerate: sample rate in Hz to which ffmpeg resamples; default: that of the stream.
         padding: include the delay and padding that players skip according to the file.
 
     Raises:
-        AudioError: if the stream cannot be decoded.
+        AudioError: if nothing of the stream can be decoded.
+        ToolError: if ffmpeg is not installed.
     """
     before = (["-ss", str(start)] if start else []) + (["-flags2", "+skip_manual"] if padding else [])
     after = (["-t", str(seconds)] if seconds is not None else []) + \
@@ -68,12 +73,15 @@ def read(path: tp.Union[str, Path], stream: int, *, start: tp.Optional[float] = 
 
 def read_first(path: tp.Union[str, Path], *, samplerate: tp.Optional[int] = None, padding: bool = False
                ) -> tp.Tuple[torch.Tensor, int]:
-    """(samples [A, L], sample rate in Hz) of the first audio stream; `samplerate` and `padding` as in `read`.
+    """(samples [A, L] float32, sample rate in Hz) of the first audio stream of a file; `samplerate` and `padding` as in
+    `read`.
 
-    If less can be decoded than the duration in the header, the decoded samples are returned, with a warning.
+    If less can be decoded than the duration in the header, or ffmpeg reports damage, the decoded samples are returned,
+    with a warning.
 
     Raises:
         AudioError: if there is no audio stream, or nothing of it can be decoded.
+        ToolError: if ffmpeg is not installed.
     """
     description = describe(path)
     indices = audio_streams(description)

@@ -45,14 +45,15 @@ class _Sink:
 
 
 def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *, subtype: str, form: str) -> None:
-    """Write `samples` [L, A] of a type that libsndfile supports. `form` is "WAV" or "FLAC", `subtype` an encoding in
-    WIDTHS.
+    """Write an audio file atomically from `samples` [L, A] of a type that libsndfile supports. `form` is "WAV" or
+    "FLAC", `subtype` an encoding in WIDTHS. The folder must exist.
 
     A wav file that is too long for the sizes in its header is written as RF64, its 64-bit variant, which libsndfile,
     ffmpeg and audio editors read.
 
     Raises:
-        AudioError: if libsndfile does not support the format, or the file cannot be written.
+        AudioError: if libsndfile does not support the format, or the file cannot be written; a previous file is then
+            kept.
     """
     check_rate(path, samplerate)
     if form == "WAV" and samples.size * WIDTHS[subtype] > LARGEST_RIFF:
@@ -72,11 +73,12 @@ def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: in
 
 def write_mp3(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *, bitrate: int, quality: int,
               verbose: bool = False) -> None:
-    """Write 16-bit `samples` [L, A] at `bitrate` kbit/s; `quality` from 2 (best) to 7 (fastest). See
-    `encoding.check_mp3`.
+    """Write an mp3 file atomically from 16-bit `samples` [L, A], at `bitrate` kbit/s; `quality` is from 2 (best) to 7
+    (fastest). The folder must exist. With `verbose`, LAME prints its messages.
 
     Raises:
-        AudioError: for settings that mp3 or LAME do not support, or if the file cannot be written.
+        AudioError: for settings that mp3 or LAME do not support (see `encoding.check_mp3`), or if the file cannot be
+            written.
     """
     check_mp3(path, samplerate, bitrate, quality)
     channels = samples.shape[1]
@@ -108,7 +110,7 @@ def _opened(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
 
 
 def unwritable(path: tp.Union[str, Path], error: OSError) -> AudioError:
-    """Error for a file that could not be written; a previous file of that name is kept."""
+    """Error to raise if `error` prevented the writing of the file `path`, with advice."""
     hint = {errno.ENOSPC: "free some space, or choose another folder", errno.EDQUOT: "your quota is used up",
             errno.EACCES: "make the folder writable, or choose another one",
             errno.EROFS: "choose a folder on another file system"}.get(error.errno or 0)
