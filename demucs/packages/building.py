@@ -23,7 +23,8 @@ LEAST_BITS = 0.5             # minimum bits per weight in a file; quantisers go 
 
 
 def model_of(name: str, kwargs: tp.Mapping[str, tp.Any], state: tp.Any, path: Path) -> nn.Module:
-    """Model of the zoo with the weights `state`, plain or quantised, in evaluation mode; all from the file `path`.
+    """New model of the zoo called `name`, with the constructor arguments `kwargs` and the weights `state` (plain or
+    quantised), in evaluation mode on the CPU. All three come from the file `path` and are untrusted.
 
     A quantised model keeps its stored form as attribute `quantised_state`, so that it can be exported again without
     change.
@@ -43,7 +44,11 @@ def model_of(name: str, kwargs: tp.Mapping[str, tp.Any], state: tp.Any, path: Pa
 
 
 def requantised(model: nn.Module, state: quantised.State) -> nn.Module:
-    """Copy of `model` with the quantised weights `state`, which checks that they are well-formed."""
+    """New model like `model`, with the quantised weights `state` in float32. `model` is not changed.
+
+    Raises:
+        PackageError: if the state is malformed or does not fit the model.
+    """
     with torch.random.fork_rng(devices=[]):
         copy = zoo.build(model.zoo_name, **model.zoo_kwargs)
     quantised.restore(copy, state, model.zoo_name)
@@ -74,7 +79,8 @@ class _Allowance(TorchFunctionMode):
 
 
 def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Path) -> nn.Module:
-    """Model of the zoo for weights with `elements` values, whose arguments come from the file `path`.
+    """New model of the zoo called `name`, with random weights, whose arguments `kwargs` come from the file `path`.
+    `elements` is the number of values of its weights in that file.
 
     Raises:
         PackageError: if the arguments are invalid, or would build a model far larger than the weights.
@@ -94,8 +100,12 @@ def build(name: str, kwargs: tp.Mapping[str, tp.Any], *, elements: int, path: Pa
 
 
 def fill(model: nn.Module, state: weights.State, path: Path) -> None:
-    """Set all weights of `model`. Raises PackageError with the weights that are missing, unknown, or of another
-    shape."""
+    """Set all weights of `model` from `state`, which comes from the file `path`. Parameters of DiffQ are ignored, and
+    names of older model classes are translated.
+
+    Raises:
+        PackageError: with the weights that are missing, unknown, or of another shape.
+    """
     expected = model.state_dict()
     state = _current(state, expected, path)
     faults = weights.differences(expected, state)

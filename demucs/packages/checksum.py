@@ -20,7 +20,7 @@ DIGITS = 16           # number of hexadecimal digits of the sha256
 
 
 def checksum(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path], *, size: tp.Optional[int] = None) -> str:
-    """First digits of the sha256 over `content` without its entry KEY, in the order of its entries.
+    """First 16 hexadecimal digits of the sha256 over `content` without its entry KEY, in the order of its entries.
 
     Args:
         content: containers, numbers, strings, fractions, references and tensors on the CPU.
@@ -29,7 +29,7 @@ def checksum(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path], *, siz
             values.
 
     Raises:
-        PackageError: for objects of other types, tensors larger than `size`, and deep nesting.
+        PackageError: for objects of other types, tensors larger than `size` in all, and deep nesting.
     """
     digest = hashlib.sha256()
     left = size
@@ -69,13 +69,17 @@ def checksum(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path], *, siz
 
 
 def sealed(content: tp.Mapping[str, tp.Any], path: tp.Union[str, Path]) -> tp.Dict[str, tp.Any]:
-    """`content` with its checksum as the entry KEY."""
+    """Copy of `content` with its checksum as the entry KEY; see `checksum`."""
     return {**content, KEY: checksum(content, path)}
 
 
 def require_unchanged(content: tp.Mapping[str, tp.Any], path: Path) -> None:
-    """Raise PackageError if the checksum of `content`, which was read from `path`, differs from the stored one.
-    Packages of older versions have none and pass."""
+    """Check that the checksum of `content`, which was read from `path`, is the one stored in its entry KEY. Packages of
+    older versions have none and pass.
+
+    Raises:
+        PackageError: if it is another.
+    """
     if KEY not in content:
         return
     found = checksum(content, path, size=path.stat().st_size)

@@ -12,7 +12,8 @@ from ..errors import PackageError, quoted
 
 
 def encode(value: tp.Any) -> tp.Any:
-    """`value` with every `Fraction` replaced by a dictionary, and tuples by lists."""
+    """Copy of nested dicts, lists and tuples in which every `Fraction` is a dictionary of plain values, and every tuple
+    a list."""
     if isinstance(value, Fraction):
         return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
     if isinstance(value, dict):
@@ -21,8 +22,8 @@ def encode(value: tp.Any) -> tp.Any:
 
 
 def decode(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
-    """Inverse of `encode`, except that tuples become lists. Raises PackageError with `where` for an invalid
-    fraction."""
+    """Inverse of `encode`, except that tuples stay lists. `value` may be untrusted. Raises PackageError, with the name
+    `where`, for an invalid fraction."""
     if isinstance(value, dict) and value.get("_type") == "fraction":
         parts = value.get("numerator"), value.get("denominator")
         if not all(type(part) is int for part in parts) or parts[1] == 0:

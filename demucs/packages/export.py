@@ -27,16 +27,21 @@ FORMATS = {PLAIN: ".th", **publish.KINDS}
 
 def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bool] = None,
            experiments: Path = EXPERIMENTS) -> ReleaseCard:
-    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), with its card as a separate file.
+    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), and its card to
+    OUT/SIGNATURE.json. An unfinished training gives a warning. Returns the card.
 
     Args:
+        signature: of the experiment.
+        out: folder of models.
         kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads.
         half: True for float16, False for float32. None: quantised if training quantised the weights; otherwise float32
             for "plain", and float16 for the formats of published Demucs, as published models are.
+        experiments: folder of the experiments.
 
     Raises:
         SignatureError: if there is no such experiment, or no epoch of it has finished.
         PackageError: if its weights are damaged, or the file cannot be written.
+        SchemaError: if its records are damaged.
     """
     folder = experiment_folder(signature, experiments)
     if not (folder / BEST).exists():

@@ -64,7 +64,9 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, half
 
 def new_card(model: nn.Module, *, signature: str, epochs_done: int, epochs: int, valid: schema.Metrics,
              argv: tp.Sequence[str]) -> ReleaseCard:
-    """Card of a model of the zoo with the current time; the fields about the weights are set by `save`."""
+    """Card of a model of the zoo, with the current time, commit and package versions. `epochs_done` of `epochs` are
+    trained, `valid` are the validation metrics of the weights, `argv` the overrides of the experiment `signature`. The
+    fields about the weights are set by `save`."""
     return ReleaseCard(
         signature=signature, model=model.zoo_name, sources=list(model.sources), samplerate=model.samplerate,
         audio_channels=model.audio_channels, segment=float(model.segment), precision="float32", parameters=0,
@@ -73,7 +75,8 @@ def new_card(model: nn.Module, *, signature: str, epochs_done: int, epochs: int,
 
 
 def load(path: tp.Union[str, Path]) -> nn.Module:
-    """The model in `path`, in evaluation mode on the CPU, with its `ReleaseCard` as attribute `card`.
+    """The model in the file `path`, in evaluation mode on the CPU, in float32, with its `ReleaseCard` as attribute
+    `card`.
 
     Our own format and those of published Demucs are supported; see `published`. A quantised model keeps its stored form
     as attribute `quantised_state`.

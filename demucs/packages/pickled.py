@@ -28,7 +28,7 @@ ZIP = b"PK\x03\x04"           # first bytes of files of torch >= 1.6; older ones
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Placeholder for a class that a file names; it cannot be called, and nothing is imported."""
+    """Placeholder for the class `name` that a file names; it cannot be called, and nothing is imported."""
     name: str
 
 
@@ -124,7 +124,7 @@ def read(path: tp.Union[str, Path]) -> tp.Any:
 
 def damaged_part(path: tp.Union[str, Path]) -> tp.Optional[str]:
     """Description of the damage to a torch archive, found by its CRC checksums, which torch does not verify; None if
-    there is none. None also for a missing file or another format: reading it raises the error."""
+    there is none. None also for a missing file and for another format, for which `read` raises the error."""
     try:
         with open(path, "rb") as file:
             if file.read(len(ZIP)) != ZIP:
@@ -147,8 +147,8 @@ def damaged_part(path: tp.Union[str, Path]) -> tp.Optional[str]:
 
 
 def plain(value: tp.Any, where: tp.Union[str, Path]) -> tp.Any:
-    """`value` as lists, dictionaries, numbers, strings and `Fraction`s; configuration nodes are replaced by their
-    content.
+    """Copy of `value` as lists, dictionaries, numbers, strings, None and `Fraction`s. Configuration nodes are replaced
+    by their content, tuples by lists.
 
     Raises:
         PackageError: with `where`, for objects of other types, and for values that are nested too deep or too large.

@@ -71,7 +71,7 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
 
 
 def as_published(model: nn.Module) -> nn.Module:
-    """`model`, or an equivalent model of another class if Demucs 4.1.0 cannot load the class of `model`.
+    """`model` itself, or an equivalent new model of another class if Demucs 4.1.0 cannot load the class of `model`.
 
     Raises:
         PackageError: if published Demucs has no such class.
@@ -124,8 +124,8 @@ def _safetensors(content: tp.Mapping[str, tp.Any]) -> bytes:
 
 def safetensors_checksum(metadata: tp.Mapping[str, str], tensors: weights.State, path: tp.Union[str, Path], *,
                          size: tp.Optional[int] = None) -> str:
-    """Checksum of the content of a safetensors file, sorted by key since the format has no order; see
-    `checksum.checksum`."""
+    """Checksum of `metadata` (without its entry KEY) and `tensors` of a safetensors file, each sorted by key since the
+    format has no order. `path` and `size` are those of `checksum.checksum`."""
     content = {"metadata": {key: metadata[key] for key in sorted(metadata) if key != checksum.KEY},
                "tensors": {key: tensors[key] for key in sorted(tensors)}}
     return checksum.checksum(content, path, size=size)

@@ -37,19 +37,21 @@ NEEDED = ("sources", "audio_channels", "samplerate", "segment")    # for the zoo
 
 
 def is_published(content: tp.Any) -> bool:
-    """Whether the content of a file is a package or a checkpoint of published Demucs. Our own checkpoints also have
-    states of random generators."""
+    """Whether `content`, that of a .th file, is a package or a checkpoint of published Demucs."""
     if not isinstance(content, dict):
         return False
     return PACKAGE_KEYS <= content.keys() or is_checkpoint(content)
 
 
 def is_checkpoint(content: tp.Mapping[str, tp.Any]) -> bool:
+    """Whether `content` is a checkpoint of published Demucs. Our own checkpoints also have states of random
+    generators."""
     return CHECKPOINT_KEYS <= content.keys() and "random_states" not in content
 
 
 def load(path: tp.Union[str, Path]) -> nn.Module:
-    """The model in a file of published Demucs, in evaluation mode on the CPU, in float32.
+    """The model in a file of published Demucs, in evaluation mode on the CPU, in float32. A checkpoint gives its best
+    weights, or its last ones if it has no best.
 
     Its attribute `card` is a `ReleaseCard` filled from the file; unknown numbers of epochs are 0. A quantised model
     keeps its stored form as attribute `quantised_state`, so that it can be exported again without loss.
@@ -62,7 +64,7 @@ def load(path: tp.Union[str, Path]) -> nn.Module:
 
 
 def from_content(content: tp.Mapping[str, tp.Any], path: Path) -> nn.Module:
-    """The model in `content`, which was read from `path`; see `load`."""
+    """The model in `content`, which `pickled.read` or `read_safetensors` has read from `path`; see `load`."""
     if not is_published(content):
         raise PackageError(f"{path}: not a file of published Demucs: it lacks {', '.join(sorted(PACKAGE_KEYS))}")
     if PACKAGE_KEYS <= content.keys():
@@ -163,10 +165,12 @@ def _in_text(path: Path) -> tp.Iterator[str]:
 
 
 def read_safetensors(path: Path) -> tp.Dict[str, tp.Any]:
-    """Content of a safetensors file in the form of a package.
+    """Content of a safetensors file as a dictionary like that of a package: "klass", "args", "kwargs", "state", and
+    "card" if it has one.
 
     Raises:
-        PackageError: if it is damaged or does not describe a model, or the safetensors package is not installed.
+        PackageError: if it is missing, damaged or does not describe a model, or the safetensors package is not
+            installed.
     """
     try:
         from safetensors import SafetensorError, safe_open

@@ -30,13 +30,16 @@ State = tp.Dict[str, tp.Any]
 
 
 def is_quantised(state: tp.Any) -> bool:
+    """Whether the untrusted `state` of a file is marked as quantised weights."""
     return isinstance(state, dict) and type(state.get(MARK)) in (bool, int) and bool(state[MARK])
 
 
 def packed(quantizer: tp.Any) -> State:
-    """Packed weights of the model of a diffq quantiser, as plain containers and CPU tensors.
+    """Packed quantised weights of the model of a diffq quantiser, as plain containers and CPU tensors. The model is not
+    changed.
 
-    Groups of 15 bits are stored with 14 bits, the maximum of the packed format.
+    Groups of 15 bits are stored with 14 bits, the maximum of the packed format. Raises PackageError for another kind of
+    quantiser.
     """
     name = f"{type(quantizer).__module__}.{type(quantizer).__name__}"
     if name not in CLASSES:

@@ -21,8 +21,8 @@ NAMED = 3       # maximum number of weights named in a message, per kind of diff
 
 
 def state_hash(state: tp.Mapping[str, torch.Tensor]) -> str:
-    """Hash of a state: the first 16 hexadecimal digits of the sha256 over names, types and values of weights and
-    buffers."""
+    """Hash of the weights and buffers in a state dict: the first 16 hexadecimal digits of the sha256 over their names,
+    types and values, sorted by name. Floating-point values are converted to float32 first."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu()
@@ -34,7 +34,7 @@ def state_hash(state: tp.Mapping[str, torch.Tensor]) -> str:
 
 
 def checked_state(state: tp.Any, path: Path) -> State:
-    """`state`, checked to be a dictionary of tensors whose values are all in the file.
+    """`state` itself, checked to be a dictionary of tensors whose values are all in the file `path`.
 
     Raises:
         PackageError: with `path`, if it is not. A tensor may claim any shape over a few stored values.
@@ -48,6 +48,7 @@ def checked_state(state: tp.Any, path: Path) -> State:
 
 
 def is_weight(value: tp.Any) -> bool:
+    """Whether `value` is a dense tensor on the CPU that is not quantised."""
     return (isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
             and value.device.type == "cpu")
 
@@ -70,13 +71,15 @@ def _shape(value: tp.Any) -> tp.Any:
 
 
 def stored(model: nn.Module, *, half: bool) -> State:
-    """Weights of `model` on the CPU for a file; with `half` in float16."""
+    """Weights and buffers of `model` for a file: contiguous, on the CPU, and with `half` in float16 (except for
+    integers)."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def read_card(plain: tp.Any, path: Path) -> ReleaseCard:
-    """Card from its plain form. Raises PackageError if it is invalid."""
+    """Release card from its plain form `plain`, which comes from the file `path`. Raises PackageError if it is
+    invalid."""
     try:
         return schema.from_plain(ReleaseCard, plain, where=str(path))
     except schema.SchemaError as error:
@@ -84,15 +87,20 @@ def read_card(plain: tp.Any, path: Path) -> ReleaseCard:
 
 
 def completed(card: ReleaseCard, model: nn.Module, state: tp.Mapping[str, torch.Tensor], precision: str) -> ReleaseCard:
-    """`card` with the fields about the model and its weights `state`."""
+    """Copy of `card` with the fields about the model and its weights `state`: name, number of parameters, hash and
+    `precision`."""
     return dataclasses.replace(card, model=model.zoo_name, precision=precision, model_hash=state_hash(state),
                                parameters=sum(parameter.numel() for parameter in model.parameters()))
 
 
 def confirm(card: ReleaseCard, model: nn.Module, path: Path) -> None:
-    """Raise PackageError if the model differs from the card in the file `path`, or the separate card file is damaged.
+    """Check that `model` agrees with `card`, both read from the file `path`: weights, name, sources, sample rate and
+    channels. The separate card file is checked, too: damage is an error, a difference is logged as a warning.
 
     In packages of older versions, which have no checksum over their content, this comparison detects damage.
+
+    Raises:
+        PackageError: if the model differs from the card, or the separate card file is damaged.
     """
     found = state_hash(model.state_dict())
     if found != card.model_hash:
@@ -126,11 +134,11 @@ def _confirm_beside(card: ReleaseCard, path: Path) -> None:
 
 
 def write(path: Path, card: ReleaseCard, put: tp.Callable[[tp.BinaryIO], tp.Any]) -> None:
-    """Write the file `path` atomically, with the content that `put(file)` writes, and `card` to a `.json` file of the
-    same name.
+    """Write the file `path` atomically, with the content that `put(file)` writes, and then `card` to a `.json` file of
+    the same name. Existing files are replaced.
 
     Raises:
-        PackageError: if it cannot be written.
+        PackageError: if one cannot be written.
     """
     try:
         with atomic(path) as file:
