@@ -33,40 +33,44 @@ _CHECKSUM = re.compile(r"(?P<signature>.+)-(?P<checksum>[0-9a-f]{8,64})")
 
 
 class ModelLoadingError(SignatureError, PackageError, RuntimeError):
-    """Error for a model name that is unknown, or whose file cannot be downloaded or used.
+    """Error for a model name that is unknown, or whose files are damaged, invalid or cannot be downloaded.
 
-    The class has the name that published Demucs uses; `SignatureError` and `PackageError` also catch it.
+    The class has the name that published Demucs uses; `except SignatureError` and `except PackageError` also catch it.
     """
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedFile:
-    """Single model on the server: `location` relative to the root URL, class of the model, and training data."""
+    """File of a published single model: `location` relative to the root URL, class of the model, and training data."""
     location: str
     model: str
     data: str
 
     @property
     def filename(self) -> str:
+        """Name of the file, SIGNATURE-CHECKSUM.th."""
         return self.location.rsplit("/", 1)[-1]
 
     @property
     def signature(self) -> str:
+        """Signature of the model, from the name of the file."""
         return split_checksum(Path(self.filename).stem)[0]
 
     @property
     def checksum(self) -> str:
-        """First hexadecimal digits of the sha256 of the file."""
+        """First hexadecimal digits of the sha256 of the file, from its name."""
         return split_checksum(Path(self.filename).stem)[1]
 
     @property
     def url(self) -> str:
+        """URL of the file on the server of Demucs, or on that in the environment variable DEMUCS_MIRROR."""
         return (os.environ.get(MIRROR) or ROOT_URL).rstrip("/") + "/" + self.location
 
 
 @dataclasses.dataclass(frozen=True)
 class BagDefinition:
-    """Content of a bag file; `where` is its name in error messages."""
+    """Content of a bag file: names of its models in order, weights [models][sources] (None: all equal), length of a
+    segment in seconds (None: that of the models), and `where`, its name in error messages."""
     models: tp.Tuple[str, ...]
     weights: tp.Optional[tp.List[tp.List[float]]]
     segment: tp.Optional[float]
@@ -74,7 +78,8 @@ class BagDefinition:
 
 
 def split_checksum(stem: str) -> tp.Tuple[str, str]:
-    """Name and checksum of a file called NAME-CHECKSUM; the checksum is "" for a file called NAME."""
+    """(NAME, CHECKSUM) of the file name "NAME-CHECKSUM" without suffix, where the checksum has 8 to 64 hexadecimal
+    digits; (`stem`, "") for any other."""
     match = _CHECKSUM.fullmatch(stem)
     return (match["signature"], match["checksum"]) if match else (stem, "")
 
@@ -86,7 +91,7 @@ def is_name(text: str) -> bool:
 
 @functools.lru_cache(maxsize=None)
 def published_files() -> tp.Mapping[str, PublishedFile]:
-    """Mapping signature -> file of all published single models."""
+    """Files of all published single models, a mapping of signature -> file."""
     lines = (REMOTE_ROOT / "files.txt").read_text().splitlines()
     files = [PublishedFile(*line.split(None, 2)) for line in lines if line and not line.startswith("#")]
     return {file.signature: file for file in files}
@@ -94,24 +99,25 @@ def published_files() -> tp.Mapping[str, PublishedFile]:
 
 @functools.lru_cache(maxsize=None)
 def published_bags() -> tp.Mapping[str, Path]:
-    """Mapping name -> file of all published bags."""
+    """Bag files of all published bags, a mapping of name -> path in this package."""
     return {path.stem: path for path in sorted(REMOTE_ROOT.glob(f"*{BAG_SUFFIX}"))}
 
 
 @functools.lru_cache(maxsize=None)
 def bag_with(signature: str) -> str:
-    """Name of the published bag that contains a published model; of several, the one with the fewest models."""
+    """Name of the published bag that contains the published model `signature`; of several, the one with the fewest
+    models. Raises ValueError if none does."""
     sizes = {name: len(read_bag(path).models) for name, path in published_bags().items()
              if signature in read_bag(path).models}
     return min(sizes, key=lambda name: sizes[name])
 
 
 def read_bag(path: tp.Union[str, Path], *, where: str = "") -> BagDefinition:
-    """Content of the bag file `path`; `where` is its name in error messages (default: the path).
+    """Content of the bag file `path`; `where` is its name in error messages (default: the path). The existence of the
+    models and their number of sources are not checked.
 
     Raises:
-        ModelLoadingError: with the file and the wrong key. The existence of the models and their number of sources are
-            not checked.
+        ModelLoadingError: if the file cannot be read or is invalid, with the file and the wrong key.
     """
     where = where or str(path)
     content = _parse(Path(path), where)

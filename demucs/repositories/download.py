@@ -44,7 +44,8 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Unreachable(PackageError):
-    """Error for a file that cannot be downloaded from its server. The message is a short reason."""
+    """Error for a file that cannot be downloaded: the server cannot be reached, or does not have it. The message is a
+    short reason."""
 
 
 class _Broken(Exception):
@@ -52,7 +53,8 @@ class _Broken(Exception):
 
 
 def answer_of(url: str, *, timeout: float = TIMEOUT) -> tp.Optional[str]:
-    """None if a server answers, with any status; otherwise a short reason for the failure."""
+    """Reason why the server of `url` does not answer within `timeout` seconds, in a few words; None if it answers, with
+    any status."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS, method="HEAD"), timeout=timeout):
             return None
@@ -64,18 +66,18 @@ def answer_of(url: str, *, timeout: float = TIMEOUT) -> tp.Optional[str]:
 
 
 def checksum_of(path: Path, digits: int) -> str:
-    """First hexadecimal digits of the sha256 of a file. Raises OSError if it cannot be read."""
+    """First `digits` hexadecimal digits of the sha256 of a file. Raises OSError if it cannot be read."""
     with open(path, "rb") as file:
         return _digest(file).hexdigest()[:digits]
 
 
 def fetch(url: str, path: tp.Union[str, Path], *, checksum: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS,
           pause: float = PAUSE) -> Path:
-    """The file `path`, downloaded from `url` if it does not exist or has another checksum.
+    """Download `url` to the file `path`, unless it exists with the right checksum. Returns `path`.
 
     Args:
         url: http or https.
-        path: its folder is created if it does not exist.
+        path: its folder is created if it does not exist; a file with another checksum is replaced.
         checksum: first hexadecimal digits of the sha256 of the file.
         timeout: seconds without received data after which an attempt fails.
         attempts: maximum number of consecutive attempts without progress.

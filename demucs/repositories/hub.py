@@ -25,7 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def repository_of(name: str, namespace: str = NAMESPACE) -> str:
-    """Repository of a bag: adefossez/HTDemucs, adefossez/HTDemucs-ft, adefossez/Demucs-mdx_extra_q, ..."""
+    """Name of the repository on the hub of the bag `name`, NAMESPACE/REPOSITORY: adefossez/HTDemucs for "htdemucs",
+    adefossez/HTDemucs-ft for "htdemucs_ft", adefossez/Demucs-mdx_extra_q for "mdx_extra_q", ..."""
     if name == "htdemucs":
         return f"{namespace}/HTDemucs"
     family, _, variant = name.partition("_")
@@ -33,7 +34,8 @@ def repository_of(name: str, namespace: str = NAMESPACE) -> str:
 
 
 def fetch_bag(address: str) -> tp.Tuple[BagDefinition, tp.Dict[str, Path]]:
-    """Definition of the bag at `address` (hf://[NAMESPACE/]NAME), and the files of its models by signature.
+    """(definition of the bag at `address`, {signature: file} of its models), downloaded or from the cache. The address
+    is hf://[NAMESPACE/]NAME.
 
     Raises:
         ModelLoadingError: with a message of one line, if the bag cannot be downloaded or is invalid.
@@ -57,10 +59,11 @@ def fetch_bag(address: str) -> tp.Tuple[BagDefinition, tp.Dict[str, Path]]:
 
 
 def download(repository: str, filename: str) -> Path:
-    """A file of a repository, from the cache of huggingface_hub if it is up to date.
+    """Local copy of the file `filename` of a repository, in the cache of huggingface_hub. It is downloaded if it is
+    missing or outdated; without a network, the copy in the cache is returned.
 
     Raises:
-        Unreachable: with the reason.
+        Unreachable: with the reason, if there is none.
     """
     try:
         import huggingface_hub
@@ -77,7 +80,7 @@ def download(repository: str, filename: str) -> Path:
 
 
 def place(repository: str) -> str:
-    """URL of a repository, for messages."""
+    """URL of a repository on the hub, for messages."""
     try:
         from huggingface_hub import constants
     except ImportError:

@@ -16,7 +16,8 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "models"
 
 
 def zoo_table() -> str:
-    """Table with one row per model of the zoo, for the published configuration in conf/models."""
+    """Markdown table of the models of the zoo, one row each: description, number of settings, parameters, size of the
+    file. Sizes are for the published configuration in conf/models."""
     rows = []
     for name, entry in zoo.MODELS.items():
         settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
@@ -31,7 +32,8 @@ def zoo_table() -> str:
 
 
 def bag_table() -> str:
-    """Table with one row per published bag."""
+    """Markdown table of the published bags, one row each: their models, which of them each source comes from, training
+    data."""
     files = catalogue.published_files()
     rows = []
     for name, path in catalogue.published_bags().items():
@@ -51,6 +53,7 @@ TABLES: tp.Dict[str, tp.Callable[[], str]] = {"zoo": zoo_table, "bags": bag_tabl
 
 
 def filled(page: str) -> str:
-    """Text of a page with its tables generated anew."""
+    """Text of a Markdown page in which each table between the markers `<!-- table: NAME -->` and `<!-- end -->` is
+    generated anew. `page` is its text."""
     return re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
                   lambda match: match[1] + TABLES[match[2]]() + "\n" + match[3], page, flags=re.DOTALL)

@@ -37,7 +37,7 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
             `hf://NAMESPACE/NAME` are loaded from the Hugging Face hub only.
         repo: a folder, which is then searched exclusively. Default: `release_models` in the working directory, if it
             contains the name, then the published models of Demucs. Their files are downloaded once and verified; if the
-            server cannot be reached, they are downloaded from the hub.
+            server cannot be reached, they are downloaded from the hub, which has no checksums for them.
 
     Raises:
         ModelLoadingError: with a message of one line, for an unknown name, files that are damaged or cannot be
@@ -52,7 +52,8 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
 
 
 def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, Place]]:
-    """Models that `get_model` knows by name: {"single": signature -> file or URL, "bag": name -> YAML file}.
+    """Models that `get_model` finds by name for this `repo`, hub excluded: {"single": {signature: file or URL}, "bag":
+    {name: YAML file}}. Nothing is downloaded.
 
     Raises SignatureError if `repo` is not a folder.
     """
@@ -69,15 +70,15 @@ def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[st
 
 
 def published_path(signature: str, *, bag: str = "") -> Path:
-    """The file of a published single model, downloaded if necessary.
+    """Local file of a published single model, downloaded if necessary; from the hub if the server cannot be reached.
 
     Args:
         signature: a key of `catalogue.published_files()`.
-        bag: the bag whose repository on the hub is used if the server cannot be reached; default: the smallest bag that
-            contains the model.
+        bag: the bag whose repository on the hub is used; default: the smallest bag that contains the model.
 
     Raises:
-        PackageError: with a message of one line that names the places searched and how to install the file by hand.
+        PackageError: with a message of one line. If the file is on neither server, it names the places searched and how
+            to install the file by hand.
     """
     file = catalogue.published_files()[signature]
     path = Path(torch.hub.get_dir()) / "checkpoints" / file.filename
@@ -97,7 +98,8 @@ def published_path(signature: str, *, bag: str = "") -> Path:
 
 
 class Folder:
-    """Models and bags in a folder. Raises SignatureError if it is not a folder."""
+    """Single models (`singles`, files by name) and bags (`bags`, files by name) in the folder `root`. Subfolders and
+    hidden files are ignored. Raises SignatureError if it is not a folder."""
 
     def __init__(self, root: tp.Union[str, Path]):
         self.root = Path(root)
@@ -118,11 +120,17 @@ class Folder:
         return name in self.singles or name in self.bags
 
     def models(self) -> tp.Dict[str, Path]:
-        """Mapping name -> file of the single models; of several files for one name, which `get` refuses, the first."""
+        """Files of the single models by name, sorted; of several files for one name, which `get` refuses, the first."""
         return {name: paths[0] for name, paths in sorted(self.singles.items())}
 
     def get(self, name: str) -> nn.Module:
-        """The single model `name`, or the bag of that name."""
+        """The single model `name`, or else the bag of that name.
+
+        Raises:
+            SignatureError: if the folder has neither, or several files of that name, or a bag names a model that is not
+                in it.
+            PackageError: if a file is damaged or invalid.
+        """
         if name in self.singles:
             return self._single(name)
         if name in self.bags:
