@@ -20,7 +20,8 @@ def names_experiment(text: str) -> bool:
 
 
 def experiment_folder(signature: str, experiments: Path = EXPERIMENTS) -> Path:
-    """Folder of an experiment. Raises SignatureError naming the nearest signature and all existing ones."""
+    """Folder of the experiment `signature` in `experiments`. Raises SignatureError, naming the nearest signature and
+    all existing ones, if there is none."""
     if not names_experiment(signature):
         raise SignatureError(f"{signature!r} is not a signature; give the name of a folder in {experiments}")
     folder = experiments / signature
@@ -40,8 +41,8 @@ def _simplified(argv: tp.Sequence[str]) -> tp.List[str]:
 
 
 def started_with(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.Optional[str]:
-    """Signature of the experiment that was started with these overrides before; None unless there is exactly one. The
-    configuration that they override may have changed since."""
+    """Signature of the experiment that was started with the overrides `argv` before; None unless there is exactly one.
+    Of repeated overrides of one key, the last counts. The configuration that they override may have changed since."""
     wanted = _simplified(argv)
     found = []
     for path in experiments.glob(f"*/{ARGV}"):
@@ -54,10 +55,10 @@ def started_with(argv: tp.Sequence[str], experiments: Path = EXPERIMENTS) -> tp.
 
 
 def collect_run(signature: str, *, experiments: Path = EXPERIMENTS, results: Path = RESULTS) -> tp.List[Path]:
-    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE, and its log to RESULTS/logs/SIGNATURE.
-    Missing files are skipped.
+    """Copy run card and history of an experiment to RESULTS/runs/SIGNATURE, and its log to RESULTS/logs/SIGNATURE,
+    replacing earlier copies. Missing files are skipped.
 
-    Returns the files written; none for a model that was not trained here.
+    Returns the paths of the copies; an empty list for a model that was not trained here.
     """
     copies = []
     for name in (RUN_CARD, HISTORY):

@@ -31,8 +31,8 @@ ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job in the queue or a past job. `signatures` are those in its name, comment or arguments; `trains` says whether
-    it trains them or uses their results."""
+    """A pending, running or past job in Slurm. `signatures` are those in its name, comment or arguments; `trains` is
+    True if it trains them, False if it uses their results."""
     number: str
     state: str               # as Slurm names it
     reason: str = ""         # of waiting, or the exit code
@@ -42,10 +42,12 @@ class Job:
 
     @property
     def waits(self) -> bool:
+        """Whether the job is pending or requeued."""
         return self.state in WAITING
 
     @property
     def ended(self) -> bool:
+        """Whether the job has ended, in any way."""
         return self.state.split()[0] in ENDED
 
     def __str__(self) -> str:
@@ -54,14 +56,15 @@ class Job:
 
 
 class Slurm:
-    """Queries to Slurm through its commands, as few as possible."""
+    """Queries to Slurm through its commands, as few as possible. `patience` is the timeout of each in seconds. `notes`
+    has the reasons why answers of the last queries are missing."""
 
     def __init__(self, *, patience: float = PATIENCE):
         self.patience = patience
         self.notes: tp.List[str] = []
 
     def queue(self) -> tp.Optional[tp.List[Job]]:
-        """This user's pending and running jobs; None without Slurm or without an answer."""
+        """This user's pending and running jobs; None without Slurm or without an answer. Clears `notes` first."""
         self.notes = []
         if shutil.which("squeue") is None:
             return None
@@ -80,8 +83,9 @@ class Slurm:
         return found
 
     def past(self, numbers: tp.Sequence[str]) -> tp.Dict[str, Job]:
-        """Past jobs by number, as far as known: from the accounting database, else from the controller, which remembers
-        a job for some minutes."""
+        """Past jobs of the given `numbers`, {number: job}; unknown ones are left out. They come from the accounting
+        database, else from the controller, which remembers a job for some minutes. Empty if `notes` says that Slurm has
+        not answered before."""
         numbers = [number for number in dict.fromkeys(numbers) if number.isdigit()]
         if not numbers or self.notes:
             return {}

@@ -43,10 +43,10 @@ TASK = """export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_
 
 
 class Launcher:
-    """Launcher of commands in one of the three modes. Each method returns an exit status.
+    """Launcher of commands in one of the three modes (see the top of this module). Each method returns an exit status.
+    With `dry_run` commands are printed instead of run.
 
-    Raises (all methods):
-        LaunchError: if the numbers of tasks, nodes and GPUs or an environment variable do not fit.
+    Raises (all methods): LaunchError: if the numbers of tasks, nodes and GPUs or an environment variable do not fit.
     """
 
     def __init__(self, mode: str, *, dry_run: bool = False):
@@ -54,7 +54,8 @@ class Launcher:
         self.dry_run = dry_run
 
     def train(self, signature: str, command: Command) -> int:
-        """Train an experiment. `signature` is "" if it is unknown. A job that was interrupted is requeued."""
+        """Train an experiment by running `command` in all tasks. `signature` is "" if it is unknown. An interrupted job
+        is requeued, with exit status 0."""
         name = os.environ.get("SLURM_JOB_NAME", "")
         if self.mode == "job" and signature and SIGNATURE.fullmatch(name) and name != signature:
             raise LaunchError(f"these settings are experiment {signature} now, but were submitted as {name}: the "
@@ -67,9 +68,9 @@ class Launcher:
         return supervise(_folder(signature), lambda end: self._shown(self._step(end, command)), chain=chain)
 
     def tasks(self, command: Command, end: tp.Sequence[str] = ENDS, *, all_cores: bool = False) -> int:
-        """Run the command in every task, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, and return
-        its exit status. Each process computes in one thread, unless `all_cores`, since the CPUs of a task are for its
-        loader workers."""
+        """Run `command` in every task, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Each process
+        computes in one thread, unless `all_cores`, since the CPUs of a task are for its loader workers. `end` are
+        srun's options for a task that fails."""
         if all_cores and not os.environ.get("OMP_NUM_THREADS"):
             cores = from_environment("SLURM_CPUS_PER_TASK", 0, COUNT) or len(os.sched_getaffinity(0)) // local_tasks()
             os.environ["OMP_NUM_THREADS"] = str(max(1, cores))
@@ -82,7 +83,7 @@ class Launcher:
         return self._run_here(count, command)
 
     def one(self, command: Command) -> int:
-        """Run the command once, in one task, which uses one GPU."""
+        """Run `command` in a single task, which uses at most one GPU."""
         if self.mode == "here":
             return self._run_here(1, command)
         if self.mode == "job" and not self.dry_run:
@@ -90,8 +91,9 @@ class Launcher:
         return self._run(["srun", "--nodes=1", "--ntasks=1", "--kill-on-bad-exit=1", *command])
 
     def release(self, model: str, python: str) -> int:
-        """Export an experiment if its export is missing or older than its weights. The jobs of an array need the same
-        export: the first one writes it while the others wait."""
+        """Export the experiment `model`, with the Python interpreter `python`, if its export is missing or older than
+        its weights; otherwise return 0. The jobs of an array need the same export: the first one writes it while the
+        others wait."""
         with contextlib.ExitStack() as stack:
             if os.environ.get("SLURM_ARRAY_TASK_ID") and not self.dry_run:
                 MODELS.mkdir(exist_ok=True)
@@ -140,7 +142,7 @@ def _limit_threads() -> None:
 
 
 def spread_tasks() -> Command:
-    """Options of srun that distribute the tasks of this job evenly over its nodes, if Slurm has not.
+    """Options of srun that distribute the tasks of this job evenly over its nodes; an empty list if Slurm has done so.
 
     Slurm fills the first node: four tasks on two nodes of two GPUs become 3 + 1. The node of each task is named to
     distribute them evenly; the allocation of CPUs is unchanged. Raises LaunchError if a node has more tasks than GPUs,
@@ -180,11 +182,17 @@ def _folder(signature: str) -> Path:
 
 
 def supervise(folder: Path, step: tp.Callable[[tp.Sequence[str]], Command], *, chain: bool) -> int:
-    """Run the training of the run in `folder`, and requeue or end the job as `requeue` decides.
+    """Run the training of the run in `folder`, and requeue or end the job as `requeue` decides. Returns the exit status
+    for the batch script: 0 if the run is done, the job is requeued, or a chain has ended before.
 
     Args:
+        folder: of the run.
         step: returns the command line of srun for given options on failing tasks.
         chain: whether this job is part of an array whose jobs train this run one after the other.
+
+    Raises:
+        DemucsError: if the start cannot be recorded.
+        LaunchError: if the job should be requeued, but cannot.
     """
     most = from_environment("DEMUCS_MOST_FAILURES", requeue.MOST, POSITIVE)
     try:
@@ -213,9 +221,11 @@ def supervise(folder: Path, step: tp.Callable[[tp.Sequence[str]], Command], *, c
 
 
 def watched(command: Command, *, ends: bool) -> tp.Tuple[int, str]:
-    """Run srun. Returns its exit status and its message about the first task that failed, "" if none has.
+    """Run `command`, which starts srun, and copy its error output. Returns its exit status and its message about the
+    first task that failed, "" if none has.
 
     Args:
+        command: command line of srun.
         ends: end the other tasks when one has failed, which srun does not do with `LEAVES`.
     """
     words, end = "", EndOfStep()
@@ -232,9 +242,10 @@ def watched(command: Command, *, ends: bool) -> tp.Tuple[int, str]:
 
 
 class EndOfStep:
-    """Ends the remaining tasks within ten seconds after one has died. srun would send SIGTERM, which tasks only record
-    while they wait for the dead one, and then nothing until KillWait (30 s by default) has passed. Here they first get
-    time to log their error, then SIGQUIT, which makes them print their stack traces, and then SIGKILL."""
+    """Thread that ends the remaining tasks of this job within ten seconds after one has died. srun would send SIGTERM,
+    which tasks only record while they wait for the dead one, and then nothing until KillWait (30 s by default) has
+    passed. Here they first get time to log their error, then SIGQUIT, which makes them print their stack traces, and
+    then SIGKILL."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -243,10 +254,11 @@ class EndOfStep:
         self._thread = threading.Thread(target=self._run, name="end of step", daemon=True)
 
     def start(self) -> None:
+        """Start the thread, once a task has died."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread: a later signal could reach the next start of this job."""
+        """Stop the thread once the step is over: a later signal could reach the next start of this job."""
         with self._asking:
             self._over.set()
             if self._process is not None:
@@ -288,7 +300,7 @@ class EndOfStep:
 
 
 def next_of_chain() -> None:
-    """Leave the rest of the training to the next job of the chain. Raises LaunchError if this is the last one."""
+    """Log that the next job of the chain continues the training. Raises LaunchError if this is the last one."""
     if os.environ.get("SLURM_ARRAY_TASK_ID") == os.environ.get("SLURM_ARRAY_TASK_MAX", ""):
         raise LaunchError("the chain of jobs has come to its end before the training: submit once more, or raise "
                           "DEMUCS_CHAIN")
@@ -296,7 +308,7 @@ def next_of_chain() -> None:
 
 
 def back_into_the_queue() -> None:
-    """Requeue this job, as its last action. Raises LaunchError if that is impossible."""
+    """Requeue this job, as its last action. Raises LaunchError if that is impossible or the job was cancelled."""
     if shutil.which("scontrol") is None:
         raise LaunchError("the state is saved, but this node has no scontrol to put the job back into the queue: submit it "
                           "again to go on, and set DEMUCS_CHAIN=N in the cluster file for a chain of N jobs")
@@ -309,8 +321,9 @@ def back_into_the_queue() -> None:
 
 
 def grid(command: Command) -> int:
-    """Run a command written by submitit in the script of its job: srun OPTIONS... PYTHON -u -m submitit... FOLDER. The
-    job is supervised as by `Launcher.train`; an array consists of different experiments here, and is not a chain."""
+    """Run `command`, written by submitit in the script of its job: srun OPTIONS... PYTHON -u -m submitit... FOLDER.
+    Returns its exit status. The job is supervised as by `Launcher.train`; an array consists of different experiments
+    here, and is not a chain."""
     place = command.index("-u") - 1
     options = [option for option in command[:place] if not option.startswith("--kill-on-bad-exit=")]
     asked = subprocess.run([command[place], "-m", "demucs.scheduling", command[-1]], stdout=subprocess.PIPE, text=True,
@@ -327,8 +340,9 @@ def grid(command: Command) -> int:
 
 @contextlib.contextmanager
 def closing_log(tee: tp.Optional[int]) -> tp.Iterator[None]:
-    """Context after which all output is in the log. Bash has piped the output to the process `tee`, and kept the
-    original streams as descriptors 3 and 4; at the end they are restored, and `tee` is awaited."""
+    """Context at whose end all output of this process is in the log. `tee` is the id of the process to which bash has
+    piped the output, None if there is none; bash has kept the original streams as descriptors 3 and 4. At the end they
+    are restored, and `tee` is awaited."""
     try:
         yield
     finally:

@@ -26,8 +26,9 @@ PATIENCE = 2.        # seconds that a writer waits for the lock of another one; 
 
 @dataclasses.dataclass(frozen=True)
 class Stay:
-    """A session and its duration. `exact` is False if the duration is only an upper bound; `open` is True if the
-    session has no end yet."""
+    """One session of a run with its duration in seconds. `exact` is False if the duration is not known exactly: it is
+    an upper bound, or 0 if nothing is known. `open` is True if the session has no end in the ledger and no later
+    session."""
     line: LedgerLine
     seconds: float
     exact: bool
@@ -35,6 +36,7 @@ class Stay:
 
     @property
     def gpu_seconds(self) -> float:
+        """Duration times number of GPUs, in seconds."""
         return self.seconds * sum(self.line.gpus.values())
 
 
@@ -76,7 +78,8 @@ def _locked(handle: int) -> tp.Iterator[None]:
 
 
 def read(folder: Path) -> tp.Tuple[tp.List[LedgerLine], int]:
-    """The lines of a run, and the number of unreadable ones; ([], 0) without a ledger. Raises OSError."""
+    """(lines of the ledger of the run in `folder`, number of unreadable lines, which are skipped); ([], 0) without a
+    ledger. Raises OSError if it cannot be read."""
     try:
         content = (folder / LEDGER).read_bytes()
     except FileNotFoundError:
@@ -93,13 +96,15 @@ def read(folder: Path) -> tp.Tuple[tp.List[LedgerLine], int]:
 
 
 def moment(text: str) -> datetime.datetime:
-    """The time in a record, which is UTC unless it says otherwise."""
+    """Time from its text in a record (ISO 8601), which is UTC unless it has another time zone. Raises ValueError for
+    other text."""
     found = datetime.datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
 
 
 def seconds_between(begin: str, end: str) -> float:
-    """Difference of two times in seconds, at least 0, since the clocks of two nodes differ."""
+    """Seconds from the time `begin` to the time `end` (texts as in records), at least 0, since the clocks of two nodes
+    differ."""
     return max(0., (moment(end) - moment(begin)).total_seconds())
 
 
@@ -111,8 +116,8 @@ def is_status_of(status: tp.Optional[RunStatus], line: LedgerLine) -> bool:
 
 
 def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None) -> tp.List[Stay]:
-    """The sessions, in the order of their beginnings. A session without an end lasted until the last update of `status`
-    if that is its own, else at most until the next session began."""
+    """All sessions in `lines`, in the order of their beginnings. A session without an end lasted until the last update
+    of `status` if that is its own, else at most until the next session began; the last one has 0 seconds then."""
     last: tp.Dict[str, LedgerLine] = {}
     for line in lines:
         if line.event == "end" or line.session not in last:
@@ -132,8 +137,8 @@ def stays(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus] = None)
 
 
 def killed(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus]) -> tp.List[LedgerLine]:
-    """Line for the end of the session that wrote `status`, if that session has none because it was killed; otherwise an
-    empty list."""
+    """Missing "end" lines for a ledger with `lines`: one for the session that wrote `status`, if that session has none
+    because it was killed; otherwise an empty list."""
     ended = {line.session for line in lines if line.event == "end"}
     return [dataclasses.replace(line, event="end", epoch=status.epoch - 1, step=status.step, state="killed",
                                 seconds=seconds_between(line.started, status.updated))
@@ -141,7 +146,7 @@ def killed(lines: tp.Sequence[LedgerLine], status: tp.Optional[RunStatus]) -> tp
 
 
 def gpu_hours(found: tp.Sequence[Stay]) -> tp.Optional[float]:
-    """GPU hours of the sessions; None if none of them had a GPU."""
+    """GPU hours of the sessions `found`, summed over their GPUs; None if none of them had a GPU."""
     if not any(stay.line.gpus for stay in found):
         return None
     return sum(stay.gpu_seconds for stay in found) / 3600

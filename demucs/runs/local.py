@@ -22,23 +22,23 @@ TO_PRINT = 2.                    # and to print their stack traces
 
 
 class LaunchError(DemucsError):
-    """Processes cannot be started with these settings, or a job cannot continue."""
+    """Error for processes that cannot be started with these settings, or a job that cannot continue."""
 
 
 def emit(stream: int, text: bytes) -> None:
-    """Write to a file descriptor without buffering. Errors, such as a full disk, are ignored."""
+    """Write `text` to the file descriptor `stream` without buffering. Errors, such as a full disk, are ignored."""
     with contextlib.suppress(OSError):
         while text:
             text = text[os.write(stream, text):]
 
 
 def tell(text: str) -> None:
-    """Print a line to the log."""
+    """Print a line to standard output, which is the log."""
     emit(1, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def say(text: str) -> None:
-    """Print a line with the time to the log."""
+    """Print a line, after the current time, to standard output, which is the log."""
     tell(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}")
 
 
@@ -61,6 +61,8 @@ def exit_status(code: int) -> int:
 
 
 def visible_gpus() -> int:
+    """Number of GPUs in CUDA_VISIBLE_DEVICES, or if that is unset, of those that nvidia-smi lists; 0 without
+    nvidia-smi."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         listed = os.environ["CUDA_VISIBLE_DEVICES"]
         return 0 if listed.startswith("-1") else len([device for device in listed.split(",") if device])
@@ -72,7 +74,8 @@ def visible_gpus() -> int:
 
 
 def local_tasks() -> int:
-    """Number of processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one per visible GPU, else one."""
+    """Number of processes of a run without Slurm: DEMUCS_LOCAL_TASKS, else one per visible GPU, else one. Raises
+    LaunchError if the variable is not a positive whole number."""
     count = os.environ.get("DEMUCS_LOCAL_TASKS")
     if not count:
         return max(1, visible_gpus())
@@ -82,8 +85,8 @@ def local_tasks() -> int:
 
 
 def free_port(number: int) -> int:
-    """A free port derived from `number`, such that two jobs on one node get different ports. Ports in use are skipped.
-    To be called on the node of rank 0."""
+    """A port on which no program of this machine listens, derived from `number`, such that two jobs on one node get
+    different ports. To be called on the node of rank 0."""
     place = number % len(PORTS)
     while _listens(PORTS[place]):
         place = (place + STRIDE) % len(PORTS)
@@ -96,24 +99,24 @@ def _listens(port: int) -> bool:
 
 
 def say_idle(tasks: int, gpus: int) -> None:
-    """Print a note if some of the allocated GPUs are not used, since they are accounted nevertheless."""
+    """Print a note if the number `gpus` of allocated GPUs exceeds `tasks`, since idle GPUs are accounted, too."""
     if gpus > tasks:
         say(f"Note: {gpus - tasks} of {gpus} GPUs idle: each task uses one, and there are only {tasks}; ask for fewer GPUs, or "
             f"for as many tasks where this script shares its work")
 
 
 class Ranks:
-    """Processes that run one command. When one fails, the others are ended. SIGTERM and Ctrl-C are forwarded as
-    SIGTERM, after which the processes save and exit without a time limit. A second one kills them and ends this
-    process."""
+    """Launcher of the ranks of a run on this machine, processes that run one command. When one fails, the others are
+    ended. SIGTERM and Ctrl-C are forwarded as SIGTERM, after which the processes save and exit without a time limit. A
+    second one kills them and ends this process."""
 
     def __init__(self) -> None:
         self._running: tp.Dict[int, "subprocess.Popen[bytes]"] = {}
         self._asked = 0
 
     def run(self, count: int, command: tp.Sequence[str]) -> int:
-        """Start `count` processes and wait for them. Returns the exit status of the first that failed, 0 if none has,
-        or 128 + number of the signal."""
+        """Start `count` processes of `command` and wait for them. Returns the exit status of the first that failed, 0
+        if none has, or 128 + number of the signal that asked to stop."""
         say(f"{count} process(es): {quoted(command)}")
         # Signals that were ignored when this process began stay ignored, such as Ctrl-C for background jobs of a shell.
         before = {number: signal.signal(number, self._ask) for number in STOPS

@@ -33,7 +33,7 @@ def this_job() -> tp.Optional[str]:
 
 
 class LockedError(TrainingError):
-    """Another process trains this run."""
+    """Error for a run that another process trains."""
 
 
 @contextlib.contextmanager
@@ -61,13 +61,17 @@ def locked(folder: Path, *, patience: float = PATIENCE) -> tp.Iterator[None]:
 
 
 def held(folder: Path) -> bool:
-    """Whether this process has locked `folder`."""
+    """Whether this process holds the lock of the run in `folder`."""
     return folder.absolute() in _handles
 
 
 def lost(folder: Path) -> bool:
-    """Whether this process has locked `folder`, which was since moved, deleted or replaced. The lock file must not be
-    opened to find out: a process loses its lock as soon as it closes any descriptor of the file."""
+    """Whether this process has locked the run in `folder`, and the folder or its lock file was since moved, deleted or
+    replaced.
+
+    The lock file must not be opened to find out: a process loses its lock as soon as it closes any descriptor of the
+    file.
+    """
     if not held(folder):
         return False
     try:

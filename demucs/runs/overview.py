@@ -52,7 +52,8 @@ class RunRow:
 
 
 def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunRow]:
-    """A row for each folder in `experiments`, and for each experiment of a queued job that has no folder yet."""
+    """A row for each folder in `experiments`, sorted by name, and then one for each experiment of a pending or running
+    job that has no folder yet. `slurm` is used for the queries; default: a new one."""
     slurm = slurm or Slurm()
     queue = slurm.queue()
     folders = sorted((item for item in experiments.iterdir() if item.is_dir()), key=lambda item: item.name) \
@@ -67,7 +68,8 @@ def rows(experiments: Path, *, slurm: tp.Optional[Slurm] = None) -> tp.List[RunR
 
 
 def row(folder: Path, *, slurm: tp.Optional[Slurm] = None) -> RunRow:
-    """Row of one experiment. Its folder may be missing."""
+    """State and progress of the experiment in `folder`, which may be missing. `slurm` is used for the queries; default:
+    a new one."""
     slurm = slurm or Slurm()
     found, = _rows([folder], slurm.queue(), slurm)
     return found
@@ -92,8 +94,8 @@ def sentence(row: RunRow) -> str:
 
 
 def ordered(found: tp.Sequence[RunRow], by: str = "state") -> tp.List[RunRow]:
-    """Rows sorted by "state" (in the order of STATES), "signature", "updated" (newest first), "best", "epoch" or
-    "gpu-hours" (largest first). Unknown values come last."""
+    """Copy of the rows, sorted by "state" (in the order of STATES), "signature", "updated" (newest first), "best",
+    "epoch" or "gpu-hours" (largest first). Unknown values come last."""
     newest = (lambda row: (row.age is None, row.age or 0., row.signature))
     keys: tp.Dict[str, tp.Callable[[RunRow], tp.Any]] = {
         "state": lambda row: (STATES.index(row.state), *newest(row)), "signature": lambda row: row.signature,
@@ -231,7 +233,8 @@ class _Folder:
 
 
 def process_lives(number: int, started: str) -> bool:
-    """Whether a process of this machine is alive and is older than the time `started`, since process ids are reused."""
+    """Whether the process with the id `number` on this machine is alive and not younger than the time `started`, since
+    process ids are reused."""
     try:
         os.kill(number, 0)
     except PermissionError:
@@ -246,11 +249,13 @@ def process_lives(number: int, started: str) -> bool:
 
 
 def seconds_since(moment: str) -> float:
+    """Seconds from the time `moment` (text as in records) until now, at least 0."""
     return max(0., (datetime.datetime.now(datetime.timezone.utc) - ledger.moment(moment)).total_seconds())
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log with letters or digits; "" if there is none."""
+    """Last line with letters or digits among the last 8 KiB of a log, without unprintable characters; "" if there is
+    none or the file cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(0, os.SEEK_END)
@@ -262,7 +267,8 @@ def last_line(path: Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text of unknown origin as one line of printable characters, for a terminal."""
+    """Text of unknown origin as one line of printable characters, for a terminal. Runs of white space become one
+    space."""
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
@@ -271,7 +277,8 @@ TO_THE_LEFT = (0, 1, len(HEADS) - 1)
 
 
 def table(found: tp.Sequence[RunRow], width: int) -> str:
-    """Table of rows as text, no wider than `width`, with the reason or the last line of the log below each row."""
+    """Table of `found` as text, no wider than `width` characters: a heading, and a line per run, with the reason of its
+    state or the last line of its log below."""
     head, *texts = aligned(HEADS, [_cells(row) for row in found], left=TO_THE_LEFT)
     lines = [head]
     for row, text in zip(found, texts):
@@ -295,4 +302,5 @@ def _cells(row: RunRow) -> tp.List[str]:
 
 
 def as_json(found: tp.Sequence[RunRow]) -> str:
+    """JSON array with one object per row, with the fields of `RunRow`."""
     return json.dumps([schema.to_plain(row) for row in found], indent=1, allow_nan=False)

@@ -18,8 +18,8 @@ Progress = tp.Tuple[int, int, int, int]      # epochs done; in the next one: ste
 
 
 def identity(path: Path) -> tp.Optional[str]:
-    """Hash of the content of a checkpoint; None if the file is missing or damaged. It is computed from the checksums in
-    the zip archive, so that weights are not read."""
+    """Hash of the content of a checkpoint, 16 hexadecimal digits; None if the file is missing or damaged. It is
+    computed from the checksums in the zip archive, so that weights are not read."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -43,7 +43,8 @@ def records(folder: Path) -> tp.List[CheckpointRecord]:
 
 def note(folder: Path, progress: Progress, *fresh: Path) -> None:
     """Record the progress of a checkpoint that is about to become the newest of the run in `folder`. The first of the
-    files `fresh` holds it. Further ones are copies that are never deleted, and neither are their records."""
+    files `fresh` holds it. Further ones are copies that are never deleted, and neither are their records. Records of
+    files that no longer exist are dropped. Raises OSError if the records cannot be written."""
     new = {found: index > 0 for index, path in enumerate(fresh) if (found := identity(path)) is not None}
     there = {identity(folder / name) for name in (NEWEST, PREVIOUS)}
     older = [record for record in records(folder)
@@ -53,7 +54,8 @@ def note(folder: Path, progress: Progress, *fresh: Path) -> None:
 
 
 def progress_of(folder: Path, name: str) -> tp.Optional[Progress]:
-    """Progress of the checkpoint `name` in `folder`; None if it is missing or damaged."""
+    """Progress of the checkpoint called `name` in `folder`; None if it is missing or damaged. Without a record of it,
+    the progress comes from history and status."""
     found = identity(folder / name)
     if found is None:
         return None
@@ -64,7 +66,8 @@ def progress_of(folder: Path, name: str) -> tp.Optional[Progress]:
 
 
 def progress(folder: Path) -> tp.Optional[Progress]:
-    """Progress of the newest readable checkpoint in `folder`; None if there is none."""
+    """Progress of the newest checkpoint in `folder`, or of the previous one if that is missing or damaged; None if
+    there is neither."""
     found = progress_of(folder, NEWEST)
     return progress_of(folder, PREVIOUS) if found is None else found
 

@@ -27,8 +27,9 @@ def commit() -> str:
 
 
 def uncommitted(limit: int = DIFF_BYTES) -> bytes:
-    """Diff between tracked files and the commit, in the format of `git apply`; empty without changes or outside of git.
-    A diff of more than `limit` bytes is truncated, with a note in its last line."""
+    """Diff between the commit and tracked files, in the format of `git apply`; empty without changes or outside of git.
+    Folders with results of runs are left out. A diff of more than `limit` bytes is truncated, with a note in its last
+    line."""
     diff = _git("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--", ".",
                 *(f":(exclude){name}" for name in NOT_CODE))
     if len(diff) <= limit:
@@ -55,7 +56,7 @@ def packages() -> tp.Dict[str, str]:
 
 
 def versions() -> tp.Dict[str, str]:
-    """Versions of Python, of this package, and of those installed packages that results depend on."""
+    """Versions by name: of Python, of this package ("demucs"), and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version(), "demucs": __version__}
     for name in PACKAGES:
         try:

@@ -33,7 +33,8 @@ NOTHING_TO_START = 13
 
 
 class Verdict(enum.IntEnum):
-    """Decision on how a job continues."""
+    """Decision on how a job continues when its training has ended: the run is done, the job is tried again, it was
+    stopped for good, or it is given up."""
     DONE = 0
     AGAIN = 10
     STOPPED = 11
@@ -79,20 +80,22 @@ def judge(*, exit_status: int, status: tp.Optional[RunStatus], progressed: bool,
 
 
 def counting_key(chain: bool) -> tp.Optional[str]:
-    """Key of the starts that are counted together: the id of this job, or of the array for a job of a chain."""
+    """Key of the starts that are counted together: the id of this job (None outside of Slurm), or of the array for a
+    job of a `chain`."""
     return os.environ["SLURM_ARRAY_JOB_ID"] if chain else this_job()
 
 
 def keep_account(folder: Path, **account: tp.Any) -> None:
-    """Write attempts.json in place, which works on a full disk, too. A truncated file counts as missing; then only the
-    number of starts is lost."""
+    """Write `account` as JSON to attempts.json in `folder`, in place, which works on a full disk, too. A truncated file
+    counts as missing; then only the number of starts is lost. Raises OSError."""
     text = json.dumps(account).encode()
     with open(os.open(folder / ATTEMPTS, os.O_RDWR | os.O_CREAT, 0o666), "wb", buffering=0) as file:
         file.write(text.ljust(ROOM - 1)[:ROOM - 1] + b"\n")
 
 
 def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
-    """Content of attempts.json from the last start; empty if the file is missing or damaged."""
+    """Content of attempts.json in `folder`, written at or after the last start of the job; empty if the file is missing
+    or damaged."""
     try:
         found = schema.read_json(folder / ATTEMPTS)
     except (OSError, schema.SchemaError):
@@ -107,8 +110,9 @@ def attempts(folder: Path) -> tp.Dict[str, tp.Any]:
 
 
 def running_elsewhere(folder: Path) -> tp.Optional[str]:
-    """Id of another running job that trains this run according to its lock file, if any. This adds to the lock itself
-    only on file systems whose locks are not effective across nodes."""
+    """Id of another running job that trains the run in `folder` according to its lock file; None if there is none or
+    Slurm does not answer. This adds to the lock itself only on file systems whose locks are not effective across
+    nodes."""
     try:
         holder = schema.read_json(folder / "lock")["job"]
     except (schema.SchemaError, KeyError, TypeError):
@@ -120,7 +124,8 @@ def running_elsewhere(folder: Path) -> tp.Optional[str]:
 
 
 def cancelled(job: tp.Optional[str]) -> bool:
-    """Whether this job was cancelled. False if Slurm does not answer or does not know the job any more."""
+    """Whether the job with this id was cancelled, for which up to a minute is waited while it ends. False for None, and
+    if Slurm does not answer or does not know the job any more."""
     deadline = time.monotonic() + 60
     while job:
         asked = (slurm.ask("squeue", "--noheader", "--states=all", "--format=%T", "--jobs", job) or "").strip()
@@ -131,14 +136,16 @@ def cancelled(job: tp.Optional[str]) -> bool:
 
 
 def further(now: tp.Optional[Progress], start: tp.Optional[tp.Sequence[int]]) -> bool:
-    """Whether a run has progressed beyond `start`, as recorded in attempts.json. Older files have epochs and steps
-    only."""
+    """Whether the progress `now` is beyond `start`, that recorded in attempts.json; None stands for no checkpoint.
+    Older files have epochs and steps only."""
     before = tuple(start or ())
     return now is not None and now > before + (0,) * (len(now) - len(before))
 
 
 def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[int, str]:
-    """Record the progress at this start of a job. Returns an exit status and a message."""
+    """Check that the run in `folder` may start in this job, and record its progress. Returns an exit status and a
+    message: 0 to start; `NOTHING_TO_START` if its chain has ended; 2 if another job trains the run, or `most` starts in
+    a row have made no progress. Raises OSError if the record cannot be written."""
     other = running_elsewhere(folder)
     if other is not None:
         return 2, f"job {other} is training {folder.name}: one job at a time. scancel it, or wait for its end"
@@ -168,7 +175,8 @@ def begin(folder: Path, *, chain: bool = False, most: int = MOST) -> tp.Tuple[in
 
 
 def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
-    """(status that the run has written in this start of the job, if any; whether the status file was readable)."""
+    """(status that the run in `folder` has written in this start of the job, else None; whether the status file was
+    missing or readable)."""
     path = folder / STATUS
     if not path.exists():
         return None, True
@@ -184,7 +192,8 @@ def last_said(folder: Path) -> tp.Tuple[tp.Optional[RunStatus], bool]:
 
 def end(folder: Path, *, exit_status: int, preempted: bool, words: str, most: int, chain: bool = False
         ) -> tp.Tuple[Verdict, str]:
-    """Decide how the job continues (see `judge`), and record the decision for its next start."""
+    """Decide how the job continues after the training of the run in `folder` has ended, and record the decision for its
+    next start. Returns the decision and its reason; the arguments are those of `judge`."""
     last = attempts(folder)
     if last.get("job") != counting_key(chain):         # attempts.json was written by another job, which was refused
         last = {}

@@ -20,13 +20,14 @@ TRIES = 20             # attempts of commands that must succeed; the controller 
 
 
 def call(*command: str, patience: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
-    """Run a command of Slurm to its end. Raises OSError if it is missing, TimeoutExpired after `patience` seconds."""
+    """Result of a command of Slurm, run to its end. Raises OSError if it is missing, TimeoutExpired after `patience`
+    seconds."""
     return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=patience,
                           stdin=subprocess.DEVNULL)
 
 
 def ask(*command: str, patience: float = PATIENCE) -> tp.Optional[str]:
-    """Output of a command of Slurm; None if it fails, times out, or is missing."""
+    """Standard output of a command of Slurm; None if it fails, takes more than `patience` seconds, or is missing."""
     try:
         done = call(*command, patience=patience)
     except (OSError, subprocess.TimeoutExpired):
@@ -35,12 +36,13 @@ def ask(*command: str, patience: float = PATIENCE) -> tp.Optional[str]:
 
 
 def fields(record: str) -> tp.Dict[str, str]:
-    """Fields of a record printed by `scontrol --oneliner`. Of fields with the same name, the first counts."""
+    """Fields {name: value} of a record printed by `scontrol --oneliner`. Of fields with the same name, the first
+    counts. Values with spaces are cut at the first."""
     return dict(word.partition("=")[::2] for word in reversed(record.split()))
 
 
 def job_fields(*, tries: int = TRIES) -> tp.Dict[str, str]:
-    """Fields of the record of this job; empty if no attempt gets an answer."""
+    """Fields of Slurm's record of this job; empty if none of `tries` attempts gets an answer."""
     for attempt in range(tries):
         record = ask("scontrol", "show", "job", "--oneliner", str(this_job()), patience=30)
         if record is not None:
@@ -54,12 +56,12 @@ def job_fields(*, tries: int = TRIES) -> tp.Dict[str, str]:
 
 def preempted(*, tries: int = TRIES) -> bool:
     """Whether Slurm preempts this job. Preemption sends SIGTERM, as scancel does, and Slurm requeues the job only if it
-    is still running at the end of the grace time."""
+    is still running at the end of the grace time. False without an answer in `tries` attempts."""
     return job_fields(tries=tries).get("PreemptTime", "")[:1].isdigit()
 
 
 def put_back() -> bool:
-    """Requeue this job, which ends it soon after. Returns False if Slurm refuses."""
+    """Requeue this job, which ends it soon after. Returns whether Slurm has accepted that."""
     for _ in range(TRIES):
         try:
             if subprocess.run(["scontrol", "requeue", str(this_job())], timeout=PATIENCE).returncode == 0:
@@ -76,7 +78,7 @@ def can_end_steps() -> bool:
 
 
 def steps_in(listed: tp.Optional[str]) -> tp.List[str]:
-    """Ids of the steps started by srun, from the output of squeue."""
+    """Ids of the job steps that srun has started, in `listed`, the output of squeue; empty for None."""
     return [line for line in (listed or "").split() if re.search(r"[.]\d+$", line)]
 
 
@@ -98,4 +100,5 @@ def lends_ports() -> bool:
 
 
 def gpus_of_job() -> int:
+    """Number of GPUs of this job: those on this node times the number of nodes."""
     return from_environment("SLURM_GPUS_ON_NODE", 0, COUNT) * from_environment("SLURM_NNODES", 1, COUNT)

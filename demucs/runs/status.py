@@ -31,7 +31,7 @@ BEAT = 20.       # seconds between two updates of the modification time
 
 
 class Members(tp.Protocol):
-    """Interface of the process group that is needed here; `training.distributed.Group` implements it."""
+    """Interface of the process group that `StatusFile` needs; `training.distributed.Group` implements it."""
     world_size: int
     is_first: bool
     device_name: str
@@ -46,8 +46,8 @@ def place() -> tp.Dict[str, tp.Any]:
 
 
 def refused(folder: Path, signature: str, reason: str) -> None:
-    """Write the status of a run that could not begin, with the error message as `reason`. Does nothing if this process
-    has already written the failure, or if the run is done."""
+    """Write the status "failed" of the run in `folder`, which could not begin, with the error message as `reason`. Does
+    nothing if this process has already written the failure, or if the run is done. Errors of writing are logged."""
     path = folder / STATUS
     before = last_said(folder)
     here = place()
@@ -71,7 +71,8 @@ def last_said(folder: Path) -> tp.Optional[RunStatus]:
 
 
 def close_killed(folder: Path, status: tp.Optional[RunStatus]) -> None:
-    """Add the missing end of the session that wrote `status` to the ledger, if it was killed."""
+    """Add the missing end of the session that wrote `status` to the ledger in `folder`, if that session was killed.
+    Raises OSError."""
     if status is not None and status.state == "running":      # it was alive until the file was last touched
         touched = datetime.datetime.fromtimestamp((folder / STATUS).stat().st_mtime, datetime.timezone.utc)
         status = dataclasses.replace(status, updated=max(status.updated, touched.isoformat(timespec="seconds")))
@@ -81,7 +82,8 @@ def close_killed(folder: Path, status: tp.Optional[RunStatus]) -> None:
 
 @contextlib.contextmanager
 def harmless(folder: Path) -> tp.Iterator[None]:
-    """Context in which errors of writing are logged: a failed status must not stop the training."""
+    """Context in which errors of writing in `folder` are logged instead of raised: a failed status must not stop the
+    training."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -89,8 +91,8 @@ def harmless(folder: Path) -> tp.Iterator[None]:
 
 
 class StatusFile:
-    """Writer of the status of a run in `folder`. Only rank 0 writes. A status that cannot be written does not stop the
-    training."""
+    """Writer of the status and the ledger of a run in `folder`, which has `epochs` epochs of `steps` steps. Only rank 0
+    writes. A status that cannot be written does not stop the training."""
 
     def __init__(self, folder: Path, group: Members, *, signature: str, epochs: int, steps: int):
         self.path = folder / STATUS
@@ -107,7 +109,8 @@ class StatusFile:
         self._ended = threading.Event()
 
     def begin(self, epoch: int, step: int) -> None:
-        """Begin a session after `epoch` epochs and `step` steps of the next one. A collective call."""
+        """Begin a session after `epoch` epochs and `step` steps of the next one: write it to the ledger, and keep the
+        status file's modification time current from now on. A collective call."""
         nodes, gpus = self.group.machines()
         if not self.group.is_first:
             return
@@ -126,7 +129,8 @@ class StatusFile:
                 os.utime(self.path)
 
     def progress(self, epoch: int, step: int, history: tp.Sequence[EpochRecord]) -> None:
-        """Record that the run has done `step` steps of an epoch (counted from 0)."""
+        """Note that the run has done `step` steps of epoch `epoch` (counted from 0), after those in `history`. The
+        status is written at most every ten seconds."""
         self.epoch, self.step = epoch + 1, step
         scores = [record.valid["nsdr"] for record in history if record.valid.get("nsdr") is not None]
         self.best_nsdr = max(scores, default=None)
@@ -137,7 +141,8 @@ class StatusFile:
             self.write("running")
 
     def write(self, state: str, reason: str = "") -> None:
-        """Write the status with a state and a reason as in `RunStatus`."""
+        """Write the status with a state and a reason as in `RunStatus`. Any state but "running" ends the session in the
+        ledger. Does nothing on other ranks, and if the folder was moved or deleted."""
         if not self.group.is_first or lost(self.path.parent):   # moved, deleted or cleared
             return
         if state != "running":
