@@ -46,7 +46,8 @@ class Launcher:
     """Launcher of commands in one of the three modes (see the top of this module). Each method returns an exit status.
     With `dry_run` commands are printed instead of run.
 
-    Raises (all methods): LaunchError: if the numbers of tasks, nodes and GPUs or an environment variable do not fit.
+    Raises (all methods):
+        LaunchError: if the numbers of tasks, nodes and GPUs or an environment variable do not fit.
     """
 
     def __init__(self, mode: str, *, dry_run: bool = False):
