@@ -34,11 +34,12 @@ Stems = tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]
 
 
 class LoadAudioError(AudioError):
-    """An audio file cannot be separated: missing, empty, damaged, not audio."""
+    """Error for an audio file that cannot be separated: missing, empty, damaged, not audio."""
 
 
 class LoadModelError(ModelLoadingError):
-    """The model does not exist, or its file cannot be used."""
+    """Error for a model that does not exist, or whose file cannot be used. (The name of published Demucs; all are
+    `ModelLoadingError`s.)"""
 
 
 class _NotProvided:
@@ -52,24 +53,26 @@ NotProvided = _NotProvided()
 
 
 def list_models(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, tp.Union[str, Path]]]:
-    """Available models as {"single": {signature: location}, "bag": {name: location}}: those in the folder `repo`, or
-    without it the published ones and those in ./release_models. Raises SignatureError if `repo` is not a folder."""
+    """Available models as {"single": {signature: file or URL}, "bag": {name: file}}: those in the folder `repo`, or
+    without it the published ones and those in ./release_models. Nothing is downloaded. Raises SignatureError if `repo`
+    is not a folder."""
     return repository.available(repo)
 
 
 class Separator:
-    """A model with the settings of separation.
+    """A loaded model with the settings of separation, to separate any number of songs.
 
     Args:
         model: name or signature of a model, as for `pretrained.get_model`, or a loaded model.
-        repo: folder with models.
+        repo: folder with models, in which `model` is then looked for exclusively.
         device: device of the computation; None for that of the audio. Results are on the device of the audio.
         shifts: number of random shifts whose estimates are averaged: slower, slightly better; 0 for no shift.
         overlap: fraction of a segment that overlaps with the next one, in [0, 1).
         split: separate the song in segments; otherwise in one piece.
         segment: length of a segment in seconds; by default that of the model.
-        jobs: number of threads on a CPU, each of which needs the memory for one segment.
-        progress: show the progress.
+        jobs: number of threads on a CPU, each of which needs the memory for one segment; with 0 or 1, segments are
+            separated one after the other.
+        progress: show the progress: a bar on a terminal, otherwise log lines.
         callback: called with a dictionary when a model begins or ends a segment. Its entries are those of
             `callback_arg`, `model_idx_in_bag` and `shift_idx`, counted from 0, `models` (their number),
             `segment_offset` and `audio_length` (in samples at the model's rate) and `state` ("start" or "end"). An
@@ -114,7 +117,8 @@ class Separator:
                          callback_arg: tp.Union[None, tp.Dict[str, tp.Any], _NotProvided] = NotProvided, *,
                          seed: tp.Union[int, _NotProvided] = NotProvided,
                          precision: tp.Union[str, _NotProvided] = NotProvided) -> None:
-        """Change the given settings. Arguments and errors are those of the class."""
+        """Change those settings that are given; all others keep their values. Arguments and errors are those of the
+        class."""
         given = {"device": device, "shifts": shifts, "overlap": overlap, "split": split, "segment": segment,
                  "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed,
                  "precision": precision}
@@ -125,11 +129,12 @@ class Separator:
 
     def separate_tensor(self, wav: tp.Union[torch.Tensor, np.ndarray], sr: tp.Optional[int] = None, *,
                         name: str = "separating") -> Stems:
-        """(mixture, sources by name) of `wav` [A, L], all [channels, L'] at the sample rate of the model.
+        """(mixture, {source: estimate}) of `wav` [A, L], all float32 [channels, L'] at the sample rate of the model.
+        The mixture is `wav` after conversion.
 
         Args:
             wav: of any floating-point type, or of an integer type, whose full scale is converted to 1. It is converted
-                to the sample rate and number of channels of the model.
+                to the sample rate and number of channels of the model, and not modified.
             sr: its sample rate in Hz; by default that of the model.
             name: title of the progress.
 
@@ -142,7 +147,8 @@ class Separator:
         return self._separate(wav, sr, name)
 
     def separate_audio_file(self, file: tp.Union[str, Path]) -> Stems:
-        """(mixture, sources by name) of an audio file, all [channels, L] at the sample rate of the model.
+        """(mixture, {source: estimate}) of the audio file `file`, all float32 [channels, L] at the sample rate of the
+        model. The mixture is the song after conversion.
 
         Raises:
             LoadAudioError: if the file cannot be read.
@@ -177,4 +183,5 @@ class Separator:
 
     @property
     def model(self) -> nn.Module:
+        """The loaded model or bag."""
         return self._model

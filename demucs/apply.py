@@ -27,9 +27,10 @@ Callback = tp.Callable[[tp.Dict[str, tp.Any]], None]
 
 
 class TensorChunk:
-    """Chunk of a tensor, or of another chunk: samples [offset, offset + length) of the last dimension.
+    """Samples [offset, offset + length) of the last dimension of a tensor, or of another chunk, without a copy. The
+    attribute `offset` counts from the start of the tensor.
 
-    Raises AudioError if `offset` is out of range. A `length` beyond the end is shortened.
+    Raises AudioError if `offset` is out of range. A `length` beyond the end is shortened; None is all that follows.
     """
 
     def __init__(self, tensor: tp.Union[torch.Tensor, "TensorChunk"], offset: int = 0,
@@ -44,13 +45,15 @@ class TensorChunk:
 
     @property
     def shape(self) -> tp.List[int]:
+        """Shape of the chunk: that of the tensor with `length` as its last dimension."""
         return [*self.tensor.shape[:-1], self.length]
 
     def padded(self, target_length: int) -> torch.Tensor:
-        """The chunk extended on both sides to [..., target_length], with the samples around it in the tensor, and zeros
-        beyond the ends of the tensor.
+        """Tensor [..., target_length]: the chunk extended on both sides, with the samples around it in the whole
+        tensor, and with zeros beyond the ends of that.
 
-        If the difference is odd, the extra sample is on the right. Raises AudioError if the chunk is longer.
+        If an odd number of samples is added, the extra one is on the right. Raises AudioError if the chunk is longer
+        than `target_length`.
         """
         if target_length < self.length:
             raise AudioError(f"a chunk of {self.length} samples does not fit in {target_length}")
@@ -61,7 +64,7 @@ class TensorChunk:
 
 
 def tensor_chunk(tensor_or_chunk: tp.Union[torch.Tensor, TensorChunk]) -> TensorChunk:
-    """The given chunk, or a chunk of the whole tensor."""
+    """The given chunk itself, or a chunk of the whole given tensor."""
     return tensor_or_chunk if isinstance(tensor_or_chunk, TensorChunk) else TensorChunk(tensor_or_chunk)
 
 
@@ -79,7 +82,10 @@ def apply_model(model: tp.Union[BagOfModels, Model, nn.Module], mix: tp.Union[to
 
     Args:
         mix: the mixture. A `TensorChunk` is separated alone, as if it was surrounded by silence.
-        pool: an executor whose number of threads replaces `num_workers` on a CPU.
+        progress: show the progress: a bar on a terminal, otherwise log lines.
+        device: where to compute; None for that of `mix`.
+        num_workers: number of threads on a CPU.
+        pool: an executor whose number of threads replaces `num_workers` on a CPU; it is not used itself.
         lock: held during calls of `callback`.
         callback: called at the start and end of each segment; see `separation.progress.CallbackProgress` for its
             argument. An exception that it raises, for instance KeyboardInterrupt, ends the separation.

@@ -10,14 +10,16 @@ from .ranges import Range, shown
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose errors are one line, without the usage."""
+    """`argparse.ArgumentParser` whose errors are one line, without the usage, with exit status 2."""
 
     def error(self, message: str) -> tp.NoReturn:
+        """Print `message` as one line to stderr, and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; --help lists the options\n")
 
 
 def number(option: str, allowed: Range) -> tp.Callable[[str], tp.Any]:
-    """Argument `type` of `add_argument` for numbers in the range `allowed`: int for whole numbers, else float.
+    """Function from text to a number in the range `allowed`, for the argument `type` of `add_argument`: int if the
+    range is of whole numbers, else float.
 
     A text that is not a number is an error of the parser; a number out of range raises ConfigError, which names
     `option`.

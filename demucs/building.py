@@ -52,14 +52,15 @@ logger = logging.getLogger(__name__)
 
 
 def build_model(config: Config) -> nn.Module:
-    """The model of an experiment on the CPU, with initial weights from its seed."""
+    """New model of an experiment on the CPU, with initial weights from its seed. Seeds torch's global random
+    generator."""
     torch.manual_seed(config.seed)
     return zoo.build(config.model, sources=config.target_names, audio_channels=config.dset.channels,
                      samplerate=config.dset.samplerate, segment=config.segment, **config.model_settings)
 
 
 def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
-    """The arguments of `data.build.training_sets`."""
+    """Keyword arguments of `data.build.training_sets`, from the configuration."""
     d = config.dset
     return dict(
         kind=d.kind, musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
@@ -70,7 +71,8 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
 
 
 def build_augment(config: Config, world_size: int) -> Augment:
-    """Augmentation of batches. Raises ConfigError if the part of a rank cannot be remixed."""
+    """Augmentation of the batches of one of `world_size` ranks. Raises ConfigError if the part of a rank cannot be
+    divided into groups for remixing."""
     remix, scale = config.augment.remix, config.augment.scale
     return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
                    shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
@@ -79,7 +81,9 @@ def build_augment(config: Config, world_size: int) -> Augment:
 
 
 def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
-    """(training loader, its sampler, validation loader, training set) of this rank."""
+    """(training loader, its sampler, validation loader, training set) of this rank. Songs are listed and measured by
+    rank 0 first. A collective call; it raises the errors of `data.build.training_sets` and `EpochSampler`, and
+    ToolError if soundstretch is needed and missing."""
     d = config.dset
     if config.augment.repitch.proba:
         soundstretch.find()   # raises if it is missing, before a scan that may take long
@@ -110,14 +114,16 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
 
 
 def test_setting(config: Config) -> tp.Tuple[str, str]:
-    """(key, value) of the setting with the location of the test songs."""
+    """(key, value) of the setting with the location of the test songs, such as ("dset.musdb", FOLDER); see
+    `data.build.test_setting`."""
     d = config.dset
     return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
 
 
 def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
-    """Test songs: those of MUSDB, or of the dataset that replaces it, which may have none. They are listed before
-    training, so that missing ones are found before it."""
+    """Test songs of a training: those of MUSDB, or of the dataset that replaces it; an empty list, with a warning, if
+    that has none. They are listed before training, so that missing ones are found before it. Raises the errors of
+    `evaluation.tracks.track_folders`."""
     d = config.dset
     key, folder = test_setting(config)
     if key == "test.nonhq":
@@ -129,7 +135,8 @@ def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
 
 
 def inspected_tracks(config: Config, group: Group) -> tp.Sequence[ReferenceTrack]:
-    """`test_tracks`, after rank 0 has read each of them completely, now or in an earlier run. Raises FaultyTracks."""
+    """Test songs as `test_tracks` lists them, after rank 0 has checked that each can be read to its end, now or in an
+    earlier run. A collective call. Raises FaultyTracks on all ranks if one cannot."""
     def work() -> tp.Sequence[ReferenceTrack]:
         tracks = test_tracks(config)
         if group.is_first:
@@ -139,8 +146,13 @@ def inspected_tracks(config: Config, group: Group) -> tp.Sequence[ReferenceTrack
 
 
 def pretrained_model(config: Config) -> nn.Module:
-    """The model named by continue_pretrained: from pretrained_repo, or without it from ./release_models or the
-    published models."""
+    """The single model named by `continue_pretrained`, also as a bag of one: from the folder `pretrained_repo`, or
+    without it from ./release_models or the published models.
+
+    Raises:
+        ConfigError: for a bag of several models.
+        ModelLoadingError: as `repository.get_model`.
+    """
     found = repository.get_model(config.continue_pretrained or "", config.pretrained_repo)
     if not isinstance(found, BagOfModels):
         return found
@@ -152,8 +164,11 @@ def pretrained_model(config: Config) -> nn.Module:
 
 def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp.Mapping[str, torch.Tensor],
                               config: Config) -> None:
-    """Raise PackageError if the weights `state` of `pretrained` do not fit `model`. The message names the differences
-    and the settings that would fit."""
+    """Check that the weights `state`, those of the model `pretrained`, fit `model`.
+
+    Raises:
+        PackageError: if they do not. The message names the differences and the settings that would fit.
+    """
     faults = differences(model.state_dict(), state)
     if not faults:
         return
@@ -172,8 +187,8 @@ def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp
 
 
 def build_averages(config: Config, model: nn.Module, group: Group) -> tp.Dict[str, ModelEMA]:
-    """Exponential moving averages of the weights by name. Those over batches are on the device, those over epochs on
-    the CPU."""
+    """New exponential moving averages of the weights of `model` by name, "ema_batch_0", "ema_epoch_0", ... Those over
+    batches are on the device of the group, those over epochs on the CPU."""
     averages = {}
     for kind, decays, device in (("batch", config.ema.batch, group.device), ("epoch", config.ema.epoch, "cpu")):
         for index, decay in enumerate(decays):
@@ -186,13 +201,14 @@ def _of_kind(averages: tp.Mapping[str, ModelEMA], kind: str) -> tp.List[ModelEMA
 
 
 def finished(config: Config, folder: Path) -> tp.Optional[tp.List[EpochRecord]]:
-    """History of the run in `folder` if it is finished, else None; see `restoring.finished`."""
+    """History of the run in `folder` if it is finished, else None; see `training.restoring.finished`."""
     return restoring.finished(folder, Selection(config.test.metric), epochs=config.epochs,
                               patience=config.early_stopping)
 
 
 def draw_finished(history: tp.Sequence[EpochRecord], folder: Path) -> None:
-    """Write the TensorBoard curves of a finished run from its history, without loading its model or songs."""
+    """Write the TensorBoard curves of the finished run in `folder` from its `history`, unless it has curves, without
+    loading its model or songs."""
     status = last_said(folder)
     curves = Curves(folder, steps=max(status.steps if status else 1, 1), wanted=True)
     curves.draw(history)
@@ -202,8 +218,18 @@ def draw_finished(history: tp.Sequence[EpochRecord], folder: Path) -> None:
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
                  test_set: tp.Optional[TestSet] = None) -> Solver:
-    """The solver of an experiment, with its state restored from `folder`, or initialised from the experiment or model
-    that it continues."""
+    """Solver of an experiment, ready to run: with its state restored from `folder`, or if that has no checkpoint,
+    initialised from the experiment or model that it continues, or else with random weights. A collective call.
+
+    Args:
+        config: of the experiment.
+        folder: of the run.
+        group: the ranks.
+        signature, name, argv, delta, test_set: for the records, see `training.records.RunRecorder`.
+
+    Raises:
+        DemucsError: if settings, songs, checkpoint or weights are not usable.
+    """
     # Settings are checked before datasets are scanned.
     if config.misc.tensorboard:
         require_tensorboard()

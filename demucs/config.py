@@ -135,7 +135,8 @@ class EmaConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All of `conf/config.yaml`. `model_settings` is the section of the chosen model, without those of others."""
+    """Configuration of an experiment, all of `conf/config.yaml`, which explains each value. Sections are dataclasses of
+    their own. `model_settings` is the section of the chosen model, without those of others."""
     dummy: tp.Any
     dset: DatasetConfig
     test: TestConfig
@@ -169,21 +170,21 @@ class Config:
 
     @property
     def target_names(self) -> tp.List[str]:
-        """Names of the outputs of the model."""
+        """Names of the outputs of the model: those in `dset.targets`, or if it is empty, the sources."""
         return Targets(self.dset.sources, self.dset.targets).names
 
     @property
     def target_weights(self) -> tp.List[float]:
-        """Weights of the targets in the loss. With `dset.targets`, equal weights are extended to any number of
-        targets."""
+        """Weights of the targets in the loss, one per target. With `dset.targets`, a list of equal weights is extended
+        or cut to the number of targets."""
         equal = self.dset.targets is not None and len(set(self.weights)) == 1
         return self.weights[:1] * len(self.target_names) if equal else self.weights
 
     @property
     def segment(self) -> tp.Union[float, Fraction]:
-        """Length of a segment in seconds when separating. Models with attention over time use the length of their
-        training examples, if `use_train_segment` is set; by default others use four times `dset.segment`, for more
-        context."""
+        """Length in seconds of the segments that separation cuts songs into. For a model that is tied to its training
+        length (HTDemucs with `use_train_segment`) it is that of its training examples, exactly; for others
+        `model_segment`, or if that is empty four times `dset.segment`, for more context."""
         if zoo.MODELS[self.model].tied_to_training_length and self.use_train_segment:
             return Fraction(self.training_length, self.dset.samplerate)
         return self.model_segment or 4 * self.dset.segment
@@ -239,7 +240,8 @@ FOREIGN_SECTIONS = ("dora", "slurm", "hydra")   # settings of other tools
 
 
 def read(plain: tp.Mapping[str, tp.Any]) -> Config:
-    """The configuration from a plain, resolved mapping (`OmegaConf.to_container(cfg, resolve=True)`).
+    """Configuration from `plain`, a plain, resolved mapping (`OmegaConf.to_container(cfg, resolve=True)`). Sections of
+    other models and of other tools are left out.
 
     Raises:
         ConfigError: for unknown, missing or invalid values, naming the key and the nearest valid one.
@@ -262,7 +264,8 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
 
 
 def check_numbers(values: tp.Mapping[str, tp.Any], where: str = "") -> None:
-    """Check the numbers of a section and of its subsections against `RANGES`. `where` is its name with a dot.
+    """Check the numbers in a section of the configuration, and in its subsections, against `RANGES`. `where` is the
+    name of the section with a dot at its end; "" for the whole configuration. Empty values (None) pass.
 
     Raises:
         ConfigError: for a number outside its range.
@@ -284,8 +287,8 @@ def _check_model(name: str, values: tp.Mapping[str, tp.Any]) -> None:
 
 
 def kinds(key: str) -> tp.Set[tp.Any]:
-    """Types that the value of a dotted key may have: `list` for any list, and type(None) if it may be empty. An empty
-    set for an unknown key."""
+    """Types that the value of the dotted `key` may have, with `list` for any list, and type(None) if it may be empty.
+    An empty set for an unknown key and for a section."""
     section, _, name = key.rpartition(".")
     owner: tp.Any = Config
     hint = None
@@ -301,7 +304,8 @@ def kinds(key: str) -> tp.Set[tp.Any]:
 
 
 def nearest_key(key: str, valid: tp.Iterable[str]) -> str:
-    """" Did you mean ...?" for a misspelt dotted key, or "". Valid keys of the same section are preferred."""
+    """Suffix of a message about a misspelt dotted key: " Did you mean 'x'?" with the nearest of the `valid` ones, or
+    "". Keys of the same section are preferred."""
     valid = list(valid)
     section = key.rpartition(".")[0]
     # The last attempt compares the words after the last dot, for a key without its section.

@@ -30,11 +30,12 @@ Main = tp.Callable[..., tp.Optional[int]]
 
 
 class OutputLost(OSError):
-    """Standard output cannot be written any more: its reader has ended, or the disk is full."""
+    """Error for standard output that cannot be written any more: its reader has ended, or the disk is full."""
 
 
 class TolerantStream:
-    """Wrapper of a text stream that does not raise, even if the stream is closed, None, or an object with only `write`.
+    """Text stream that passes its output on to `stream` and never raises, even if that is closed, None, or an object
+    with only `write`.
 
     Characters that the encoding lacks are written as escapes, as are undecodable bytes of file names. After the first
     failure, all output is dropped.
@@ -54,6 +55,7 @@ class TolerantStream:
 
     @property
     def encoding(self) -> str:
+        """Encoding of the stream; "utf-8" if it has none."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
@@ -117,8 +119,8 @@ class TolerantStream:
 
 @contextlib.contextmanager
 def tolerant_streams(*, raising: bool = False) -> tp.Iterator[TolerantStream]:
-    """Context in which `sys.stdout` and `sys.stderr` are `TolerantStream`s; yields the first. `raising` concerns
-    stdout.
+    """Context in which `sys.stdout` and `sys.stderr` are `TolerantStream`s; yields that of stdout. With `raising`,
+    stdout raises `OutputLost`.
 
     Closed descriptors among 0 to 2 are opened on /dev/null. Otherwise the next file to be opened would get that number,
     and output of libraries would be written to it.
@@ -141,8 +143,8 @@ def _fill_descriptors() -> None:
 
 
 def fill_streams() -> None:
-    """Replace standard streams that were closed at the start, and are None in Python, by /dev/null. For Dora and Hydra,
-    which call this program without `command`."""
+    """Replace `sys.stdout` and `sys.stderr` by /dev/null if they are None, because they were closed at the start. For
+    Dora and Hydra, which call this program without `command`."""
     _fill_descriptors()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -152,8 +154,8 @@ def fill_streams() -> None:
 
 
 def tolerant_logs() -> None:
-    """Let handlers of the root logger print no traceback if a message cannot be written, and write characters that
-    their encoding lacks as escapes, such as undecodable bytes of file names."""
+    """Change the handlers of the root logger: they print no traceback if a message cannot be written, and write
+    characters that their encoding lacks as escapes, such as undecodable bytes of file names."""
     logging.raiseExceptions = False
     for handler in logging.getLogger().handlers:
         stream = getattr(handler, "stream", None)
@@ -167,8 +169,9 @@ def log_messages() -> None:
 
 
 def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int]]:
-    """Decorator of the `main` of a command line, which then returns an exit status, and raises SystemExit only if
-    `main` does.
+    """Decorator of the `main` of a command line. The decorated function prints errors as one line, and returns an exit
+    status: that of `main` (None: 0), 130 after Ctrl-C, or 1 after another error. It raises SystemExit only if `main`
+    does.
 
     Args:
         prints: the output is the purpose of the command, such as a table. Then the command ends when the output cannot
@@ -191,12 +194,13 @@ def command(*, prints: bool = False) -> tp.Callable[[Main], tp.Callable[..., int
 
 
 def debugging() -> bool:
-    """Whether the environment variable DEMUCS_DEBUG asks for tracebacks."""
+    """Whether tracebacks are to be shown: the environment variable DEMUCS_DEBUG is set, and neither empty nor 0."""
     return os.environ.get(DEBUG, "0") not in ("", "0")
 
 
 def report(error: BaseException) -> int:
-    """Print one line about `error` on stderr. Returns the exit status of the command."""
+    """Print one line about `error` on stderr, after its traceback if `debugging()`. Returns the exit status of the
+    command: 130 for KeyboardInterrupt, 0, without a line, if the reader of the output has ended, otherwise 1."""
     if debugging():
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, OutputLost) and error.errno == errno.EPIPE:
@@ -209,8 +213,8 @@ def report(error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Text of `error` for users: its message if it is an expected error, else its type and the log file with its
-    traceback."""
+    """Text of `error` for users, in one line: its message if it is an expected error. Otherwise its type, and the name
+    of a log file that is written here with its traceback."""
     memory = exhausted_memory(error)
     if isinstance(error, DemucsError):
         text = str(error)
@@ -226,6 +230,7 @@ def one_line(error: BaseException) -> str:
 
 
 def shortened(text: str, most: int = 300) -> str:
+    """`text`, cut to `most` characters with "..." at the end if it is longer."""
     return text if len(text) <= most else f"{text[:most - 3]}..."
 
 

@@ -13,35 +13,38 @@ ALLOCATION = ("can't allocate memory", "not enough memory", "Cannot allocate mem
 
 
 class DemucsError(Exception):
-    """Error in something outside the code: an input file, a setting, the machine. The message names it and the fix."""
+    """Base class of errors in something outside the code: an input file, a setting, the machine. The message names it
+    and the fix."""
 
 
 class AudioError(DemucsError):
-    """An audio file or signal cannot be used: empty, corrupt, not finite, not audio, wrong rate or length."""
+    """Error for an audio file or signal that cannot be used or written: empty, corrupt, not finite, not audio, wrong
+    rate or length."""
 
 
 class DatasetError(DemucsError):
-    """A dataset folder is missing, empty, incomplete or inconsistent."""
+    """Error for a dataset folder or its files that are missing, empty, incomplete or inconsistent."""
 
 
 class ConfigError(DemucsError):
-    """A setting has an unknown name or an impossible value."""
+    """Error for a setting with an unknown name or an impossible value."""
 
 
 class SignatureError(DemucsError):
-    """The requested experiment, model or release file does not exist."""
+    """Error for a requested experiment, model or release file that does not exist."""
 
 
 class PackageError(DemucsError):
-    """A model file cannot be trusted, read, or matched to a model."""
+    """Error for a model file that cannot be trusted, read, written, or matched to a model."""
 
 
 class TrainingError(DemucsError):
-    """Training cannot continue: a non-finite loss, an epoch without a batch, a checkpoint that cannot be written."""
+    """Error for a training that cannot continue: a non-finite loss, an epoch without a batch, a checkpoint that cannot
+    be written."""
 
 
 class ToolError(DemucsError):
-    """An external program (soundstretch, ffmpeg) is missing, too old, or failed."""
+    """Error for an external program (soundstretch, ffmpeg) that is missing, too old, or failed."""
 
 
 def did_you_mean(word: str, known: tp.Iterable[str]) -> str:
@@ -51,15 +54,16 @@ def did_you_mean(word: str, known: tp.Iterable[str]) -> str:
 
 
 def quoted(text: tp.Any, most: int = 200) -> str:
-    """Text from a file or another library, prepared for a message: in one line, of at most `most` characters, without
-    control characters."""
+    """Text from a file or another library, prepared for a message: in one line, of at most `most` characters ("..." at
+    the end if it is cut), with escapes for control characters."""
     line = " ".join(str(text).split())
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line[:most + 1])
     return shown if len(shown) <= most else shown[:most - 3] + "..."
 
 
 def describe_os_error(error: OSError) -> str:
-    """Text of an error of the operating system: "FILE: No space left on device", without an error number."""
+    """Text of an error of the operating system without an error number: "FILE: No space left on device", or the reason
+    alone if it names no file."""
     reason = error.strerror or str(error)
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return ": ".join([*names, reason])

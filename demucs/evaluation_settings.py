@@ -18,7 +18,8 @@ NO_EFFECT = ("test.best", "test.every", "test.metric")     # settings of tests d
 
 
 def apply_overrides(args: argparse.Namespace, overrides: tp.Iterable[str]) -> None:
-    """Set the attributes of the flags of `tools.test_pretrained` from KEY=VALUE overrides with the same meaning.
+    """Set the attributes of `args`, those of the flags of `tools.test_pretrained`, from KEY=VALUE overrides with the
+    same meaning. Keys that concern training only give a warning.
 
     Raises:
         ConfigError: for an unknown key, naming the nearest one, or an invalid value.
@@ -40,7 +41,8 @@ def apply_overrides(args: argparse.Namespace, overrides: tp.Iterable[str]) -> No
 
 
 def typed(key: str, text: str) -> tp.Any:
-    """Value of an override: `text` itself for a folder, otherwise parsed as YAML.
+    """Value of the override `key`=`text`: `text` itself where the value may be text and is not empty, otherwise parsed
+    as YAML. `key` is one of `KEYS`.
 
     Raises ConfigError for a value of another type than that of `key`, or a number outside its range.
     """

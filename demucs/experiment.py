@@ -38,7 +38,8 @@ RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
 
 
 class ExperimentMain(HydraMain):
-    """Dora's Hydra entry point with errors that name the key or signature at fault."""
+    """Dora's Hydra entry point, which ends the program with an error of one line for a faulty key, value or signature,
+    and caches the composed configuration."""
 
     def __call__(self) -> tp.Any:
         try:
@@ -49,6 +50,8 @@ class ExperimentMain(HydraMain):
         return super().__call__()
 
     def get_xp(self, argv: tp.Sequence[str]) -> tp.Any:
+        """Dora's experiment for the overrides `argv`, with its signature, folder and configuration. Its folder is not
+        created. Raises SystemExit, with the message, for an invalid override."""
         if "RANK" not in os.environ:
             _launch_ranks()
         for argument in argv:
@@ -78,8 +81,9 @@ class ExperimentMain(HydraMain):
         return super()._get_delta(init, other)
 
     def init_xp(self, xp: tp.Any) -> tp.Any:
-        """As Dora's, but the file of the arguments is written atomically, so that it survives a kill or a full disk.
-        All processes of a run call this at the same time."""
+        """As Dora's: create the folder of `xp` and write its arguments there, but atomically, so that the file survives
+        a kill or a full disk. All processes of a run call this at the same time. Raises SystemExit if the folder is not
+        writable."""
         path = xp.folder / ARGV
         try:
             if not path.exists() or path.read_text() != json.dumps(xp.argv):
@@ -93,7 +97,8 @@ class ExperimentMain(HydraMain):
         return xp
 
     def find_argv(self, sig: str) -> tp.Optional[tp.Sequence[str]]:
-        """Arguments of an experiment in Dora's folder, else of a published or documented one, else None."""
+        """Overrides of the experiment `sig`: from its folder, or else from the list of published or documented ones;
+        None if it is in neither. Raises SystemExit if the file in its folder is damaged."""
         try:
             return super().get_argv_from_sig(sig)
         except RuntimeError:
@@ -103,6 +108,8 @@ class ExperimentMain(HydraMain):
                              f"delete it, and start the run by its overrides once, which writes it again.") from error
 
     def get_argv_from_sig(self, sig: str) -> tp.Sequence[str]:
+        """Overrides of the experiment `sig`, as `find_argv` finds them. Raises SystemExit, naming the nearest and all
+        known ones, if there are none."""
         argv = self.find_argv(sig)
         if argv is None:
             folder = self.dora.dir / self.dora.xps
@@ -113,7 +120,8 @@ class ExperimentMain(HydraMain):
         return list(argv)
 
     def get_slurm_config(self) -> scheduling.SlurmSettings:
-        """Settings of jobs that Dora submits, from section `slurm` of the configuration."""
+        """Settings of jobs that Dora submits, from section `slurm` of the configuration. Raises SystemExit for an
+        invalid number."""
         settings = scheduling.SlurmSettings()
         update_from_hydra(settings, self._base_cfg.slurm)
         with in_one_line("conf/config.yaml: "):
@@ -171,8 +179,8 @@ def _called_as_dora() -> bool:
 
 
 def progress(folder: Path) -> str:
-    """Progress of the run in `folder` as text. If it has not started there, also that of its records in
-    demucs_results/."""
+    """Progress of the run in `folder` as text, such as "running, 3.5 of 24 epochs". If it has not started there, also
+    that of its records in demucs_results/."""
     found = overview.sentence(overview.row(folder))
     kept = REPOSITORY / RESULTS / "runs" / folder.name
     if not (folder / ARGV).exists() and (kept / RUN_CARD).exists():
@@ -188,7 +196,8 @@ def _stay_for_ranks() -> None:
 
 @contextlib.contextmanager
 def in_one_line(where: str = "") -> tp.Iterator[None]:
-    """Context in which a ConfigError ends the program with one line. For errors before the run has a status."""
+    """Context in which a ConfigError ends the program with one line, `where` and its message. For errors before the run
+    has a status."""
     try:
         yield
     except ConfigError as error:
@@ -196,7 +205,8 @@ def in_one_line(where: str = "") -> tp.Iterator[None]:
 
 
 def rank_of_process() -> int:
-    """Environment variable RANK of this process; 0 if it is not set."""
+    """Rank of this process: its environment variable RANK; 0 if it is not set. Ends the program for an invalid
+    value."""
     with in_one_line():
         return from_environment("RANK", 0, RANK)
 

@@ -24,7 +24,9 @@ LINK_VERSION = 1
 
 
 def link(folder: Path) -> tp.Dict[str, tp.Any]:
-    """Content of extended.json in `folder`, without links if it is missing. Raises SchemaError if it is invalid."""
+    """Content of extended.json in `folder`: the run that it extends ("extended_from", None if none, and "after_epochs")
+    and the runs that extend it ("extended_to"). The same without links if the file is missing. Raises SchemaError if it
+    is invalid."""
     if not (folder / EXTENDED).exists():
         return {"extended_from": None, "after_epochs": None, "extended_to": [], "version": LINK_VERSION}
     found = schema.read_json(folder / EXTENDED)
@@ -35,8 +37,9 @@ def link(folder: Path) -> tp.Dict[str, tp.Any]:
 
 
 def extend(signature: str, epochs: int, *, check: bool = False) -> str:
-    """Prepare the experiment that extends `signature` to `epochs` epochs, unless that was done before or `check` is
-    set. Returns its signature.
+    """Prepare the experiment that extends `signature` to `epochs` epochs: copy the files of the training to its folder,
+    unless they were copied before. With `check`, only check whether that is possible. Returns the signature of the
+    longer experiment.
 
     Raises:
         SignatureError: if `signature` has no readable checkpoint, or if the longer experiment has begun from another

@@ -12,8 +12,8 @@ LONGEST = 200      # bytes of a name that are part of the name of its temporary 
 
 @contextlib.contextmanager
 def atomic(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
-    """Context with a binary file that gets the name `path` once it is complete and on disk, and is deleted on any
-    error.
+    """Context with a new binary file, open for writing, that replaces `path` at the end, once it is complete and on
+    disk. On any error it is deleted instead. Missing folders are created.
 
     A reader sees the old content or the new one, never a part of it; if the disk is full, the old one stays. A symbolic
     link is kept, and its target is replaced.
@@ -26,8 +26,9 @@ def atomic(path: tp.Union[str, Path]) -> tp.Iterator[tp.BinaryIO]:
 
 @contextlib.contextmanager
 def beside(path: tp.Union[str, Path]) -> tp.Iterator[Path]:
-    """Context with a temporary path in the folder of `path`, with its suffix, for libraries that open a file by its
-    name. At the end of the block, the file is renamed to `path`, as by `atomic`."""
+    """Context with a path in the folder of `path`, with its suffix, at which the block must write a file; for libraries
+    that open a file by its name. At the end, that file replaces `path`, and on any error it is deleted, as by
+    `atomic`."""
     with _temporary(path, suffix=f".tmp{Path(path).suffix}") as temporary:
         yield temporary
         with open(temporary, "rb") as file:
@@ -35,7 +36,7 @@ def beside(path: tp.Union[str, Path]) -> tp.Iterator[Path]:
 
 
 def write_text(path: tp.Union[str, Path], text: str) -> None:
-    """Write a text file in UTF-8 atomically. Undecodable bytes of file names are written as escapes."""
+    """Write `text` to the file `path` in UTF-8, atomically. Undecodable bytes of file names are written as escapes."""
     with atomic(path) as file:
         file.write(text.encode("utf-8", errors="backslashreplace"))
 
@@ -89,7 +90,8 @@ def obstacle(path: tp.Union[str, Path]) -> str:
 
 
 def free_bytes(path: tp.Union[str, Path]) -> int:
-    """Free space in bytes on the file system of `path`, which need not exist."""
+    """Free space in bytes on the file system of `path`, which need not exist. Raises OSError if it cannot be
+    determined."""
     folder = Path(os.path.realpath(path))
     while not folder.exists():
         folder = folder.parent

@@ -13,10 +13,10 @@ _saved = -1
 
 @contextlib.contextmanager
 def without_library_notes() -> tp.Iterator[None]:
-    """Context in which output of C libraries on descriptor 2 is dropped.
+    """Context in which all output to file descriptor 2 (stderr) of this process is dropped, as that of C libraries.
 
-    Messages of other Python threads on that descriptor are lost meanwhile, too. Threads that decode at the same time
-    share one redirection.
+    Messages of other Python threads on that descriptor are lost meanwhile, too. Threads that are in this context at the
+    same time share one redirection.
     """
     global _inside, _saved
     with _lock:

@@ -13,7 +13,8 @@ SYNTAX = "Hydra reads brackets, braces, commas, quotes, =, ~, ; and letters beyo
 
 
 def quoted(value: str) -> str:
-    """`value` in double quotes for Hydra, which treats backslashes as escapes only before a quote."""
+    """`value` in double quotes, such that Hydra reads exactly this text. Hydra treats backslashes as escapes only
+    before a quote."""
     parts = []
     for number, part in enumerate(value.split('"')):
         bare = part.rstrip("\\")
@@ -22,13 +23,13 @@ def quoted(value: str) -> str:
 
 
 def for_shell(key: str, value: str) -> str:
-    """Argument that a shell and Hydra parse as the text `value`."""
+    """Argument KEY=VALUE, quoted such that a shell and Hydra read exactly the text `value`."""
     return shlex.quote(f"{key}={quoted(value)}")
 
 
 def explanation(arguments: tp.Sequence[str]) -> str:
-    """One line about the first of `arguments` whose value cannot be parsed, with the correct form; "" if there is
-    none."""
+    """Message about the first of the KEY=VALUE `arguments` whose value Hydra cannot parse, with the correct form, in
+    one line; "" if there is none."""
     for argument in arguments:
         key, _, value = argument.partition("=")
         if not _readable(argument):

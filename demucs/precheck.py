@@ -24,8 +24,8 @@ FLOAT = 4            # bytes of a float32
 
 
 def check(config: Config, *, ranks: int, folder: Path) -> Path:
-    """Check that a training in `ranks` processes can begin, with its run in `folder`. Returns the folder of the test
-    songs of its evaluation.
+    """Check that a training in `ranks` processes can begin, with its run in `folder`, and be evaluated. Of a finished
+    run only its test songs are checked. Returns the absolute path of the folder of the test songs of its evaluation.
 
     Raises:
         DemucsError: if it cannot, with all reasons.
@@ -51,20 +51,33 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
 
 
 def require_batches(config: Config, ranks: int) -> None:
-    """Raise ConfigError if a batch cannot be split over the ranks, or the part of a rank cannot be remixed."""
+    """Check that a batch can be split over the ranks, and the part of a rank into groups for remixing.
+
+    Raises:
+        ConfigError: if not.
+    """
     EpochSampler(config.batch_size, batch_size=config.batch_size, world_size=ranks, seed=config.seed)
     build_augment(config, ranks)
 
 
 def require_examples(config: Config) -> None:
-    """Raise DatasetError if training songs are missing or faulty, TrainingError if they are too few for a batch."""
+    """Check that the training and validation songs are complete, and enough for a batch. Only headers are read.
+
+    Raises:
+        DatasetError: if songs are missing or faulty.
+        TrainingError: if there are too few for a batch.
+    """
     songs, _ = data.training_sets(**{**dataset_settings(config), "normalize": False})    # which reads all samples
     EpochSampler(len(songs), batch_size=config.batch_size, seed=config.seed)
 
 
 def require_test_songs(config: Config) -> Path:
-    """Folder of the test songs of an evaluation of the model. Raises DatasetError if songs for the tests during
-    training or for that evaluation are missing or faulty."""
+    """Check that the songs for the tests during training, and for a later evaluation of the model, are there. Returns
+    the absolute path of the folder of the latter.
+
+    Raises:
+        DatasetError: if songs are missing or faulty.
+    """
     place = test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training")
     if not test_tracks(config):
         song_set(place.folder, sources=config.target_names, compressed=place.compressed,
@@ -73,7 +86,7 @@ def require_test_songs(config: Config) -> Path:
 
 
 def checkpoint_bytes(config: Config) -> tp.Tuple[int, int]:
-    """(size of a checkpoint in bytes, number of checkpoints at the same time), as lower bounds."""
+    """(size of a checkpoint in bytes, number of checkpoints that are on disk at the same time), both lower bounds."""
     model = build_model(config)
     weights = FLOAT * sum(parameter.numel() for parameter in model.parameters())
     copies = 2 + MOMENTS + len(config.ema.batch) + len(config.ema.epoch)        # the weights and the best ones
@@ -82,8 +95,12 @@ def checkpoint_bytes(config: Config) -> tp.Tuple[int, int]:
 
 
 def require_space(config: Config, folder: Path) -> None:
-    """Raise TrainingError if there is too little free space for the checkpoints. This is a lower bound: records, logs
-    and separated songs need space, too."""
+    """Check that the disk has space for the checkpoints of a run in `folder`, of which those that exist count as free.
+    This is a lower bound: records, logs and separated songs need space, too.
+
+    Raises:
+        TrainingError: if there is too little.
+    """
     size, count = checkpoint_bytes(config)
     exists = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(exists).free

@@ -38,7 +38,7 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
 
 
 def get_model_from_sig(sig: str) -> "nn.Module":
-    """The model of the experiment `sig` in outputs/xps, with its best weights so far.
+    """The model of the experiment `sig` in outputs/xps, with its best weights so far, in evaluation mode on the CPU.
 
     Raises:
         SignatureError: if there is no such experiment, or none of its epochs has finished.
@@ -55,12 +55,12 @@ def get_model_from_sig(sig: str) -> "nn.Module":
 
 
 def demucs_unittest() -> "nn.Module":
-    """A small HDemucs with random weights, for tests of other programs; also `get_model("demucs_unittest")`."""
+    """A small HDemucs with new random weights, for tests of other programs; also `get_model("demucs_unittest")`."""
     return get_model("demucs_unittest")
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags -s/--sig, -n/--name and --repo, which select a model; see `get_model_from_args`."""
+    """Add the flags -s/--sig, -n/--name and --repo, which select a model, to `parser`; see `get_model_from_args`."""
     which = parser.add_mutually_exclusive_group(required=False)
     which.add_argument("-s", "--sig", help="signature of an experiment that was trained here (outputs/xps/SIG)")
     which.add_argument("-n", "--name", default=DEFAULT_MODEL,
@@ -70,7 +70,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def get_model_from_args(args: argparse.Namespace) -> "nn.Module":
-    """The model selected by the flags of `add_model_flags`: `sig` if it is given, else `name` in `repo`."""
+    """The model selected by the flags of `add_model_flags` in `args`: the experiment `sig` if it is given, else `name`
+    in `repo`. Raises the errors of `get_model_from_sig` and `get_model`."""
     if getattr(args, "sig", None) is not None:
         return get_model_from_sig(args.sig)
     return get_model(args.name or DEFAULT_MODEL, args.repo)

@@ -16,9 +16,11 @@ LONGEST_SHOWN = 40        # characters of a value in a message
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Range of numbers from `least` to `most`.
+    """Range of numbers from `least` to `most`, both included by default; `number in range` tests it. Booleans, NaN and
+    other types are in no range.
 
     Args:
+        least, most: finite bounds.
         whole: integers only.
         open_least, open_most: exclude that bound itself.
         unit: unit in messages.
@@ -50,12 +52,17 @@ class Range:
         return str(end) if self.whole or isinstance(end, int) else f"{end:g}"
 
     def demand(self, value: tp.Any = None) -> str:
-        """Text of a message about a value out of range: "must be at least 0 and ..."."""
+        """Clause of a message about `value`, which is out of range: "must be at least 0 and at most 1"; with "a
+        number," or "a whole number," if it is none."""
         kind = "" if self._is_number(value) else "a whole number, " if self.whole else "a number, "
         return f"must be {kind}{self}"
 
     def check(self, name: str, value: tp.Any) -> None:
-        """Raise ConfigError with `name` and `value` if `value` is out of range."""
+        """Check that `value` is in the range.
+
+        Raises:
+            ConfigError: with `name` and `value`, if it is not.
+        """
         if value not in self:
             raise ConfigError(f"{name}={shown(value)} {self.demand(value)}")
 
@@ -65,7 +72,12 @@ Allowed = tp.Union[Range, tp.Tuple[Range, ...]]
 
 
 def check_value(name: str, value: tp.Any, allowed: Allowed) -> None:
-    """Raise ConfigError with `name` and `value` for a number out of range, or a list with such a number."""
+    """Check that `value` is in the range `allowed`, or if it is a list, each of its items. A tuple of ranges requires a
+    list of that length, whose items are checked one by one.
+
+    Raises:
+        ConfigError: with `name` and `value`, if not.
+    """
     if isinstance(allowed, Range) and not isinstance(value, (list, tuple)):
         return allowed.check(name, value)
     if not isinstance(value, (list, tuple)) or isinstance(allowed, tuple) and len(value) != len(allowed):
@@ -76,7 +88,7 @@ def check_value(name: str, value: tp.Any, allowed: Allowed) -> None:
 
 
 def shown(value: tp.Any) -> str:
-    """`value` as text for a message, shortened if it is long."""
+    """`value` as text for a message: strings in quotes, and text of more than 40 characters cut."""
     try:
         text = repr(value) if isinstance(value, str) else str(value)
     except (ValueError, RecursionError):      # an integer with thousands of digits, or a list that contains itself
@@ -85,10 +97,11 @@ def shown(value: tp.Any) -> str:
 
 
 def from_environment(name: str, default: int, allowed: Range, environment: tp.Optional[tp.Mapping[str, str]] = None) -> int:
-    """The integer in the environment variable `name`; `default` if it is not set or empty.
+    """Integer in the variable `name` of `environment` (None: that of this process); `default` if it is not set or
+    empty.
 
     Raises:
-        ConfigError: if it is not an integer, or out of range.
+        ConfigError: if it is not an integer, or not in the range `allowed`.
     """
     text = (os.environ if environment is None else environment).get(name) or str(default)
     try:

@@ -39,13 +39,15 @@ SUPERVISED = "DEMUCS_SUPERVISED"      # environment variable, set if the script 
 
 @dataclasses.dataclass
 class SlurmSettings(SlurmConfig):
-    """Dora's settings of a job, and the number of seconds before its time limit at which it is signalled."""
+    """Dora's settings of a Slurm job, and `signal_delay_s`, the number of seconds before its time limit at which it is
+    signalled."""
     signal_delay_s: int = 300
 
 
 def prepare_processes() -> None:
-    """Set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT if the launcher has not: all of them for jobs of
-    submitit, the port for processes of `dora run -d`. A port that Slurm has reserved for the step has precedence."""
+    """Set the environment variables RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT of this process if the
+    launcher has not: all of them for jobs of submitit, the port for processes of `dora run -d`. A port that Slurm has
+    reserved for the step replaces that of the launcher."""
     job = os.environ.get("SLURM_JOB_ID")
     if "SLURM_STEP_RESV_PORTS" in os.environ:
         os.environ["MASTER_PORT"] = re.split("[-,]", os.environ["SLURM_STEP_RESV_PORTS"])[0]
@@ -58,7 +60,8 @@ def prepare_processes() -> None:
 
 def put_back(reason: str) -> None:
     """Requeue the job of a run that has saved its state and stopped by the signal `reason`, and end this process. Does
-    nothing unless the job is run by submitit, is to continue, and is not requeued by its script."""
+    nothing unless the job is run by submitit and not requeued by its script, and the signal was SIGUSR2 (time limit) or
+    Slurm preempts the job."""
     if SUPERVISED in os.environ or os.environ.get("SUBMITIT_EXECUTOR") != "slurm" \
             or not callable(signal.getsignal(signal.SIGUSR2)):
         return
@@ -68,7 +71,8 @@ def put_back(reason: str) -> None:
 
 
 def experiment_of_job(folder: str) -> Path:
-    """Folder of the experiment that this job trains, from the files that submitit has written to `folder`."""
+    """Folder of the experiment that this job trains, from the files that submitit has written to `folder`. These files
+    are unpickled, so they must be trusted."""
     os.environ["SUBMITIT_FOLDER"] = folder
     main, argv = DelayedSubmission.load(JobEnvironment().paths.submitted_pickle).args[:2]
     return tp.cast(Path, pickle.loads(main).get_xp(argv).folder)

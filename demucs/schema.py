@@ -42,7 +42,8 @@ CHECKSUM = "checksum"       # additional entry of a card in a file of its own
 
 
 class SchemaError(DemucsError):
-    """A record on disk is invalid: not JSON, an unknown version, a missing or unknown field."""
+    """Error for a record on disk that is missing, unreadable, not JSON, of an unknown version, or has an invalid,
+    missing or unknown field."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """Progress of a checkpoint."""
+    """Progress of the training at a checkpoint."""
     identity: str                      # hash of the content, see `runs.progress.identity`
     epochs: int                        # epochs done
     step: int                          # steps done in the next epoch
@@ -198,10 +199,12 @@ class EpochRecord:
 
     @property
     def valid(self) -> Metrics:
-        """Validation metrics of the chosen weights."""
+        """Validation metrics of the chosen weights, `candidates[chosen]`."""
         return self.candidates[self.chosen]
 
     def to_history(self) -> tp.Dict[str, tp.Any]:
+        """Entry of `history.json` in the layout of published Demucs. Numbers that are not finite are kept; see
+        `finite`."""
         valid: tp.Dict[str, tp.Any] = dict(self.candidates)
         valid.update(self.valid)
         valid["bname"] = self.chosen
@@ -217,8 +220,8 @@ class EpochRecord:
 
     @classmethod
     def from_history(cls, entry: tp.Mapping[str, tp.Any]) -> "EpochRecord":
-        """The record from an entry of `history.json`. Raises SchemaError if it does not have the layout of published
-        Demucs."""
+        """Record of an epoch from its entry in `history.json`. Raises SchemaError if it does not have the layout of
+        published Demucs."""
         try:
             valid = dict(entry["valid"])
             for name in ("test", "seconds"):
@@ -244,7 +247,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrackScores:
-    """Scores of one track. `scores[source][metric]`, in dB.
+    """Scores of one track: `scores[source][metric]`, in dB.
 
     Metrics of the whole track are "nsdr" (MDX 2021) and "si_sdr". Metrics of BSSEval v4 are "SDR", "ISR", "SIR" and
     "SAR", each the median over the one-second frames where it is defined; `frames[source][metric]` has the values of
@@ -293,7 +296,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class QualityTrack:
-    """Measures without references of one separated song: `values[source][measure]`, None where undefined."""
+    """Quality measures without references of one separated song: `values[source][measure]`, None where undefined."""
     name: str
     duration: float                    # seconds of audio
     values: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]
@@ -301,7 +304,8 @@ class QualityTrack:
 
 @dataclass(frozen=True)
 class QualityScores:
-    """Measures of a folder of separated songs, see `demucs.metrics.quality.measures`."""
+    """Quality measures without references of the songs in a folder of separations, see
+    `demucs.metrics.quality.measures`."""
     name: str                          # of the folder
     sources: tp.List[str]
     measures: tp.Dict[str, str]        # key -> label with unit
@@ -339,7 +343,8 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class QualityStudy:
-    """Agreement of measures without references with true scores, on songs and separators of known quality."""
+    """Record of a study: how well quality measures without references agree with true scores, on songs and separators
+    of known quality."""
     name: str
     dataset: str
     tracks: tp.List[str]
@@ -385,7 +390,8 @@ OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3), Evaluation: (1, 
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:
-    """One number per frame as text, such as "12.345 - inf", with "-" for an undefined frame (NaN)."""
+    """Numbers, one per frame, as text with at most five decimals, such as "12.345 - inf", with "-" for an undefined
+    frame (NaN)."""
     return " ".join(_packed(float(value)) for value in values)
 
 
@@ -396,7 +402,8 @@ def _packed(value: float) -> str:
 
 
 def unpack_frames(text: str) -> tp.List[float]:
-    """The numbers in a text of `pack_frames`, NaN for undefined frames. Raises SchemaError for any other text."""
+    """Numbers in a text of `pack_frames`, NaN for undefined frames; an empty list for "". Raises SchemaError for any
+    other text."""
     try:
         return [math.nan if word == UNDEFINED else float(word) for word in text.split()]
     except (ValueError, AttributeError) as error:
@@ -404,7 +411,8 @@ def unpack_frames(text: str) -> tp.List[float]:
 
 
 def finite(value: tp.Any) -> tp.Any:
-    """Plain dicts, lists and scalars with None for numbers that are not finite, which JSON cannot represent."""
+    """Copy of nested dicts, lists, tuples (as lists) and scalars, with None for numbers that are not finite, which JSON
+    cannot represent."""
     if isinstance(value, dict):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -415,13 +423,17 @@ def finite(value: tp.Any) -> tp.Any:
 
 
 def to_plain(record: tp.Any) -> tp.Dict[str, tp.Any]:
-    """A record as plain dicts, lists and scalars."""
+    """Record (a dataclass) as plain dicts, lists and scalars, with None for numbers that are not finite."""
     return finite(dataclasses.asdict(record))
 
 
 def from_plain(kind: tp.Type[Record], plain: tp.Mapping[str, tp.Any], where: str = "record") -> Record:
-    """The record of class `kind` from its plain form, converted to the newest version. Raises SchemaError naming
-    `where` and the invalid field."""
+    """Record of class `kind` from its plain form, converted to the newest version. The checksum of a `ReleaseCard` is
+    verified if it has one.
+
+    Raises:
+        SchemaError: naming `where` and the invalid field.
+    """
     if not isinstance(plain, dict):
         raise SchemaError(f"{where}: expected an object with the fields of {kind.__name__}, "
                           f"found {type(plain).__name__}")
@@ -517,8 +529,8 @@ def _short(value: tp.Any, most: int = 60) -> str:
 
 
 def sealed(plain: tp.Mapping[str, tp.Any]) -> tp.Dict[str, tp.Any]:
-    """`plain` with a checksum, the first 16 digits of the sha256 of its content. `from_plain` verifies that of a
-    `ReleaseCard`."""
+    """Copy of `plain` with a checksum, the first 16 hexadecimal digits of the sha256 of its content. `from_plain`
+    verifies that of a `ReleaseCard`."""
     text = json.dumps(plain, sort_keys=True)
     return {**plain, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
@@ -534,7 +546,8 @@ def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any
 
 
 def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
-    """Write JSON atomically: a reader sees the old file or the new one, never a part of it."""
+    """Write `plain` to the file `path` as JSON, atomically: a reader sees the old file or the new one, never a part of
+    it. Raises ValueError for numbers that are not finite, OSError if it cannot be written."""
     text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
     with atomic(path) as file:
         file.write(text.encode("utf-8"))
@@ -553,19 +566,24 @@ def read_json(path: tp.Union[str, Path]) -> tp.Any:
 
 
 def save(record: tp.Any, path: tp.Union[str, Path]) -> None:
+    """Write `record` (a dataclass) to the file `path` as JSON, atomically. Raises OSError if it cannot be written."""
     write_json(to_plain(record), path)
 
 
 def load(kind: tp.Type[Record], path: tp.Union[str, Path]) -> Record:
+    """Record of class `kind` from the JSON file `path`. Raises SchemaError, naming file and field, if it is missing or
+    invalid."""
     return from_plain(kind, read_json(path), where=str(path))
 
 
 def save_history(history: tp.Sequence[EpochRecord], path: tp.Union[str, Path]) -> None:
+    """Write the epochs of a run to the file `path` in the layout of `history.json`, atomically."""
     write_json([finite(record.to_history()) for record in history], path)
 
 
 def load_history(path: tp.Union[str, Path]) -> tp.List[EpochRecord]:
-    """Epochs of a `history.json` of this program or of published Demucs. Raises SchemaError naming file and epoch."""
+    """Epochs in the file `path`, a `history.json` of this program or of published Demucs. Raises SchemaError, naming
+    file and epoch, if it is missing or invalid."""
     entries = read_json(path)
     if not isinstance(entries, list):
         raise SchemaError(f"{path}: a history is a list of epochs, found {type(entries).__name__}")

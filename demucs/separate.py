@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """Parser of the command `demucs`."""
     parser = Parser(
         "demucs", description="Separate the sources of audio files (wav, flac, mp3, ogg, m4a, ...).",
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
@@ -84,7 +85,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
-    """Separate one file and write its stems to `paths`. Raises DemucsError or OSError if that fails."""
+    """Separate the file `track` and write its stems to `paths` (by name of stem). `args` are the options of the
+    command. Raises DemucsError or OSError if that fails."""
     from .audio import save_audio
     from .separation import outputs
     from .separation.song import load_song
@@ -106,11 +108,12 @@ def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Name
 
 
 def extension(args: argparse.Namespace) -> str:
+    """Extension of the output files that the options `args` select: "wav", "flac" or "mp3"."""
     return "mp3" if args.mp3 else "flac" if args.flac else "wav"
 
 
 def load(args: argparse.Namespace) -> "Separator":
-    """The separator with the requested model and settings. Raises DemucsError if they do not fit together."""
+    """New `Separator` with the model and the settings in `args`. Raises DemucsError if they do not fit together."""
     import torch
 
     from .api import Separator
@@ -134,6 +137,8 @@ def load(args: argparse.Namespace) -> "Separator":
 
 
 def print_models(repo: tp.Optional[Path]) -> None:
+    """Print the names of the available bags and models, or of those in the folder `repo`. Raises OutputLost if that
+    fails."""
     from .api import list_models
 
     found = list_models(repo)
@@ -145,8 +150,8 @@ def print_models(repo: tp.Optional[Path]) -> None:
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Separate all files. Returns whether all of them succeeded. Raises DemucsError for errors that concern all
-    files."""
+    """Separate all files as the options `args` demand, or print the models. Errors of single files are printed. Returns
+    whether all files succeeded. Raises DemucsError for errors that concern all files."""
     from .separation.outputs import OutputFolder, folder_name, stem_names
 
     if args.list_models:
@@ -185,7 +190,8 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def what_failed(track: Path, error: Exception) -> str:
-    """One line about the error that occurred while separating the file `track`."""
+    """Line of text about the error that occurred while separating the file `track`, with advice if memory is
+    exhausted."""
     advice = {"GPU memory": "; use a smaller --segment, or -d cpu",
               "memory": "; use a smaller --segment, fewer --jobs, or a shorter file"}.get(exhausted_memory(error), "")
     text = one_line(error)

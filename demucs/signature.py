@@ -11,8 +11,8 @@ def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: b
     """Signature of the experiment with the overrides `argv`, added to those of the experiment `base`.
 
     With `again`, the signature of a known experiment with the same overrides is returned, which saves seconds; the
-    training has to confirm it. With `ranks`, a training in this number of processes is checked (`precheck`), and a
-    second line has the folder of its test songs.
+    training has to confirm it. With `ranks`, a training in this number of processes is checked (`precheck`), unless
+    `again` has found one, and a second line of the result has the folder of its test songs.
 
     Raises:
         ConfigError: for an invalid value.

@@ -10,20 +10,21 @@ BETWEEN_NAMES = 2       # smallest number of blanks before the name of a column
 
 
 def number(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False, missing: str = "-") -> str:
-    """A number with `digits` decimals, without a minus sign for zero; `missing` for None. With `plus`, positive numbers
-    have a sign, too."""
+    """Number as text with `digits` decimals, without a minus sign for zero; `missing` for None. With `plus`, positive
+    numbers and zero have a sign, too."""
     if value is None:
         return missing
     return format(round(float(value), digits) + 0., f"{'+' if plus else ''}.{digits}f")
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun: "1 track", "5 tracks"."""
+    """Number with its noun as text: "1 track", "5 tracks", by an added s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def typeset(value: tp.Optional[float], digits: int = DECIMALS, *, plus: bool = False) -> str:
-    """A number for figures and pages: with a true minus sign instead of a hyphen, and a dash for None."""
+    """Number as text for figures and pages, as by `number`, but with a true minus sign instead of a hyphen, and a dash
+    for None."""
     return number(value, digits, plus=plus, missing=DASH).replace("-", MINUS)
 
 
@@ -33,13 +34,14 @@ def true_minus(text: str) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Bounds of an interval of differences: "+0.10 to +0.30"."""
+    """Bounds of an interval of differences as text, "+0.10 to +0.30"; see `interval_ends`."""
     return " to ".join(interval_ends(low, high))
 
 
 def interval_ends(low: float, high: float) -> tp.Tuple[str, str]:
-    """Bounds of an interval of differences as two texts. If the interval excludes zero, so do the texts: a bound that
-    two decimals would round to zero has as many decimals as it needs, "+0.004"."""
+    """Bounds of an interval of differences as two texts with signs and two decimals. If the interval excludes zero, so
+    do the texts: a bound that two decimals would round to zero has as many decimals as it needs, up to six,
+    "+0.004"."""
     def text(end: float) -> str:
         digits = DECIMALS
         while low * high > 0 and round(end, digits) == 0 and digits < MOST_DECIMALS:
@@ -49,13 +51,13 @@ def interval_ends(low: float, high: float) -> tp.Tuple[str, str]:
 
 
 def p_text(value: float, equals: str = "") -> str:
-    """A p-value: "< 0.001", or three decimals with the prefix `equals`."""
+    """P-value as text: "< 0.001", or three decimals with the prefix `equals`, "= 0.012"."""
     return "< 0.001" if value < 0.001 else f"{equals}{value:.3f}"
 
 
 def duration(seconds: tp.Optional[float], *, fine: bool = False, missing: str = "-") -> str:
-    """A duration as "12 s", "5 min", "3 h 20 min" or "2 d 4 h", rounded down; `missing` for None. With `fine`,
-    durations below an hour have seconds, too: "5 min 07 s"."""
+    """Duration as text, "12 s", "5 min", "3 h 20 min" or "2 d 4 h", rounded down; `missing` for None. With `fine`,
+    durations from a minute to an hour have seconds, too: "5 min 07 s"."""
     if seconds is None:
         return missing
     minutes, rest = divmod(int(seconds), 60)
@@ -70,7 +72,7 @@ def duration(seconds: tp.Optional[float], *, fine: bool = False, missing: str = 
 
 def aligned(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[str]], *, left: tp.Container[int] = (0,),
             least: tp.Sequence[int] = (0,), gap: int = 2) -> tp.List[str]:
-    """Lines of a table for a terminal, starting with the head. A row of one cell spans all columns.
+    """Lines of a table for a terminal, the first of which is the head. A row of one cell spans all columns.
 
     Args:
         head: names of the columns.
@@ -96,7 +98,8 @@ def aligned(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[str]], *, left
 
 
 def markdown(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[str]], align: str = "") -> str:
-    """A table in Markdown. `align` has a letter for each column, "l" for left or "r" for right (default: all left)."""
+    """Table in Markdown, as text. `align` has a letter for each column, "l" for left or "r" for right (default: all
+    left). Vertical bars in cells are escaped."""
     rules = "|".join("---:" if letter == "r" else "---" for letter in align or "l" * len(head))
     first, *others = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows))
     return "\n".join([first, f"|{rules}|", *others])

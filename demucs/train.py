@@ -31,8 +31,8 @@ fill_streams()
 
 
 def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
-    """Location of the test songs, unresolved: a path from an environment variable is recorded by the name of the
-    variable."""
+    """Location of the test songs for the run card, unresolved: a path from an environment variable is recorded by the
+    name of the variable. `cfg` is Hydra's configuration, `config` the same as `Config`."""
     key, value = test_setting(config)
     section, name = key.split(".")
     return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value), config.dset.targets,
@@ -40,7 +40,8 @@ def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
 
 
 def be_deterministic() -> None:
-    """Make runs on GPUs of the same kind bit-identical, at the cost of some speed. On CPUs they always are."""
+    """Set torch and cuBLAS such that runs on GPUs of the same kind are bit-identical, at the cost of some speed, where
+    they have deterministic implementations. On CPUs runs always are."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")      # for cuBLAS and the LSTM of cuDNN
     torch.backends.cudnn.benchmark = False
     # Some backward passes have no deterministic implementation on GPUs; torch names them in a warning.
@@ -70,7 +71,8 @@ def _require_nothing(config: Config, folder: Path, missing: DatasetError, *, cur
 
 
 def main(cfg: tp.Any) -> None:
-    """Train one experiment with its Hydra configuration, inside Dora."""
+    """Train one experiment with its Hydra configuration `cfg`, inside Dora. Ends the process with a non-zero status
+    after an error, which is logged in one line."""
     tolerant_logs()
     xp = get_xp()
     with in_one_line():

@@ -10,9 +10,10 @@ from ._lineage import hold_back
 
 
 class TrainingExplorer(Explorer):
-    """Explorer with a table of one row per experiment: epochs, training and best validation scores, and the last test.
+    """Dora explorer whose table has one row per experiment: epochs done, losses of the last epoch, best validation
+    nSDR, and the last test.
 
-    Experiments whose parent (`continue_from`) is not trained are listed and not submitted.
+    Experiments whose parent (`continue_from`) is not completely trained are listed and not submitted.
     """
 
     def __call__(self, launcher: Launcher) -> None:
@@ -20,12 +21,14 @@ class TrainingExplorer(Explorer):
         hold_back(launcher._herd)
 
     def get_grid_metrics(self) -> tp.List[tp.Any]:
+        """Columns of the table, for Dora."""
         group, leaf = treetable.group, treetable.leaf
         return [group("train", [leaf("epoch"), leaf("reco", ".3f")], align=">"),
                 group("valid", [leaf("penalty", ".1f"), leaf("reco", ".3f"), leaf("best_nsdr", ".2f")], align=">"),
                 group("test", [leaf("nsdr", ".2f"), leaf("sdr_med", ".2f")], align=">")]
 
     def process_history(self, history: tp.List[tp.Dict[str, tp.Any]]) -> tp.Dict[str, tp.Dict[str, float]]:
+        """Cells of an experiment's row, {group: {column: value}}, from its `history` as in history.json."""
         records = [EpochRecord.from_history(entry) for entry in history]
         if not records:
             return {"train": {"epoch": 0}, "valid": {}, "test": {}}

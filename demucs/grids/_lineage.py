@@ -10,8 +10,8 @@ from ..train import main
 
 
 def origin(signature: str) -> XP:
-    """First ancestor of experiment `signature`, found by following `continue_from`: the one that started from initial
-    weights."""
+    """First ancestor of experiment `signature` along `continue_from`: the one that starts from initial weights. It may
+    be that experiment itself."""
     xp = main.get_xp_from_sig(signature)
     while xp.cfg.continue_from:
         xp = main.get_xp_from_sig(xp.cfg.continue_from)
@@ -19,7 +19,8 @@ def origin(signature: str) -> XP:
 
 
 def missing(parent: str) -> tp.Optional[str]:
-    """Reason why other experiments cannot start from `parent` yet, as a clause; None if it is trained."""
+    """Reason why other experiments cannot start from the experiment `parent` yet, as a clause such as "has 3 of 24
+    epochs"; None if it has all its epochs."""
     argv = main.find_argv(parent)
     if argv is None:
         return "is not known here"
@@ -29,8 +30,9 @@ def missing(parent: str) -> tp.Optional[str]:
 
 
 def hold_back(herd: Herd) -> None:
-    """Remove experiments whose parent is not trained from the jobs to submit: they would fail, or start from an
-    unfinished training. They stay in the grid, and are submitted when it is run again."""
+    """Remove experiments whose parent is not completely trained from the jobs that Dora submits for `herd`, with a
+    message: they would fail, or start from an unfinished training. They stay in the grid, and are submitted when it is
+    run again."""
     herd.complete()
     waiting: tp.Dict[str, tp.List[str]] = {}
     for signature, sheep in herd.sheeps.items():

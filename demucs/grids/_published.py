@@ -29,7 +29,8 @@ def documented() -> tp.Mapping[str, tp.Sequence[str]]:
 
 
 def unpack(outputs: Path) -> tp.List[str]:
-    """Write OUTPUTS/xps/SIG/.argv.json of every published experiment that has none; returns the signatures written."""
+    """Write OUTPUTS/xps/SIG/.argv.json, the overrides, of every published experiment that has no such file. Returns the
+    signatures of those written."""
     written = []
     for signature, argv in experiments().items():
         path = outputs / EXPERIMENTS.name / signature / ARGV
@@ -41,8 +42,8 @@ def unpack(outputs: Path) -> tp.List[str]:
 
 
 def pack(archive: Path) -> None:
-    """Write a tar.gz archive of the arguments (`outputs/xps/SIG/.argv.json`) of all published experiments. An existing
-    file is replaced; the bytes are the same at every call."""
+    """Write a tar.gz archive of the arguments (`outputs/xps/SIG/.argv.json`) of all published experiments to the file
+    `archive`. An existing file is replaced; the bytes are the same at every call."""
     with atomic(archive) as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed, \
             tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for signature, argv in experiments().items():
