@@ -23,6 +23,7 @@ from demucs.separation.devices import gpu_wanted
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """Parser of this command line."""
     parser = Parser(prog="python -m tools.evaluate", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with TRACK/SOURCE.wav or test/TRACK/SOURCE.wav")
@@ -33,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of every evaluation, see `request_of`."""
+    """Add the flags that every evaluation has to `parser`; `request_of` reads them."""
     add = parser.add_argument
     add("--musdb", type=Path,
         help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that "
@@ -53,13 +54,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def request_of(args: argparse.Namespace, name: str) -> Request:
-    """Request of the evaluation `name` with the flags of `add_flags`."""
+    """Request of the evaluation `name`, with the settings in `args` of those flags of `add_flags` that `Request`
+    has."""
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Request) if hasattr(args, field.name)}
     return Request(**{**given, "name": name})
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the evaluation. Raises DemucsError if the files or the test set cannot be used."""
+    """Score the songs as `args` demand, or merge the results of all shards, and print the scores. Raises DemucsError if
+    the files or the test set cannot be used."""
     request = request_of(args, args.name or args.folder.resolve().name)
     if args.collect:
         return records.finish(request.folder)

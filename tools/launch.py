@@ -23,6 +23,8 @@ from demucs.runs.local import LaunchError, local_tasks  # noqa: E402
 
 
 def run(args: argparse.Namespace, words: tp.List[str]) -> int:
+    """Run the command line `words` (or print the number of processes) as the options `args` demand. Returns the exit
+    status."""
     if args.what == "count":
         print(local_tasks())
         return 0

@@ -27,7 +27,8 @@ ABOUT = ("Six seconds of {song}, an excerpt in the Python package stempeg, which
 
 
 def write_song(folder: Path) -> Path:
-    """Write FOLDER/SONG/{mixture,SOURCE}.wav in 32-bit floats, as stempeg decodes them, and FOLDER/SONG/origin.txt.
+    """Write FOLDER/SONG/{mixture,SOURCE}.wav in 32-bit floats, as stempeg decodes them, and FOLDER/SONG/origin.txt. A
+    folder that has all of them is left as it is.
 
     Returns FOLDER/SONG.
 

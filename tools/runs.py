@@ -24,6 +24,7 @@ SORTINGS = ("state", "signature", "updated", "best", "epoch", "gpu-hours")
 
 
 def chosen(found: tp.Sequence[overview.RunRow], args: argparse.Namespace) -> tp.List[overview.RunRow]:
+    """Rows that the options `args` select, sorted as they demand."""
     return overview.ordered(
         [row for row in found
          if (not args.signatures or row.signature.startswith(tuple(args.signatures)))
@@ -31,6 +32,7 @@ def chosen(found: tp.Sequence[overview.RunRow], args: argparse.Namespace) -> tp.
 
 
 def show(args: argparse.Namespace, slurm: overview.Slurm) -> None:
+    """Print the selected experiments once, as a table or JSON, with notes on what is unknown."""
     folder = args.outputs / EXPERIMENTS.name
     found = overview.rows(folder, slurm=slurm)
     selected = chosen(found, args)
@@ -54,6 +56,7 @@ def show(args: argparse.Namespace, slurm: overview.Slurm) -> None:
 
 
 def states(text: str) -> tp.List[str]:
+    """States in a text, separated by commas, for argparse. Raises ArgumentTypeError for an unknown one."""
     names = text.split(",")
     for name in names:
         if name not in overview.STATES:
@@ -62,6 +65,7 @@ def states(text: str) -> tp.List[str]:
 
 
 def pause(text: str) -> float:
+    """Seconds between two tables, from text, for argparse. Raises ArgumentTypeError for a number out of range."""
     seconds = float(text)
     if seconds not in SECONDS:
         raise argparse.ArgumentTypeError(f"{shown(text)} {SECONDS.demand(seconds)}")

@@ -24,6 +24,7 @@ PREFERRED = ("decisiveness", "leakage")      # the first available one is the de
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """Parser of this command line, whose help lists all measures."""
     better = {1: "higher", -1: "lower"}
     listed = "\n".join(f"  {key:<17}{measure.label}; {better[measure.better]} is better; needs the {measure.needs}"
                        for key, measure in MEASURES.items())
@@ -46,7 +47,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score the songs, print the table and write the record. Raises DemucsError if songs or model cannot be used."""
+    """Score the songs as `args` demand, print the tables and write the record. Raises DemucsError if songs or model
+    cannot be used."""
     model = pretrained.get_model_from_args(args) if args.name or args.sig else None
     again = {"seed": args.seed, "device": args.device} if model is not None else {}
     sources = args.sources.split(",") if args.sources else None

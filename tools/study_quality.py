@@ -24,6 +24,7 @@ from demucs.separation.settings import RANGES
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """Parser of this command line."""
     parser = Parser(prog="python -m tools.study_quality", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     pretrained.add_model_flags(parser)
@@ -41,7 +42,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the study and write its record and tables. Raises DemucsError if model, songs or the page cannot be used."""
+    """Run the study as `args` demand, and write its record and the tables of the page; with `args.tables` only the
+    tables, from the existing record. Raises DemucsError if model, songs or the page cannot be used."""
     name = folder_name(args.sig or args.name)
     out = args.results / "quality" / name / STUDY
     if not args.tables:

@@ -30,6 +30,7 @@ SEPARATION = ("shifts", "overlap", "split", "segment", "seed")
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """Parser of this command line."""
     parser = Parser(prog="python -m tools.test_pretrained", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -58,7 +59,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the evaluation. Raises DemucsError if model, data or settings cannot be used."""
+    """Score the model as `args` demand, or merge the results of all shards, and print the scores. Raises DemucsError if
+    model, data or settings cannot be used."""
     apply_overrides(args, args.overrides)
     if args.workers < 0:
         raise ConfigError(f"workers={args.workers}: the number of processes must be 0 or more")
