@@ -22,7 +22,8 @@ sys.excepthook = console.hook
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
-    """Parser with the options common to all scripts, and `example` at the end of `--help`."""
+    """New parser with the arguments and options common to all scripts; `description` is the text above the options in
+    `--help`, `example` the command line at its end."""
     made = Parser(description=description, epilog=f"example:\n  {example}",
                   formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("runs", nargs="*", metavar="RUN",
@@ -35,7 +36,8 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
 
 
 def add_chain_options(made: argparse.ArgumentParser) -> None:
-    """Add options that state which run continues which, for runs without a run card."""
+    """Add the options --continued and --experiments to the parser `made`. They state which run continues which, for
+    runs without a run card."""
     made.add_argument("--continued", action="store_true",
                       help="the runs continue one another in this order (not needed with run cards)")
     made.add_argument("--experiments", type=Path, metavar="FILE",
@@ -44,8 +46,8 @@ def add_chain_options(made: argparse.ArgumentParser) -> None:
 
 
 def add_origin_options(made: argparse.ArgumentParser) -> None:
-    """Add options that state training data and test set, which decide on comparable published numbers, for runs whose
-    records do not."""
+    """Add the options --trained-on and --scored-on to the parser `made`. They state training data and test set, which
+    decide on comparable published numbers, for runs whose records do not."""
     made.add_argument("--trained-on", default="", metavar="DATA",
                       help="training data of models without a run card, e.g. 'MUSDB18-HQ train'")
     made.add_argument("--scored-on", default="", metavar="DATA",
@@ -53,22 +55,23 @@ def add_origin_options(made: argparse.ArgumentParser) -> None:
 
 
 def together(names: tp.Iterable[str]) -> str:
-    """Name of the folder for figures of several runs: their names joined by "+", at most 120 characters."""
+    """Name of the folder for figures of several runs: their names joined by "+", cut to 120 characters."""
     return "+".join(names)[:120]
 
 
 def file_name(text: str) -> str:
-    """`text` as part of a file name: other characters than letters, digits, "_", "." and "-" are replaced."""
+    """`text` as part of a file name of at most 100 characters: each run of characters other than letters, digits, "_",
+    "." and "-" becomes one "-", and none is at the ends."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-")[:100]
 
 
 def print_notes(notes: tp.Iterable[str]) -> None:
-    """Print notes on what was left out or is unknown, each once."""
+    """Print each of `notes` once, as a line that begins with "note:"."""
     for note in dict.fromkeys(notes):
         print(f"note: {note}")
 
 
 def run(main: tp.Callable[[], None], *, prints: bool = False) -> None:
-    """Call `main` as a command line and exit: an error becomes one line on stderr and a non-zero exit status. For
-    `prints` see `console.command`."""
+    """Call `main` as a command line and exit with its status: an error becomes one line on stderr and a non-zero
+    status. For `prints` see `console.command`."""
     sys.exit(console.command(prints=prints)(main)())

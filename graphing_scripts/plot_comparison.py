@@ -96,7 +96,8 @@ def main() -> None:
 
 
 def told(comparison: Comparison, spread: tp.Mapping[str, SeedSpread]) -> tp.Iterator[str]:
-    """Lines of text with the differences, verdicts and notes of a comparison."""
+    """Lines of text with the differences, verdicts and notes of a comparison. A difference between single runs is also
+    compared with `spread`, that over seeds of the base, per source."""
     yield f"{comparison.first} minus {comparison.second}; {comparison.family.label}"
     for source, difference in comparison.differences.items():
         yield f"  {describe(difference)}"

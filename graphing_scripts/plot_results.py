@@ -18,7 +18,8 @@ NAME = "training_curves"
 
 
 def figures_of(chain: Chain) -> tp.Dict[str, tp.Any]:
-    """All figures of one chain, by file name. Call within `themed(LIGHT)`."""
+    """Figures of the training of one chain, by file name without suffix; empty without a history. Call within
+    `themed(LIGHT)`."""
     drawn = {NAME: training_curves(chain, LIGHT) if chain.history else None,
              "tested_curves": tested_curves(chain, LIGHT)}
     return {name: figure for name, figure in drawn.items() if figure is not None}

@@ -25,7 +25,8 @@ Figures = tp.Dict[str, tp.Any]
 
 
 def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[baselines.Baseline]) -> Figures:
-    """All figures of one run, by file name. Call within `themed(LIGHT)`."""
+    """Figures of the scores of one run in `families`, by file name without suffix, beside the published rows of
+    `table`. Call within `themed(LIGHT)`."""
     families = list(families)
     title = f"Scores of {run.name}"
     drawn = {f"scores_{family.key}": score_bars(groups_of(run.on_each_set, family, table), run.sources, title, LIGHT)
@@ -40,8 +41,8 @@ def figures_of(run: Run, families: tp.Iterable[Family], table: tp.Sequence[basel
 
 def figures_together(runs: tp.Sequence[Run], families: tp.Iterable[Family],
                      table: tp.Sequence[baselines.Baseline]) -> tp.Tuple[Figures, tp.List[str]]:
-    """All figures of several runs in comparison, by file name, and notes on their limits. Call within
-    `themed(LIGHT)`."""
+    """(figures, notes) of several runs in comparison: all figures by file name without suffix, and sentences on the
+    limits of the comparisons. Call within `themed(LIGHT)`."""
     from records.configurations import compared, configurations, spread    # scipy: as slow as drawing a figure
     drawn: Figures = {}
     notes: tp.List[str] = []

@@ -33,9 +33,10 @@ FURTHER = (*FAMILIES.values(), SDR_POOLED_MEDIAN, SDR_POOLED_MEAN)
 
 def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 3,
            study: tp.Optional[Path] = None) -> str:
-    """HTML report on one training.
+    """HTML page with the report on one training.
 
     Args:
+        chain: the run, last of the runs that it continues.
         examples: folder of its example separations, beside which are those of further test sets; may be missing.
         seconds: length of the excerpts.
         tracks: maximum number of example songs.
@@ -65,8 +66,8 @@ def report(chain: Chain, examples: Path, *, seconds: float = 10., tracks: int = 
 
 def comparison(chains: tp.Sequence[Chain], examples: tp.Mapping[str, Path], *, seconds: float = 10.,
                tracks: int = 3) -> str:
-    """HTML report that compares the last runs of all `chains` with that of the first chain. `examples` has the folder
-    of example separations of each chain, by name; `seconds` and `tracks`: see `report`."""
+    """HTML page with a report that compares the last runs of all `chains` with that of the first chain. `examples` has
+    the folder of example separations of each chain, by name; `seconds` and `tracks`: see `report`."""
     from pages import comparison_sections as compared   # imports scipy, which takes as long as drawing a figure
     runs, rows = [chain.last for chain in chains], baselines.load()
     first = first_families(runs)

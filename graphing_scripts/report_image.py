@@ -25,7 +25,8 @@ LABEL = "demucs-record"      # of the text in the PNG
 
 
 def fingerprint(folder: Path) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the records in a run's folder."""
+    """First 16 hexadecimal digits of the SHA-256 over the records in a run's folder (run card, history, evaluation),
+    those that exist."""
     found = hashlib.sha256()
     for path in (folder / name for name in RECORDS):
         found.update(path.read_bytes() if path.exists() else b"")

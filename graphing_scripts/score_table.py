@@ -25,7 +25,8 @@ WIDEST = 72     # characters of a label
 
 
 def score_table(run: Run, family: Family, selection: tp.Optional[baselines.Selection] = None) -> str:
-    """Text table with caption and notes, and with published rows if `selection` is given.
+    """Text table of a run's scores in one family, with caption and notes, and with published rows if `selection` is
+    given.
 
     Raises SignatureError if the run has no scores in the family, FamilyError if `selection` is of another family.
     """

@@ -24,9 +24,10 @@ FADED = (1., 0.62, 0.42, 0.28)   # opacity of the bars of the first, second, ...
 
 
 def score_bars(groups: tp.Sequence[Group], sources: tp.Sequence[str], title: str, theme: Theme) -> tp.Any:
-    """Figure with one panel per source and one for the mean over them, and one bar per row. None without rows.
+    """Bar chart of scores: one panel per source and one for the mean over them, each with one horizontal bar per row.
+    None without rows.
 
-    All `groups` are of one family. Call within `themed(theme)`.
+    All `groups` are of one family. `sources` is the order of the panels. Call within `themed(theme)`.
     """
     rows = [row for group in groups for row in group.rows]
     if not rows:
@@ -124,10 +125,10 @@ def _sampled(comparisons: tp.Sequence[Comparison]) -> str:
 
 
 def ablation_bars(comparisons: tp.Sequence[Comparison], sources: tp.Sequence[str], theme: Theme) -> tp.Any:
-    """Figure of the change of each variant against a common base, one panel per source; None without comparisons.
+    """Bar chart of the change of each variant against a common base, one panel per source; None without comparisons.
 
-    `comparisons` are variant minus base, in one family. Bars are opaque if the interval, drawn as a whisker, excludes
-    zero, and pale otherwise. Call within `themed(theme)`.
+    `comparisons` are variant minus base, all with the same base and family. Bars are opaque if the interval, drawn as a
+    whisker, excludes zero, and pale otherwise. Call within `themed(theme)`.
     """
     if not comparisons:
         return None

@@ -69,8 +69,8 @@ def _name(study: QualityStudy, measure: str) -> str:
 
 
 def scatter(study: QualityStudy, measures: tp.Sequence[str], theme: Theme) -> tp.Any:
-    """Scatter plots of nSDR against each measure, for each source, with one point per song and separator. Call within
-    `themed(theme)`."""
+    """Figure with scatter plots of nSDR (vertical) against each of `measures`: a row per measure, a panel per source, a
+    point per song and separator. Call within `themed(theme)`."""
     figure = new_figure(2.75 * len(study.sources) + 0.6, 1.25 + 1.75 * len(measures))
     heading(figure, "What is behind the correlations", f"{study.dataset}: a point per song and separator; nSDR upwards",
             theme, below=0.3)

@@ -24,7 +24,9 @@ Value = tp.Callable[[EpochRecord], tp.Optional[float]]
 
 
 def training_curves(chain: Chain, theme: Theme) -> tp.Any:
-    """Figure with one panel per quantity in the histories of a chain. Call within `themed(theme)`."""
+    """Figure of the training of a chain, over epochs: a panel each for loss, nSDR, the chosen weights, SVD penalty,
+    gradient norm and model size, those that its histories have. The chain has a history. Call within
+    `themed(theme)`."""
     panels: tp.List[tp.Callable[[tp.Any], None]] = [lambda axes: _loss(axes, chain, theme)]
     if any("nsdr" in record.valid for record in chain.history):
         panels.append(lambda axes: _nsdr(axes, chain, theme))
@@ -59,13 +61,14 @@ def _cells(figure: tp.Any, count: int) -> tp.List[tp.Any]:
 
 
 def epochs_in_words(chain: Chain) -> str:
-    """Number of epochs as text, or their range if the first epochs belong to a run that was not found."""
+    """Epochs of a chain as text: "24 epochs", or "epochs 13 to 24" if the first ones belong to a run that was not
+    found."""
     first = chain.parts[0].first
     return f"{chain.epochs} epoch{'s' * (chain.epochs != 1)}" if first == 1 else f"epochs {first} to {chain.epochs}"
 
 
 def best_note(chain: Chain) -> str:
-    """Phrase for the best weights of the last run."""
+    """Phrase on the best weights of the last run of a chain, such as "best weights: epoch 20 (ema_batch_0)"."""
     part = chain.parts[-1]
     if part.best is None:
         return "best weights: from the run that this one continued"
@@ -97,7 +100,7 @@ def _key(chain: Chain, theme: Theme) -> tp.List[tp.Any]:
 
 
 def lines(label: str) -> str:
-    """Label of a family broken into several lines, for a vertical axis."""
+    """Label of a family broken into several lines, after each colon and comma, for a vertical axis."""
     return label.replace(": ", ":\n").replace(", ", ",\n")
 
 
@@ -222,7 +225,8 @@ def _pair(axes: tp.Any, chain: Chain, theme: Theme, title: str, label: str, trai
 
 
 def end_labels(axes: tp.Any, ends: tp.Iterable[tp.Tuple[float, str, str]]) -> None:
-    """Write names at the right ends of lines, shifted so that they do not overlap. `ends` are (height, name, colour).
+    """Write the names of lines at the right edge of `axes`, shifted vertically so that they do not overlap. `ends` are
+    (height of the line's end, name, colour).
 
     The limits of the vertical axis must be set before.
     """
@@ -243,8 +247,8 @@ def end_labels(axes: tp.Any, ends: tp.Iterable[tp.Tuple[float, str, str]]) -> No
 
 
 def tested_curves(chain: Chain, theme: Theme) -> tp.Any:
-    """Figure of the scores on the test songs during training, one panel per family; None with fewer than two tests.
-    Call within `themed(theme)`."""
+    """Figure of the scores on the test songs during the training of a chain, one panel for each family that was tested
+    at least twice; None without such a family. Call within `themed(theme)`."""
     wanted = [(family, found) for family in FAMILIES.values() if len(found := _tested(chain, family)) > 1]
     if not wanted:
         return None
@@ -276,8 +280,8 @@ def _tested(chain: Chain, family: Family) -> tp.List[tp.Tuple[int, tp.Dict[str, 
 
 
 def comparison_curves(chains: tp.Sequence[Chain], theme: Theme) -> tp.Any:
-    """Figure of validation loss and mean nSDR of several chains; None if fewer than two have a history. Call within
-    `themed(theme)`."""
+    """Figure of validation loss and mean nSDR over epochs, with a line per chain that has a history; None if fewer than
+    two have one. Call within `themed(theme)`."""
     shown = [(number, chain) for number, chain in enumerate(chains) if chain.history]
     if len(shown) < 2:
         return None

@@ -19,10 +19,11 @@ LONGEST = 34                   # characters of a name
 
 def forest_plot(comparisons: tp.Sequence[Comparison], theme: Theme,
                 spread: tp.Optional[tp.Mapping[str, SeedSpread]] = None) -> tp.Any:
-    """Figure with a row for each source and comparison. Call within `themed(theme)`.
+    """Forest plot of paired differences, with a row for each source (and their mean) and comparison. Call within
+    `themed(theme)`.
 
-    All `comparisons` have the same second evaluation, the base. `spread` is the spread over seeds of the base, per
-    source. Raises FamilyError if they are of different families.
+    All `comparisons`, at least one, have the same second evaluation, the base. `spread` is the spread over seeds of the
+    base, per source. Raises FamilyError if they are of different families.
     """
     spread = spread or {}
     family = one_family([*comparisons, *spread.values()], where="a forest plot")

@@ -19,8 +19,8 @@ LEAST = 0.1         # dB, minimum range of a panel
 
 def spread_plot(configurations: tp.Mapping[str, tp.Mapping[str, SeedSpread]], sources: tp.Sequence[str], theme: Theme
                 ) -> tp.Any:
-    """Figure with a panel per source and one for the mean over them, each with a column per configuration. None without
-    a spread.
+    """Figure of the spread over seeds: a panel per source and one for the mean over them, each with a column per
+    configuration. None without a spread.
 
     `configurations` maps the name of a configuration to its spreads per source. All panels span the same number of
     decibels. Call within `themed(theme)`. Raises FamilyError if the spreads are of different families.

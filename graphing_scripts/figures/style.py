@@ -33,7 +33,8 @@ DPI = 150    # of PNGs
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of everything that is not a source: background, text, secondary text and marks, grid lines."""
+    """Colours of a figure or page for everything that is not a source: background, text, secondary text and marks
+    (`muted`), grid lines."""
     name: str
     background: str
     text: str
@@ -46,7 +47,8 @@ DARK = Theme(name="dark", background="#14171b", text="#e8eaed", muted="#98a1ab",
 
 
 def source_color(source: str, sources: tp.Sequence[str], theme: Theme) -> str:
-    """Colour of a source, the same in all figures of a run. The mean over sources has the colour of text."""
+    """Colour of a source, the same in all figures of a run. `sources` are all its sources; "all", the mean over them,
+    has the colour of text."""
     if source == ALL:
         return theme.text
     unnamed = [name for name in sources if name not in _SOURCE_COLORS]
@@ -54,8 +56,8 @@ def source_color(source: str, sources: tp.Sequence[str], theme: Theme) -> str:
 
 
 def run_look(number: int) -> tp.Dict[str, tp.Any]:
-    """Colour and dash pattern of the run with index `number` in a comparison. The dashes distinguish runs for readers
-    who cannot distinguish the colours."""
+    """Colour and dash pattern of the line of the run with index `number` in a comparison, as keyword arguments of
+    matplotlib's `plot`. The dashes distinguish runs for readers who cannot distinguish the colours."""
     return {"color": _RUN_COLORS[number % len(_RUN_COLORS)], "linestyle": _RUN_DASHES[number % len(_RUN_DASHES)]}
 
 
@@ -85,8 +87,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def heading(figure: Figure, title: str, subtitle: str, theme: Theme, *, below: float = 0.) -> None:
-    """Write a title above the figure, and under it a line in a muted colour that explains what is shown. `below` inches
-    under that line stay empty."""
+    """Write a title at the top of the figure, and under it a line in a muted colour that explains what is shown.
+    `below` inches under that line stay empty."""
     height = figure.get_size_inches()[1]
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.62 + below) / height))
     figure.text(0.012, 1 - 0.10 / height, title, fontsize=13, fontweight="bold", va="top", ha="left")
@@ -94,14 +96,16 @@ def heading(figure: Figure, title: str, subtitle: str, theme: Theme, *, below: f
 
 
 def key(figure: Figure, entries: tp.Sequence[tp.Any]) -> None:
-    """Draw a legend in one row between the heading (made with `below=0.3`) and the panels."""
+    """Draw a legend of `entries` (matplotlib's handles) in one row between the heading (made with `below=0.3`) and the
+    panels."""
     height = figure.get_size_inches()[1]
     figure.legend(handles=list(entries), loc="upper left", bbox_to_anchor=(0.004, 1 - 0.57 / height),
                   ncols=len(entries), borderaxespad=0., columnspacing=1.6, handlelength=2.2)
 
 
 def settle(figure: Figure) -> None:
-    """Compute the layout of the figure once, instead of once per output file."""
+    """Compute the layout of the figure once and keep it, instead of computing it for each output file. Has no effect
+    when repeated."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -109,7 +113,7 @@ def settle(figure: Figure) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """SVG text of the figure; deterministic. Call within `themed`."""
+    """SVG text of the figure, the same at every call. Call within `themed`."""
     settle(figure)
     buffer, dpi = io.StringIO(), figure.dpi
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})    # `savefig` would draw twice
@@ -118,7 +122,8 @@ def svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> tp.List[Path]:
-    """Write NAME.png and NAME.svg to `folder` and return both paths. Call within `themed`."""
+    """Write the figure to NAME.png and NAME.svg in `folder` and return both paths. Existing files are replaced. Call
+    within `themed`."""
     png, vector = folder / f"{name}.png", folder / f"{name}.svg"
     write_text(vector, svg(figure))
     figure.dpi = DPI

@@ -23,8 +23,8 @@ MANY = 20           # minimum number of points of a violin plot
 
 
 def track_spread(run: Run, metric: str, theme: Theme) -> tp.Any:
-    """Figure with one point per track and source, over a box plot and a violin plot if there are enough tracks. None
-    without scores in `metric`. Call within `themed(theme)`."""
+    """Figure of the distribution of a run's scores in `metric`: one point per track and source, over a box plot and a
+    violin plot if there are enough tracks. None without such scores. Call within `themed(theme)`."""
     evaluation = run.evaluation
     if evaluation is None:
         return None
@@ -76,8 +76,9 @@ def _aside(scores: tp.Sequence[float]) -> tp.Any:
 
 
 def paired_scatter(first: Evaluation, second: Evaluation, comparison: Comparison, theme: Theme) -> tp.Any:
-    """Figure with a panel per source: the score of each track in `first` (vertical) against that in `second`. Above the
-    diagonal `first` is better. `comparison` is that of the two evaluations. Call within `themed(theme)`."""
+    """Figure with a panel per source: the score of each track in `first` (vertical) against that in `second`
+    (horizontal). Above the diagonal `first` is better. `comparison` is `first` minus `second`. Call within
+    `themed(theme)`."""
     family: Family = comparison.family
     sources = [source for source in first.sources if source in second.sources]
     columns = min(4, max(3, len(sources)))    # at least 3, so that the title fits

@@ -21,7 +21,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hid
 
 
 class Browser:
-    """Chromium process with one page, a context manager that ends the process on exit.
+    """Headless Chromium with one page, a context manager that ends the process on exit.
 
     `program` is the path of Chromium, `patience` the time limit of one command in seconds. `messages` collects the
     errors and warnings of the page's console, and unhandled exceptions of its scripts.
@@ -65,7 +65,8 @@ class Browser:
         self._home.cleanup()
 
     def call(self, method: str, **parameters: tp.Any) -> tp.Dict[str, tp.Any]:
-        """Result of a command of the protocol. Raises ToolError if Chromium returns an error or does not answer."""
+        """Result of the command `method` of the DevTools protocol with `parameters`, sent to the page. Raises ToolError
+        if Chromium returns an error or does not answer in time."""
         self._number += 1
         message: tp.Dict[str, tp.Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -105,15 +106,15 @@ class Browser:
 
     def look(self, *, width: int = 1200, height: int = 900, scale: float = 1., dark: bool = False,
              medium: str = "screen") -> None:
-        """Set the window size in CSS pixels, device pixels per CSS pixel, preferred colour scheme, and medium ("screen"
-        or "print")."""
+        """Set how the page is displayed: window size in CSS pixels, device pixels per CSS pixel (`scale`), preferred
+        colour scheme, and medium ("screen" or "print")."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                   mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", media=medium,
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 
     def open(self, page: Path) -> None:
-        """Load a file and wait until it is complete. Raises ToolError if that takes longer than `patience`."""
+        """Load the file `page` and wait until it is complete. Raises ToolError if that takes longer than `patience`."""
         self.call("Page.navigate", url=page.resolve().as_uri())
         end = time.monotonic() + self.patience
         while self.ask("document.readyState + location.protocol") != "completefile:":
@@ -122,8 +123,8 @@ class Browser:
             time.sleep(0.05)
 
     def ask(self, expression: str) -> tp.Any:
-        """Value of a JavaScript expression; promises are awaited. It is evaluated as a user gesture, which may play
-        sounds. Raises ToolError if it throws."""
+        """Value of a JavaScript expression in the page, converted from JSON; promises are awaited. It is evaluated as a
+        user gesture, which may play sounds. Raises ToolError if it throws."""
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
                            userGesture=True)
         if "exceptionDetails" in answer:
@@ -132,7 +133,7 @@ class Browser:
         return answer["result"].get("value")
 
     def picture(self, path: Path, *, height: tp.Optional[int] = None) -> None:
-        """Write a PNG of the whole page, or of its upper `height` pixels."""
+        """Write a PNG of the whole page, or of its upper `height` CSS pixels, to the file `path`."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height or size["height"], size["height"]),
                 "scale": 1}
@@ -140,7 +141,7 @@ class Browser:
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def print(self, path: Path) -> None:
-        """Write a PDF of the page as printed."""
+        """Write a PDF of the page as printed to the file `path`. The page stays in the medium "print"."""
         self.call("Emulation.setEmulatedMedia", media="print", features=[])
         answer = self.call("Page.printToPDF", printBackground=False, preferCSSPageSize=True)
         path.write_bytes(base64.b64decode(answer["data"]))

@@ -21,7 +21,8 @@ def made_by(chain: Chain) -> str:
 
 
 def run_card(card: tp.Optional[RunCard], argv: tp.Sequence[str], name: str) -> str:
-    """HTML of a run card: command, settings, sessions and versions. Without a card only the command, from `argv`."""
+    """HTML of a run card: command, settings, sessions and versions. Without a card (None) it is the name and the
+    command, from the overrides `argv`; "" without those, too."""
     command = "dora run " + shlex.join(argv) if argv else ""
     if card is None:
         return f"<h3>{escape(name)}</h3>" + facts([("command", command)]) if command else ""

@@ -27,12 +27,13 @@ from .elements import Cell, escape, paragraph, picture, table
 
 
 def scored_configurations(runs: tp.Sequence[Run]) -> tp.List[Configuration]:
+    """Configurations of those runs that have an evaluation, in the order of their first runs."""
     return configurations([run for run in runs if run.evaluation is not None])
 
 
 def paired(runs: tp.Sequence[Run]) -> tp.Tuple[tp.Dict[str, tp.List[Comparison]], tp.List[str]]:
-    """Paired comparisons of every further configuration with the first, by the key of the family, and reasons for
-    missing ones. Families are those in which both have scores per track."""
+    """(comparisons, notes): paired comparisons of every further configuration with the first one, as lists by the key
+    of the family, and sentences on missing ones. Families are those in which both have scores per track."""
     found: tp.Dict[str, tp.List[Comparison]] = {}
     notes: tp.List[str] = []
     scored = scored_configurations(runs)
@@ -58,14 +59,15 @@ def _both(first: Evaluation, second: Evaluation, family: Family) -> bool:
 
 
 def overall(comparison: Comparison) -> tp.Optional[Difference]:
-    """Difference of the mean over sources, or of the only source; None without one."""
+    """Difference of the mean over sources in a comparison, or of its only source; None without one."""
     found = comparison.differences
     return found.get(ALL) or (next(iter(found.values())) if len(found) == 1 else None)
 
 
 def verdicts(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
-    """One sentence per further configuration with the verdict against the first, in the first family with comparisons.
-    If all runs are seeds of one configuration: a sentence on their spread."""
+    """Sentences for the summary: for each further configuration the verdict against the first, in the first family with
+    `comparisons`, or why there is none. If all scored runs are seeds of one configuration: a sentence on their
+    spread."""
     groups = scored_configurations(runs)
     if len(groups) == 1 and len(groups[0].runs) > 1:
         return [_spread_in_words(groups[0]), *(f"{run.name} has no scores." for run in runs if run.evaluation is None)]
@@ -136,7 +138,7 @@ def _seed(run: Run) -> str:
 
 
 def general_notes(comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> tp.List[str]:
-    """Notes on limits of a comparison that apply in all families."""
+    """Notes on limits of a comparison that are the same in all families, each once."""
     pairs: tp.Dict[str, tp.List[tp.Tuple[str, ...]]] = {}
     for found in (each for several in comparisons.values() for each in several):
         pairs.setdefault(found.first, []).append(found.notes)
@@ -152,7 +154,8 @@ def averages(groups: tp.Sequence[Configuration]) -> tp.Dict[str, Evaluation]:
 def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparisons: tp.Sequence[Comparison],
                 general: tp.Sequence[str]) -> str:
     """HTML on the paired differences in one family: forest plot, table, notes that are not in `general`, and scatter
-    plots. `first` is the base of the `comparisons`, `others` are evaluations by name. "" without comparisons."""
+    plots. `comparisons` are all of that family and have the base `first`; `others` are the other evaluations by name.
+    "" without comparisons."""
     if not comparisons:
         return ""
     family = comparisons[0].family
@@ -192,14 +195,15 @@ def differences(first: Evaluation, others: tp.Mapping[str, Evaluation], comparis
 
 
 def curves_together(chains: tp.Sequence[Chain]) -> str:
+    """HTML with validation loss and nSDR of several chains in one figure; "" if fewer than two have a history."""
     names = ", ".join(chain.name for chain in chains)
     return picture(lambda theme: comparison_curves(chains, theme),
                    f"Validation loss and nSDR along the training of {names}.")
 
 
 def songs_together(runs: tp.Sequence[Run], comparisons: tp.Mapping[str, tp.Sequence[Comparison]]) -> str:
-    """HTML with a sortable table per metric: the mean over sources of each song for every run. With two configurations
-    of one run each it also has the difference of every source."""
+    """HTML with a sortable table per metric of `comparisons`: the mean over sources of each song that all scored runs
+    share, for every run. With two configurations of one run each it also has the difference of every source."""
     scored = [run for run in runs if run.evaluation is not None]
     rivals = len(scored) == len(scored_configurations(runs)) == 2
     parts, seen = [], set()
@@ -242,7 +246,8 @@ def _mean(track: TrackScores, sources: tp.Sequence[str], metric: str) -> tp.Opti
 
 
 def settings_that_differ(runs: tp.Sequence[Run]) -> str:
-    """HTML table of the overrides in which runs differ; a dash means the value of the base configuration."""
+    """HTML table of the overrides in which runs differ; a dash means the value of the base configuration. A sentence if
+    none differ; "" if fewer than two runs have overrides."""
     known = [run for run in runs if run.argv]
     if len(known) < 2:
         return ""

@@ -62,8 +62,9 @@ def _cell(value: Cell, plus: bool) -> str:
 
 
 def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
-    """HTML with the figure `draw(theme)` in both themes, as SVG; "" if `draw` returns None. The style sheet shows one
-    of them: that of the reader's colour scheme on a screen, the light one in print."""
+    """HTML with the figure that `draw(theme)` returns, as SVG in both themes; "" if it returns None. `alt` is the text
+    for readers who cannot see it. The style sheet shows one of the two: that of the reader's colour scheme on a screen,
+    the light one in print."""
     images = []
     for theme in (LIGHT, DARK):
         with themed(theme):
@@ -79,8 +80,8 @@ def picture(draw: tp.Callable[[Theme], tp.Any], alt: str) -> str:
 
 
 def players(cut: Excerpt, about: str = "") -> str:
-    """HTML with players for an excerpt: one row per source, with a column per run and one for the reference. `about` is
-    shown below the name of the track."""
+    """HTML with players and spectrograms of the excerpt `cut`: the mixture, then one row per source, with a column per
+    run and one for the reference. `about` is shown below the name of the track."""
     parts = []
     if cut.mixture is not None:
         parts.append(f'<div class="clips one">{_player("the mixture", cut.mixture)}</div>')
@@ -108,7 +109,7 @@ def _player(what: str, clip: Clip) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """HTML section with a heading; "" if it has no content."""
+    """HTML section with the heading `title` and the HTML `parts`; "" if these are empty."""
     content = "".join(parts)
     return f'<section id="{_anchor(title)}"><h2>{escape(title)}</h2>{content}</section>' if content else ""
 
@@ -118,13 +119,14 @@ def _anchor(title: str) -> str:
 
 
 def contents(body: str) -> str:
-    """HTML navigation bar with links to the sections in `body`; "" without sections."""
+    """HTML navigation bar with links to the sections in the HTML text `body`; "" without sections."""
     found = re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', body)
     return "<nav>" + "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in found) + "</nav>" if found else ""
 
 
 def folded(title: str, *parts: str, on_paper: bool = False) -> str:
-    """HTML details element, collapsed; "" if it has no content. With `on_paper` it is expanded in print."""
+    """HTML details element with the HTML `parts`, collapsed below `title`; "" if these are empty. With `on_paper` it is
+    expanded in print."""
     content, kind = "".join(parts), ' class="paper"' if on_paper else ""
     return f"<details{kind}><summary>{escape(title)}</summary>{content}</details>" if content else ""
 
@@ -136,7 +138,7 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def notes(texts: tp.Sequence[str]) -> str:
-    """HTML box with remarks that the reader should see first; "" without any."""
+    """HTML box with the plain `texts`, remarks that the reader should see first; "" without any."""
     if len(texts) < 2:
         return "".join(paragraph(text, "note") for text in texts)
     return f'<ul class="note">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'
@@ -149,7 +151,7 @@ def facts(pairs: tp.Iterable[tp.Tuple[str, str]]) -> str:
 
 
 def page(title: str, body: str) -> str:
-    """Complete HTML document with embedded style sheet and script."""
+    """Complete HTML document with the HTML text `body`, and embedded style sheet and script."""
     css = (HERE / "report.css").read_text(encoding="utf-8")
     script = (HERE / "report.js").read_text(encoding="utf-8")
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

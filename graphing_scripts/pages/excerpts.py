@@ -31,15 +31,15 @@ Sounds = tp.Dict[str, tp.Tuple[np.ndarray, int]]   # by file name: samples [L, A
 
 @dataclass(frozen=True)
 class Clip:
-    """Data URIs of a sound (`audio`) and of the picture of its spectrogram (`picture`)."""
+    """Part of a sound for a page, as data URIs: the sound as MP3 (`audio`) and its spectrogram as PNG (`picture`)."""
     audio: str
     picture: str
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The same excerpt of all sound files of a track: `clips[source][column]`, where a column is a run or "reference".
-    A source that a run did not separate has no clip in its column."""
+    """The same part of all sound files of a track: `clips[source][column]`, where a column is a run or "reference". A
+    source that a run did not separate has no clip in its column. `start` and `seconds` are its place in the song."""
     track: str
     start: float      # seconds
     seconds: float
@@ -50,14 +50,15 @@ class Excerpt:
 
 
 def track_folders(folder: Path) -> tp.List[Path]:
-    """Folders below `folder` with sound files of separations, sorted by path; [] if there are none."""
+    """Folders at any depth below `folder` with sound files of separations, sorted by path; [] if there are none.
+    Folders of references are left out."""
     found = {path.parent for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
     return sorted(path for path in found if path.name != REFERENCE)
 
 
 def shared_tracks(folders: tp.Mapping[str, Path]) -> tp.List[tp.Dict[str, Path]]:
-    """Folders of each track that all runs separated: one dict per track, from column (run) to folder. `folders` maps
-    columns to the runs' folders of examples."""
+    """Folders of each track that all runs separated: one dict per track, {column (run): folder}. `folders` maps columns
+    to the runs' folders of examples; at least one."""
     found = {column: {path.name: path for path in track_folders(folder)} for column, folder in folders.items()}
     first, *others = found.values()
     return [{column: tracks[name] for column, tracks in found.items()} for name in first
@@ -65,7 +66,8 @@ def shared_tracks(folders: tp.Mapping[str, Path]) -> tp.List[tp.Dict[str, Path]]
 
 
 def excerpt(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], seconds: float) -> Excerpt:
-    """Excerpt of `seconds` from all sound files of a track. `folders` maps columns to folders of the track.
+    """Excerpt of up to `seconds` from all sound files of a track, where all its sources play. `folders` maps columns to
+    folders of the track. `sources` is the order of the sources.
 
     Raises AudioError if a file cannot be read or sample rates differ.
     """

@@ -40,15 +40,15 @@ SUMS = "Sums of the estimates against sums of the true sources, as in a separati
 
 
 def first_families(runs: tp.Sequence[Run]) -> tp.List[Family]:
-    """Families shown first: mean nSDR and the SDR of papers, as far as the runs have them; else the first one that a
-    run has."""
+    """Families shown first: mean nSDR and the SDR of papers, those that any of the runs has; if there is neither, the
+    first family that a run has. [] without scores."""
     found = [family for family in (NSDR_MEAN, SDR_MEDIAN_OF_MEDIANS) if any(measured(run, family) for run in runs)]
     return found or [family for run in runs for family in families_with_scores(run)][:1]
 
 
 def summary(chain: Chain, table_of_published: tp.Sequence[baselines.Baseline]) -> tp.List[str]:
-    """Summary of a run in plain text: a paragraph on training and scores, and a sentence on the comparability of
-    published numbers ("" if the run has no such scores)."""
+    """Summary of the last run of a chain in plain text: a paragraph on training and scores, and a sentence on the
+    comparability of the published numbers in `table_of_published` ("" if the run has no such scores)."""
     run, families = chain.last, first_families([chain.last])
     told = [_training_sentence(chain)]
     if families:
@@ -90,14 +90,15 @@ def _training_sentence(chain: Chain) -> str:
 
 
 def other_families(runs: tp.Sequence[Run], families: tp.Sequence[Family], rows: tp.Sequence[baselines.Baseline]) -> str:
-    """HTML of the scores in further families, each collapsed."""
+    """HTML of the scores of `runs` in each of `families`, collapsed; `rows` are published numbers."""
     return "".join(folded(family.short, family_scores(runs, family, rows, headed=False), on_paper=True)
                    for family in families)
 
 
 def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[baselines.Baseline], *,
                   headed: bool = True) -> str:
-    """HTML with bar chart and table of one family; "" if no run has scores in it."""
+    """HTML with bar chart and table of the scores of `runs` in one family, beside reference separators and the
+    published `rows`; "" if no run has scores in it. With `headed` it has a heading."""
     groups = groups_of(runs, family, rows)
     scored = [run for run in runs if measured(run, family)]
     if not groups:
@@ -127,8 +128,9 @@ def family_scores(runs: tp.Sequence[Run], family: Family, rows: tp.Sequence[base
 
 
 def gaps(run: Run, families: tp.Sequence[Family], rows: tp.Sequence[baselines.Baseline]) -> str:
-    """HTML on the gap between the run and the best comparable published row, in the family that papers use: one
-    sentence for each of `families` that the run's number could be quoted in; "" without a comparable row."""
+    """HTML on the gap between the run and the best comparable one of the published `rows`, which is in the family that
+    papers use: one sentence for each of `families` that the run's number could be quoted in. "" without a comparable
+    row."""
     papers = SDR_MEDIAN_OF_MEDIANS
     if not measured(run, papers) or not of_published_sources(run):
         return ""
@@ -161,7 +163,8 @@ def _apart(run: Run, family: Family, rows: tp.Sequence[baselines.Baseline]) -> s
 
 
 def other_measures(run: Run, shown: tp.Sequence[Family]) -> str:
-    """HTML tables, collapsed, of all families that are neither in `shown` nor pooled, such as SI-SDR, ISR, SIR, SAR."""
+    """HTML tables, collapsed, of the run's scores in all families that are neither in `shown` nor pooled, such as
+    SI-SDR, ISR, SIR, SAR; "" if there are none."""
     parts = []
     for family in EVERY_FAMILY.values():
         rows = measured(run, family) if family not in shown and not family.pooled else []
@@ -173,7 +176,8 @@ def other_measures(run: Run, shown: tp.Sequence[Family]) -> str:
 
 
 def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:
-    """HTML tables of scores of sums of sources, such as the instrumental. They are not part of means over sources."""
+    """HTML tables, one per family, of the run's scores of sums of sources, such as the instrumental; "" if it has none.
+    They are not part of means over sources."""
     evaluation = run.evaluation
     if evaluation is None:
         return ""
@@ -189,8 +193,8 @@ def sums_of_sources(run: Run, families: tp.Sequence[Family]) -> str:
 
 
 def training(chain: Chain) -> str:
-    """HTML with training curves, scores of tests during training, and a table of the best weights of each run; ""
-    without a history."""
+    """HTML with training curves, scores of tests during training, and a table of the best weights of each run of the
+    chain; "" without a history."""
     if not chain.history:
         return ""
     told = ", ".join(part.run.name for part in chain.parts)
@@ -210,7 +214,8 @@ def training(chain: Chain) -> str:
 
 
 def songs(run: Run) -> str:
-    """HTML with a plot of the distribution over tracks and a sortable table of tracks, per metric."""
+    """HTML with a plot of the distribution over tracks and a sortable table of tracks, for each metric of the run; ""
+    without an evaluation."""
     evaluation = run.evaluation
     if evaluation is None:
         return ""
@@ -238,7 +243,8 @@ def _track_table(evaluation: Evaluation, metric: str) -> str:
 
 
 def quality(study_file: Path) -> str:
-    """HTML on the agreement of reference-free measures with true scores for the run; "" without a study of them.
+    """HTML on the agreement of reference-free measures with true scores, from the record of a study in `study_file`; ""
+    if there is no such file.
 
     Raises SchemaError if the file is not the record of a study.
     """
@@ -260,8 +266,13 @@ def listening(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], *, seco
     """HTML with players and spectrograms of example separations, with a column per run; "" if there are none.
 
     Args:
-        folders: folder of examples of each run.
+        folders: folder of examples of each run, by its name; examples of tracks that all have are shown.
+        sources: order of the sources.
+        seconds: length of the excerpts.
+        tracks: maximum number of songs per test set.
         further: folders of examples of one run on further test sets, by the names of these, which the players show.
+
+    Raises AudioError as `excerpt`.
     """
     shown = [players(excerpt(found, sources, seconds)) for found in _tracks_in(folders)[:tracks]]
     for test_set, folder in (further or {}).items():

@@ -28,8 +28,9 @@ KIND = "Demucs"      # in the names of models that are drawn beside a result
 
 @dataclass(frozen=True)
 class Baseline:
-    """Published scores of one model, a row of the table. `values[source or "all"]` are in dB, None if not published.
-    `source` is the publication, `footnote` a remark on conflicting or doubtful numbers ("" if there is none)."""
+    """Published scores of one model, a row of the table. `values[source or "all"]` are in dB, None if not published;
+    "all" is the mean over sources. `source` is the publication, `footnote` a remark on conflicting or doubtful numbers
+    ("" if there is none)."""
     model: str
     variant: str
     single_or_bag: str
@@ -43,12 +44,15 @@ class Baseline:
 
     @property
     def label(self) -> str:
+        """Name of the row for the reader: model, variant, and whether it is a single model or a bag, if that is stated
+        and not part of the variant."""
         parts = [self.model, self.variant]
         stated = self.single_or_bag == NOT_STATED or self.single_or_bag.split()[0] in self.variant
         return ", ".join(part for part in (parts if stated else [*parts, self.single_or_bag]) if part)
 
     @property
     def subject(self) -> Subject:
+        """Properties of the row that decide with which results it can be compared."""
         return Subject(name=self.label, value=self.values[ALL], family=self.family, models=self.single_or_bag,
                        training_data=self.training_data, test_set=self.test_set, trained_on_test=self.trained_on_test,
                        tracks=TEST_TRACKS if self.test_set in TEST_SETS else None)
@@ -63,7 +67,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class Selection:
-    """Published rows, sorted by their comparability with one result.
+    """Published rows, sorted by their comparability with the result `subject`.
 
     `beside` are comparable rows of Demucs models, drawn beside the result, and `others` comparable rows of other
     models; both start with the best. `apart` are rows that are not comparable, of all families, in the order of the
@@ -79,7 +83,8 @@ class Selection:
 
 
 def load(path: Path = TABLE) -> tp.List[Baseline]:
-    """All rows of the table. Raises SchemaError, with the number of the line, for a row that cannot be read."""
+    """All rows of the table of published scores, the CSV file `path`. Raises SchemaError if the file is missing, and,
+    with the number of the line, for a row that is invalid."""
     rows = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -105,8 +110,9 @@ def _baseline(row: tp.Dict[str, str]) -> Baseline:
 
 def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = KIND,
            regime: str = REGIME, test_set: str = TEST_SET) -> tp.List[Baseline]:
-    """Rows of `family`, the best first, of models whose name contains `containing`, trained on `regime` and scored on
-    `test_set`. Rows without a number for every source, or of models trained on the test set, are left out."""
+    """Rows of `family`, the best mean over sources first, of models whose name contains `containing` (ignoring case),
+    trained on `regime` and scored on `test_set`. Rows without a number for every source, or of models trained on the
+    test set, are left out."""
     chosen = [row for row in rows if row.family == family.key and not row.trained_on_test
               and row.test_set == test_set and row.training_data == regime
               and containing.lower() in row.model.lower() and None not in row.values.values()]
@@ -114,10 +120,11 @@ def select(rows: tp.Iterable[Baseline], family: Family, *, containing: str = KIN
 
 
 def choose(rows: tp.Iterable[Baseline], subject: Subject) -> Selection:
-    """Sort published `rows` by their comparability with `subject`.
+    """Published `rows`, sorted by their comparability with the result `subject`.
 
-    A row is comparable if only the model differs. It may also average another number of models; the sentence then
-    counts such rows. Models whose name contains `KIND` are in `beside`, all others in `others`.
+    A row is comparable if only the model differs, and it has a number for every source. It may also average another
+    number of models; the sentence then counts such rows. Models whose name contains `KIND` are in `beside`, all others
+    in `others`.
     """
     comparable, apart, excluded = [], [], []
     for row in rows:
@@ -162,7 +169,7 @@ def _sentence(subject: Subject, beside: tp.Sequence[Baseline]) -> str:
 
 
 def rows_of(test_set: str) -> str:
-    """Test set of the published rows shown with a result on `test_set`: the same if it is one of `TEST_SETS`, else
+    """Test set whose published rows are shown with a result on `test_set`: the same if it is one of `TEST_SETS`, else
     MUSDB18-HQ."""
     return test_set if test_set in TEST_SETS else TEST_SET
 

@@ -22,16 +22,18 @@ ALWAYS_NEWEST = ("true", "1", "yes", "on")
 
 @dataclass(frozen=True)
 class Part:
-    """One run of a chain. `first` and `last` are the numbers of its first and last epoch within the chain."""
+    """One run of a chain. `first` is the number of its first epoch within the chain."""
     run: Run
     first: int
 
     @property
     def last(self) -> int:
+        """Number of the run's last epoch within the chain; `first` - 1 without a history."""
         return self.first + len(self.run.history) - 1
 
     @property
     def epochs(self) -> tp.List[int]:
+        """Numbers of the run's epochs within the chain, ascending."""
         return list(range(self.first, self.last + 1))
 
     @property
@@ -50,12 +52,14 @@ class Part:
         return None
 
     def record(self, epoch: int) -> EpochRecord:
+        """Record of the epoch with this number within the chain."""
         return self.run.history[epoch - self.first]
 
 
 @dataclass(frozen=True)
 class Tested:
-    """Aggregates on the test songs after an epoch, numbered within the chain. `numbers` has Demucs's names."""
+    """Scores on the test songs after `epoch`, numbered within the chain. `numbers` are aggregates under Demucs's names,
+    such as "nsdr" or "sdr_med_bass"."""
     epoch: int
     numbers: Metrics
 
@@ -72,29 +76,33 @@ class Chain:
 
     @property
     def name(self) -> str:
+        """Name of the last run."""
         return self.last.name
 
     @property
     def epochs(self) -> int:
-        """Number of the last epoch with a history entry or a test."""
+        """Number, within the chain, of the last epoch with a history entry or a test."""
         return max([self.parts[-1].last, *(test.epoch for test in self.tests)])
 
     @property
     def history(self) -> tp.List[EpochRecord]:
+        """Records of all epochs of all runs, in order."""
         return [record for part in self.parts for record in part.run.history]
 
     @property
     def joins(self) -> tp.List[int]:
-        """Numbers of the first epochs of all runs but the first."""
+        """Numbers, within the chain, of the first epochs of all runs but the first."""
         return [part.first for part in self.parts[1:]]
 
     @property
     def sources(self) -> tp.List[str]:
+        """Sources of the last run whose records name them; [] if none does."""
         return next((part.run.sources for part in reversed(self.parts) if part.run.sources), [])
 
     @property
     def tests(self) -> tp.List[Tested]:
-        """Tests in the histories, and printed results: at the epoch in the file name, else at the run's last epoch."""
+        """All tests, sorted by epoch: those in the histories, and printed results. A printed result is at the epoch in
+        its file name, else at the run's last epoch."""
         found = []
         for part in self.parts:
             found += [Tested(epoch, record.test) for epoch, record in zip(part.epochs, part.run.history) if record.test]
@@ -105,15 +113,15 @@ class Chain:
 
 
 def newest_is_best(run: Run) -> bool:
-    """Whether the best weights of a run are those of its last epoch: true if it trains on the validation songs, too
-    (`dset.train_valid`)."""
+    """Whether the best weights of a run are those of its last epoch: true if its overrides have `dset.train_valid`, so
+    that it trains on the validation songs, too."""
     set_to = [value for key, _, value in (item.partition("=") for item in run.argv) if key == "dset.train_valid"]
     return bool(set_to) and set_to[-1].lower() in ALWAYS_NEWEST
 
 
 def read_parents(path: Path) -> tp.Dict[str, str]:
-    """Mapping from signatures to the signatures they continue, from a JSON file that maps signatures to overrides, at
-    any depth.
+    """Which runs continue others, {signature: signature that it continues}, from the JSON file `path` that maps
+    signatures to overrides, at any depth.
 
     Raises SchemaError if the file cannot be read as JSON.
     """
@@ -141,6 +149,8 @@ def find_chains(arguments: tp.Sequence[str], results: Path, *, experiments: tp.O
     runs that a named one continues are added if their records are found.
 
     Args:
+        arguments: signatures, folders or files, see `readers.find_runs`.
+        results: folder with runs/.
         experiments: JSON file with the overrides of runs that have no run card; see `read_parents`.
         continued: treat all runs as one chain in the order given, whatever their records say.
 
@@ -157,7 +167,9 @@ def find_chains(arguments: tp.Sequence[str], results: Path, *, experiments: tp.O
 
 def link(runs: tp.Sequence[Run], parents: tp.Mapping[str, str], results: Path) -> tp.List[Chain]:
     """Chains of `runs`: one for each run that no other continues. `parents` maps signatures to those they continue, for
-    runs without a run card. A log without a signature that repeats the epochs of another chain is dropped, with a note.
+    runs without a run card. Runs that are continued and not in `runs` are looked for in `results`; if one is not found,
+    a note is added to the run. A log without a signature that repeats the epochs of another chain is dropped, with a
+    note.
 
     Raises SignatureError if runs continue one another in a circle.
     """

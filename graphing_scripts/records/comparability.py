@@ -35,8 +35,9 @@ class Subject:
 
 
 def differences(mine: Subject, theirs: Subject) -> tp.List[tp.Tuple[str, str]]:
-    """Differences of two results besides the model, the most serious first. Each is a kind ("test songs", "family",
-    "test set", "training data" or "models") and a clause for the reader. Unknown properties count as different."""
+    """Differences of two results besides the model, the most serious first, as (kind, clause for the reader). Kinds are
+    "test songs" (one was trained on them), "family", "test set", "training data" and "models". Unknown properties count
+    as different."""
     found = []
     for subject in (mine, theirs):
         if subject.trained_on_test:
@@ -63,10 +64,10 @@ def differences(mine: Subject, theirs: Subject) -> tp.List[tp.Tuple[str, str]]:
 
 
 def statement(mine: Subject, theirs: Subject, *, in_their_family: tp.Optional[float] = None) -> str:
-    """One sentence on what the gap between two results shows, and what it does not.
+    """Sentence on what the gap between two results shows, and what it does not.
 
-    `in_their_family` is the value of `mine` in the family of `theirs`, if known. The sentence then states how much of
-    the gap is due to aggregation alone. Raises ValueError if one of them has no value.
+    `in_their_family` is the value of `mine` in the family of `theirs`, in dB, if known. The sentence then states how
+    much of the gap is due to aggregation alone. Raises ValueError if one of them has no value.
     """
     if mine.value is None or theirs.value is None:
         raise ValueError(f"no number to compare: {mine if mine.value is None else theirs}")
@@ -87,7 +88,8 @@ def statement(mine: Subject, theirs: Subject, *, in_their_family: tp.Optional[fl
 
 
 def family_in_words(family: str) -> str:
-    """Phrase for a metric family, e.g. "SDR (median over 1 s frames, mean over tracks)"."""
+    """Phrase for a metric family, given by its key, such as "SDR (median over 1 s frames, mean over tracks)". Raises
+    KeyError for an unknown one."""
     found = EVERY_FAMILY[family]
     return f"{found.name} ({found.label.split(': ')[1]})"
 
@@ -99,5 +101,5 @@ def models_in_words(models: str) -> str:
 
 
 def songs(subject: Subject) -> str:
-    """Test set and number of tracks of a result, e.g. "MUSDB18-HQ test (50 tracks)"."""
+    """Test set of a result and its number of tracks as text, such as "MUSDB18-HQ test (50 tracks)"."""
     return f"{subject.test_set} ({'unknown number of' if subject.tracks is None else subject.tracks} tracks)"

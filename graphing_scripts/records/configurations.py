@@ -28,20 +28,23 @@ class Configuration:
 
     @property
     def evaluations(self) -> tp.List[Evaluation]:
+        """Evaluations of the runs that have one, in their order."""
         return [run.evaluation for run in self.runs if run.evaluation is not None]
 
     @property
     def average(self) -> Evaluation:
-        """Evaluation with the mean over seeds of each song's scores, named after the configuration."""
+        """Evaluation of the configuration: the mean over seeds of each song's scores, under the name of the
+        configuration. With a single evaluated run it is the evaluation of that run itself."""
         found = self.evaluations
         return found[0] if len(found) == 1 else averaged(found, self.name)
 
 
 def configurations(runs: tp.Sequence[Run]) -> tp.List[Configuration]:
-    """`runs` grouped by configuration, in their order.
+    """`runs` grouped by configuration, in the order of their first runs.
 
     Two runs are of one configuration if the settings in their run cards differ only in the seed and, once scored, their
-    test songs are the same. A run without a run card is a configuration of its own.
+    test songs are the same. A run without a run card is a configuration of its own, and so is a further run with the
+    same seed.
     """
     groups: tp.Dict[str, tp.List[Run]] = {}
     for place, run in enumerate(runs):
@@ -65,13 +68,14 @@ def _key(run: Run) -> str:
 
 
 def compared(other: Configuration, base: Configuration, family: Family, **options: tp.Any) -> Comparison:
-    """Paired comparison `other` minus `base` over songs and seeds. Options and errors: see `compare_over_seeds`."""
+    """Paired comparison `other` minus `base` over songs and seeds. `options` and errors are those of
+    `seeds.compare_over_seeds`."""
     return compare_over_seeds(other.evaluations, base.evaluations, family, names=(other.name, base.name), **options)
 
 
 def spread(configuration: Configuration, family: Family) -> tp.Dict[str, SeedSpread]:
-    """Spread over seeds, per source and for the mean over sources; {} if fewer than two seeds were scored, or on
-    different songs."""
+    """Spread over seeds of a configuration, per source and, if there are several, for the mean over sources ("all"); {}
+    if fewer than two seeds were scored, or on different songs."""
     try:
         found = seed_spread(configuration.evaluations, family)
     except DatasetError:

@@ -44,8 +44,8 @@ _EPOCHS = re.compile(r"(\d+)_epoch")
 
 @dataclass(frozen=True)
 class Printed:
-    """Printed result of a test. `numbers` are aggregates under Demucs's names. `epochs` is the number of epochs trained
-    before the test, taken from the file name ("218_epochs"), or None."""
+    """Printed result of a test of another program. `numbers` are aggregates under Demucs's names. `epochs` is the
+    number of epochs trained before the test, taken from the file name ("218_epochs"), or None."""
     name: str
     numbers: Metrics
     epochs: tp.Optional[int] = None
@@ -80,7 +80,8 @@ class Run:
 
     @property
     def sources(self) -> tp.List[str]:
-        """Names of the sources: in the model's order if a record contains it, else in the order of MUSDB18."""
+        """Names of the sources: in the model's order if a record contains it, else in the order of MUSDB18; [] if no
+        record names them."""
         if self.card is not None:
             return self.card.sources
         if self.evaluation is not None:
@@ -103,7 +104,7 @@ class Run:
 
     @property
     def parent(self) -> tp.Optional[str]:
-        """Signature of the run that this one continued."""
+        """Signature of the run that this one continued; None if it continued none."""
         return self.card.continued_from if self.card is not None else continued_from(self.arguments)
 
     @property
@@ -135,13 +136,15 @@ def _legible(plain: tp.Any) -> tp.Any:
 
 
 def on_all_sets(runs: tp.Sequence[Run]) -> tp.List[Run]:
-    """`runs` on their first test sets, followed by runs on further test sets, grouped by test set."""
+    """`runs` with their evaluations on their first test sets, followed by copies with each further evaluation, sorted
+    by test set."""
     further = [each for run in runs for each in run.on_each_set[1:]]
     return [*runs, *sorted(further, key=lambda run: run.evaluation.dataset if run.evaluation else "")]
 
 
 def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
-    """Sources in the order of MUSDB18, then all others. For records of other programs, which do not keep the order."""
+    """`sources` sorted: those of MUSDB18 in its order, then all others as they are. For records of other programs,
+    which do not keep the order."""
     return sorted(sources, key=lambda source: SOURCES.index(source) if source in SOURCES else len(SOURCES))
 
 
@@ -152,7 +155,7 @@ def continued_from(argv: tp.Iterable[str]) -> tp.Optional[str]:
 
 
 def signature_in(name: str) -> tp.Optional[str]:
-    """Signature in a name: eight hexadecimal digits that are not a date. None without one."""
+    """First signature in a name: eight hexadecimal digits that stand alone and are not a date. None without one."""
     found = _SIGNATURE.search(name)
     return found.group() if found else None
 
@@ -172,8 +175,8 @@ def find_run(argument: tp.Optional[str], results: Path) -> Run:
 
 
 def find_runs(arguments: tp.Sequence[str], results: Path) -> tp.List[Run]:
-    """All runs named by `arguments`, in their order. Files with the same signature are merged to one run. Without
-    arguments: the newest run.
+    """All runs named by `arguments`, in their order. Each is a signature (a folder of `results`/runs or outputs/xps),
+    another folder, or a file. Files with the same signature are merged to one run. Without arguments: the newest run.
 
     Raises SignatureError if a run is not found, SchemaError if a record cannot be read.
     """
@@ -212,7 +215,8 @@ def _parts(argument: str, results: Path) -> tp.List[Run]:
 
 
 def newest_run(results: Path) -> Run:
-    """Run with the latest time in its records. Raises SignatureError if there is no run."""
+    """Run in `results`/runs with the latest time in its records. Raises SignatureError if there is no run, SchemaError
+    if a record cannot be read."""
     folders = sorted(item for item in (results / "runs").glob("*") if item.is_dir() and any(item.glob("*.json")))
     if not folders:
         raise SignatureError(f"no run in {results / 'runs'}: train and evaluate one (`make demo`), or name a file")
@@ -220,7 +224,8 @@ def newest_run(results: Path) -> Run:
 
 
 def read_records(folder: Path) -> Run:
-    """Run from all records in the folder of a run or an experiment. Raises SchemaError if there is none."""
+    """Run from all records in `folder`, that of a run or an experiment. Raises SchemaError if there is none, or one
+    cannot be read."""
     if not any((folder / name).exists() for name in RECORDS):
         raise SchemaError(f"{folder}: none of {', '.join(RECORDS)} lies there")
     found = Run(name=folder.resolve().name)
@@ -241,9 +246,9 @@ def read_records(folder: Path) -> Run:
 
 
 def read_folder(folder: Path) -> tp.List[Run]:
-    """Runs from a folder of records, a folder of museval's files, or a folder of other files, read one by one.
+    """Runs in `folder`: one if it has records or museval's files, otherwise one per readable file.
 
-    Raises SchemaError if it contains nothing readable.
+    Raises SchemaError if it contains nothing readable, or a file cannot be read.
     """
     if any((folder / name).exists() for name in RECORDS):
         return [read_records(folder)]

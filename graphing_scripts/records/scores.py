@@ -39,15 +39,16 @@ class Row:
 
 
 def one_table(rows: tp.Sequence[Row], where: str = "a score table") -> tp.List[Row]:
-    """`rows` as a list, checked to be of one family, as a table or an axis requires. Raises FamilyError if not."""
+    """List of `rows`, checked to be of one family, as a table or an axis requires. Raises FamilyError, with `where` as
+    subject of its message, if they are not."""
     if rows:
         one_family(rows, where=where)
     return list(rows)
 
 
 def measured(run: Run, family: Family) -> tp.List[Row]:
-    """Rows of a run in one family: the model, printed results, then reference separators, the best of these first.
-    Empty if the run has no defined score in the family."""
+    """Rows of a run in one family: the model, printed results, then reference separators, the best of these first. Rows
+    without any value are left out; empty if the run itself has no defined score in the family."""
     rows = []
     if run.evaluation is not None:
         rows.append(Row(label=f"{run.evaluation.model} {run.evaluation.name}", kind=RUN, family=family,
@@ -80,8 +81,8 @@ def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) 
 
 
 def subject(run: Run, family: Family) -> Subject:
-    """Properties of a run's result for a comparison with published ones. Raises FamilyError if the run has no scores in
-    the family."""
+    """Properties of a run's result in one family, for a comparison with published ones, from its records only. Raises
+    FamilyError if the run has no scores in the family."""
     evaluation = run.evaluation
     rows = measured(run, family)
     if not rows:
@@ -95,8 +96,8 @@ def subject(run: Run, family: Family) -> Subject:
 
 
 def families_with_scores(run: Run) -> tp.List[Family]:
-    """Families in which a run has scores, in the order of `EVERY_FAMILY`: first those of papers, logs and the MDX
-    challenge."""
+    """Families in which a run has scores, in the order of `EVERY_FAMILY`, which begins with those of papers, logs and
+    the MDX challenge."""
     return [family for family in EVERY_FAMILY.values() if measured(run, family)]
 
 
@@ -119,7 +120,8 @@ def first_family(runs: tp.Sequence[Run], *, pooled: bool = True) -> Family:
 
 
 def advice(run: Run, family: tp.Optional[Family] = None) -> str:
-    """Advice on how to get scores (of `family`) for a run, depending on the kind of input; part of error messages."""
+    """Clause of an error message on how to get scores (in `family`) for a run, depending on the kind of input. If it
+    has scores in other families, these are named."""
     found = families_with_scores(run)
     if found and family is not None:
         there = f"it has {', '.join(each.key for each in found)}"
@@ -133,9 +135,10 @@ def advice(run: Run, family: tp.Optional[Family] = None) -> str:
 
 
 def training_data(run: Run) -> str:
-    """Training data of a run, named as in the table of published numbers; "not recorded" without a run card.
+    """Training data of a run, named as in the table of published numbers: "MUSDB18-HQ train", or "N songs"; "not
+    recorded" without a run card.
 
-    A run card has the number of training songs. It is MUSDB18-HQ if there are 86 or 100 songs, the overrides select no
+    A run card has the number of training songs. They are MUSDB18-HQ if there are 86 or 100, the overrides select no
     other dataset, and the run was not scored on other songs than MUSDB18's.
     """
     card: tp.Optional[RunCard] = run.card
@@ -156,7 +159,8 @@ def _on_musdb(run: Run) -> bool:
 
 
 def undefined(result: Aggregate) -> str:
-    """Sentence on tracks without a defined score, which the aggregate excludes; "" if there are none."""
+    """Sentence on the numbers of tracks without a defined score, which the aggregate `result` excludes; "" if there are
+    none or they are unknown."""
     if result.tracks is None:
         return ""
     short = {source: result.tracks - count for source, count in result.counts.items()
@@ -169,13 +173,14 @@ def undefined(result: Aggregate) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under a heading."""
+    """Rows of a score table under a heading."""
     heading: str
     rows: tp.Sequence[Row]
 
 
 def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselines.Baseline]) -> tp.List[Group]:
-    """Rows of `runs` in one family, grouped by test set, then published ones. Empty if no run has scores in it.
+    """Rows of `runs` in one family, grouped by consecutive runs on the same test set, and then published rows of
+    `table`, chosen for the first run with scores. Empty if no run has scores in the family.
 
     Raises FamilyError for rows of different families.
     """
@@ -213,7 +218,8 @@ def why_not(subject: Subject) -> str:
 
 
 def subject_of(run: Run, family: Family) -> Subject:
-    """`subject(run, family)`, with the training data and test set given as options (`Run.trained_on`, `Run.scored_on`).
+    """Properties of a run's result in one family, as `subject` finds them, but with the training data and test set that
+    were given as options (`Run.trained_on`, `Run.scored_on`).
 
     Raises FamilyError if the run has no scores in the family.
     """
@@ -231,18 +237,20 @@ def of_published_sources(run: Run) -> bool:
 
 
 def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> baselines.Selection:
-    """Published rows sorted by comparability with a run's result. Raises FamilyError if the run has no scores in the
-    family."""
+    """Published rows of `table`, sorted by their comparability with the run's result in `family`. Raises FamilyError if
+    the run has no scores in the family."""
     return baselines.choose(table, subject_of(run, family))
 
 
 def published_row(row: baselines.Baseline, *, comparable: bool = True) -> Row:
+    """Row of a score table for a published row."""
     return Row(label=row.label, kind=PUBLISHED, values=row.values, family=EVERY_FAMILY[row.family], origin=row.source,
                footnote=row.footnote, comparable=comparable)
 
 
 def scored_on(run: Run) -> str:
-    """Phrase for the test set of a run's scores, with the number of tracks."""
+    """Phrase for the test set of a run's scores with the number of tracks, such as "MUSDB18-HQ test, 3 of 50
+    tracks"."""
     if run.evaluation is None:
         return "as printed by tests" + (f", {run.scored_on}" if run.scored_on else "")
     done, expected = len(run.evaluation.tracks), len(run.evaluation.expected)

@@ -10,7 +10,8 @@ from demucs.schema import QualityStudy
 
 
 def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStudy, Path]:
-    """Study named by `argument` (a file, a folder, or a name in `results`/quality; None: the newest), and its folder.
+    """(record, its folder) of the study named by `argument`: a file, a folder, or a name in `results`/quality; None:
+    the newest file there.
 
     Raises:
         SignatureError: if there is no such study.
@@ -29,7 +30,8 @@ def find_study(argument: tp.Optional[str], results: Path) -> tp.Tuple[QualityStu
 
 
 def measures_of(study: QualityStudy, chosen: tp.Optional[tp.Sequence[str]]) -> tp.List[str]:
-    """`chosen` measures; None: all measures of the study. Raises ConfigError for a measure that it does not have."""
+    """Measures to draw: `chosen`, or if that is None or empty, all of the study. Raises ConfigError for a measure that
+    the study does not have."""
     for measure in chosen or []:
         if measure not in study.measures:
             raise ConfigError(f"{measure!r} was not studied; there are: {', '.join(study.measures)}")

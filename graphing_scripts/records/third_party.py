@@ -30,12 +30,12 @@ INSTRUMENTAL = "instrumental"
 
 
 def is_log(text: str) -> bool:
-    """Whether a text contains the summary of an epoch."""
+    """Whether a text is the log of a solver: it contains the summary of an epoch."""
     return _SUMMARY.search(COLOUR.sub("", text)) is not None
 
 
 def read_log(text: str, where: str) -> tp.Tuple[int, tp.List[EpochRecord]]:
-    """Number of the first epoch in a solver's log, and the records of all epochs. Epochs without validation are
+    """(number of the first epoch, records of all epochs) from `text`, a solver's log. Epochs without validation are
     incomplete and left out. Each record has the best validated weights only, since a log contains no others.
 
     Raises:
@@ -74,7 +74,8 @@ def _floats(items: tp.Mapping[str, str]) -> Metrics:
 
 
 def agree(logged: EpochRecord, record: EpochRecord) -> bool:
-    """Whether the losses of a logged epoch and of a history's epoch agree, to the decimals of the log."""
+    """Whether the training and validation losses of an epoch in a log and in a history agree, to the decimals of the
+    log. A loss that one of them lacks is not compared."""
     def same(mine: tp.Optional[float], other: tp.Optional[float]) -> bool:
         return mine is None or other is None or abs(mine - other) <= 0.51 * 10 ** -DECIMALS
     return same(logged.valid.get("loss"), record.valid.get("loss")) and \
@@ -82,7 +83,8 @@ def agree(logged: EpochRecord, record: EpochRecord) -> bool:
 
 
 def read_printed(text: str, where: str) -> Metrics:
-    """Last printed dict of aggregates in a text. Raises SchemaError, with `where` in the message, if there is none."""
+    """Aggregates under Demucs's names from the last printed dict of them in `text`; undefined ones are left out. Raises
+    SchemaError, with `where` in the message, if there is none."""
     text = re.sub(r"\bnp\.float\d*\(([^()]*)\)", r"\1", COLOUR.sub("", text))
     text = re.sub(r"\bnan\b", "None", text, flags=re.IGNORECASE)
     for found in reversed(_NUMBERS.findall(text)):
@@ -99,8 +101,9 @@ def read_printed(text: str, where: str) -> Metrics:
 
 
 def read_instrumental(plain: tp.Mapping[str, tp.Any], name: str, where: str) -> Evaluation:
-    """Evaluation in the format of the notes on variants of HTDemucs, with the instrumental as its only source. The
-    duration of a track is its number of frames of one second, since the format has no other.
+    """Evaluation called `name` from `plain`, parsed JSON in the format of the notes on variants of HTDemucs, with the
+    instrumental as its only source. The duration of a track is its number of frames of one second, since the format has
+    no other.
 
     Raises SchemaError, with `where` in the message, for any other content.
     """
