@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def saved(peer: Peer, folder: Path) -> dict:
-    """Weights of the model in the process of `peer`."""
+    """Weights by name of the model in the process of `peer`, passed through a file in `folder`."""
     path = folder / "weights.npz"
     peer.ask(do="save", path=str(path))
     with np.load(path) as found:

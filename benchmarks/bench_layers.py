@@ -36,12 +36,12 @@ Case = tp.Tuple[str, Function, Function]          # name of the row, ours, the p
 
 
 def usual(module: tp.Any) -> tp.ContextManager[tp.Any]:
-    """Context in which a module uses the implementation for other devices and for training."""
+    """Context in which `module` uses the implementation for other devices and for training."""
     return mock.patch.object(module, "eager_on_cpu", lambda x: False)
 
 
 def within(make: tp.Callable[[], tp.ContextManager[tp.Any]], function: Function) -> Function:
-    """`function`, called in the context that `make` makes."""
+    """Function that calls `function` in the context that `make()` returns."""
     def call() -> torch.Tensor:
         with make():
             return function()
@@ -50,6 +50,7 @@ def within(make: tp.Callable[[], tp.ContextManager[tp.Any]], function: Function)
 
 @contextlib.contextmanager
 def one_thread() -> tp.Iterator[None]:
+    """Context in which torch computes in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -59,7 +60,7 @@ def one_thread() -> tp.Iterator[None]:
 
 
 def models(seconds: tp.Sequence[float]) -> tp.Iterator[Case]:
-    """Whole models, on one segment."""
+    """Cases for whole models: HDemucs and HTDemucs on one segment of `seconds` (one number each)."""
     for (name, title), length in zip({"hdemucs": "HDemucs", "htdemucs": "HTDemucs"}.items(), seconds):
         model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=RATE, segment=length).eval()
         mix = torch.randn(1, 2, int(length * RATE))
@@ -74,7 +75,7 @@ def models(seconds: tp.Sequence[float]) -> tp.Iterator[Case]:
 
 
 def parts(seconds: float) -> tp.Iterator[Case]:
-    """Single layers and transforms."""
+    """Cases for single layers and transforms, at the shapes of `seconds` of a song."""
     frames = int(seconds * RATE / (N_FFT // 4))
     local, x = attention.LocalAttention(192), torch.randn(1, 192, frames)
     yield f"local attention over {frames} steps: blocks of queries, beside all at once", lambda: local(x), \
@@ -110,6 +111,7 @@ def parts(seconds: float) -> tp.Iterator[Case]:
 
 
 def compare(case: Case, rounds: int) -> tp.Dict[str, tp.Any]:
+    """Result of a case, the best of `rounds` rounds of each side, as a dictionary for `run.Result`."""
     name, *functions = case
     call = dict(zip(SIDES, functions))
     results = {side: function() for side, function in call.items()}

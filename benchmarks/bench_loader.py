@@ -41,6 +41,7 @@ RATE, SECONDS, WORKERS, ROUNDS = 44100, 30, 2, 2
 
 
 def make_tracks(root: Path) -> None:
+    """Write four tracks of noise to `root`, as folders with one wav file per stem and the mixture."""
     draw = np.random.default_rng(0)
     for track in range(4):
         (root / f"track {track}").mkdir(parents=True)
@@ -50,7 +51,7 @@ def make_tracks(root: Path) -> None:
 
 
 def rate(dataset) -> float:
-    """Segments per second in the second pass, as measured for the peer."""
+    """Segments per second that a loader yields from `dataset` in its second pass, as measured for the peer."""
     loader = DataLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size=4, seed=0), num_workers=WORKERS,
                         persistent_workers=True)
     for epoch in range(2):
@@ -62,6 +63,7 @@ def rate(dataset) -> float:
 
 
 def largest_difference(dataset, examples) -> dict:
+    """Largest difference of a sample between our examples and those of the peer, by case: "plain" and "repitch"."""
     error = {"plain": 0., "repitch": 0.}
     for index in np.linspace(0, len(dataset) - 1, 6).astype(int):
         error["plain"] = max(error["plain"], float(np.abs(dataset[index].numpy() - examples[f"plain {index}"]).max()))

@@ -39,6 +39,8 @@ MEMORY = 2000.                                    # MB
 
 
 def scoring(which: str, seconds: float, rounds: int, target: Path) -> tp.Dict[str, float]:
+    """Measurements of one process that scores `seconds` of signals: see `peers/metrics_peer.py`. `which` is "ours" or
+    "museval"; the scores are written to `target`."""
     done = subprocess.run([python("ours"), str(PEER), which, str(seconds), str(rounds), str(target)],
                           env=variables("ours"), stdout=subprocess.PIPE, check=True)
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -47,13 +49,13 @@ def scoring(which: str, seconds: float, rounds: int, target: Path) -> tp.Dict[st
 
 
 def difference(ours: Path, peer: Path, names: tp.Iterable[str]) -> float:
-    """Largest difference in dB over all frames."""
+    """Largest difference in dB between the scores in two files, over all frames and the measures `names`."""
     one, other = np.load(ours), np.load(peer)
     return max(float(np.nanmax(np.abs(one[name] - other[name]))) for name in names)
 
 
 def all_scores(seconds: float, rounds: int, device: torch.device) -> float:
-    """Seconds for all scores that an evaluation computes for a song."""
+    """Seconds for all scores that an evaluation computes for a song of `seconds`, in the best of `rounds` rounds."""
     song = signals(seconds)
     times = []
     for _ in range(rounds):
@@ -64,7 +66,7 @@ def all_scores(seconds: float, rounds: int, device: torch.device) -> float:
 
 
 def separation(name: str, seconds: float, device: torch.device) -> float:
-    """Seconds for the separation of `seconds` of a song."""
+    """Seconds that the model `name`, with random weights, takes to separate `seconds` of a song."""
     torch.manual_seed(0)
     model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=RATE, segment=SEGMENTS[name]).to(device)
     mix = signals(seconds)[0].sum(0)

@@ -44,7 +44,8 @@ def song(seconds: float) -> np.ndarray:
 
 
 def separation(side: str, model: str, precision: str, source: Path, target: Path) -> tp.Dict[str, float]:
-    """One separation, run outside of the repository, in which published code would import ours instead."""
+    """Measurements of one separation of the song in `source` to the file `target`, by a process that is run outside of
+    the repository, in which published code would import ours instead."""
     done = subprocess.run([python(side), str(PEER), side, model, precision, str(source), str(target)],
                           cwd=source.parent, env=variables(side), stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -62,7 +63,7 @@ def difference(ours: Path, peer: Path) -> tp.Tuple[float, float]:
 
 
 def compare(model: str, seconds: float, rounds: int, folder: Path) -> tp.List[tp.Dict[str, tp.Any]]:
-    """Results for one model."""
+    """Results for one model, as dictionaries for `run.Result`."""
     measured: tp.Dict[tp.Tuple[str, str], tp.List[tp.Dict[str, float]]] = {}
     for _, side in in_turns(rounds):
         for precision in PRECISIONS[side]:

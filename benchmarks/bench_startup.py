@@ -24,7 +24,7 @@ CASES = {"python -m demucs --help": ["-m", "demucs", "--help"],
 
 
 def start(side: str, arguments: list, folder: str) -> float:
-    """Seconds of one process."""
+    """Seconds that one process of a side takes from its start to its end."""
     begin = time.perf_counter()
     subprocess.run([python(side), *arguments], cwd=folder, env=variables(side), stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begin

@@ -29,6 +29,7 @@ SVD = {"penalty": 1e-5, "min_size": 1, "dim": 100, "niters": 4, "powm": False, "
 
 
 def largest_difference(folder: Path) -> float:
+    """Largest difference between the weights that both sides have written to `folder`."""
     weights = [np.load(folder / f"{side}.npz") for side in SIDES]
     return max(float(np.abs(weights[0][name] - weights[1][name]).max()) for name in weights[0].files)
 

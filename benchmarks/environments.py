@@ -14,7 +14,7 @@ SIDES = ("ours", "published")
 
 
 def python(side: str) -> str:
-    """Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
+    """Path of the Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
     if side == "ours":
         return sys.executable
     oracle = os.environ.get("DEMUCS_ORACLE") or str(REPOSITORY / ".published" / "bin" / "python")
@@ -24,7 +24,7 @@ def python(side: str) -> str:
 
 
 def variables(side: str) -> tp.Dict[str, str]:
-    """Environment variables with which `import demucs` imports the code of this side."""
+    """Environment variables for a process in which `import demucs` imports the code of this side."""
     found = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return {**found, "PYTHONPATH": str(REPOSITORY)} if side == "ours" else found
 
@@ -42,7 +42,8 @@ class Peer:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, **request: tp.Any) -> tp.Any:
-        """Answer to a request. Raises RuntimeError if the process has ended."""
+        """Answer to a request, whose entries are the keyword arguments. Raises RuntimeError if the process has
+        ended."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request) + "\n")

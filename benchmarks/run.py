@@ -50,8 +50,8 @@ class BenchmarkError(DemucsError):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One measurement: values of both sides in `unit`, the ratio by which ours is better, and the largest difference of
-    the outputs of both (None if there is no output)."""
+    """One measurement: values of both sides in `unit`, the ratio by which ours is better (above 1), and the largest
+    difference of the outputs of both (None if there is no output)."""
     name: str
     ours: float
     peer: float
@@ -73,7 +73,7 @@ def parse(line: str, where: str) -> tp.List[Result]:
 
 
 def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
-    """Run one benchmark and show its output. Raises BenchmarkError if it fails."""
+    """Results of one benchmark, which is run here; its output is shown. Raises BenchmarkError if it fails."""
     print(f"== {script.name} {' '.join(arguments)}".rstrip(), flush=True)
     last = ""
     with subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True) as process:
@@ -87,7 +87,8 @@ def run(script: Path, arguments: tp.Sequence[str]) -> tp.List[Result]:
 
 
 def complete(printed: str) -> tp.Dict[str, tp.List[Result]]:
-    """Results by script from the printed output of a call at full length."""
+    """Results by script from `printed`, the output of a call at full length; scripts that did not finish are left
+    out."""
     found = {}
     for part in printed.split("== bench_")[1:]:
         title, *lines = part.strip().splitlines()
@@ -105,8 +106,8 @@ def table(results: tp.Iterable[Result]) -> str:
 
 
 def machine() -> tp.Dict[str, str]:
-    """Description of this machine: processor, cores, memory, system, load. Cloud providers hide the generation of a
-    processor in its name, so family, model and vector instructions are listed, too."""
+    """Description of this machine by key: processor, cores, memory, system, load. Cloud providers hide the generation
+    of a processor in its name, so family, model and vector instructions are listed, too."""
     def field(path: str, key: str) -> str:
         try:
             lines = Path(path).read_text().splitlines()
@@ -142,6 +143,7 @@ def equal_conditions() -> tp.Dict[str, tp.Any]:
 
 
 def peer_versions() -> tp.Dict[str, str]:
+    """Versions of Python and of the main packages of published Demucs' environment, by name."""
     done = subprocess.run([python("published"), "-c", PEER_VERSIONS], env=variables("published"), cwd=HERE, check=True,
                           stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
@@ -150,7 +152,18 @@ def peer_versions() -> tp.Dict[str, str]:
 def page(results: tp.Mapping[str, tp.Sequence[Result]], *, machine: tp.Mapping[str, str],
          both: tp.Mapping[str, tp.Any], ours: tp.Mapping[str, str], peer: tp.Mapping[str, str], code: str, date: str,
          about: tp.Mapping[str, str], quick: bool) -> str:
-    """Text of docs/benchmarks.md; `results` and `about` (descriptions) are by file name of the benchmark."""
+    """Text of docs/benchmarks.md.
+
+    Args:
+        results: results by file name of the benchmark.
+        machine: description of the machine.
+        both: version of torch and number of threads, equal for both sides.
+        ours, peer: versions of packages of each side.
+        code: commit; "" if unknown.
+        date: time of the call.
+        about: descriptions by file name of the benchmark.
+        quick: whether the settings were short.
+    """
     def listed(pairs: tp.Mapping[str, str]) -> str:
         return ", ".join(f"{key} {value}" for key, value in pairs.items())
     return "\n".join([
