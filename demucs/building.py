@@ -164,7 +164,8 @@ def pretrained_model(config: Config) -> nn.Module:
 
 def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp.Mapping[str, torch.Tensor],
                               config: Config) -> None:
-    """Check that the weights `state`, those of the model `pretrained`, fit `model`.
+    """Check that the weights `state`, those of the model `pretrained`, fit `model`. `config` is the configuration of
+    `model`.
 
     Raises:
         PackageError: if they do not. The message names the differences and the settings that would fit.

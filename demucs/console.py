@@ -252,6 +252,7 @@ def _where_logged(error: BaseException) -> str:
 
 
 def hook(kind: tp.Type[BaseException], error: BaseException, trace: tp.Optional[types.TracebackType]) -> None:
-    """Function for `sys.excepthook`: errors outside of `main`, such as during imports, are one line, too."""
+    """Function for `sys.excepthook`, with its three arguments: prints an error outside of `main`, such as during
+    imports, as one line, too."""
     with tolerant_streams():
         report(error)

@@ -17,8 +17,8 @@ def songs(folder: Path) -> tp.Dict[str, Path]:
 
 
 def compare(first: Path, second: Path) -> tp.Tuple[float, int, int]:
-    """(largest difference in steps of 16-bit PCM, number of samples that differ, number of samples) of two audio files.
-    Samples are counted over all channels.
+    """(largest difference in steps of 16-bit PCM, number of samples that differ, number of samples) of the audio files
+    `first` and `second`. Samples are counted over all channels.
 
     Raises:
         AudioError: if a file cannot be read.

@@ -48,7 +48,8 @@ def check_rate(path: tp.Union[str, Path], samplerate: tp.Any) -> None:
 
 
 def check_mp3(path: tp.Union[str, Path], samplerate: tp.Any, bitrate: tp.Any, quality: tp.Any) -> None:
-    """Check the settings of an mp3 file, except for unsupported sample rates, which LAME refuses itself.
+    """Check the settings of the mp3 file `path`: `bitrate` in kbit/s at `samplerate` Hz, and LAME's `quality` from 0 to
+    9. Unsupported sample rates pass, since LAME refuses them itself.
 
     A bit rate above the maximum for this sample rate is accepted and stands for the maximum, since callers use one bit
     rate for all sample rates.

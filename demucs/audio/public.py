@@ -131,7 +131,8 @@ def i16_pcm(wav: torch.Tensor) -> torch.Tensor:
 
 
 def f32_pcm(wav: torch.Tensor) -> torch.Tensor:
-    """Floats in about [-1, 1] from 16-bit integers, which are divided by 32767; floats are returned unchanged."""
+    """Floats in about [-1, 1] from the 16-bit integers in `wav`, which are divided by 32767; `wav` itself if it has
+    floats."""
     return wav if wav.dtype.is_floating_point else wav.float() / 32767
 
 

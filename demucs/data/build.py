@@ -135,13 +135,20 @@ def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_
                   valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
                   policy: Grid, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
                   cache_dir: tp.Union[str, Path]) -> Sets:
-    """(train, valid) for the settings of section `dset`. Examples are [S, A, L]; validation examples start with the
-    mixture.
+    """(train, valid) datasets for the settings of section `dset` of the configuration. Examples are [S, A, L] in the
+    order of `sources` (with a single source, the rest of the song is a second one); validation examples are [1 + S, A,
+    L] and start with the mixture.
 
-    `kind` is the layout of the files in `musdb`; `wav` and `wav2` have folders train/ and valid/. `wav` is added to
-    MUSDB, or replaces it if there are more than four sources. `wav2` is added to these: `wav2_weight`, in (0, 1), is
-    its fraction of the examples; `wav2_valid` adds it to the validation set, too. `valid_samples` limits the validation
-    set.
+    Args:
+        kind: layout of the files in `musdb`, a key of `kinds.KINDS`.
+        musdb, use_musdb: folder of MUSDB, and whether to train on it.
+        wav: custom dataset with folders train/ and valid/, added to MUSDB; replaces it if there are more than four
+            sources.
+        wav2: another one, added to these.
+        wav2_weight: fraction of `wav2` in the training examples, in (0, 1), approximately; None: each example once.
+        wav2_valid: add `wav2` to the validation set, too.
+        valid_samples: largest number of validation examples, a random subset; None for all.
+        all other arguments: as in `kind_sets`.
 
     Raises ConfigError if no dataset is chosen or a value is impossible, DatasetError as `kind_sets`.
     """

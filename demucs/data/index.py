@@ -167,7 +167,8 @@ def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, ca
     """Index of the songs `found`, from the cache for those whose files have the same sizes and modification times as
     before. The cache is updated, also if songs are faulty.
 
-    With `normalize`, mean and standard deviation of the mixtures are measured. `workers` is the number of threads, by
+    With `normalize`, mean and standard deviation of the mixtures are measured. `sources` are the names of the stems,
+    which together with `normalize` determine the cache file in `cache_dir`. `workers` is the number of threads, by
     default one per usable core. Several processes may scan at once, since the cache file is replaced atomically. With
     several ranks, one should scan first, so that the others use its cache.
 

@@ -37,12 +37,12 @@ class Policy(tp.Protocol):
         ...
 
     def examples(self, meta: TrackMeta) -> int:
-        """Number of examples of a track, at least 1."""
+        """Number of examples of a track with the metadata `meta`, at least 1."""
         ...
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
         """(first sample, number of samples or None for all), at the rate of the track, of example `number` (from 0) of
-        a track."""
+        a track with the metadata `meta`. Random positions depend on `key`."""
         ...
 
     def describe(self, number: int) -> str:

@@ -48,7 +48,7 @@ class Track:
         return self.load(source, start, frames)[0]
 
     def load(self, source: str, start: int = 0, frames: tp.Optional[int] = None) -> tp.Tuple[torch.Tensor, int]:
-        """(samples as `read` returns them, sample rate in Hz), with the errors of `read`."""
+        """(samples, sample rate in Hz); arguments, samples and errors are those of `read`."""
         if source != MIXTURE or self.mixture:
             parts = [reading.read(path, start, frames) for path in self.files(source)]
             return added([wav for wav, _ in parts]), parts[0][1]

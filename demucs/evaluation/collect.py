@@ -30,8 +30,8 @@ def evaluation_record(separator: tp.Union[nn.Module, SeparatedFolder], tracks: t
     weights. It is not written. `tracks` may be empty, for a record of what all tracks have in common.
 
     A model of the zoo is recorded by its name there, any other separator by its class, a bag by its models. `name` is
-    that of the separator in reports, `dataset` that of the test set. `sources` are the scored sources (default: the
-    separator's), `expected` the names of all tracks of the test set.
+    that of the separator in reports, `dataset` that of the test set. `settings` and `device` are stored as they are.
+    `sources` are the scored sources (default: the separator's), `expected` the names of all tracks of the test set.
     """
     return Evaluation(
         name=name, model=_kind(separator), dataset=dataset, sources=list(sources or separator.sources),

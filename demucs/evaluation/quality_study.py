@@ -108,8 +108,8 @@ class Scored(tp.NamedTuple):
 
 
 def scored(song: Song, estimates: torch.Tensor, several: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Scored:
-    """True nSDR and quality measures of one song. `several` are repeated separations, {measure: passes [K, S, A, L]},
-    as for `measure_song`; without them, measures that need them are omitted."""
+    """True nSDR and quality measures of the `estimates` [S, A, L] of one song. `several` are repeated separations,
+    {measure: passes [K, S, A, L]}, as for `measure_song`; without them, measures that need them are omitted."""
     return Scored(nsdr(song.references.double(), estimates.double()).tolist(),
                   measure_song(estimates.numpy(), song.samplerate, mixture=song.mix.numpy(), passes=several))
 
@@ -183,7 +183,8 @@ def correlations(columns: tp.Sequence[QualityColumn], sources: tp.Sequence[str],
                  ) -> tp.List[RankCorrelation]:
     """Spearman's rank correlations of every measure with nSDR, with intervals: over songs and over separators, for each
     source and for all sources ("all"). Each is computed among the separators of kind "model", and among those of all
-    kinds. A measure that some separator of such a set lacks has no correlation there.
+    kinds. A measure that some separator of such a set lacks has no correlation there. `columns` are the separators with
+    their values, `seed` is that of the bootstrap.
 
     Raises:
         DatasetError: if fewer than five songs have every value.

@@ -73,8 +73,8 @@ class AverageSpectrumFilter(_Separator):
     def fit(cls, tracks: tp.Iterable[tp.Union[str, Path]], sources: tp.Sequence[str], *, audio_channels: int = 2,
             samplerate: int = 44100, segment: float = 10., n_fft: int = 4096) -> "AverageSpectrumFilter":
         """Filter fitted on the songs in `tracks`, folders with one SOURCE.wav per source, all at `samplerate` Hz with
-        `audio_channels` channels. The mixture is the sum of the sources; gains are limited to 1. One song is in memory
-        at a time.
+        `audio_channels` channels. Spectra have windows of `n_fft` samples. The mixture is the sum of the sources; gains
+        are limited to 1. `segment` is only stored. One song is in memory at a time.
 
         Raises:
             DatasetError: for no song, or a song of another format.

@@ -118,8 +118,8 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
 
 
 def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence[str]] = None) -> None:
-    """Score the estimates in the files FOLDER/TRACK/SOURCE.wav, write the scores, and print them if all parts are done.
-    `sources` are by default those of the first track.
+    """Score the estimates in the files FOLDER/TRACK/SOURCE.wav on the test set of `request`, write the scores, and
+    print them if all parts are done. `sources` are by default those of the first track.
 
     Raises:
         DemucsError: if files or test set are not usable, or a model was scored under the same name.

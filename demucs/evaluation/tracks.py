@@ -72,8 +72,8 @@ def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str
              name: tp.Optional[str] = None, targets: tp.Optional[Sums] = None,
              stems: tp.Optional[tp.Sequence[str]] = None) -> SongSet:
     """Test set in `root` for a model of `sources`: compressed MUSDB18 (.stem.mp4) if `compressed`, otherwise folders as
-    in `track_folders`, with `targets` and `stems`. Sources that the dataset has no stems for are added to "other", if
-    model and dataset have that source. `name` is used in records; default: see `dataset_name`.
+    in `track_folders`, with `split`, `targets` and `stems` as there. Sources that the dataset has no stems for are
+    added to "other", if model and dataset have that source. `name` is used in records; default: see `dataset_name`.
 
     Raises:
         DatasetError: as `track_folders` and `musdb_stem_tracks`.

@@ -46,6 +46,6 @@ def nsdr(references: torch.Tensor, estimates: torch.Tensor) -> torch.Tensor:
 
 
 def normalized(signal: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """nSDR in dB from the energies of references and of errors, tensors of one shape; definition at the top of this
-    module."""
+    """nSDR in dB from the energies of the references (`signal`) and of the errors, tensors of one shape; definition at
+    the top of this module."""
     return 10 * torch.log10((signal + DELTA) / (error + DELTA))

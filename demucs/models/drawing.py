@@ -33,8 +33,9 @@ def arrow(axes: tp.Any, start: tp.Tuple[float, float], end: tp.Tuple[float, floa
 
 
 def describe(spec: tp.Any, up: bool) -> str:
-    """Text for the box of a level: its channels, and the factor by which its convolution divides (encoder) or
-    multiplies (decoder, `up`) the length of the frequency axis F or time axis T, such as "2 → 48   T / 4"."""
+    """Text for the box of a level with the settings `spec`: its channels, and the factor by which its convolution
+    divides (encoder) or multiplies (decoder, `up`) the length of the frequency axis F or time axis T, such as "2 → 48
+    T / 4"."""
     along = "F" if spec.axis == "frequency" else "T"
     factor = spec.stride if spec.padding else spec.kernel
     return f"{spec.inner} → {spec.outer}   {along} × {factor}" if up else \

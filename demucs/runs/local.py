@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 
 def quoted(words: tp.Iterable[str]) -> str:
-    """Command line with its arguments quoted for bash."""
+    """Command line of `words`, as text that bash splits into exactly these words."""
     return " ".join(word if SAFE.fullmatch(word) else _quoted(word) for word in words)
 
 

@@ -46,8 +46,9 @@ def place() -> tp.Dict[str, tp.Any]:
 
 
 def refused(folder: Path, signature: str, reason: str) -> None:
-    """Write the status "failed" of the run in `folder`, which could not begin, with the error message as `reason`. Does
-    nothing if this process has already written the failure, or if the run is done. Errors of writing are logged."""
+    """Write the status "failed" of the run `signature` in `folder`, which could not begin, with the error message as
+    `reason`. Does nothing if this process has already written the failure, or if the run is done. Errors of writing are
+    logged."""
     path = folder / STATUS
     before = last_said(folder)
     here = place()
@@ -63,7 +64,7 @@ def refused(folder: Path, signature: str, reason: str) -> None:
 
 
 def last_said(folder: Path) -> tp.Optional[RunStatus]:
-    """The status that the last session wrote; None if it is missing or unreadable."""
+    """Status that the last session of the run in `folder` wrote; None if it is missing or unreadable."""
     try:
         return load(RunStatus, folder / STATUS)
     except (SchemaError, OSError):

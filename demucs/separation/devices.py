@@ -23,8 +23,9 @@ def gpu_wanted() -> bool:
 
 
 def given_gpus(environment: tp.Mapping[str, str]) -> str:
-    """GPUs allocated to this process, as text: the value of CUDA_VISIBLE_DEVICES, such as "0,2", or if that is unset or
-    names no GPU, the number in SLURM_GPUS_ON_NODE, such as "2". "" if both name none."""
+    """GPUs allocated to the process with the variables `environment`, as text: the value of CUDA_VISIBLE_DEVICES, such
+    as "0,2", or if that is unset or names no GPU, the number in SLURM_GPUS_ON_NODE, such as "2". "" if both name
+    none."""
     visible = environment.get("CUDA_VISIBLE_DEVICES", "")
     if visible.partition(",")[0].strip().lower() not in HIDDEN:
         return visible

@@ -112,8 +112,8 @@ def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: fl
 
 
 def bytes_per_second(extension: str, *, samplerate: int, channels: int, bits: int, bitrate: int) -> float:
-    """Size of a file in bytes per second of audio: exact for wav (`bits` per sample) and mp3 (`bitrate` in kbit/s); for
-    flac a third of wav, which is a lower bound for most music."""
+    """Size in bytes of a second of audio in a file of type `extension`: exact for "wav" (`bits` per sample) and "mp3"
+    (`bitrate` in kbit/s, for all channels); for "flac" a third of wav, which is a lower bound for most music."""
     if extension == "mp3":
         return 1000 * bitrate / 8
     return samplerate * channels * bits / 8 / (3 if extension == "flac" else 1)

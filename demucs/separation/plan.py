@@ -78,8 +78,9 @@ def shift_leads(shifts: int, samplerate: int, seed: int, model: int = 0) -> tp.L
 
 def members_of(model: nn.Module, length: int, *, shifts: int, seed: int, segment: tp.Optional[float],
              **settings: tp.Any) -> tp.List[Member]:
-    """Plans of a model, or of each model of a bag, for a song of `length` samples. Models with weight 0 for all sources
-    are left out. `settings` are `split`, `overlap` and `transition_power`. Nothing is computed with the models.
+    """Plans of a model, or of each model of a bag, for a song of `length` samples, with `shifts` rounds of the shift
+    trick and segments of `segment` seconds (None: that of the model). Models with weight 0 for all sources are left
+    out. `settings` are `split`, `overlap` and `transition_power`. Nothing is computed with the models.
 
     Raises:
         ConfigError: for settings that a model does not support, and for invalid weights of a bag.

@@ -257,7 +257,7 @@ def require_own_devices(places: tp.Sequence[Place]) -> None:
 
 
 def warn_of_hidden_peers(places: tp.Sequence[Place]) -> None:
-    """Log a warning for each node with several processes, each of which sees one GPU only, as with Slurm's
+    """Log a warning for each node in `places` with several processes, each of which sees one GPU only, as with Slurm's
     --gpus-per-task: NCCL may fail there, or be slow."""
     nodes = collections.Counter(place.node for place in places)
     for node, processes in nodes.items():

@@ -68,8 +68,8 @@ class WaveformObjective:
         return self.kind in SUMMED
 
     def loss(self, model: nn.Module, batch: Batch) -> tp.Tuple[torch.Tensor, Tensors]:
-        """(loss, metrics) of a training batch: weighted means over targets of the loss and, as "reco", of the reported
-        value, which is also given per target ("reco_vocals")."""
+        """(loss, metrics) of a training batch, for which `model` is called once: weighted means over targets of the
+        loss and, as "reco", of the reported value, which is also given per target ("reco_vocals")."""
         losses, reported = reconstruction(model(batch.mixture), batch.targets, self.kind)
         reported = reported.detach()
         metrics = {"reco": weighted_mean(reported, self.weights)}
@@ -78,8 +78,8 @@ class WaveformObjective:
         return weighted_mean(losses, self.weights), metrics
 
     def score(self, model: nn.Module, batch: Batch, separate: Separate) -> Tensors:
-        """Scalars of a validation batch: weighted means over targets "loss", "reco" and "nsdr", and the last two per
-        target."""
+        """Scalars of a validation batch: weighted means over targets "loss" (per example), "reco" and "nsdr" (dB), and
+        the last two per target ("nsdr_vocals"). Estimates come from `separate`; `model` is not used."""
         estimates = separate(batch.mixture)
         losses, reported = reconstruction(estimates, batch.targets, self.kind)
         losses = losses / len(batch.mixture) if self.summed else losses      # a mean over examples, for any batch size

@@ -91,7 +91,8 @@ def load_weights(model: nn.Module, state: tp.Any) -> None:
 
 
 def write_checkpoint(package: tp.Mapping[str, tp.Any], path: Path) -> None:
-    """Write a checkpoint atomically: an existing file is replaced only by a complete one.
+    """Write the entries `package` as a checkpoint to the file `path`, atomically: an existing file is replaced only by
+    a complete one.
 
     Raises:
         TrainingError: if the disk is full or the folder is not writable.

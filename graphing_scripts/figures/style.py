@@ -80,7 +80,7 @@ def themed(theme: Theme) -> tp.Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Empty figure of the given size in inches, with matplotlib's constrained layout."""
+    """Empty figure of `width` times `height` inches, with matplotlib's constrained layout."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -110,8 +110,8 @@ def _spread_in_words(configuration: Configuration) -> str:
 
 
 def spreads(groups: tp.Sequence[Configuration], families: tp.Sequence[Family]) -> str:
-    """HTML with a plot and a table of the spread over seeds of each configuration, per family; "" without several
-    seeds."""
+    """HTML with a plot and a table of the spread over seeds of each configuration in `groups`, for each of `families`;
+    "" if none has several scored seeds."""
     parts = []
     for family in families:
         found = {group.name: made for group in groups if (made := spread(group, family))}

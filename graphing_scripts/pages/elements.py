@@ -28,8 +28,9 @@ def table(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[Cell]], *, capti
           kinds: tp.Optional[tp.Sequence[str]] = None, changes: tp.Container[int] = ()) -> str:
     """HTML table whose first column has the names of the rows; "" without rows.
 
-    Numbers are shown with two decimals, strings as text. A row of one string is a heading within the table. `kinds` are
-    CSS classes of the rows. Numbers in the columns `changes` always have a sign.
+    Numbers are shown with two decimals, None as a dash, strings as text. A row of one string is a heading within the
+    table. `caption` is the title. With `sortable`, a click on a column's head sorts by it. `kinds` are CSS classes of
+    the rows. Numbers in the columns `changes` (indices) always have a sign.
     """
     rows = list(rows)
     if not rows:

@@ -65,11 +65,12 @@ def measured(run: Run, family: Family) -> tp.List[Row]:
 
 
 def published(run: Run, family: Family, table: tp.Iterable[baselines.Baseline]) -> tp.List[Row]:
-    """Published rows of the family, for orientation, for a run with the four sources of MUSDB18 (else []).
+    """Rows of the published numbers `table` in the family, for orientation, for a run with the four sources of MUSDB18
+    (else []).
 
     They are of the run's test set (MUSDB18-HQ if it is no version of MUSDB18), and of models trained on the same data
-    as the run; if the run's training data is unknown or it was scored on other songs, on the training part of that
-    test set. The sentence of `choose` states what a comparison shows.
+    as the run; if the run's training data is unknown or it was scored on other songs, on the training part of that test
+    set. The sentence of `choose` states what a comparison shows.
     """
     if not of_published_sources(run):
         return []
@@ -207,7 +208,7 @@ def groups_of(runs: tp.Sequence[Run], family: Family, table: tp.Sequence[baselin
 
 
 def why_not(subject: Subject) -> str:
-    """Reason why no published row is comparable with a result, as a clause for a heading."""
+    """Reason why no published row is comparable with the result `subject`, as a clause for a heading."""
     if subject.test_set == NOT_STATED:
         return "not recorded what this was scored on: give --scored-on"
     if subject.test_set not in baselines.TEST_SETS or subject.tracks != baselines.TEST_TRACKS:
@@ -243,7 +244,8 @@ def choose(run: Run, family: Family, table: tp.Sequence[baselines.Baseline]) -> 
 
 
 def published_row(row: baselines.Baseline, *, comparable: bool = True) -> Row:
-    """Row of a score table for a published row."""
+    """Row of a score table for the published row `row`. If it is not `comparable`, the scale of an axis does not
+    include it."""
     return Row(label=row.label, kind=PUBLISHED, values=row.values, family=EVERY_FAMILY[row.family], origin=row.source,
                footnote=row.footnote, comparable=comparable)
 

@@ -41,7 +41,8 @@ def song_plan(seed: int, split: str, index: int, seconds: float) -> SongPlan:
 
 
 def render_song(seed: int, split: str, index: int, seconds: float) -> tp.Dict[str, np.ndarray]:
-    """The stems of one song and their mixture, as they are stored: {name: int16 [2, L]}, at 44.1 kHz.
+    """Stems of song number `index` of a split, `seconds` long, and their mixture, as they are stored: {name: int16 [2,
+    L]}, at 44.1 kHz. Equal arguments give equal samples.
 
     The level is chosen so that neither a stem nor the mixture clips; the mixture is the sum of the stems exactly.
     """

@@ -23,8 +23,8 @@ RESAMPLES = 2000
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation along the last axis of two arrays of one shape [..., N]: [...], in [-1, 1]. Ties get
-    their mean rank.
+    """Spearman's rank correlation of `first` and `second` along their last axis: [..., N], [..., N] -> [...], in [-1,
+    1]. Ties get their mean rank.
 
     0 if one of the two is constant, since then it has no order.
     """

@@ -102,7 +102,7 @@ def hnr(signal: np.ndarray, samplerate: float, **settings: float) -> float:
     """Mean harmonics-to-noise ratio in dB over the frames of a signal that have a value, see `Harmonicity`; NaN if none
     has.
 
-    Arguments and errors are those of `harmonicity`.
+    `settings` and errors are those of `harmonicity`.
     """
     return harmonicity(signal, samplerate, **settings).mean
 

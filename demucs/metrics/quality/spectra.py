@@ -58,7 +58,7 @@ def same_length(estimates: np.ndarray, mixture: np.ndarray) -> None:
 
 
 def energy(wav: np.ndarray) -> np.ndarray:
-    """Sums of squares over channels and samples, in float64: [..., A, L] -> [...]."""
+    """Sums of squares of `wav` over channels and samples, in float64: [..., A, L] -> [...]."""
     return np.square(wav, dtype=np.float64).sum(axis=(-2, -1))
 
 
