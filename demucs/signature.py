@@ -11,12 +11,14 @@ def signature(argv: tp.Sequence[str], base: tp.Optional[str] = None, *, again: b
     """Signature of the experiment with the overrides `argv`, added to those of the experiment `base`.
 
     With `again`, the signature of a known experiment with the same overrides is returned, which saves seconds; the
-    training has to confirm it. With `ranks`, a training in this number of processes is checked (`precheck`), unless
-    `again` has found one, and a second line of the result has the folder of its test songs.
+    training has to confirm it. That signature is also returned if the packages of the configuration are missing. With
+    `ranks`, a training in this number of processes is checked (`precheck`), unless a known experiment was found, and a
+    second line of the result has the folder of its test songs.
 
     Raises:
         ConfigError: for an invalid value.
         DemucsError: if the training could not begin.
+        ImportError: if the packages of the configuration are missing and no known experiment has these overrides.
         SystemExit: for an unknown key.
     """
     found = started_with(argv) if again and base is None else None

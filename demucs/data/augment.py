@@ -41,9 +41,12 @@ class Augment:
     def __init__(self, *, seed: int, shift: int, shift_same: bool = False, flip: bool = True, scale_proba: float = 1.,
                  scale_min: float = 0.25, scale_max: float = 1.25, remix_proba: float = 1.,
                  remix_group: tp.Optional[int] = 4, batch_size: tp.Optional[int] = None, world_size: int = 1):
-        """`shift` is in samples. A `remix_group` of 0 or None means the whole global batch, `batch_size`.
+        """The settings are those listed at the top of this module: `shift` in samples, probabilities and factors as
+        numbers, and `remix_group` in examples, where 0 or None means the whole global batch. `batch_size` is the size
+        of that batch over all `world_size` ranks; None if unknown.
 
-        Raises ConfigError if the global `batch_size` is given, and that of a rank is not a multiple of the group.
+        Raises ConfigError for a negative shift, if `scale_min` exceeds `scale_max`, or if the known batch of a rank is
+        not a multiple of the remix group.
         """
         self.seed = seed
         self.shift = shift

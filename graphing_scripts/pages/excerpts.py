@@ -66,8 +66,9 @@ def shared_tracks(folders: tp.Mapping[str, Path]) -> tp.List[tp.Dict[str, Path]]
 
 
 def excerpt(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], seconds: float) -> Excerpt:
-    """Excerpt of up to `seconds` from all sound files of a track, where all its sources play. `folders` maps columns to
-    folders of the track. `sources` is the order of the sources.
+    """Excerpt of up to `seconds` from all sound files of a track, where all its sources play: its start is chosen by
+    the references, or without them by the sources of the first column. `folders` maps columns to folders of the track.
+    `sources` is the order of the sources.
 
     Raises AudioError if a file cannot be read or sample rates differ.
     """

@@ -149,7 +149,8 @@ def in_order(sources: tp.Iterable[str]) -> tp.List[str]:
 
 
 def continued_from(argv: tp.Iterable[str]) -> tp.Optional[str]:
-    """Signature after `continue_from=` in a list of overrides; None without one."""
+    """Signature after `continue_from=` in a list of overrides, the last one if there are several; None without one, or
+    if it is empty or "null"."""
     found = [value.strip("\"'") for key, _, value in (item.partition("=") for item in argv) if key == "continue_from"]
     return found[-1] if found and found[-1] not in ("", "null") else None
 

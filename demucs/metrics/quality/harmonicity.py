@@ -52,8 +52,9 @@ def harmonicity(signal: np.ndarray, samplerate: float, *, time_step: float = 0.0
         samplerate: sample rate in Hz.
         time_step: seconds from one frame to the next.
         minimum_pitch: lowest pitch in Hz; frames are `2 * periods_per_window / minimum_pitch` seconds long.
-        silence_threshold: frames whose peak is below this fraction of the peak of the whole signal are silent; up to
-            twice this fraction, only sufficiently periodic frames have a value. 0: no frame is silent for its peak.
+        silence_threshold: frames whose peak, within the period of `minimum_pitch` at their middle, is below this
+            fraction of the peak of the whole signal are silent; up to twice this fraction, only sufficiently periodic
+            frames have a value. 0: no frame is silent for its peak.
         periods_per_window: fewer give a better time resolution, more a better distinction of periodic and noisy frames.
 
     Raises:
