@@ -14,7 +14,8 @@ def is_validation(name: str) -> bool:
 
 
 def tracks(settings: KindSettings, split: str) -> Tracks:
-    """Songs of a split of MUSDB18-HQ: for "train" and "valid" those of ROOT/train, for "test" those of ROOT/test."""
+    """Songs of `split` of MUSDB18-HQ and their faults: for "train" and "valid" those of `settings.root`/train, for
+    "test" those of `settings.root`/test."""
     if split == "test":
         return settings.folder("test")
     return settings.folder("train").select(lambda name: is_validation(name) == (split == "valid"))

@@ -5,5 +5,6 @@ from .settings import KindSettings
 
 
 def tracks(settings: KindSettings, split: str) -> Tracks:
-    """Songs in ROOT/SPLIT."""
+    """Songs of `split` ("train", "valid" or "test") and their faults: those in the folder of that name in
+    `settings.root`."""
     return settings.folder(split)
