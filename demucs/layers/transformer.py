@@ -31,7 +31,7 @@ class MaskSpec:
     seed: int
 
     def check(self) -> None:
-        """Check that all `kinds` are patterns.
+        """Check that all `kinds` are known patterns of `sparsity`.
 
         Raises:
             ValueError: for the first that is not.
