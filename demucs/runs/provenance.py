@@ -51,12 +51,24 @@ def _git(*arguments: str) -> bytes:
 
 def packages() -> tp.Dict[str, str]:
     """Versions of all installed distributions, by name."""
+    return dict(_packages())
+
+
+@functools.lru_cache(maxsize=None)
+def _packages() -> tp.Tuple[tp.Tuple[str, str], ...]:
+    """Names and versions of `packages`, read once in a process: there are hundreds of files."""
     found = {item.metadata["Name"]: item.version for item in metadata.distributions()}
-    return dict(sorted((name, version) for name, version in found.items() if name and version))
+    return tuple(sorted((name, version) for name, version in found.items() if name and version))
 
 
 def versions() -> tp.Dict[str, str]:
     """Versions by name: of Python, of this package ("demucs"), and of those of `PACKAGES` that are installed."""
+    return dict(_versions())
+
+
+@functools.lru_cache(maxsize=None)
+def _versions() -> tp.Mapping[str, str]:
+    """`versions`, read once in a process."""
     found = {"python": platform.python_version(), "demucs": __version__}
     for name in PACKAGES:
         try:
