@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import pytest
 import yaml
+from compositions import resolved
 from omegaconf import OmegaConf
 
 from demucs import config as configuration
@@ -18,7 +19,7 @@ from demucs.models import settings as models
 from demucs.models import zoo
 from demucs.train import main
 
-PLAIN = OmegaConf.to_container(main.get_xp([]).cfg, resolve=True)
+PLAIN = resolved([])
 
 
 def test_every_key_is_read():
@@ -32,7 +33,7 @@ def test_every_key_is_read():
                                    "dset=sdx23_bleeding", "dset=sdx23_labelnoise", "svd=base", "svd=base2",
                                    "variant=example", "variant=finetune"])
 def test_every_group_is_read(group):
-    configuration.read(OmegaConf.to_container(main.get_xp([group]).cfg, resolve=True))
+    configuration.read(resolved([group]))
 
 
 def test_model_files_match_the_list(repository):
@@ -51,7 +52,7 @@ def test_model_files_match_the_list(repository):
     (["dset.segment=8", "dset.shift=0", "model_segment=5"], 5, int(0.88 * 8 * 44100)),
 ])
 def test_lengths_follow_from_the_settings(argv, seconds, samples):
-    config = configuration.read(OmegaConf.to_container(main.get_xp(argv).cfg, resolve=True))
+    config = configuration.read(resolved(argv))
     assert config.segment == seconds
     assert config.training_length == samples
 
@@ -87,7 +88,7 @@ def test_missing_keys_are_named():
 def test_a_transformer_knows_its_training_length():
     """39/5 s: experiment 955717e8 and its relatives, whose packages carry this fraction."""
     def htdemucs(*argv):
-        return configuration.read(OmegaConf.to_container(main.get_xp(["model=htdemucs", *argv]).cfg, resolve=True))
+        return configuration.read(resolved(["model=htdemucs", *argv]))
     config = htdemucs("dset.segment=10", "model_segment=44")
     assert config.segment == Fraction(39, 5) and isinstance(config.segment, Fraction)
     assert config.model_settings["use_train_segment"] is True
@@ -259,7 +260,7 @@ def test_every_published_experiment_is_legal(repository):
     """The settings that grids and tables use, as they are after the overrides of an experiment."""
     argvs = [*json.loads((repository / "demucs" / "grids" / "published.json").read_text()).values()]
     for argv in argvs:
-        configuration.read(OmegaConf.to_container(main.get_xp(argv).cfg, resolve=True))
+        configuration.read(resolved(argv))
 
 
 @pytest.mark.parametrize("settings, words", [

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import compositions
 import preloaded
 import pytest
 from conftest import REPOSITORY
@@ -31,7 +32,8 @@ def folder(tmp_path, monkeypatch):
 def herd_of(grid):
     """The experiments of a grid as Dora collects them, without its processes."""
     herd = Herd()
-    importlib.import_module(f"demucs.grids.{grid}").explorer(Launcher(Shepherd(main), main.get_slurm_config(), herd))
+    with compositions.kept():
+        importlib.import_module(f"demucs.grids.{grid}").explorer(Launcher(Shepherd(main), main.get_slurm_config(), herd))
     return herd
 
 

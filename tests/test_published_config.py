@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from compositions import resolved
 from omegaconf import OmegaConf
 
 from demucs import config as configuration
@@ -28,7 +29,7 @@ def composed(argv):
                 walk(value, f"{prefix}{key}.")
             else:
                 values[prefix + key] = value
-    walk(OmegaConf.to_container(main.get_xp(argv).cfg, resolve=True), "")
+    walk(resolved(argv), "")
     return values
 
 

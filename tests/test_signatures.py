@@ -8,7 +8,7 @@ from pathlib import Path
 import preloaded
 import pytest
 import torch
-from omegaconf import OmegaConf
+from compositions import resolved, xp
 
 from demucs import experiment
 from demucs.building import build_model
@@ -28,7 +28,7 @@ TRAIN_SCRIPT = ["epochs=180", "test.every=100", *TABLE["retrained_hdemucs_runs"]
 
 @pytest.mark.parametrize("signature, argv", ALL, ids=[signature for signature, _ in ALL])
 def test_published_signature(signature, argv):
-    assert main.get_xp(argv).sig == signature
+    assert xp(argv).sig == signature
 
 
 def test_table_is_complete(reference):
@@ -73,7 +73,7 @@ def test_published_experiments_build_their_models():
         models[frozenset(item for item in argv if item.replace("=", ".").split(".")[0] in SECTIONS)] = signature
     refused, built = set(), set()
     for signature in models.values():
-        config = read(OmegaConf.to_container(main.get_xp(published.experiments()[signature]).cfg, resolve=True))
+        config = read(resolved(published.experiments()[signature]))
         try:
             with torch.device("meta"):
                 built.add(build_model(config).zoo_name)
@@ -85,7 +85,7 @@ def test_published_experiments_build_their_models():
 
 
 def test_signature_of_the_train_script():
-    assert main.get_xp(TRAIN_SCRIPT).sig == "162f67a7"
+    assert xp(TRAIN_SCRIPT).sig == "162f67a7"
 
 
 @pytest.mark.runs
@@ -126,7 +126,7 @@ def test_every_documented_signature_is_known(repository, tmp_path, monkeypatch):
 
 def test_documented_arguments_have_their_signatures():
     for signature, argv in published.documented().items():
-        assert main.get_xp(argv).sig == signature
+        assert xp(argv).sig == signature
     assert published.documented()["162f67a7"] == TRAIN_SCRIPT and not set(published.documented()) & set(published.experiments())
 
 

@@ -1,11 +1,13 @@
 """Which keys of the configuration are part of a signature: a table of all of them, for the rule in docs/training.md."""
 
 import pytest
+from compositions import resolved
+from dora.xp import XP
 from omegaconf import OmegaConf
 
 from demucs.train import main
 
-PLAIN = OmegaConf.to_container(main.get_xp([]).cfg, resolve=True)
+PLAIN = resolved([])
 FOREIGN = ("dora", "hydra")
 UNSIGNED_SECTIONS = ("misc", "checkpoint", "slurm")     # how a run is carried out: its numbers differ by rounding at most
 UNSIGNED = {"flag", "dset.backend"}                     # without effect; kept for published argument lists
@@ -62,13 +64,34 @@ def test_every_key_is_in_the_table():
     assert not listed & (SIGNED_BY_PROMISE | UNSIGNED)
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_a_key_is_signed_as_the_table_says(key):
+def another(key):
+    """Override that gives a key another value."""
     value = OmegaConf.select(OmegaConf.create(PLAIN), key)
-    other = f"'{key}=[1]'" if isinstance(value, list) else f"{key}={'x' if value != 'x' else 'y'}"
     if isinstance(value, bool):
-        other = f"{key}={not value}"
-    elif isinstance(value, (int, float)):
-        other = f"{key}={value + 1}"
-    changed = main.get_xp([other.strip(chr(39))]).sig != main.get_xp([]).sig
+        return f"{key}={not value}"
+    if isinstance(value, (int, float)):
+        return f"{key}={value + 1}"
+    return f"{key}=[1]" if isinstance(value, list) else f"{key}={'x' if value != 'x' else 'y'}"
+
+
+@pytest.fixture(scope="module")
+def differences():
+    """What Dora finds changed where all keys have another value, by the key: one composition for all of them."""
+    base, delta = main._get_base_config([])
+    found = dict(main._get_delta(base, main._get_config([another(key) for key in KEYS])))
+    assert not delta and set(KEYS) <= set(found)
+    return found
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_signed_as_the_table_says(key, differences):
+    """Its signature alone, as of an experiment whose only override it is."""
+    def signature(delta):
+        return XP(dora=main.dora, cfg=None, argv=[], delta=delta).sig
+    changed = signature([(key, differences[key])]) != signature([])
     assert changed == (kind(key) != "unsigned")
+
+
+@pytest.mark.parametrize("key", ["optim.lr", "misc.num_workers", "dset.targets", "augment.repitch.proba", "dset.wav"])
+def test_that_signature_is_the_one_of_an_argument_list(key, differences):
+    assert main.get_xp([another(key)]).sig == XP(dora=main.dora, cfg=None, argv=[], delta=[(key, differences[key])]).sig
