@@ -12,7 +12,8 @@ import preloaded
 import pytest
 import torch
 from conftest import REPOSITORY
-from golden.make_old_run import ARGUMENTS, SONG, TARGET, environment, make_songs
+from golden.make_old_run import ARGUMENTS, SONG, TARGET, environment
+from training.small import write_songs
 
 from demucs.pretrained import get_model
 
@@ -28,7 +29,7 @@ COMPUTED = 1e-5     # of samples around 0.1
 def root(tmp_path_factory):
     """A folder where the run was stopped within an epoch."""
     root = tmp_path_factory.mktemp("old run")
-    make_songs(root / "songs")
+    write_songs(root / "songs")
     shutil.copytree(TARGET / "begun", root / "outputs" / "xps" / SIGNATURE)
     return root
 

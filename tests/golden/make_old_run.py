@@ -23,25 +23,17 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from training.small import TINY, write_track   # noqa: E402
+from training.small import TINY, write_songs   # noqa: E402
 
-from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
 from demucs.pretrained import get_model           # noqa: E402
 
 TARGET = Path(__file__).resolve().parent / "old_run"
 # Relative paths: they are part of the signature.
-ARGUMENTS = [*TINY, "dset.musdb=songs", "dset.metadata=cache", "epochs=4", "test.every=2", "test.sdr=True", "batch_size=1",
-             "max_batches=12", "augment.remix.group_size=1", "dset.valid_samples=4", "checkpoint.minutes=0",
+ARGUMENTS = [*TINY, "hdemucs.depth=4", "dset.musdb=songs", "dset.metadata=cache", "epochs=4", "test.every=2",
+             "test.sdr=True", "batch_size=1", "max_batches=12", "augment.remix.group_size=1", "dset.valid_samples=4", "checkpoint.minutes=0",
              "checkpoint.steps=1"]
 STOPPED_IN = 2       # the epoch
 SONG = "Test song"
-
-
-def make_songs(root: Path) -> None:
-    for number in range(3):
-        write_track(root / "train" / f"Song {number}", number)
-    write_track(root / "train" / VALIDATION_TRACKS[0], 10)
-    write_track(root / "test" / SONG, 20)
 
 
 def environment(root: Path) -> dict:
@@ -78,7 +70,7 @@ def main() -> None:
     shutil.rmtree(TARGET, ignore_errors=True)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        make_songs(root / "songs")
+        write_songs(root / "songs")
         folder = stop_within_an_epoch(root)
         kept = shutil.ignore_patterns("lock", "*.log", "*.log.*", ".hydra", "checkpoint_*")
         shutil.copytree(folder, TARGET / "begun", ignore=kept)

@@ -16,15 +16,15 @@ from demucs.schema import SOURCES
 from demucs.train import main
 from demucs.training.distributed import Group
 
-TINY = ["model=hdemucs", "hdemucs.channels=4", "hdemucs.nfft=512", "hdemucs.depth=4", "hdemucs.kernel_size=4",
+TINY = ["model=hdemucs", "hdemucs.channels=4", "hdemucs.nfft=512", "hdemucs.depth=2", "hdemucs.kernel_size=4",
         "hdemucs.stride=2", "hdemucs.dconv_lstm=9", "hdemucs.dconv_attn=9", "hdemucs.norm_starts=9",
         "dset.samplerate=8000", "dset.segment=1", "dset.shift=0.25", "augment.repitch.proba=0", "batch_size=4",
         "misc.num_workers=0", "epochs=3", "test.every=100", "test.workers=0", "test.sdr=False", "ema.batch=[0.9]",
         "ema.epoch=[0.5]", "svd.penalty=1e-4", "svd.min_size=0.001", "max_batches=2"]
 STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2",
          "test.every=1"]
-DIFFQ = ["quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4"]
-QAT = ["quant.qat=6", "quant.min_size=0.004"]
+DIFFQ = ["hdemucs.depth=4", "quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4"]
+QAT = ["hdemucs.depth=4", "quant.qat=6", "quant.min_size=0.004"]
 ALONE = Group(0, 1, torch.device("cpu"))
 
 
@@ -36,12 +36,13 @@ def write_track(folder, seed, seconds=2., samplerate=8000):
         soundfile.write(folder / f"{name}.wav", wav, samplerate, subtype="FLOAT")
 
 
-def write_songs(root):
-    """A folder in the layout of MUSDB18-HQ: three songs to train on, one to validate, one to test."""
+def write_songs(root, *, held_out=2.):
+    """A folder in the layout of MUSDB18-HQ: three songs to train on, one to validate, one to test, the last two of
+    `held_out` seconds."""
     for number in range(3):
         write_track(root / "train" / f"Song {number}", number)
-    write_track(root / "train" / VALIDATION_TRACKS[0], 10)
-    write_track(root / "test" / "Test song", 20)
+    write_track(root / "train" / VALIDATION_TRACKS[0], 10, held_out)
+    write_track(root / "test" / "Test song", 20, held_out)
     return root
 
 

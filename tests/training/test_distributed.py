@@ -1,5 +1,7 @@
 """The result of a step does not depend on how its global batch is split over processes."""
 
+import copy
+import json
 import os
 import sys
 from importlib.util import find_spec
@@ -7,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import preloaded
 import pytest
-from training.small import TINY
+from training.small import composed
 
 from demucs import experiment
 from demucs import train as entry
@@ -17,20 +19,18 @@ from demucs.training.distributed import check_launch, join_group
 pytestmark = pytest.mark.runs
 
 SCRIPT = """
+import json
 import os
 import sys
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from pathlib import Path
 from demucs.building import build_solver
 from demucs.config import read
-from demucs.train import main
 from demucs.training.distributed import join_group
 torch.set_num_threads(1)
-out, songs, *argv = sys.argv[1:]
-config = read(OmegaConf.to_container(main.get_xp([*argv, f"dset.musdb={songs}"]).cfg, resolve=True))
-folder = Path(out)
+folder, values = map(Path, sys.argv[1:])
+config = read(json.loads(values.read_text()))
 folder.mkdir(exist_ok=True, parents=True)
 group = join_group()
 if os.environ.get("CANNOT_READ") == os.environ["RANK"]:
@@ -63,13 +63,15 @@ if group.is_first:
 def start(songs, out, world_size, *overrides, **variables):
     """A small run over `world_size` processes, to its end."""
     port = 20000 + os.getpid() % 10000
+    values = copy.deepcopy(composed("batch_size=8", "augment.remix.group_size=2", "epochs=1", "max_batches=2", *overrides))
+    values["dset"].update(musdb=str(songs), metadata=str(out.parent / "cache"))
+    file = out.parent / f"{out.name}.json"
+    file.write_text(json.dumps(values))
     processes = []
     for rank in range(world_size):
         environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank),
                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **variables}
-        argv = [*TINY, "batch_size=8", "augment.remix.group_size=2", f"dset.metadata={out.parent / 'cache'}",
-                "epochs=1", "max_batches=2", *overrides]
-        processes.append(preloaded.Popen("-c", SCRIPT, out, songs, *argv, env=environment, merge=True))
+        processes.append(preloaded.Popen("-c", SCRIPT, out, file, env=environment, merge=True))
     outputs = [process.communicate()[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
 
@@ -81,7 +83,7 @@ def train(songs, out, world_size, *overrides, **variables):
 
 
 # DiffQ's noise is the same on all processes, and its penalty is not multiplied by their number, as the summed loss is.
-QUANTISED = ["quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4"] if find_spec("diffq") else []
+QUANTISED = ["quant.diffq=0.1", "quant.min_size=0.0002", "quant.group_size=4"] if find_spec("diffq") else []
 
 
 @pytest.mark.parametrize("overrides", [[], ["optim.loss=mse", "optim.lr=1e-4", *QUANTISED]], ids=["l1", "mse"])

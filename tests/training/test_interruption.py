@@ -171,7 +171,7 @@ def test_a_checkpoint_on_request_does_not_stop(straight, tmp_path):
 def test_a_signal_stops_a_run_with_loader_workers(songs, tmp_path):
     """As a scheduler does it: the signal reaches every process. Loader workers live on, and so does the run."""
     argv = [*TINY, *STEPS, f"dset.musdb={songs}", f"dset.metadata={tmp_path / 'cache'}", "misc.num_workers=2",
-            "max_batches=null", "dset.shift=0.03", "epochs=2", "checkpoint.minutes=0"]
+            "max_batches=null", "dset.shift=0.06", "epochs=2", "checkpoint.minutes=0"]
     environment = {**os.environ, "_DORA_TEST_PATH": str(tmp_path / "dora"), "OMP_NUM_THREADS": "1"}
     folders = set()
     for expected in ("stopped", "done"):
@@ -180,7 +180,7 @@ def test_a_signal_stops_a_run_with_loader_workers(songs, tmp_path):
         if expected == "stopped":
             folder = None
             deadline = time.monotonic() + 120
-            while folder is None and time.monotonic() < deadline and run.poll() is None:
+            while folder is None and time.monotonic() < deadline and run.returncode is None:
                 logs = list((tmp_path / "dora" / "xps").glob("*/*.log*"))
                 folder = next((log.parent for log in logs if "Train | Epoch 1" in log.read_text()), None)
                 time.sleep(0.05)

@@ -97,7 +97,7 @@ def test_continue_from(songs, tmp_path):
     # A model with another number of channels takes over what fits, which here are the biases of the outputs; another
     # kind of checkpoint is refused.
     wider = solver_in(tmp_path / "wider", settings(songs, "continue_from=parent", "hdemucs.channels=8"))
-    assert torch.equal(wider.model.decoder[-1].conv_tr.bias, parent.best_state["decoder.3.conv_tr.bias"])
+    assert torch.equal(wider.model.decoder[-1].conv_tr.bias, parent.best_state["decoder.1.conv_tr.bias"])
     saved = read_checkpoint(tmp_path / "parent" / "checkpoint.th")
     torch.save({**saved, "best_state": {"other": torch.zeros(3)}}, tmp_path / "parent" / "checkpoint.th")
     with pytest.raises(PackageError, match="another model"):
