@@ -51,19 +51,17 @@ class Popen:
 
     @property
     def returncode(self) -> tp.Optional[int]:
-        return self._process.exitcode
-
-    def poll(self) -> tp.Optional[int]:
+        """Exit status; None while the process runs."""
         return self._process.exitcode
 
     def wait(self, timeout: tp.Optional[float] = None) -> int:
         self._process.join(timeout)
-        if self._process.exitcode is None:
+        if self.returncode is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0.)
-        return self._process.exitcode
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
+        if self.returncode is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:

@@ -112,7 +112,7 @@ def test_two_trainings_of_one_run(songs, tmp_path):
     try:
         deadline = time.monotonic() + 120
         while not list((tmp_path / "outputs").glob("xps/*/checkpoint.th")):
-            assert first.poll() is None
+            assert first.returncode is None
             if time.monotonic() > deadline:
                 pytest.fail("waited in vain")
             time.sleep(0.1)
@@ -122,7 +122,7 @@ def test_two_trainings_of_one_run(songs, tmp_path):
         output, _ = second.communicate(timeout=120)
         assert second.returncode == 1 and "Traceback" not in output, output
         assert f"{folder.name} is being trained already, by process {first.pid} on " in output
-        assert first.poll() is None and (folder / "ledger.jsonl").read_text() == ledger
+        assert first.returncode is None and (folder / "ledger.jsonl").read_text() == ledger
         assert '"state": "failed"' not in (folder / "status.json").read_text()
     finally:
         for process in filter(None, (first, second)):

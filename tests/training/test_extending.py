@@ -144,7 +144,7 @@ def test_a_run_that_is_being_trained_is_not_copied(train):
         other = preloaded.Popen("-c", code, folder)
         try:
             while "locked\n" not in other.read()[0]:
-                assert other.poll() is None, other.read()
+                assert other.returncode is None, other.read()
                 time.sleep(0.05)
             with pytest.raises(LockedError, match=f"{folder.name} is being trained already, by process {other.pid} on "):
                 extend.extend(old.sig, 3)
