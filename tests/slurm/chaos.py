@@ -3,8 +3,8 @@
     python tests/slurm/chaos.py --kills 200 --folder outputs/chaos        (`make chaos`; called again, it continues)
 
 The same experiment is also trained by an undisturbed job. At the end, both must have the same bits and the same
-history. The kind and time of a fault ("blow") are drawn from the seed and its number, and each one is recorded in
-blows.jsonl in the folder. If the system allows it, all processes and a small disk to be filled are in namespaces of
+history. The kind and time of a fault are drawn from the seed and its number, and each fault is recorded in faults.jsonl
+in the folder. If the system allows it, all processes and a small disk to be filled are in namespaces of
 their own, so that nothing remains, however the program ends.
 """
 
@@ -32,9 +32,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from training.small import write_track   # noqa: E402
+from training.small import write_songs   # noqa: E402
 
-from demucs.data.musdb import VALIDATION_TRACKS   # noqa: E402
 from demucs.runs.provenance import commit   # noqa: E402
 from demucs.tables import markdown   # noqa: E402
 from demucs.training.state import read_checkpoint   # noqa: E402
@@ -80,8 +79,8 @@ class Chaos:
         self.kinds = list(kinds)
         self.root = folder / "checkout"
         self.seed = seed
-        self.epochs = kills * 5 // (2 * STEPS) + 2      # fewer than three steps are done between two blows
-        self.record = folder / "blows.jsonl"
+        self.epochs = kills * 5 // (2 * STEPS) + 2      # fewer than three steps are done between two faults
+        self.record = folder / "faults.jsonl"
         # Sockets need a short path. In a namespace of processes every one of these has the same number.
         self.cluster = Path(tempfile.mkdtemp(prefix="slurm-chaos-", dir="/tmp"))
         self.environment = {
@@ -106,10 +105,7 @@ class Chaos:
             (root / "slurm_out").mkdir(exist_ok=True)
         songs = self.folder / "songs"
         if not songs.exists():
-            for number in range(3):
-                write_track(songs / "train" / f"Song {number}", number)
-            write_track(songs / "train" / VALIDATION_TRACKS[0], 10, seconds=1.)
-            write_track(songs / "test" / "The test", 20, seconds=1.)
+            write_songs(songs, held_out=1.)
         self.run(REPOSITORY / "slurm_scripts" / "local_cluster.sh", "start")
 
     def mount(self) -> None:
@@ -123,10 +119,10 @@ class Chaos:
             if self.mounted and kept.exists():
                 shutil.copytree(kept, outputs, dirs_exist_ok=True)
         if not self.mounted and "disk" in self.kinds:
-            print("Note: nothing can be mounted here, so no blow fills the disk", flush=True)
+            print("Note: nothing can be mounted here, so no fault fills the disk", flush=True)
             self.kinds.remove("disk")
             if not self.kinds:
-                raise SystemExit("no other blow is left: choose more --kinds")
+                raise SystemExit("no other fault is left: choose more --kinds")
 
     def close(self) -> None:
         """Stop everything, and save the content of the small disk."""
@@ -134,7 +130,7 @@ class Chaos:
                        timeout=120, capture_output=True)
         if self.mounted:
             self.keep()
-            # Lazily: where a blow had no end, ranks still write there, and its message must not be lost to this one's.
+            # Lazily: ranks may still write there after an error, whose message must not be replaced by this command's.
             subprocess.run(["umount", "--lazy", str(self.root / "outputs")], check=True, timeout=60)
         shutil.rmtree(self.cluster, ignore_errors=True)
 
@@ -222,7 +218,7 @@ class Chaos:
         except (OSError, StopIteration):
             return None
 
-    # --------------------------------------------------------------------------------------------------------- the blows
+    # ---------------------------------------------------------------------------------------------------------- the faults
 
     def _rank(self, chance: np.random.Generator) -> None:
         ranks = self.ranks()
@@ -307,31 +303,31 @@ class Chaos:
 
     # ------------------------------------------------------------------------------------------------------- the training
 
-    def blows(self) -> tp.List[tp.Dict[str, tp.Any]]:
+    def faults(self) -> tp.List[tp.Dict[str, tp.Any]]:
         return [json.loads(line) for line in self.record.read_text().splitlines()] if self.record.exists() else []
 
     def go(self, report: tp.Callable[[str], None] = print) -> None:
-        """Strike until all blows have fallen, then let the training come to its end."""
-        for number in range(len(self.blows()), self.kills):
+        """Inject all faults that are left, then wait until both trainings have finished."""
+        for number in range(len(self.faults()), self.kills):
             order = np.random.default_rng([self.seed, 0, number // len(self.kinds)]).permutation(len(self.kinds))
             kind = self.kinds[order[number % len(self.kinds)]]
             chance = np.random.default_rng([self.seed, 1, number])
             times = self._wait_for_steps(int(chance.integers(1, 3)))
             if self.done(self.root):
-                raise AssertionError(f"the training was done after {number} of {self.kills} blows: plan more epochs")
+                raise AssertionError(f"the training was done after {number} of {self.kills} faults: plan more epochs")
             time.sleep(chance.uniform(0, min(times[-1], 1.)))
             before = until(lambda: set(self.ranks()), "there are ranks" + self.tail())     # not between two starts
             begin, place = time.monotonic(), self._place()
             getattr(self, f"_{kind}")(chance)
             until(lambda: not before & set(self.ranks()), "the ranks are gone" + self.tail())
-            blow = {"number": number, "kind": kind, "back": times[0], "gone": time.monotonic() - begin, **place}
+            fault = {"number": number, "kind": kind, "back": times[0], "gone": time.monotonic() - begin, **place}
             with open(self.record, "a") as file:
-                file.write(json.dumps(blow) + "\n")
+                file.write(json.dumps(fault) + "\n")
             self.keep()
             report(f"{number + 1:4d} {kind:10s} in epoch {place['epoch']}, after step {place['step']}; "
-                   f"gone after {blow['gone']:.1f} s, was back after {times[0]:.1f} s")
+                   f"gone after {fault['gone']:.1f} s, was back after {times[0]:.1f} s")
         until(lambda: self.done(self.root) or self._over(), "the training is done" + self.tail(), 10 * PATIENCE)
-        until(lambda: self.done(self.folder / "alone"), "the training left alone is done", 10 * PATIENCE)
+        until(lambda: self.done(self.folder / "alone"), "the undisturbed training is done", 10 * PATIENCE)
 
     def _wait_for_steps(self, count: int) -> tp.List[float]:
         """Until `count` checkpoints have been written since now. Returns the seconds that each of them took."""
@@ -373,16 +369,16 @@ class Chaos:
 
     def summary(self) -> str:
         """Lines of Markdown for docs/cluster.md."""
-        blows = self.blows()
-        counts = collections.Counter(blow["kind"] for blow in blows)
+        faults = self.faults()
+        counts = collections.Counter(fault["kind"] for fault in faults)
         rows = []
-        backs = {first["number"]: second["back"] for first, second in zip(blows, blows[1:])}
+        backs = {first["number"]: second["back"] for first, second in zip(faults, faults[1:])}
         for kind in sorted(counts):
-            gone = [blow["gone"] for blow in blows if blow["kind"] == kind]
-            back = [backs[blow["number"]] for blow in blows if blow["kind"] == kind and blow["number"] in backs]
+            gone = [fault["gone"] for fault in faults if fault["kind"] == kind]
+            back = [backs[fault["number"]] for fault in faults if fault["kind"] == kind and fault["number"] in backs]
             rows.append([NAMES[kind], str(counts[kind]), *(f"{statistics.median(seconds):.1f}, {max(seconds):.1f}"
                                                            if seconds else "-" for seconds in (gone, back))])
-        head = ["blow", "times", "all ranks gone after (s): median, most", "steps again after (s): median, most"]
+        head = ["fault", "times", "all ranks gone after (s): median, most", "steps again after (s): median, most"]
         return markdown(head, rows)
 
 
@@ -455,8 +451,8 @@ def main() -> None:
         chaos.start()
         chaos.go(report=lambda text: print(text, flush=True))
         chaos.compare()
-        text = (f"{len(chaos.blows())} blows in {chaos.epochs} epochs of {STEPS} steps; every bit of weights, averages, "
-                f"optimiser and history is that of the training left alone. {platform.processor() or platform.machine()}, "
+        text = (f"{len(chaos.faults())} faults in {chaos.epochs} epochs of {STEPS} steps; every bit of weights, "
+                f"averages, optimiser and history is that of the undisturbed training. {platform.processor() or platform.machine()}, "
                 f"{os.cpu_count()} cores, torch {torch.__version__}, commit {commit()[:8]}, {time.strftime('%Y-%m-%d')}."
                 f"\n\n{chaos.summary()}")
         print(f"{text}\n\n{time.monotonic() - begin:.0f} s in this call")

@@ -8,10 +8,9 @@ import time
 import pytest
 import soundfile
 from conftest import REPOSITORY
-from training.small import TINY, write_track
+from training.small import TINY, write_songs
 
 from demucs import schema
-from demucs.data.musdb import VALIDATION_TRACKS
 from demucs.schema import SOURCES
 
 pytestmark = pytest.mark.slurm
@@ -33,11 +32,7 @@ def real(checkout, cluster, tmp_path):
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
-    songs = tmp_path / "songs of mine"
-    for number in range(3):
-        write_track(songs / "train" / f"Song {number}", number)
-    write_track(songs / "train" / VALIDATION_TRACKS[0], 10)
-    write_track(songs / "test" / "The test", 20)
+    songs = write_songs(tmp_path / "songs of mine")
     checkout.environment.update(cluster, DEMUCS_PYTHON=sys.executable, DEMUCS_MUSDB=str(songs), DEMUCS_DEVICE="cpu")
     checkout.songs = songs
     return checkout
@@ -83,7 +78,7 @@ def test_pipeline(real):
     assert (card.epochs_done, card.sessions[0].world_size) == (1, 4) and card.sessions[0].job == jobs["train"]
     assert (real.root / "release_models" / f"{signature}.th").exists()
     for name in SOURCES:
-        assert soundfile.info(real.root / "separated" / signature / "The test" / f"{name}.wav").frames == 16000
+        assert soundfile.info(real.root / "separated" / signature / "Test song" / f"{name}.wav").frames == 16000
 
     assert "All 1 epochs are done" in submit(real, "--ntasks=2", "--gres=gpu:2", "slurm_scripts/continue_run_slurm.sh",
                                               signature)
@@ -91,7 +86,7 @@ def test_pipeline(real):
     submit(real, "slurm_scripts/evaluate_slurm.sh", signature, "--reference-separators")
     results = real.root / "demucs_results"
     evaluation = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation.json")
-    assert [track.name for track in evaluation.tracks] == ["The test"]
+    assert [track.name for track in evaluation.tracks] == ["Test song"]
     assert set(evaluation.tracks[0].scores["bass"]) == {"nsdr", "si_sdr", "SDR", "ISR", "SIR", "SAR"}
     silence = schema.load(schema.Evaluation, results / "runs" / signature / "evaluation_silence.json")
     assert abs(silence.tracks[0].scores["drums"]["nsdr"]) < 0.01     # the mean of the mixture comes back
