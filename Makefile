@@ -26,13 +26,14 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 .published/.ready: tests/published.sh | .venv/.ready-$(EXTRAS)
 	tests/published.sh .published || { echo "no published Demucs to compare with"; [[ -z $$CI ]]; }
 
-PYTEST := .venv/bin/python -m pytest -n 3
+# Compiled modules are kept, since tests start hundreds of processes that import them.
+PYTEST := PYTHONDONTWRITEBYTECODE= .venv/bin/python -m pytest
 
 test: setup .published/.ready  ## all tests, and the slowest twenty (ARGS="-k name" for some of them)
-	$(PYTEST) --durations=20 $(ARGS)
+	$(PYTEST) -n 4 --durations=20 $(ARGS)
 
 unit: setup .published/.ready  ## the tests without trainings, processes, Slurm and browser: some minutes
-	$(PYTEST) -m unit $(ARGS)
+	$(PYTEST) -n 2 -m unit $(ARGS)
 
 chaos: setup       ## 200 faults injected into a training on a private Slurm, results in docs/cluster.md: hours; resumable
 	.venv/bin/python tests/slurm/chaos.py --kills 200 --figures docs/cluster.md

@@ -1,8 +1,8 @@
 """Tiers of tests: `unit` without a mark of their own, and those marked `runs`, `slurm` or `browser`.
 
 A unit test trains nothing and starts no process but short external programs. Both are enforced, so that `make unit` stays
-quick. In parallel, the tests of one file run one after the other, and so do the files that use the private Slurm, which
-mostly wait for it. Files with long tests come first.
+quick. In parallel, the tests of one file run one after the other, and so do the files that share a private Slurm, which
+mostly wait for it, and those of the configuration. Files with long tests come first.
 """
 
 import contextlib
@@ -17,17 +17,19 @@ import pytest
 UNIT, OTHERS = "unit", ("runs", "slurm", "browser")
 # What a unit test may start: each ends within a fraction of a second.
 SHORT = {"git", "uname", "lscpu", "soundstretch", "ffmpeg", "ffprobe", "file", "fc-list", "gcc", "ldconfig"}
-# Files that use the private Slurm, and those with the longest tests.
-CLUSTER = tuple(f"slurm/test_{name}.py" for name in ("chaos", "real_chain", "grid_jobs", "private_cluster", "runs_on_slurm"))
-LONG = ("training/test_interruption.py", "models/test_published_models.py", "training/test_distributed.py", "test_grids.py",
-        "training/test_runs.py", "training/test_extending.py", "training/test_quantised_runs.py", "test_session.py",
-        "training/test_stopping.py", "graphing/test_report_in_browser.py", "evaluation/test_quality_study.py")
-RECORD = "DEMUCS_TEST_TIERS"      # environment variable: a file to which tests that leave their tier are written
+# Files that share a private Slurm, those that compose the same configurations, and those with the longest tests.
+CHAOS = "slurm/test_chaos.py"      # with a cluster of its own
+CLUSTER = tuple(f"slurm/test_{name}.py" for name in ("real_chain", "grid_jobs", "private_cluster", "runs_on_slurm"))
+CONFIGURATION = ("test_signatures.py", "test_defaults.py", "test_grids.py", "test_published_config.py", "test_signed.py")
+LONG = ("training/test_interruption.py", "training/test_distributed.py", "models/test_published_models.py", *CONFIGURATION,
+        "training/test_runs.py", "training/test_nothing_lost.py", "training/test_extending.py",
+        "training/test_quantised_runs.py", "test_session.py", "training/test_stopping.py",
+        "graphing/test_report_in_browser.py", "evaluation/test_quality_study.py", "metrics/test_bsseval.py")
 
 
 def order(items: tp.List[pytest.Item]) -> None:
-    """Give each test its tier, and put those of `CLUSTER` and `LONG` first."""
-    first = (*CLUSTER, *LONG)
+    """Give each test its tier, and put the long ones first."""
+    first = (CHAOS, *CLUSTER, *LONG)
     places = {item: next((place for place, file in enumerate(first) if item.path.as_posix().endswith("/tests/" + file)),
                          len(first)) for item in items}
     for item in items:
@@ -37,9 +39,11 @@ def order(items: tp.List[pytest.Item]) -> None:
 
 
 def group(nodeid: str) -> str:
-    """What runs in one process, one test after the other: the tests of a file, or all that use the private Slurm."""
+    """What runs in one process, one test after the other: the tests of a file, all that share a private Slurm, or all that
+    compose configurations (`compositions`)."""
     file = nodeid.partition("::")[0]
-    return "slurm" if file.removeprefix("tests/") in CLUSTER else file
+    name = file.removeprefix("tests/")
+    return "slurm" if name in CLUSTER else "configuration" if name in CONFIGURATION else file
 
 
 @contextlib.contextmanager
@@ -49,13 +53,6 @@ def kept(item: pytest.Item) -> tp.Iterator[None]:
         yield
         return
 
-    def refuse(what):
-        if RECORD in os.environ:
-            with open(os.environ[RECORD], "a") as file:
-                file.write(f"{item.nodeid}\t{what}\n")
-        else:
-            pytest.fail(f"a unit test {what}: mark it with pytest.mark.runs (tests/tiers.py)")
-
     with pytest.MonkeyPatch.context() as patch:
         def guard(owner, name, what):
             original = getattr(owner, name)
@@ -63,7 +60,7 @@ def kept(item: pytest.Item) -> tp.Iterator[None]:
             def guarded(self, *args, **kwargs):
                 found = what(*args)
                 if found:
-                    refuse(found)
+                    pytest.fail(f"a unit test {found}: mark it with pytest.mark.runs (tests/tiers.py)")
                 return original(self, *args, **kwargs)
             patch.setattr(owner, name, guarded)
 
