@@ -85,6 +85,16 @@ def shared_results(tmp_path_factory):
 
 
 @pytest.fixture
+def without_svg(monkeypatch):
+    """SVG files hold no figure: its layout and drawing take most of the time of a script. For tests of what scripts say and
+    which files they write; figures and their PNG files are made as ever."""
+    from figures import style
+    from pages import elements
+    for module in (style, elements):
+        monkeypatch.setattr(module, "svg", lambda figure: "<svg/>")
+
+
+@pytest.fixture
 def scored_twice(results):
     """The toy run, scored on a further test set as well, with a reference separator."""
     folder = results / "runs" / TOY

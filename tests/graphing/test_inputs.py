@@ -38,7 +38,7 @@ def theirs(tmp_path):
 
 
 @pytest.fixture
-def script(results, monkeypatch, capsys):
+def script(results, without_svg, monkeypatch, capsys):
     def call(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), "--results", str(results)])
         import_module(name).main()
