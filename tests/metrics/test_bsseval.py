@@ -162,8 +162,8 @@ def test_tracks_whose_isr_depends_on_rounding_are_marked():
 
 
 def test_linearly_dependent_sources_do_not_end_an_evaluation():
-    references, estimates = signals(3)
-    references[2] = references[0]
+    references, estimates = signals(2, channels=1)        # their equations are solved by a singular value decomposition
+    references[1] = references[0]
     ours = bss_eval(references, estimates, RATE)
     assert ours.ill_conditioned
     assert all(np.isfinite(values).all() for values in ours.frames.values())
