@@ -5,6 +5,7 @@
 
 import atexit
 import contextlib
+import copy
 import errno
 import functools
 import json
@@ -142,6 +143,14 @@ class ExperimentMain(HydraMain):
                 self.main)()
         finally:
             del sys.argv[len(sys.argv) - len(arguments):]
+
+    def _get_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
+        """As Dora's, cached: one command requests the same experiment up to three times."""
+        return copy.deepcopy(self._with_overrides(tuple(overrides)))
+
+    @functools.lru_cache(maxsize=16)
+    def _with_overrides(self, overrides: tp.Tuple[str, ...]) -> tp.Any:
+        return super()._get_config(list(overrides))
 
     def _get_base_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
         """As Dora's, cached: composition takes a second, and depends on the choice of groups only."""

@@ -66,7 +66,7 @@ def test_grid_has_the_published_signatures(grid, folder):
     assert submitted(herd) == {signature for signature, parent in parents.items() if not parent}
 
 
-@pytest.mark.parametrize("grid", ["mmi", "mdx_refine"])
+@pytest.mark.parametrize("grid", ["sdx23", "mdx_refine"])
 def test_dora_grid_makes_them_known(grid, tmp_path):
     done = dora_grid(grid, "--dry_run", "--init", folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import preloaded
 import pytest
 import torch
 from compositions import resolved, xp
+from dora import hydra
 
 from demucs import experiment
 from demucs.building import build_model
@@ -150,6 +151,18 @@ def test_dora_info_in_a_fresh_clone(signature, tmp_path, repository):
                          env={**os.environ, "_DORA_TEST_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"})
     told = done.stdout + done.stderr
     assert done.returncode == 0 and "Progress:" in told and "not begun here" in told, told
+
+
+def test_an_experiment_is_composed_once(monkeypatch):
+    """Dora requests it several times; each request gets a configuration of its own."""
+    composed = []
+    compose = hydra.compose
+    monkeypatch.setattr(hydra, "compose", lambda name, overrides: composed.append(overrides) or compose(name, overrides))
+    argv = ["epochs=17", "seed=9"]
+    first, second = main.get_xp(argv), main.get_xp(argv)
+    assert composed == [argv] and first.sig == second.sig
+    first.cfg.epochs = 3
+    assert second.cfg.epochs == main.get_xp(argv).cfg.epochs == 17
 
 
 def test_unknown_signature_names_what_there_is(tmp_path, monkeypatch):
