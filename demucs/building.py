@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from .audio import soundstretch
 from .config import Config
 from .data import build as data
+from .data.audio_cache import AudioCache
 from .data.augment import Augment
 from .data.faults import together
 from .data.repitch import RepitchDataset
@@ -20,10 +21,10 @@ from .data.sampler import EpochSampler
 from .data.segments import Chosen, count_tracks
 from .data.targets import Targets
 from .errors import ConfigError, PackageError, SignatureError
+from .evaluation import test_sets
 from .evaluation.inspection import inspect
-from .evaluation.tracks import ReferenceTrack, musdb_stem_tracks, track_folders
+from .evaluation.tracks import ReferenceTrack, kind_tracks, musdb_stem_tracks, track_folders
 from .models import zoo
-from .models.protocol import SeparationModel
 from .packages.weights import differences
 from .repositories import repository
 from .runs.layout import NEWEST
@@ -65,7 +66,9 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
     return dict(
         kind=d.kind, musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
         wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources,
-        policy=data.build_policy(d.sampling, segment=d.segment, shift=d.shift, seed=config.seed),
+        policy=data.build_policy(d.sampling, segment=d.segment, shift=d.shift, seed=config.seed,
+                                 per_track=d.samples_per_track),
+        cache=AudioCache(d.cache, Path(d.cache_folder or Path(d.metadata) / "audio"), d.samplerate), missing=d.missing, instruments=d.instruments or "", split=d.split or "", shares=d.shares, seed=config.seed,
         samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
         train_valid=d.train_valid, cache_dir=d.metadata)
 
@@ -113,23 +116,31 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     return train_loader, sampler, valid_loader, train_set
 
 
-def test_setting(config: Config) -> tp.Tuple[str, str]:
-    """(key, value) of the setting with the location of the test songs, such as ("dset.musdb", FOLDER); see
-    `data.build.test_setting`."""
+def test_set(config: Config) -> TestSet:
+    """Location of the test songs, with paths from environment variables resolved."""
     d = config.dset
-    return data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq, sources=d.sources)
+    key, folder = data.test_setting(musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, nonhq=config.test.nonhq,
+                                    sources=d.sources, kind=d.kind)
+    kind = d.kind if key == "dset.musdb" and d.kind not in test_sets.FOLDERS else ""
+    layout = {"missing": d.missing if d.missing != "error" else ""}
+    if kind:
+        layout.update(instruments=d.instruments or "", split=d.split or "")
+    return TestSet(key, folder, d.targets, d.sources if d.targets or kind or any(layout.values()) else None, kind,
+                   {name: value for name, value in layout.items() if value})
 
 
 def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
     """Test songs of a training: those of MUSDB, or of the dataset that replaces it; an empty list, with a warning, if
     that has none. They are listed before training, so that missing ones are found before it. Raises the errors of
-    `evaluation.tracks.track_folders`."""
-    d = config.dset
-    key, folder = test_setting(config)
-    if key == "test.nonhq":
-        return musdb_stem_tracks(folder, sources=config.target_names, targets=d.targets)
-    if key == "dset.musdb" or folder and os.path.isdir(Path(folder) / "test"):
-        return track_folders(folder, sources=config.target_names, targets=d.targets, stems=d.sources)
+    `evaluation.tracks.track_folders` and `kind_tracks`."""
+    d, own = config.dset, test_set(config)
+    if own.key == "test.nonhq":
+        return musdb_stem_tracks(own.folder, sources=config.target_names, targets=d.targets)
+    if own.key == "dset.musdb" or own.folder and os.path.isdir(Path(own.folder) / "test"):
+        if own.kind or own.layout:
+            return kind_tracks(own.folder, kind=own.kind or "wav", layout=own.layout, sources=config.target_names,
+                               targets=d.targets, stems=d.sources)
+        return track_folders(own.folder, sources=config.target_names, targets=d.targets, stems=d.sources)
     logger.warning("%s has no folder test/, and MUSDB is not used: this run will not be tested", d.wav)
     return []
 

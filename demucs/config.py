@@ -12,7 +12,9 @@ import typing as tp
 from fractions import Fraction
 
 from .data import kinds as datasets
-from .data.build import check_sampling
+from .data.audio_cache import CACHES
+from .data.build import check_sampling, check_shares
+from .data.kinds.settings import MISSING
 from .data.targets import Targets
 from .errors import ConfigError, did_you_mean
 from .models import settings as models
@@ -51,6 +53,13 @@ class DatasetConfig:
     targets: tp.Optional[tp.Dict[str, tp.Any]]
     valid_samples: tp.Optional[int]
     backend: tp.Optional[str]
+    missing: str
+    instruments: tp.Optional[str]
+    split: tp.Optional[str]
+    samples_per_track: int
+    shares: tp.Optional[tp.Dict[str, tp.Any]]
+    cache: str
+    cache_folder: tp.Optional[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +218,7 @@ MEBIBYTES = Range(0, 1_000_000, unit="MiB")
 RANGES: tp.Dict[str, Allowed] = {
     "dset.musdb_samplerate": RATE, "dset.wav2_weight": SHARE, "dset.segment": SECONDS,
     "dset.shift": Range(0, 86_400, unit="seconds"), "dset.samplerate": RATE, "dset.channels": CHANNELS,
-    "dset.valid_samples": POSITIVE,
+    "dset.valid_samples": POSITIVE, "dset.samples_per_track": POSITIVE,
     "test.workers": PROCESSES, "test.every": POSITIVE, "test.shifts": separation.RANGES["shifts"],
     "test.overlap": separation.RANGES["overlap"],
     "epochs": POSITIVE, "batch_size": Range(1, 1_000_000, whole=True), "max_batches": POSITIVE, "seed": SEED,
@@ -377,6 +386,14 @@ def _check(config: Config) -> None:
         raise ConfigError(f"misc.tf32={config.misc.tf32!r} is unknown; use one of {', '.join(TF32)}")
     datasets.check(config.dset.kind)
     check_sampling(config.dset.sampling)
+    check_shares(config.dset.shares)
+    if config.dset.shares is not None and config.dset.wav2_weight is not None:
+        raise ConfigError(f"dset.shares={shown(config.dset.shares)} and dset.wav2_weight={config.dset.wav2_weight} both set the "
+                          f"part of dset.wav2; leave one empty")
+    for key, known in (("missing", MISSING), ("cache", CACHES)):
+        value = getattr(config.dset, key)
+        if value not in known:
+            raise ConfigError(f"dset.{key}={value!r} is unknown; use one of {', '.join(known)}.{did_you_mean(value, known)}")
     if config.schedule.kind not in SCHEDULES:
         raise ConfigError(f"schedule.kind={config.schedule.kind!r} is unknown; use one of {', '.join(SCHEDULES)}."
                           f"{did_you_mean(config.schedule.kind, SCHEDULES)}")

@@ -12,7 +12,7 @@ from .errors import ConfigError
 from .ranges import check_value
 from .separation.outputs import folder_name
 
-KEYS: tp.Dict[str, tp.Any] = {"dset.musdb": str,
+KEYS: tp.Dict[str, tp.Any] = {**dict.fromkeys(("dset.musdb", "dset.kind", "dset.missing", "dset.instruments", "dset.split"), str),
                              **{f"test.{name}": hint for name, hint in tp.get_type_hints(TestConfig).items()}}
 NO_EFFECT = ("test.best", "test.every", "test.metric")     # settings of tests during training only
 
@@ -36,8 +36,11 @@ def apply_overrides(args: argparse.Namespace, overrides: tp.Iterable[str]) -> No
             args.no_sdr = not value
         elif key == "test.save":
             args.save = Path("separated") / folder_name(args.sig or args.name) if value else None
+        elif key == "dset.split":
+            args.split_file = value
         else:
-            setattr(args, key.partition(".")[2], Path(value) if isinstance(value, str) else value)
+            path = isinstance(value, str) and key in ("dset.musdb", "test.nonhq")
+            setattr(args, key.partition(".")[2], Path(value) if path else value)
 
 
 def typed(key: str, text: str) -> tp.Any:

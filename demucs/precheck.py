@@ -9,14 +9,14 @@ import shutil
 import typing as tp
 from pathlib import Path
 
-from .building import build_augment, build_model, dataset_settings, finished, test_setting, test_tracks
+from .building import build_augment, build_model, dataset_settings, finished, test_set, test_tracks
 from .config import Config
 from .data import build as data
+from .data.audio_cache import AudioCache
 from .data.sampler import EpochSampler
 from .errors import ConfigError, DemucsError, TrainingError
 from .evaluation import test_sets
 from .evaluation.tracks import song_set
-from .schema import TestSet
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written
 MOMENTS = 2          # running averages in Adam's state, each as large as the weights
@@ -32,7 +32,7 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
     """
     problems, songs = [], Path()
     if finished(config, folder) is not None:      # a finished run needs no training songs
-        return test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training").folder.absolute()
+        return test_sets.place(test_set(config), test_sets.default_musdb(), "this training").folder.absolute()
     try:
         songs = require_test_songs(config)
     except DemucsError as error:
@@ -67,21 +67,18 @@ def require_examples(config: Config) -> None:
         DatasetError: if songs are missing or faulty.
         TrainingError: if there are too few for a batch.
     """
-    songs, _ = data.training_sets(**{**dataset_settings(config), "normalize": False})    # which reads all samples
+    without = {"normalize": False, "cache": AudioCache()}      # both read all samples
+    songs, _ = data.training_sets(**{**dataset_settings(config), **without})
     EpochSampler(len(songs), batch_size=config.batch_size, seed=config.seed)
 
 
 def require_test_songs(config: Config) -> Path:
-    """Check that the songs for the tests during training, and for a later evaluation of the model, are there. Returns
-    the absolute path of the folder of the latter.
-
-    Raises:
-        DatasetError: if songs are missing or faulty.
-    """
-    place = test_sets.place(TestSet(*test_setting(config)), test_sets.default_musdb(), "this training")
+    """Folder of the test songs of an evaluation of the model. Raises DatasetError if songs for the tests during
+    training or for that evaluation are missing or faulty."""
+    place = test_sets.place(test_set(config), test_sets.default_musdb(), "this training")
     if not test_tracks(config):
         song_set(place.folder, sources=config.target_names, compressed=place.compressed,
-                 targets=config.dset.targets, stems=config.dset.sources)
+                 targets=config.dset.targets, stems=config.dset.sources, kind=place.kind, layout=place.layout)
     return place.folder.absolute()
 
 

@@ -28,7 +28,7 @@ Metrics = tp.Dict[str, float]
 
 SOURCES = ("drums", "bass", "other", "vocals")      # of MUSDB18, in the order of the models that separate them
 
-RUN_CARD_VERSION = 4
+RUN_CARD_VERSION = 5
 EVALUATION_VERSION = 3
 RELEASE_VERSION = 1
 QUALITY_VERSION = 1
@@ -141,12 +141,16 @@ class TestSet:
 
     `folder` is the unresolved setting, so it may be relative or name an environment variable:
     "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}". `targets` is `dset.targets`, the stems that each output of the model is
-    the sum of; `stems` add up to a song without a mixture file. Both are None if the outputs are the stems.
+    the sum of; `stems` add up to a song without a mixture file. Both are None if the outputs are the stems. `kind` is
+    `dset.kind`, the layout of the folder; "" for that of the key. `layout` has the other settings of the layout that are
+    not empty: missing, instruments, split.
     """
     key: str                           # the setting: "dset.musdb", "dset.wav" or "test.nonhq"
     folder: str
     targets: tp.Optional[tp.Dict[str, tp.List[str]]] = field(default=None, hash=False)
     stems: tp.Optional[tp.List[str]] = field(default=None, hash=False)
+    kind: str = ""
+    layout: tp.Dict[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -386,7 +390,7 @@ class ReleaseCard:
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
                     ReleaseCard)
 # Older versions that can be read: they only lack fields that have defaults.
-OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3), Evaluation: (1, 2)}
+OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3, 4), Evaluation: (1, 2)}
 
 
 def pack_frames(values: tp.Iterable[float]) -> str:

@@ -1,6 +1,7 @@
 """Training of one experiment: the entry point of `dora run [-d] [overrides]`."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ from dora import get_xp
 from omegaconf import OmegaConf
 
 from . import scheduling
-from .building import build_model, build_solver, draw_finished, finished, test_setting
+from .building import build_model, build_solver, draw_finished, finished, test_set
 from .config import Config, read
 from .console import INTERRUPTED, debugging, fill_streams, hook, one_line, tolerant_logs
 from .errors import ConfigError, DatasetError, TrainingError, exhausted_memory
@@ -31,12 +32,11 @@ fill_streams()
 
 
 def recorded_test_set(cfg: tp.Any, config: Config) -> TestSet:
-    """Location of the test songs for the run card, unresolved: a path from an environment variable is recorded by the
-    name of the variable. `cfg` is Hydra's configuration, `config` the same as `Config`."""
-    key, value = test_setting(config)
-    section, name = key.split(".")
-    return TestSet(key, str(OmegaConf.to_container(cfg, resolve=False)[section][name] or value), config.dset.targets,
-                   config.dset.sources if config.dset.targets else None)
+    """Location of the test songs, unresolved: a path from an environment variable is recorded by the name of the
+    variable."""
+    found = test_set(config)
+    section, name = found.key.split(".")
+    return dataclasses.replace(found, folder=str(OmegaConf.to_container(cfg, resolve=False)[section][name] or found.folder))
 
 
 def be_deterministic() -> None:

@@ -39,6 +39,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--musdb", type=Path,
         help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that "
              f"the model was trained on; without one $DEMUCS_MUSDB, here {default_musdb()})")
+    add("--kind", default="", help="layout of the folder of --musdb, as dset.kind (default: that of --musdb)")
+    add("--missing", default="", choices=["error", "silence"], help="stems without a file, as dset.missing")
+    add("--instruments", default="", metavar="FILE", help="sources of moises and slakh, as dset.instruments")
+    add("--split-file", default="", metavar="FILE", help="names of the test tracks, as dset.split")
     add("--nonhq", type=Path, help="folder with compressed MUSDB18 (.stem.mp4), to score on it instead")
     add("--dataset-name", help="name of the test set in the records (default: determined from its folder)")
     add("--no-sdr", action="store_true", help="only nSDR and SI-SDR: leave out SDR, ISR, SIR and SAR in frames")

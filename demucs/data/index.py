@@ -19,11 +19,10 @@ from pathlib import Path
 import torch
 
 from .. import schema
-from ..audio import reading
 from ..dsp.arrays import level
 from ..errors import AudioError, DatasetError, ToolError, describe_os_error
 from .faults import FaultyTracks, unreadable
-from .tracks import MIXTURE, Track, Tracks
+from .tracks import MIXTURE, Track, Tracks, lengthened, part_path, probe_part
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ Stamp = tp.Dict[str, tp.List[tp.List[int]]]
 class TrackMeta:
     """Length, sample rate and level of a track. `mean` and `std` (unbiased, over samples) are those of the mono
     mixture; 0 and 1 if not measured, and a `std` of 1 for a silent mixture."""
-    length: int              # samples, the same in every file
+    length: int              # samples, of the longest file
     samplerate: int          # Hz
     mean: float
     std: float
@@ -68,14 +67,19 @@ class TrackIndex:
     def read(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None) -> torch.Tensor:
         """Samples [A, L] of the stem `source` (or "mixture") of track `name`, at the rate of the file: at most `frames`
         from sample `start` on (None: to the end). Raises AudioError as `audio.reading.read`."""
-        return self.files[name].read(source, start, frames)
+        track = self.files[name]
+        wav = track.read(source, start, frames)
+        if track.ragged or not track.files(source) and source != MIXTURE:
+            left = max(self.tracks[name].length - start, 0)
+            wav = lengthened(wav, left if frames is None else min(frames, left))
+        return wav
 
 
 def _stamp(track: Track) -> Stamp:
     """Size and modification time (ns) of each file of a track. Raises DatasetError if one is inaccessible."""
     stamps: Stamp = {}
     for source in (*track.stems, MIXTURE):
-        for path in track.files(source):
+        for path in map(part_path, track.files(source)):
             try:
                 status = path.stat()
             except OSError as error:
@@ -91,7 +95,7 @@ def _level(track: Track, length: int) -> tp.Tuple[float, float]:
     """
     mean, std = level(lambda start, frames: track.read(MIXTURE, start, frames).numpy(), length)
     if not math.isfinite(mean) or not math.isfinite(std):
-        path = track.mixture[0] if track.mixture else track.folder
+        path = part_path(track.mixture[0]) if track.mixture else track.folder
         raise DatasetError(f"{path}: has samples that are not finite numbers (NaN or infinity); render the file again")
     return mean, std if std >= SILENT_STD else 1.
 
@@ -101,9 +105,10 @@ def _measure(track: Track, normalize: bool) -> TrackMeta:
     the first one in sample rate or length."""
     first, first_path = None, None
     name = track.folder.name
-    for path in (path for source in (*track.stems, MIXTURE) for path in track.files(source)):
+    for part in (part for source in (*track.stems, MIXTURE) for part in track.files(source)):
+        path = part_path(part)
         try:
-            info = reading.probe(path)
+            info = probe_part(part)
         except AudioError as error:
             raise DatasetError(f"track {name}: {error}") from error
         except ToolError as error:       # a damaged file may be taken for one that needs ffmpeg
@@ -114,7 +119,9 @@ def _measure(track: Track, normalize: bool) -> TrackMeta:
         if info.samplerate != first.samplerate:
             raise DatasetError(f"track {name}: {path} has {info.samplerate} Hz, {first_path.name} has "
                                f"{first.samplerate} Hz; all files of a track must have the same rate")
-        if info.frames != first.frames:
+        if track.ragged:
+            first = first if first.frames >= info.frames else info
+        elif info.frames != first.frames:
             raise DatasetError(f"track {name}: {path} has {info.frames} samples, {first_path.name} has "
                                f"{first.frames}; all files of a track must have the same length")
     assert first is not None
@@ -158,7 +165,7 @@ def save_cache(plain: tp.Mapping[str, tp.Any], path: Path) -> None:
                        "choose another folder with dset.metadata", describe_os_error(error), path.parent)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -190,7 +197,7 @@ def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, ca
     missing = [name for name in stamps if name not in entries]
     if missing:
         measured, failed = _scan_tracks(root, [tracks[name] for name in missing], stamps, normalize,
-                                        workers or _usable_cores())
+                                        workers or usable_cores())
         entries.update(measured)
         faults += failed
     if missing or len(cached) != len(entries):

@@ -12,6 +12,7 @@ import typing as tp
 from bisect import bisect_right
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -50,9 +51,19 @@ class Policy(tp.Protocol):
         determine it."""
         ...
 
+    def draw(self, tracks: tp.Sequence[TrackMeta], source: int, key: ExampleKey) -> tp.Optional[tp.Tuple[int, Place]]:
+        """(index of the track, place in it) of the source with this index in an example that mixes sources of different
+        tracks; None if all sources are those of the track of the example."""
+        ...
+
+
+class _OneTrack:
+    def draw(self, tracks: tp.Sequence[TrackMeta], source: int, key: ExampleKey) -> tp.Optional[tp.Tuple[int, Place]]:
+        return None
+
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(_OneTrack):
     """Policy with each whole track as one example."""
     segment: None = None
 
@@ -67,7 +78,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(_OneTrack):
     """Policy with segments of `segment` seconds, one every `shift` seconds as long as they fit, and one more that
     reaches beyond the end of the track."""
     segment: float
@@ -90,12 +101,34 @@ class Random(Grid):
     seed: int
 
     def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
+        return self._at_random(meta, generator(self.seed, "segment", key.epoch, key.step, key.position))
+
+    def _at_random(self, meta: TrackMeta, draw: np.random.Generator) -> Place:
         frames = math.ceil(meta.samplerate * self.segment)
-        draw = generator(self.seed, "segment", key.epoch, key.step, key.position)
         return int(draw.integers(max(0, meta.length - frames) + 1)), frames
 
     def describe(self, number: int) -> str:
         return ""
+
+
+@dataclass(frozen=True)
+class Balanced(Random):
+    """Segments at random positions in their tracks, the same number of each track, whatever its length."""
+    per_track: int = 64
+
+    def examples(self, meta: TrackMeta) -> int:
+        return self.per_track
+
+
+@dataclass(frozen=True)
+class RandomMix(Balanced):
+    """Mixes of sources from different tracks: each source is a segment at a random position in a track of its own, drawn
+    uniformly. `per_track` examples per track of the dataset."""
+
+    def draw(self, tracks: tp.Sequence[TrackMeta], source: int, key: ExampleKey) -> tp.Optional[tp.Tuple[int, Place]]:
+        draw = generator(self.seed, "mix", key.epoch, key.step, key.position, source)
+        track = int(draw.integers(len(tracks)))
+        return track, self._at_random(tracks[track], draw)
 
 
 def _place(ends: tp.Sequence[int], index: int) -> tp.Tuple[int, int]:
@@ -123,6 +156,7 @@ class SegmentDataset(Dataset):
         self.channels = channels
         self.normalize = normalize
         self.names = list(index.tracks)
+        self.metas = list(index.tracks.values())
         self.ends = list(itertools.accumulate(policy.examples(index.tracks[name]) for name in self.names))
 
     def __len__(self) -> int:
@@ -134,18 +168,35 @@ class SegmentDataset(Dataset):
         place, number = _place(self.ends, index)
         return self.names[place], number
 
-    def describe(self, index: int) -> str:
-        """Name of the track of the example with this index, and the position within it, for messages."""
-        name, number = self.locate(index)
+    def describe(self, key: Key) -> str:
+        """Name of the track of an example, or of those that it mixes, and the position if it is known."""
+        drawn = self._drawn(as_key(key))
+        if drawn:
+            return " + ".join(dict.fromkeys(self.names[track] for track, _ in drawn))
+        name, number = self.locate(as_key(key).index)
         return f"{name}{self.policy.describe(number)}"
 
     def __getitem__(self, key: Key) -> torch.Tensor:
         key = as_key(key)
         name, number = self.locate(key.index)
+        drawn = self._drawn(key)
+        if not drawn:
+            return self._segment(name, self.sources, self.policy.place(self.index.tracks[name], number, key))
+        return torch.cat([self._segment(self.names[track], [source], place) if source != REST else
+                          self._segment(self.names[track], self.sources, place)[-1:]
+                          for source, (track, place) in zip(self.sources, drawn)])
+
+    def _drawn(self, key: ExampleKey) -> tp.List[tp.Tuple[int, Place]]:
+        """(index of the track, place in it) of each source, if an example mixes tracks; else an empty list."""
+        return [found for found in (self.policy.draw(self.metas, source, key) for source in range(len(self.sources)))
+                if found is not None]
+
+    def _segment(self, name: str, sources: tp.Sequence[str], place: Place) -> torch.Tensor:
+        """Sources [S, A, L] of a track at one place."""
         meta = self.index.tracks[name]
-        start, frames = self.policy.place(meta, number, key)
-        wavs = [self._read(name, source, start, frames) for source in self.sources if source != REST]
-        if self.sources[-1] == REST:
+        start, frames = place
+        wavs = [self._read(name, source, start, frames) for source in sources if source != REST]
+        if sources[-1] == REST:
             wavs.append(self._read(name, MIXTURE, start, frames) - torch.stack(wavs).sum(dim=0))
         example = resample(torch.stack(wavs), meta.samplerate, self.samplerate)
         if self.normalize:
@@ -169,21 +220,52 @@ class Joined(Dataset):
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def part(self, index: int) -> tp.Tuple[tp.Any, int]:
-        """(dataset that the example with this index is from, its index within that dataset). Raises IndexError beyond
-        the end."""
-        place, number = _place(self.ends, index)
-        return self.datasets[place], number
-
-    def describe(self, index: int) -> str:
-        """Description of the example with this index by its dataset."""
-        dataset, index = self.part(index)
-        return dataset.describe(index)
+    def describe(self, key: Key) -> str:
+        """Description of an example by its dataset."""
+        dataset, key = self._within(key)
+        return dataset.describe(key)
 
     def __getitem__(self, key: Key) -> torch.Tensor:
+        dataset, key = self._within(key)
+        return dataset[key]
+
+    def _within(self, key: Key) -> tp.Tuple[tp.Any, ExampleKey]:
+        """Dataset of an example, and its key there."""
         key = as_key(key)
-        dataset, index = self.part(key.index)
-        return dataset[key._replace(index=index)]
+        place, number = _place(self.ends, key.index)
+        return self.datasets[place], key._replace(index=number)
+
+
+class Weighted(Joined):
+    """Concatenation of datasets with a given share of the examples of each, and as many examples in all as they have.
+
+    Each dataset has a range of the indices. Over the epochs, its examples take these places in random order, and each is
+    used once before any is used again.
+    """
+
+    def __init__(self, datasets: tp.Sequence[tp.Any], shares: tp.Sequence[float], seed: int):
+        """`shares` are positive; their ratios count."""
+        super().__init__(datasets)
+        self.seed = seed
+        total = sum(map(len, datasets))
+        self.ends = [round(total * sum(shares[:place + 1]) / sum(shares)) for place in range(len(shares))]
+        self._orders: tp.Dict[tp.Tuple[int, int], np.ndarray] = {}
+
+    def _order(self, place: int, turn: int) -> np.ndarray:
+        """Order of the examples of a dataset when it is gone through for the time `turn`."""
+        if (place, turn) not in self._orders:
+            if len(self._orders) > 2 * len(self.datasets):
+                self._orders.clear()
+            size = len(self.datasets[place])
+            self._orders[place, turn] = generator(self.seed, "weighted", place, turn).permutation(size)
+        return self._orders[place, turn]
+
+    def _within(self, key: Key) -> tp.Tuple[tp.Any, ExampleKey]:
+        key = as_key(key)
+        place, number = _place(self.ends, key.index)
+        size = self.ends[place] - (self.ends[place - 1] if place else 0)
+        turn, number = divmod(key.epoch * size + number, len(self.datasets[place]))
+        return self.datasets[place], key._replace(index=int(self._order(place, turn)[number]))
 
 
 class Chosen(Dataset):
@@ -196,13 +278,16 @@ class Chosen(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def describe(self, index: int) -> str:
-        """Description of the example with this index by the whole dataset."""
-        return self.dataset.describe(self.indices[index])
+    def describe(self, key: Key) -> str:
+        """Description of an example by the whole dataset."""
+        return self.dataset.describe(self._within(key))
 
     def __getitem__(self, key: Key) -> torch.Tensor:
+        return self.dataset[self._within(key)]
+
+    def _within(self, key: Key) -> ExampleKey:
         key = as_key(key)
-        return self.dataset[key._replace(index=self.indices[key.index])]
+        return key._replace(index=self.indices[key.index])
 
 
 def as_key(key: Key) -> ExampleKey:
@@ -212,7 +297,7 @@ def as_key(key: Key) -> ExampleKey:
 
 
 def count_tracks(dataset: tp.Any) -> int:
-    """Number of tracks of a `SegmentDataset`, or of those within `Joined` and `Chosen`. Parts are summed, so a track
+    """Number of tracks of a `SegmentDataset`, or of those within `Joined`, `Weighted` and `Chosen`. Parts are summed, so a track
     in two parts counts twice. A `Chosen` counts all tracks of its dataset."""
     if isinstance(dataset, Joined):
         return sum(map(count_tracks, dataset.datasets))

@@ -39,6 +39,10 @@ class Request:
     name: str
     musdb: tp.Optional[Path] = None
     nonhq: tp.Optional[Path] = None
+    kind: str = ""                             # layout of `musdb`, one of `data.kinds`; "": TRACK/SOURCE.wav
+    missing: str = ""                          # further settings of the layout
+    instruments: str = ""
+    split_file: str = ""
     dataset_name: tp.Optional[str] = None      # in records; None: derived from the folder
     no_sdr: bool = False                       # no SDR, ISR, SIR and SAR in frames
     device: str = "cpu"
@@ -64,15 +68,19 @@ class Request:
         and SchemaError if a run card is damaged."""
         own = test_sets.belonging_to(name, model, experiments_folder=self.experiments, results=self.results)
         given = self.nonhq if self.nonhq is not None else self.musdb
-        if given is not None:
-            return test_sets.Place(given, self.nonhq is not None, *((own.targets, own.stems) if own else ()))
-        return test_sets.place(own, test_sets.default_musdb(), name)
+        layout = {key: value for key, value in (("missing", self.missing), ("instruments", self.instruments),
+                                                ("split", self.split_file)) if value}
+        if given is None:
+            found = test_sets.place(own, test_sets.default_musdb(), name)
+            return found._replace(kind=self.kind or found.kind, layout={**found.layout, **layout})
+        return test_sets.Place(given, self.nonhq is not None, *((own.targets, own.stems) if own else (None, None)),
+                               kind=self.kind if self.kind not in test_sets.FOLDERS else "", layout=layout)
 
     def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:
         """Test set in `place` for a model of `sources`: tracks with references, and the sources to be added to others.
         Raises DatasetError as `song_set`."""
         return song_set(place.folder, sources=sources, compressed=place.compressed, name=self.dataset_name,
-                        targets=place.targets, stems=place.stems)
+                        targets=place.targets, stems=place.stems, kind=place.kind, layout=place.layout)
 
     def excerpts(self, record: str) -> Path:
         """Folder for excerpts of the tracks of `record`, the name of a record as in `records.record_of`; each test set

@@ -14,16 +14,20 @@ from ..separation.bag import BagOfModels
 
 MUSDB = "${oc.env:DEMUCS_MUSDB,./datasets/musdbhq}"      # the default of conf/config.yaml
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)(?:,([^}]*))?\}")
+FOLDERS = ("musdb", "wav")                  # kinds of datasets with test songs as test/TRACK/SOURCE.wav
+LAYOUT = ("missing", "instruments", "split")
 _FALSE = ("false", "off", "no", "0")
 
 
 class Place(tp.NamedTuple):
     """Folder of test songs, compressed (.stem.mp4) or not, and the stems that add up to each output of a model (see
-    `TestSet`)."""
+    `TestSet`). `kind` and `layout` are those of the folder; "" and empty for TRACK/SOURCE.wav."""
     folder: Path
     compressed: bool = False
     targets: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None
     stems: tp.Optional[tp.Sequence[str]] = None
+    kind: str = ""
+    layout: tp.Mapping[str, str] = {}
 
 
 def belonging_to(name: str, model: tp.Any = None, *, experiments_folder: Path = EXPERIMENTS,
@@ -87,15 +91,26 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
         return "" if value in (None, "", "null") else str(value)
 
     targets = _targets(settings.get("dset.targets"))
-    stems = None if targets is None else re.findall(r"[^\s\[\],'\"]+", text("dset.sources")) or list(SOURCES)
+    stems = None if targets is None else _listed(text("dset.sources")) or list(SOURCES)
     if text("test.nonhq"):
         return TestSet("test.nonhq", text("test.nonhq"), targets, stems)
-    if text("dset") not in ("", "musdb44"):
+    if text("dset") not in ("", "musdb44") or ":" in text("dset.kind"):       # no code is imported for a foreign model
         return None
+    kind = text("dset.kind") if text("dset.kind") not in ("", *FOLDERS) else ""
+    layout = {name: text(f"dset.{name}") for name in LAYOUT if text(f"dset.{name}")}
+    if layout.get("missing") == "error":
+        del layout["missing"]
+    if stems is None and (kind or layout):
+        stems = _listed(text("dset.sources")) or list(SOURCES)
     wav = text("dset.wav")
     if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > len(SOURCES)):
-        return TestSet("dset.wav", wav, targets, stems)
-    return TestSet("dset.musdb", text("dset.musdb") or MUSDB, targets, stems)
+        return TestSet("dset.wav", wav, targets, stems, "", {name: layout[name] for name in layout if name == "missing"})
+    return TestSet("dset.musdb", text("dset.musdb") or MUSDB, targets, stems, kind, layout)
+
+
+def _listed(value: str) -> tp.List[str]:
+    """Words of a list such as "[drums, bass]"."""
+    return re.findall(r"[^\s\[\],'\"]+", value)
 
 
 def _targets(value: tp.Any) -> tp.Optional[tp.Dict[str, tp.List[str]]]:
@@ -138,8 +153,8 @@ def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
     if own is None:
         return Place(default)
     folder = resolved(own.folder)
-    if own.key == "dset.musdb":      # the same songs in whatever folder
-        return Place(folder if os.path.isdir(folder) else default, targets=own.targets, stems=own.stems)
+    if own.key == "dset.musdb" and not own.kind:      # the same songs in whatever folder
+        return Place(folder if os.path.isdir(folder) else default, False, own.targets, own.stems, own.kind, own.layout)
     if not os.path.isdir(folder):
         variable = _VARIABLE.search(own.folder)
         raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder "
@@ -147,4 +162,4 @@ def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
                            + (f" or {variable[1]}" if variable else ""))
     if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
         return Place(default, targets=own.targets, stems=own.stems)
-    return Place(folder, own.key == "test.nonhq", own.targets, own.stems)
+    return Place(folder, own.key == "test.nonhq", own.targets, own.stems, own.kind, own.layout)

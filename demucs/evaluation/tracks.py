@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from ..audio import reading
+from ..data import kinds
 from ..data.faults import FaultyTracks, broken_link, unreadable
 from ..data.kinds.folders import left_out, stem_files, whole_song
 from ..data.synthetic.dataset import MANIFEST
-from ..data.tracks import MIXTURE, Track
+from ..data.tracks import MIXTURE, Track, lengthened, part_path
 from ..dsp.convert import convert_channels
 from ..errors import AudioError, DatasetError
 from ..runs.layout import ORIGIN
@@ -70,14 +71,18 @@ class SongSet:
 
 def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test", compressed: bool = False,
              name: tp.Optional[str] = None, targets: tp.Optional[Sums] = None,
-             stems: tp.Optional[tp.Sequence[str]] = None) -> SongSet:
-    """Test set in `root` for a model of `sources`: compressed MUSDB18 (.stem.mp4) if `compressed`, otherwise folders as
-    in `track_folders`, with `split`, `targets` and `stems` as there. Sources that the dataset has no stems for are
-    added to "other", if model and dataset have that source. `name` is used in records; default: see `dataset_name`.
+             stems: tp.Optional[tp.Sequence[str]] = None, kind: str = "", layout: tp.Mapping[str, str] = {}) -> SongSet:
+    """Test set in `root` for a model of `sources`: compressed MUSDB18 (.stem.mp4) if `compressed`, the dataset of a `kind`
+    and its `layout` as in `kind_tracks` if one of these is given, otherwise folders as in `track_folders`, with `split`,
+    `targets` and `stems` as there. In folders, sources that the dataset has no stems for are added to "other", if model and
+    dataset have that source. `name` is used in records; default: see `dataset_name`.
 
     Raises:
-        DatasetError: as `track_folders` and `musdb_stem_tracks`.
+        DatasetError: as `track_folders`, `musdb_stem_tracks` and `kind_tracks`.
     """
+    if kind or layout:
+        tracks = kind_tracks(root, kind=kind or "wav", layout=layout, sources=sources, split=split, targets=targets, stems=stems)
+        return SongSet(name or dataset_name(root, split), tracks, list(sources))
     found = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
     folded = {source: REST for source in sources
               if source not in (targets or {}) and not _parts(source, found) and REST in found and REST in sources}
@@ -116,6 +121,57 @@ def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split
     if faults:
         raise FaultyTracks(faults)
     return tracks
+
+
+def kind_tracks(root: tp.Union[str, Path], *, kind: str, layout: tp.Mapping[str, str], sources: tp.Sequence[str],
+                split: str = "test", targets: tp.Optional[Sums] = None, stems: tp.Optional[tp.Sequence[str]] = None
+                ) -> tp.List[ReferenceTrack]:
+    """Tracks of a split of a dataset of a kind (see `data.kinds`), sorted by name. `layout` has further arguments of
+    `KindSettings`, `targets` and `stems` are as in `track_folders`.
+
+    Raises:
+        ConfigError: for an unknown kind, or invalid settings.
+        DatasetError: if there are none.
+        FaultyTracks: if tracks lack a stem or cannot be listed; the message names all of them.
+    """
+    found = kinds.tracks(kind, kinds.KindSettings(Path(root), tuple(stems or sources), **layout), split)
+    if found.faults:
+        raise FaultyTracks(found.faults)
+    recipe = [tuple((targets or {}).get(source, (source,))) for source in sources]
+    return [ReferenceTrack(track.name.replace(os.sep, "_"), functools.partial(_read_track, track, recipe), _part_files(track),
+                           functools.partial(_check_track, track), track.folder / ORIGIN)
+            for track in sorted(found.tracks, key=lambda track: track.name)]
+
+
+def _part_files(track: Track) -> tp.Tuple[Path, ...]:
+    parts = [part for source in (MIXTURE, *track.stems) for part in track.files(source)]
+    return tuple(dict.fromkeys(map(part_path, parts)))
+
+
+def _read_track(track: Track, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
+    """A song of a kind with its mixture, and each reference as the sum of the stems in one row of `recipe`. Stems without
+    files are silent, shorter ones end in silence."""
+    mix, rate = track.load(MIXTURE)
+    wavs = {stem: track.load(stem) for stem in dict.fromkeys(stem for parts in recipe for stem in parts)}
+    rates = {found for _, found in (*wavs.values(), (mix, rate)) if found}
+    length = max(wav.shape[-1] for wav, _ in (*wavs.values(), (mix, rate)))
+    short = [stem for stem, (wav, found) in wavs.items() if found and wav.shape[-1] != length]
+    if len(rates) > 1 or short and not track.ragged:
+        raise DatasetError(f"{track.folder}: files differ in samples or rate ({', '.join(short) or sorted(rates)}); render the "
+                           f"track again")
+    channels = max(len(wav) for wav, _ in (*wavs.values(), (mix, rate)))
+    form = {stem: lengthened(convert_channels(wav, channels), length) for stem, (wav, _) in wavs.items()}
+    for stem, wav in form.items():
+        reading.require_finite(wav, track.folder / stem, rate)
+    mix = lengthened(convert_channels(mix, channels), length)
+    reading.require_finite(mix, track.folder / MIXTURE, rate)
+    return Song(mix, torch.stack([_sum(form, parts) for parts in recipe]), rate)
+
+
+def _check_track(track: Track) -> None:
+    """Raise the errors of `_read_track`, one stem after another."""
+    for stem in track.stems:
+        _read_track(track, [(stem,)])
 
 
 def _track(path: Path, sources: tp.Sequence[str], targets: Sums, song_stems: tp.Optional[tp.Sequence[str]]

@@ -87,7 +87,7 @@ class TrainStage:
         targets: computes the sums of stems that the model learns.
         clip_grad: largest norm of the gradient; 0 for no limit.
         prints: number of progress lines in a pass.
-        track_name: maps the index of an example to the name of its track.
+        track_name: maps the key of an example to the name of its track.
         quantisation: of the model, if any.
         at_once: size of a micro-batch for gradient accumulation, if memory is too small for the whole batch. An
             optimiser step is mathematically the same, but takes longer.
@@ -106,7 +106,7 @@ class TrainStage:
     svd: SvdSettings
     clip_grad: float
     prints: int
-    track_name: tp.Callable[[int], str]
+    track_name: tp.Callable[[tp.Any], str]
     quantisation: tp.Optional[Quantisation] = None
     at_once: tp.Optional[int] = None
 
@@ -134,7 +134,7 @@ class TrainStage:
             first = batch[0].position
             sources = self.augment(sources, epoch=epoch, step=step, first=first)
             metrics = self.step(sources, epoch=epoch, step=step, first=first,
-                                names=sorted({self.track_name(key.index) for key in batch}))
+                                names=sorted({self.track_name(key) for key in batch}))
             average.add(metrics, len(sources))
             progress.update(describe(average.here()))
             between(step + 1, average)

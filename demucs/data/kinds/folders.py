@@ -5,8 +5,11 @@ The mixture of a song without a mixture file is the sum of its stems, computed w
 """
 
 import collections
+import dataclasses
+import errno
 import logging
 import os
+import re
 import typing as tp
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,19 +71,37 @@ def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
     return found
 
 
-def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Tracks:
-    """Songs below `root`, each with the stems `sources`, and the faults of those that cannot be used, such as missing
-    stems. Names of songs are paths relative to `root`.
+def dataset_folder(root: tp.Union[str, Path]) -> Path:
+    """Absolute path of the folder of a dataset. Raises DatasetError if it is missing or cannot be listed."""
+    given, root = root, Path(root).absolute()
+    if not os.path.isdir(root):
+        raise DatasetError(f"dataset folder {given} does not exist (looked at {root}); check dset.musdb or dset.wav, "
+                           f"or the environment variable DEMUCS_MUSDB")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DatasetError(unreadable(root, PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
+    return root
+
+
+def unique(tracks: tp.Sequence[Track]) -> tp.List[Track]:
+    """The songs by name, sorted, with the name of the folder added to the name of those that share one. Separators of
+    paths in names become underscores."""
+    clean = [re.sub(r"[/\\\x00-\x1f]", "_", track.name).lstrip(".") or track.folder.name for track in tracks]
+    shared = {name for name, count in collections.Counter(clean).items() if count > 1}
+    named = [dataclasses.replace(track, name=f"{name} ({track.folder.name})" if name in shared else name)
+             for name, track in zip(clean, tracks)]
+    return sorted(named, key=lambda track: track.name)
+
+
+def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str], *, missing: str = "error") -> Tracks:
+    """Songs below `root`, each with the stems `sources`. Their names are relative to `root`. If `missing` is "silence",
+    stems without a file are silent.
 
     A single source does not add up to a song: the mixture is then its file, or the sum of all stems in the folder.
 
     Raises:
         DatasetError: if the folder is missing or empty.
     """
-    given, root = root, Path(root).absolute()
-    if not os.path.isdir(root):
-        raise DatasetError(f"dataset folder {given} does not exist (looked at {root}); check dset.musdb or dset.wav, "
-                           f"or the environment variable DEMUCS_MUSDB")
+    root = dataset_folder(root)
     names = {name.lower() for name in (*sources, MIXTURE)}
     found = find_songs(root, lambda name: _may_be_stem(name, names))
     if not found.songs and not found.faults:
@@ -89,7 +110,7 @@ def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str]) -> Track
     tracks, faults = [], found.faults
     for folder in found.songs:
         try:
-            tracks.append(_track(folder, str(folder.relative_to(root)), sources))
+            tracks.append(_track(folder, str(folder.relative_to(root)), sources, missing))
         except DatasetError as error:
             faults.append(str(error))
     return Tracks(root, tracks, faults)
@@ -101,8 +122,8 @@ def _may_be_stem(name: str, stems: tp.Container[str]) -> bool:
     return stem in stems and suffix in SUFFIXES
 
 
-def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
-    """The song in a folder. Raises DatasetError if a stem is missing or a broken link."""
+def _track(folder: Path, name: str, sources: tp.Sequence[str], rule: str) -> Track:
+    """The song in a folder. Raises DatasetError if a stem is a broken link, or is missing and `rule` is not "silence"."""
     try:
         files = stem_files(folder)
     except OSError as error:
@@ -117,12 +138,16 @@ def _track(folder: Path, name: str, sources: tp.Sequence[str]) -> Track:
         if source in files:
             stems[source] = (path,)
         elif source != MIXTURE:
+            stems[source] = ()
             missing.append(str(path))
-    if missing:
+    nothing = len(missing) == len(sources) and not (len(sources) == 1 and (stems.get(MIXTURE) or whole_song(sorted(files))))
+    if missing and (rule != "silence" or nothing):
+        misnamed = [f"{files[name].name} is no {source}.wav: names of sources are case-sensitive" for source in sources
+                    for name in sorted(files) if source not in files and name.lower() == source.lower()]
         raise DatasetError(f"track {folder.name}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; "
                            f"every track folder needs {', '.join(source + '.wav' for source in sources)} (and may have "
-                           f"{MIXTURE}.wav)")
-    mixture, mixed = stems.pop(MIXTURE, ()), tuple(sources)
+                           f"{MIXTURE}.wav)" + "".join(f"; {what}" for what in misnamed))
+    mixture, mixed = stems.pop(MIXTURE, ()), tuple(source for source in sources if stems[source])
     if len(sources) == 1 and not mixture:
         mixed = whole_song(sorted(files))
         if not mixed:
