@@ -12,6 +12,7 @@ from ..dsp.convert import convert_channels
 from ..errors import AudioError
 
 MIXTURE = "mixture"
+MANY = 4        # up to so many waveforms, torch adds them up one after the other
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aiff", ".aif")    # of stems; the first existing one is read
 
 
@@ -107,7 +108,13 @@ def added(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
     if not wavs:
         return torch.zeros(1, 0)
     channels, length = (max(wav.shape[dim] for wav in wavs) for dim in (0, 1))
-    return torch.stack([lengthened(convert_channels(wav, channels), length) for wav in wavs]).sum(dim=0)
+    wavs = [lengthened(convert_channels(wav, channels), length) for wav in wavs]
+    if len(wavs) > MANY:
+        return torch.stack(wavs).sum(dim=0)
+    total = wavs[0].numpy().copy()
+    for wav in wavs[1:]:
+        total += wav.numpy()        # torch would use its threads, for which the threads of a scan compete
+    return torch.from_numpy(total)
 
 
 def lengthened(wav: torch.Tensor, length: int) -> torch.Tensor:

@@ -39,13 +39,13 @@ from demucs.data.kinds.folders import folder_tracks
 def tracks(settings, split):
     return folder_tracks(settings.root / split, settings.sources)
 """
-KINDS = {"moises": moises, "slakh": slakh, "songs": songs, "my_songs:tracks": songs}
+KINDS = {"moises": moises, "slakh": slakh, "songs": songs, "songs_of_a_training:tracks": songs}
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_songs.py").write_text(OWN)
+    (tmp_path / "songs_of_a_training.py").write_text(OWN)
 
     def make(write_song):
         for split in ("train", "valid", "test"):

@@ -20,8 +20,16 @@ from ..tracks import MIXTURE, SUFFIXES, Files, Track, Tracks
 
 logger = logging.getLogger(__name__)
 
+_RANKS = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
 WITHOUT_VOCALS = ("instrumental", "accompaniment")
 WITHOUT = ("no_", "minus_")       # prefixes of the name of the omitted source
+
+
+class Song(tp.NamedTuple):
+    """Folder of a song, its audio files as in `stem_files`, and which of these are links."""
+    folder: Path
+    files: tp.Dict[str, Path]
+    links: tp.FrozenSet[str]
 
 
 @dataclass
@@ -33,7 +41,7 @@ class Folders:
         faults: messages about folders and links that cannot be used.
         beside: names of other files and folders in songs (those of folders end with a slash), with the number of songs.
     """
-    songs: tp.List[Path] = field(default_factory=list)
+    songs: tp.List[Song] = field(default_factory=list)
     faults: tp.List[str] = field(default_factory=list)
     beside: tp.Counter[str] = field(default_factory=collections.Counter)
 
@@ -44,8 +52,7 @@ def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
     followed."""
     found = Folders()
 
-    def walk(folder: Path, ancestors: tp.FrozenSet[str]) -> None:
-        real = os.path.realpath(folder)
+    def walk(folder: Path, real: str, ancestors: tp.FrozenSet[str]) -> None:
         if real in ancestors:
             found.faults.append(f"{folder}: a link to a folder that contains it; remove the link")
             return
@@ -55,19 +62,23 @@ def find_songs(root: Path, is_stem: tp.Callable[[str], bool]) -> Folders:
         except OSError as error:
             found.faults.append(unreadable(folder, error))
             return
-        if folder != root and any(is_stem(entry.name) for entry in entries):
-            found.songs.append(folder)
-            found.beside.update(entry.name + "/" * os.path.isdir(entry.path) for entry in entries
-                                if not is_stem(entry.name))
+        stems = [entry for entry in entries if is_stem(entry.name)]
+        song = Song(folder, _stem_files(entry.path for entry in entries),
+                    frozenset(entry.path for entry in entries if entry.is_symlink()))
+        if folder != root and stems:
+            found.songs.append(song)
+            if len(stems) < len(entries):
+                found.beside.update(entry.name + "/" * entry.is_dir() for entry in entries if entry not in stems)
             return
-        found.faults += filter(None, (broken_link(entry.path) for entry in entries))
-        inner = [entry.path for entry in entries if os.path.isdir(entry.path)]
+        found.faults += filter(None, (broken_link(path) for path in sorted(song.links)))
+        inner = [entry for entry in entries if entry.is_dir()]
         if not inner and folder != root:
-            found.songs.append(folder)
-        for path in inner:
-            walk(Path(path), ancestors | {real})
+            found.songs.append(song)
+        for entry in inner:
+            real_path = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+            walk(Path(entry.path), real_path, ancestors | {real})
 
-    walk(root, frozenset())
+    walk(root, os.path.realpath(root), frozenset())
     return found
 
 
@@ -108,9 +119,10 @@ def folder_tracks(root: tp.Union[str, Path], sources: tp.Sequence[str], *, missi
         raise DatasetError(f"dataset folder {root} has no track folders in it; expected TRACK/{sources[0]}.wav, ...")
     _log_other_content(root, found.beside)
     tracks, faults = [], found.faults
-    for folder in found.songs:
+    prefix = len(os.path.join(root, ""))
+    for song in found.songs:
         try:
-            tracks.append(_track(folder, str(folder.relative_to(root)), sources, missing))
+            tracks.append(_track(song, str(song.folder)[prefix:], sources, missing))
         except DatasetError as error:
             faults.append(str(error))
     return Tracks(root, tracks, faults)
@@ -122,24 +134,21 @@ def _may_be_stem(name: str, stems: tp.Container[str]) -> bool:
     return stem in stems and suffix in SUFFIXES
 
 
-def _track(folder: Path, name: str, sources: tp.Sequence[str], rule: str) -> Track:
+def _track(song: Song, name: str, sources: tp.Sequence[str], rule: str) -> Track:
     """The song in a folder. Raises DatasetError if a stem is a broken link, or is missing and `rule` is not "silence"."""
-    try:
-        files = stem_files(folder)
-    except OSError as error:
-        raise DatasetError(f"track {folder.name}: {unreadable(folder, error)}") from error
+    folder, files, links = song
     stems: tp.Dict[str, Files] = {}
     missing = []
     for source in (*sources, MIXTURE):
-        path = files.get(source, folder / f"{source}.wav")
-        broken = broken_link(path)
+        path = files.get(source)
+        broken = broken_link(path) if links and path is not None and str(path) in links else None
         if broken:
             raise DatasetError(f"track {folder.name}: {broken}")
-        if source in files:
+        if path is not None:
             stems[source] = (path,)
         elif source != MIXTURE:
             stems[source] = ()
-            missing.append(str(path))
+            missing.append(str(folder / f"{source}.wav"))
     nothing = len(missing) == len(sources) and not (len(sources) == 1 and (stems.get(MIXTURE) or whole_song(sorted(files))))
     if missing and (rule != "silence" or nothing):
         misnamed = [f"{files[name].name} is no {source}.wav: names of sources are case-sensitive" for source in sources
@@ -157,14 +166,21 @@ def _track(folder: Path, name: str, sources: tp.Sequence[str], rule: str) -> Tra
     return Track(name, stems, mixture, mixed, folder)
 
 
+def _stem_files(paths: tp.Iterable[str]) -> tp.Dict[str, Path]:
+    """As `stem_files`, from the paths of the files in a folder."""
+    found: tp.Dict[str, tp.Tuple[int, str]] = {}
+    for path in sorted(paths):
+        stem, suffix = os.path.splitext(os.path.basename(path))
+        rank = _RANKS.get(suffix.lower())
+        if rank is not None and not stem.startswith(".") and (stem not in found or rank < found[stem][0]):
+            found[stem] = rank, path
+    return {stem: Path(path) for stem, (_, path) in sorted(found.items(), key=lambda item: (item[1][0], item[0]))}
+
+
 def stem_files(folder: Path) -> tp.Dict[str, Path]:
     """Audio files in a folder by name without suffix, including the mixture and broken links, but not hidden files. Of
     several with the same name, the first type in `SUFFIXES` is taken."""
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    found: tp.Dict[str, Path] = {}
-    for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
-        found.setdefault(path.stem, path)
-    return found
+    return _stem_files(os.path.join(folder, name) for name in os.listdir(folder))
 
 
 def whole_song(stems: tp.Sequence[str]) -> tp.Tuple[str, ...]:
