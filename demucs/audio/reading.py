@@ -250,6 +250,29 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
     return wav, samplerate
 
 
+@_naming
+def read_int16(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = None
+               ) -> tp.Optional[tp.Tuple[np.ndarray, int]]:
+    """(samples [L, A] as in the file, sample rate in Hz) of a file with 16-bit samples from sample `start`, at most
+    `frames` of them; divided by 2 ** 15 they are those of `read`. None for all other files, and for those that `read` has
+    an error for. Raises the errors of `probe`."""
+    path = existing_file(path)
+    file = _open(path)
+    if file is None:
+        return None
+    with file:
+        if file.subtype != "PCM_16" or not 0 < file.frames < UNKNOWN or not file.seekable():
+            return None
+        wanted = max(file.frames - start, 0)
+        wanted = wanted if frames is None else min(wanted, frames)
+        try:
+            _move(file, min(start, file.frames))
+            samples = file.read(wanted, dtype="int16", always_2d=True)
+        except soundfile.LibsndfileError:
+            return None
+        return (samples, file.samplerate) if len(samples) == wanted else None
+
+
 def _after_damage(path: Path, wav: torch.Tensor) -> tp.Optional[tp.Tuple[torch.Tensor, int]]:
     """(samples, sample rate) decoded by ffmpeg from a file in which libsndfile stops at the first damage, after `wav`;
     None if they are not more. ffmpeg's messages are logged as warnings."""

@@ -53,6 +53,11 @@ class Samples:
         wav = torch.from_numpy(np.ascontiguousarray(part.T)).to(torch.float32)      # a copy
         return wav.div_(2 ** 15) if self.samples.dtype == np.int16 else wav, self.samplerate
 
+    def read_int16(self, start: int, frames: tp.Optional[int]) -> tp.Optional[np.ndarray]:
+        """The samples as they are stored, if they are integers; else None."""
+        part = self.samples[start:None if frames is None else start + frames]
+        return part if self.samples.dtype == np.int16 else None
+
     def probe(self) -> reading.AudioInfo:
         return reading.AudioInfo(len(self.samples), self.samplerate, self.samples.shape[1])
 

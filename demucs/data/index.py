@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .. import schema
 from ..dsp.arrays import level
 from ..errors import AudioError, DatasetError, ToolError, describe_os_error
 from .faults import FaultyTracks, unreadable
-from .tracks import MIXTURE, Track, Tracks, lengthened, part_path, probe_part
+from .tracks import MIXTURE, Track, Tracks, lengthened, part_path, probe_part, read_int16
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,14 @@ class TrackIndex:
             left = max(self.tracks[name].length - start, 0)
             wav = lengthened(wav, left if frames is None else min(frames, left))
         return wav
+
+
+    def read_int16(self, name: str, source: str, start: int = 0, frames: tp.Optional[int] = None
+                   ) -> tp.Optional[np.ndarray]:
+        """Samples [L, A] of a stem in 16-bit integers; None if it is no single file of such samples."""
+        track = self.files[name]
+        files = track.files(source)
+        return read_int16(files[0], start, frames) if len(files) == 1 and not track.ragged else None
 
 
 def _stamp(track: Track) -> Stamp:

@@ -25,6 +25,7 @@ from .targets import REST
 from .tracks import MIXTURE
 
 Key = tp.Union[int, ExampleKey]
+BLOCK = 2 ** 16      # samples
 Place = tp.Tuple[int, tp.Optional[int]]
 
 
@@ -195,6 +196,9 @@ class SegmentDataset(Dataset):
         """Sources [S, A, L] of a track at one place."""
         meta = self.index.tracks[name]
         start, frames = place
+        example = self._from_integers(name, sources, place)
+        if example is not None:
+            return example
         wavs = [self._read(name, source, start, frames) for source in sources if source != REST]
         if sources[-1] == REST:
             wavs.append(self._read(name, MIXTURE, start, frames) - torch.stack(wavs).sum(dim=0))
@@ -205,6 +209,34 @@ class SegmentDataset(Dataset):
             length = int(self.policy.segment * self.samplerate)
             example = F.pad(example[..., :length], (0, max(length - example.shape[-1], 0)))
         return example
+
+    def _from_integers(self, name: str, sources: tp.Sequence[str], place: Place) -> tp.Optional[torch.Tensor]:
+        """The same sources, bit by bit, if their files have 16-bit samples that need no conversion but that to floating
+        point; None otherwise. It is several times faster, since it writes every sample once, in blocks that stay in the
+        processor's cache."""
+        meta = self.index.tracks[name]
+        if meta.samplerate != self.samplerate or REST in sources:
+            return None
+        example = None
+        for row, source in enumerate(sources):
+            samples = self.index.read_int16(name, source, *place)
+            if samples is None or samples.shape[1] not in (1, self.channels):
+                return None
+            if example is None:
+                length = len(samples) if self.policy.segment is None else int(self.policy.segment * self.samplerate)
+                example = torch.empty(len(sources), self.channels, length)
+            self._fill(example[row], samples, meta)
+        return example
+
+    def _fill(self, wav: torch.Tensor, samples: np.ndarray, meta: TrackMeta) -> None:
+        """Write 16-bit samples [L, A] as normalised ones into `wav` [A, L], and zeros after them."""
+        length = min(len(samples), wav.shape[-1])
+        for first in range(0, length, BLOCK):
+            block = wav[:, first:min(first + BLOCK, length)]
+            block.copy_(torch.from_numpy(samples[first:first + block.shape[-1]]).t()).mul_(2. ** -15)
+            if self.normalize:
+                block.sub_(meta.mean).div_(meta.std)
+        wav[:, length:] = 0
 
     def _read(self, name: str, source: str, start: int, frames: tp.Optional[int]) -> torch.Tensor:
         return convert_channels(self.index.read(name, source, start, frames), self.channels)

@@ -4,6 +4,7 @@ import typing as tp
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -40,6 +41,14 @@ Files = tp.Tuple[Part, ...]
 def read_part(part: Part, start: int = 0, frames: tp.Optional[int] = None) -> tp.Tuple[torch.Tensor, int]:
     """(samples [A, L], sample rate in Hz) of a file. Raises the errors of `audio.reading.read`."""
     return reading.read(part, start, frames) if isinstance(part, Path) else part.read(start, frames)
+
+
+def read_int16(part: Part, start: int = 0, frames: tp.Optional[int] = None) -> tp.Optional[np.ndarray]:
+    """Samples [L, A] of a file with 16-bit samples, as `audio.reading.read_int16`; None for all others."""
+    if isinstance(part, Path):
+        found = reading.read_int16(part, start, frames)
+        return None if found is None else found[0]
+    return part.read_int16(start, frames) if hasattr(part, "read_int16") else None
 
 
 def probe_part(part: Part) -> reading.AudioInfo:
