@@ -32,7 +32,7 @@ PEAK = 0.99     # as in published Demucs: samples are clipped, so that rounding 
 
 def _wav_bytes(samples: np.ndarray, samplerate: int) -> bytes:
     """Content of a wav file of `samples` int16 [L, A]."""
-    channels, data = samples.shape[1], samples.astype("<i2").tobytes()
+    channels, data = samples.shape[1], samples.astype("<i2", copy=False).tobytes()
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, samplerate, samplerate * channels * 2, channels * 2, 16)
     head = struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE")
     return head + form + struct.pack("<4sI", b"data", len(data)) + data
@@ -84,7 +84,10 @@ class Soundstretch:
 
         Raises ToolError with the message of the program if it fails or takes too long.
         """
-        samples = to_int16(wav.detach().cpu().clamp(-PEAK, PEAK)).T.numpy()
+        integers = to_int16(wav.detach().cpu().clamp(-PEAK, PEAK)).numpy()
+        samples = np.empty(integers.shape[::-1], np.int16)
+        for channel, row in enumerate(integers):      # several times faster than a transposed copy
+            samples[:, channel] = row
         command = [self.path, "stdin", "stdout", f"-pitch={pitch}", f"-tempo={tempo:.6f}"]
         if voice:
             command.append("-speech")
@@ -99,7 +102,7 @@ class Soundstretch:
     def _run(self, command: tp.Sequence[str], wav: bytes, *, limit: float) -> "subprocess.CompletedProcess[bytes]":
         """Run the program with `wav` as its input. It usually needs a hundredth of `limit` seconds."""
         try:
-            return programs.call(command, wav, timeout=limit)
+            return programs.call(command, wav, timeout=limit, in_memory=True)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ToolError(f"{self.path} could not change pitch and tempo: {error}") from error
 
