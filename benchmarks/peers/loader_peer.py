@@ -2,7 +2,7 @@
 
 Prints JSON. Sound files are read with soundfile, see `sound_files`.
 
-    python loader_peer.py ROOT EXAMPLES.npz WORKERS
+    python loader_peer.py ROOT EXAMPLES.npz WORKERS SEGMENTS
 """
 
 import json
@@ -31,7 +31,7 @@ def rate(dataset, workers):
 
 
 def main():
-    root, output, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    root, output, workers, segments = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(1)
     sound_files.provide()
     random.seed(0)
@@ -42,9 +42,11 @@ def main():
     for source, (pitch, tempo) in enumerate([(0, 0.), (2, 12.), (-2, -12.), (1, 3.2)]):
         examples[f"stretched {source}"] = repitch(dataset[0][source], pitch, tempo, voice=source == 3).numpy()
     np.savez(output, **examples)
-    plain = Subset(dataset, range(0, len(dataset), 2))
-    stretched = RepitchedWrapper(Subset(dataset, range(0, len(dataset), 5)), proba=1)
-    print(json.dumps({"plain": rate(plain, workers), "repitch": rate(stretched, workers)}))
+    some = np.random.default_rng(1).choice(len(dataset), segments, replace=False)
+    plain = Subset(dataset, some)
+    stretched = RepitchedWrapper(Subset(dataset, some[:segments // 4]), proba=1)
+    default = RepitchedWrapper(Subset(dataset, some), proba=.2)
+    print(json.dumps({"plain": rate(plain, workers), "default": rate(default, workers), "repitch": rate(stretched, workers)}))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from demucs.metrics.aggregates import ALL
 
 _SOURCE_COLORS = {"drums": "#D55E00", "bass": "#1E82C8", "other": "#009E73", "vocals": "#CC79A7",
                   "guitar": "#8C7B00", "piano": "#7A52A3"}
-_MORE_COLORS = ("#8C5A4A", "#3D9AA8", "#8C7B00", "#7A52A3")
+_MORE_COLORS = ("#8C5A4A", "#3D9AA8", "#A8437A", "#5B7F2B", "#4A5FA8", "#B0752A", "#7F6A8C", "#2F7F6A")
 _RUN_COLORS = ("#1E82C8", "#D55E00", "#009E73", "#CC79A7", "#7A52A3", "#8C7B00")
 _RUN_DASHES: tp.Tuple[tp.Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
