@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, require_program
+from training.small import write_songs
 
 RECORDER = """#!{python} -S
 import hashlib, json, os, signal, sys, time
@@ -162,3 +163,21 @@ def cluster_with_ports():
     """One that reserves ports for steps."""
     with private_cluster(DEMUCS_SLURM_PORTS="12000-12999") as environment:
         yield environment
+
+
+@pytest.fixture
+def real(checkout, cluster, tmp_path):
+    """The checkout with the real package behind its scripts, and five short songs."""
+    for name in ("demucs", "conf", "tools", "graphing_scripts"):
+        (checkout.root / name).symlink_to(REPOSITORY / name)
+    (checkout.root / "demucs_results").mkdir()
+    (checkout.root / "demucs_results" / "published_baselines.csv").symlink_to(
+        REPOSITORY / "demucs_results" / "published_baselines.csv")
+    for folder in (checkout.root / "outputs" / "xps").iterdir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    songs = write_songs(tmp_path / "songs of mine")
+    checkout.environment.update(cluster, DEMUCS_PYTHON=sys.executable, DEMUCS_MUSDB=str(songs), DEMUCS_DEVICE="cpu")
+    checkout.songs = songs
+    return checkout

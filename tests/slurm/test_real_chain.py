@@ -7,58 +7,16 @@ import time
 
 import pytest
 import soundfile
-from conftest import REPOSITORY
-from training.small import TINY, write_songs
+from slurm.jobs import PATIENCE, finish, submit
+from training.small import TINY
 
 from demucs import schema
 from demucs.schema import SOURCES
 
 pytestmark = pytest.mark.slurm
 
-PATIENCE = 300   # seconds; four processes start on as few as two cores
 OVERRIDES = [*[item for item in TINY if not item.startswith("epochs=")], "batch_size=8",
              "augment.remix.group_size=1", "ema.epoch=[]", "max_batches=1"]
-
-
-@pytest.fixture
-def real(checkout, cluster, tmp_path):
-    """The checkout with the real package behind its scripts, and five short songs."""
-    for name in ("demucs", "conf", "tools", "graphing_scripts"):
-        (checkout.root / name).symlink_to(REPOSITORY / name)
-    (checkout.root / "demucs_results").mkdir()
-    (checkout.root / "demucs_results" / "published_baselines.csv").symlink_to(
-        REPOSITORY / "demucs_results" / "published_baselines.csv")
-    for folder in (checkout.root / "outputs" / "xps").iterdir():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
-    songs = write_songs(tmp_path / "songs of mine")
-    checkout.environment.update(cluster, DEMUCS_PYTHON=sys.executable, DEMUCS_MUSDB=str(songs), DEMUCS_DEVICE="cpu")
-    checkout.songs = songs
-    return checkout
-
-
-def submit(checkout, *command):
-    """Run a job to its end; returns its log."""
-    result = checkout.run("sbatch", "--parsable", *command)
-    assert result.returncode == 0, result.stderr
-    return finish(checkout, result.stdout.strip())
-
-
-def finish(checkout, job):
-    """Wait for the end of a job; returns its log."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        text = checkout.run("timeout", "10", "scontrol", "show", "job", "--oneliner", job).stdout
-        state = re.search(r" JobState=(\S+)", text)[1]
-        if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
-            break
-        if time.monotonic() > deadline:
-            pytest.fail(text)
-        time.sleep(0.3)
-    (log,) = (checkout.root / "slurm_out").glob(f"*-{job}.out")
-    assert state == "COMPLETED", log.read_text()
-    return log.read_text()
 
 
 def test_pipeline(real):
