@@ -40,7 +40,7 @@ class Submitter:
         self.root = root
         self.experiments = root / "outputs" / "xps"
         write_songs(root / "songs")
-        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=50",
+        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=40",
                          "max_batches=1", "augment.remix.group_size=2"]
         self.environment = {**os.environ, **cluster, "_DORA_TEST_PATH": str(root / "outputs"), "OMP_NUM_THREADS": "1",
                             "DEMUCS_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
