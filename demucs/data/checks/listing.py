@@ -1,0 +1,85 @@
+"""Songs of a dataset by split, with its kind and sources where they are not given."""
+
+import collections
+import typing as tp
+from pathlib import Path
+
+from ...errors import DatasetError
+from ...schema import SOURCES
+from .. import kinds
+from ..kinds.folders import WITHOUT, WITHOUT_VOCALS, find_songs, folder_tracks
+from ..tracks import MIXTURE, SUFFIXES, Tracks
+
+SPLITS = ("train", "valid", "test")
+FOLDERS = "folders"      # kind of a folder of songs without splits
+WHOLE = "all"            # name of their only split
+OFTEN = 0.5              # share of the songs that have a file of that name, if it is a source
+
+
+class Listing(tp.NamedTuple):
+    """Songs by split, and the kind and sources with which they were found."""
+    kind: str
+    sources: tp.List[str]
+    splits: tp.Dict[str, Tracks]
+
+
+def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[tp.Sequence[str]] = None) -> Listing:
+    """All songs in `root`.
+
+    Args:
+        kind: as `dset.kind`; by default "wav" for a folder with train/ and valid/, "musdb" with train/ or test/, else
+            `FOLDERS`: all songs below.
+        sources: by default those of MUSDB if most songs have them, else the names of files that most songs have.
+
+    Raises:
+        ConfigError: if the kind is unknown.
+        DatasetError: if the folder is missing, or has no song in any split.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder; give the folder of the dataset")
+    if kind is not None and kind != FOLDERS:
+        kinds.check(kind)
+    kind = kind or guessed_kind(root)
+    sources = list(sources or (guessed_sources(root) if kind in (FOLDERS, "musdb", "wav") else SOURCES))
+    if kind == FOLDERS:
+        return Listing(kind, sources, {WHOLE: folder_tracks(root, sources)})
+    settings = kinds.KindSettings(root, tuple(sources))
+    splits: tp.Dict[str, Tracks] = {}
+    refused = []
+    for split in SPLITS:
+        try:
+            splits[split] = kinds.KINDS[kind](settings, split)
+        except DatasetError as error:
+            refused.append(str(error))
+            if (root / split).is_dir():
+                splits[split] = Tracks(root, [], [str(error)])
+    if not any(found.tracks or found.faults for found in splits.values()):
+        raise DatasetError(f"{root}: no song of kind {kind}: {refused[0] if refused else 'its folders are empty'}")
+    return Listing(kind, sources, splits)
+
+
+def guessed_kind(root: Path) -> str:
+    has = {split for split in SPLITS if (root / split).is_dir()}
+    return "wav" if "valid" in has else "musdb" if has else FOLDERS
+
+
+def guessed_sources(root: Path) -> tp.List[str]:
+    """Names of the stems in most songs; those of MUSDB if all of them are. Raises DatasetError if there are none."""
+    songs = find_songs(root, lambda name: Path(name).suffix.lower() in SUFFIXES).songs
+    counts: tp.Counter[str] = collections.Counter()
+    for song in songs:
+        try:
+            counts.update({path.stem for path in song.iterdir() if path.suffix.lower() in SUFFIXES
+                           and not path.name.startswith(".")})
+        except OSError:
+            continue            # reported when the songs are listed
+    counts.pop(MIXTURE, None)
+    most = max(counts.values(), default=0)
+    names = sorted(name for name, count in counts.items() if count >= max(1, OFTEN * most))
+    if set(SOURCES) <= set(names):
+        return list(SOURCES)
+    plain = [name for name in names if name not in WITHOUT_VOCALS and not name.startswith(WITHOUT)]
+    if not names:
+        raise DatasetError(f"{root}: no folder with stems ({', '.join(SUFFIXES)}) in it; expected SONG/{SOURCES[0]}.wav, ..., in "
+                           f"it or in train/, valid/ and test/")
+    return plain if len(plain) > 1 else names
