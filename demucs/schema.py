@@ -428,6 +428,7 @@ class DatasetCheck:
     seconds: float                     # of all songs
     tracks: tp.List[TrackCheck]
     findings: tp.List[Finding]
+    checks: tp.Dict[str, tp.List[str]]     # key -> title, severity, threshold
     settings: tp.Dict[str, tp.Any]     # model of the plausibility of labels, ...
     commit: str
     versions: tp.Dict[str, str]

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> DatasetCheck:
     if args.model is not None:
         from tools import dataset_labels
         settings = {"model": args.model, "seconds": args.seconds}
-        more = dataset_labels.checker(args.model, args.repo, found.sources, device=args.device, seconds=args.seconds)
+        more = dataset_labels.checker(args.model, args.repo, found.sources, root=root, device=args.device,
+                                      seconds=args.seconds)
     record = dataset.check(found.splits, root=root, kind=found.kind, sources=found.sources, jobs=args.jobs, settings=settings,
                            more=more, provenance={"commit": provenance.commit(), "versions": provenance.versions(),
                                                   "created": provenance.now()})

@@ -1,7 +1,7 @@
 """Every fault that is planted in generated songs is found, and nothing else; sound songs have no findings."""
 
-import dataclasses
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -259,8 +259,8 @@ def test_copies_between_splits_are_errors(songs):
     source = songs / "train" / "Synthetic Artist 002 - Song 002"
     copy_of(source, songs / "test" / "Unknown", start=70001, gain=0.4)
     finding, = check(songs).findings
-    assert (finding.severity, finding.check, finding.split, finding.track) == ("error", "leak", "train", source.name)
-    assert "test/Unknown" in finding.what and "1.5" in finding.what
+    assert (finding.severity, finding.check, finding.split, finding.track) == ("error", "leak", "test", "Unknown")
+    assert f"a copy of train/{source.name}, beginning 1.58 s later" in finding.what       # 70001 / 44100 = 1.587
 
 
 def test_copies_within_a_split_are_warnings(songs):
@@ -268,19 +268,15 @@ def test_copies_within_a_split_are_warnings(songs):
     assert found(songs) == {("warning", "duplicate", "")}
 
 
-def test_an_mp3_copy_of_another_rate_is_found(songs, tmp_path):
+def test_an_mp3_copy_of_another_rate_is_found(songs):
     require_program("ffmpeg")
     source = songs / "train" / "Synthetic Artist 002 - Song 002"
     target = songs / "test" / "Unknown"
     target.mkdir()
     for name in SOURCES:
-        wav = decoded(source / f"{name}.wav", "libmp3lame", "128k", tmp_path)
-        soundfile.write(target / f"{name}.mp3", wav, 48000)      # plays 9 % faster: not the same sound
-    assert {each for each in found(songs) if each[1] in ("leak", "duplicate")} == set()
-    for name in SOURCES:
-        wav = decoded(source / f"{name}.wav", "libmp3lame", "128k", tmp_path)
-        soundfile.write(target / f"{name}.mp3", wav, RATE)
-    assert ("error", "leak", "") in found(songs)
+        subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", "-i", str(source / f"{name}.wav"), "-ar", "48000", "-b:a",
+                        "128k", str(target / f"{name}.mp3")], check=True)
+    assert found(songs) == {("error", "leak", ""), ("note", "rates", "")}
 
 
 def test_shared_stems(songs):
@@ -312,6 +308,3 @@ def test_songs_of_several_rates(songs):
     assert (finding.severity, finding.check) == ("note", "rates") and "44100 Hz in 3, 48000 Hz in 1" in finding.what
 
 
-def test_blocks_of_a_song_are_small(song):
-    """No array of a whole song is made, but of its fingerprint."""
-    assert dataclasses.asdict(check(song.parent).tracks[0])["seconds"] == SECONDS

@@ -45,8 +45,9 @@ class _Search:
     """Coordinate descent over the lags of all stems."""
 
     def __init__(self, mixture: np.ndarray, stems: tp.Sequence[np.ndarray], most: int):
-        self.most, self.stems = most, [np.asarray(stem, np.float64) for stem in stems]
-        self.inner = np.asarray(mixture, np.float64)[most:len(mixture) - most]
+        # Without DC offsets, which are other findings.
+        self.most, self.stems = most, [stem - np.mean(stem, dtype=np.float64) for stem in stems]
+        self.inner = (mixture - np.mean(mixture, dtype=np.float64))[most:len(mixture) - most]
         self.energy = float(np.dot(self.inner, self.inner))
         self.lags = [0] * len(stems)
         self._size = scipy.fft.next_fast_len(len(mixture), real=True)

@@ -70,6 +70,7 @@ def check(splits: tp.Mapping[str, Tracks], *, root: Path, kind: str, sources: tp
     return DatasetCheck(
         path=str(root), kind=kind, sources=list(sources), splits={split: len(each.tracks) for split, each in splits.items()},
         seconds=round(sum(track.seconds for track in checks), 3), tracks=kept, findings=found, settings=settings or {},
+        checks={key: [each.title, each.severity, each.threshold] for key, each in CHECKS.items()},
         **(provenance or {"commit": "", "versions": {}, "created": ""}))
 
 
@@ -180,7 +181,9 @@ def _of_copies(results: tp.Sequence[Result]) -> tp.List[Finding]:
 def _of_rates(checks: tp.Sequence[TrackCheck]) -> tp.List[Finding]:
     counts: tp.Dict[int, int] = {}
     for track in checks:
-        for rate in {file.samplerate for file in track.files}:
+        rates = {file.samplerate for file in track.files}
+        if len(rates) == 1:              # several are a finding about the song
+            rate, = rates
             counts[rate] = counts.get(rate, 0) + 1
     if len(counts) < 2:
         return []

@@ -4,10 +4,16 @@ import math
 import typing as tp
 
 from ...schema import FileCheck, Finding, TrackCheck
+from ...tables import counted
 from ..tracks import MIXTURE
 from . import thresholds as limits
 from .scan import Scan
 from .thresholds import CHECKS, ERROR, NOTE, WARNING
+
+
+REPLACE = "replace the file, or move the song out of the dataset"
+LOWEST = -120.       # dB, smallest number in a message
+LOSSY = ("MP3", "MPEG", "OGG", "ffmpeg")       # in `FileCheck.form` of files that say so themselves
 
 
 def finding(check: str, track: TrackCheck, what: str, fix: str, *, file: tp.Optional[FileCheck] = None, path: str = "",
@@ -20,8 +26,10 @@ def finding(check: str, track: TrackCheck, what: str, fix: str, *, file: tp.Opti
 def of_track(scan: Scan) -> tp.List[Finding]:
     """All findings about one song but those that need other songs (copies, lossy sources)."""
     track = scan.check
-    found = [finding("unreadable", track, message, "replace the file, or move the song out of the dataset", path=path)
-             for path, message in scan.faults]
+    found = []
+    for path, message in scan.faults:
+        what, _, fix = message.rpartition("; ")
+        found.append(finding("unreadable", track, what or message, fix if what else REPLACE, path=path))
     for file in track.files:
         found += _of_file(track, file)
     return found + _of_files(track) + _of_stems(track, scan.same)
@@ -32,7 +40,7 @@ def _of_file(track: TrackCheck, file: FileCheck) -> tp.List[Finding]:
         found.append(finding(check, track, what, fix, file=file, value=value, severity=severity))
     found: tp.List[Finding] = []
     if file.nonfinite:
-        add("nonfinite", f"{file.nonfinite} samples are NaN or infinite", "render the file again", file.nonfinite)
+        add("nonfinite", f"NaN or infinite: {counted(file.nonfinite, 'sample')}", "render the file again", file.nonfinite)
     if file.peak < limits.SILENT_PEAK:
         severity = ERROR if file.source == MIXTURE else WARNING
         add("silent", f"silent throughout: the peak is {_dbfs(file.peak)}",
@@ -50,7 +58,7 @@ def _of_file(track: TrackCheck, file: FileCheck) -> tp.List[Finding]:
         silent = "right" if file.balance > 0 else "left"
         add("one-sided", f"the {silent} channel is silent", "export it again in stereo, or as a mono file", file.balance)
     elif file.side is not None and file.side >= limits.ANTIPHASE:
-        add("antiphase", f"the channels are in opposite phase: their sum is {file.side:.0f} dB below their difference",
+        add("antiphase", f"the channels are in opposite phase: their sum is {min(file.side, -LOWEST):.0f} dB below their difference or less",
             "invert one channel", file.side)
     elif file.source == MIXTURE and file.side is not None and file.side <= limits.MONO:
         add("mono", "both channels are equal", "export the song in stereo; if it is a mono recording, keep it", file.side)
@@ -80,16 +88,16 @@ def _of_stems(track: TrackCheck, same: tp.Sequence[tp.Tuple[str, str]]) -> tp.Li
     for source, lag in track.lags.items():
         file = next(file for file in track.files if file.source == source)
         late = "late" if lag > 0 else "early"
-        what = (f"{source} is {abs(lag)} samples ({abs(lag) / file.samplerate * 1000:.1f} ms) {late}: moved, it lowers the "
-                f"residual of the song from {track.residual:.1f} to {track.aligned:.1f} dB")
-        fix = f"{'cut' if lag > 0 else 'insert'} {abs(lag)} samples at its beginning"
+        what = (f"{source} is {counted(abs(lag), 'sample')} ({abs(lag) / file.samplerate * 1000:.2f} ms) {late}: moved, it lowers the "
+                f"residual of the song from {track.residual:.1f} to {max(track.aligned or 0., LOWEST):.1f} dB")
+        fix = f"{'cut' if lag > 0 else 'insert'} {counted(abs(lag), 'sample')} at its beginning"
         found.append(finding("misaligned", track, what, fix, file=file, value=lag))
     return found if same else found + _of_sum(track)
 
 
 def _of_sum(track: TrackCheck) -> tp.List[Finding]:
     residual = track.aligned if track.lags else track.residual
-    lossy = any(file.cutoff for file in track.files)
+    lossy = any(file.cutoff or any(name in file.form for name in LOSSY) for file in track.files)
     least = limits.RESIDUAL_LOSSY if lossy else limits.RESIDUAL_WARNING
     if residual is None or residual < least or any(file.nonfinite for file in track.files):
         return []
@@ -121,13 +129,13 @@ def of_lossy(tracks: tp.Sequence[TrackCheck]) -> tp.List[Finding]:
     """Findings about cut-off frequencies. If all songs have one, the dataset comes from a lossy source as a whole, and the
     findings are notes."""
     audible = [track for track in tracks if any(map(_audible, track.files))]
-    lossy = [track for track in audible if any(_disguised(file) for file in track.files)]
+    lossy = [track for track in audible if _disguised(track)]
     severity = NOTE if len(lossy) == len(audible) else WARNING
     found = []
     for track in lossy:
-        files = [file for file in track.files if _disguised(file)]
+        files = _disguised(track)
         fix = "replace it by a lossless export; without one, evaluate and train with such songs apart"
-        if all(_disguised(file) for file in track.files if _audible(file)) and len(files) > 1:
+        if len(files) == len([file for file in track.files if _audible(file)]) > 1:
             low, high = min(file.cutoff or 0 for file in files), max(file.cutoff or 0 for file in files)
             what = f"all files: nothing above {low / 1000:.1f} kHz" + (f" to {high / 1000:.1f} kHz" if high > low else "")
             found.append(finding("lossy", track, what, fix, severity=severity, value=high))
@@ -141,6 +149,12 @@ def _audible(file: FileCheck) -> bool:
     return file.peak >= limits.SILENT_PEAK
 
 
-def _disguised(file: FileCheck) -> bool:
-    """Whether a lossless file has a cut-off. That of an mp3 or ogg file is no surprise."""
-    return bool(file.cutoff) and not any(name in file.form for name in ("MP3", "MPEG", "OGG", "ffmpeg"))
+def _disguised(track: TrackCheck) -> tp.List[FileCheck]:
+    """Lossless files of a song with a cut-off: that of an mp3 or ogg file is no surprise. Some synthesisers have a cut-off as
+    well, so that of a stem has to be deep, or that of another file, too."""
+    found = [file for file in track.files if file.cutoff and not any(name in file.form for name in LOSSY)]
+
+    def agrees(file: FileCheck) -> bool:
+        return any(other is not file and abs((other.cutoff or 0) - (file.cutoff or 0)) <= limits.CUTOFFS_AGREE * (file.cutoff or 0)
+                   for other in found)
+    return [file for file in found if file.source == MIXTURE or (file.drop or 0) >= limits.DROP_ALONE or agrees(file)]

@@ -23,6 +23,8 @@ RESIDUAL_LOSSY = -10.          # dB, for songs with lossy files: codecs do not k
 SEEK_LAGS = -60.               # dB, residual from which on lags are sought
 MOST_LAG = 1.                  # seconds
 EXCERPT = 6.                   # seconds of the song in which lags are sought
+DROP_ALONE = 35.               # dB at the cut-off of a stem that no other file of the song shares
+CUTOFFS_AGREE = 0.05           # difference of the cut-offs of files that share it
 GAIN = 0.5                     # dB, gain of a stem that is named
 LABEL_MATCH = 0.5              # correlation of a stem with the estimate of another source
 LABEL_LEAD = 0.2               # by which it exceeds that with its own
@@ -59,7 +61,8 @@ CHECKS: tp.Dict[str, Check] = {
     "duplicate": Check("Copies of a song in one split", WARNING, "as above"),
     "shared": Check("Songs with an identical stem", WARNING, "equal samples; an error between splits"),
     "lossy": Check("Lossy or resampled source in a lossless file", WARNING,
-                   "the spectrum falls by 25 dB within 500 Hz, between 7 and 20.5 kHz; a note if all songs are like this"),
+                   f"the spectrum falls by 25 dB within 500 Hz, between 7 and 20.5 kHz; by {DROP_ALONE:g} dB for a stem alone; a note if "
+                   "all songs are like this"),
     "label": Check("Implausible label (with --model)", WARNING,
                    f"correlation {LABEL_MATCH:g} with the estimate of another source, {LABEL_LEAD:g} above its own"),
 }
