@@ -306,5 +306,3 @@ def test_songs_of_several_rates(songs):
         soundfile.write(path, wav, 48000, subtype="PCM_16")
     finding, = check(songs).findings
     assert (finding.severity, finding.check) == ("note", "rates") and "44100 Hz in 3, 48000 Hz in 1" in finding.what
-
-

@@ -21,6 +21,7 @@ DROP = 25.                     # dB
 LOWEST, HIGHEST = 7000., 20500.      # Hz: a cut-off elsewhere is of another kind, or no loss
 NEAR_NYQUIST = 0.93            # of the Nyquist frequency: filters of resampling without loss begin above
 FEWEST = 16                    # frames of a spectrum
+THOROUGH, EVERY = 320, 4       # after so many frames (30 s), every 4th is used, which is enough for the average
 
 
 class SpectrumMeter:
@@ -39,8 +40,8 @@ class SpectrumMeter:
         count = wav.shape[1] // WINDOW
         if not count:
             return
-        frames = wav[:, :count * WINDOW].reshape(len(wav), count, WINDOW)
-        frames = frames[np.arange(count) % len(wav), np.arange(count)]
+        places = np.arange(0, count, 1 if self._count < THOROUGH else EVERY)
+        frames = wav[:, :count * WINDOW].reshape(len(wav), count, WINDOW)[np.arange(len(places)) % len(wav), places]
         power = np.einsum("fs,fs->f", frames, frames) / WINDOW
         self._power = max(self._power, float(power.mean()))
         frames = frames[power > max(AUDIBLE, 1e-3 * self._power)]
