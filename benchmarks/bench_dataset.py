@@ -2,8 +2,8 @@
 
     python benchmarks/bench_dataset.py
 
-The dataset has --songs songs of --seconds seconds with four stems and their mixture (44.1 kHz, stereo, 16 bits), made of
-generated songs. The process is bound to one core, and all files are in the file cache. Ours is the length of the
+The dataset has --songs songs of --seconds seconds with four stems and their mixture (44.1 kHz, stereo, 16 bits), made
+of generated songs. The process is bound to one core, and all files are in the file cache. Ours is the length of the
 mixtures by the processor time of the check, without the imports of the process: reading, all measurements, the
 comparison of fingerprints. For flac files, of which libsndfile's decoding takes the most time, the number is printed
 only. The peak memory of a process that checks 8 times as many songs stands beside that of one that checks the songs
@@ -60,8 +60,8 @@ def measure(root: Path) -> tp.Tuple[float, float]:
     """(times real time, peak memory in MB) of a check in a process of its own, on one core."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     core = min(os.sched_getaffinity(0))
-    done = subprocess.run(["taskset", "-c", str(core), sys.executable, "-c", CHECK, str(root)], env=environment, check=True,
-                          stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(["taskset", "-c", str(core), sys.executable, "-c", CHECK, str(root)], env=environment,
+                          check=True, stdout=subprocess.PIPE, text=True)
     speed, memory, _ = map(float, done.stdout.split())
     return speed, memory
 
@@ -83,8 +83,8 @@ def main() -> None:
             memory = memory or rounds[0][1]
             print(f"{suffix}: {speed:.0f} times real time, {rounds[0][1]:.0f} MB")
             if suffix == "wav":
-                results.append({"name": "check of a dataset on one core, beside the target", "ours": speed, "peer": TARGET,
-                                "ratio": speed / TARGET, "error": None, "unit": "times real time"})
+                results.append({"name": "check of a dataset on one core, beside the target", "ours": speed,
+                                "peer": TARGET, "ratio": speed / TARGET, "error": None, "unit": "times real time"})
         more = root / "more" / "test"
         for number in range(TIMES):
             for song in sorted((root / "wav" / "test").iterdir()):

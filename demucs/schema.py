@@ -368,7 +368,7 @@ class QualityStudy:
 
 @dataclass(frozen=True)
 class FileCheck:
-    """Measurements of an audio file of a dataset (`demucs.data.checks`). Curves are empty for songs without findings."""
+    """Measurements of an audio file of a dataset (`demucs.data.checks`). Songs without findings have no curves."""
     source: str                        # of the song, or "mixture"
     path: str                          # relative to the dataset
     form: str                          # format and encoding, such as "WAV PCM_16"

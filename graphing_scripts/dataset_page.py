@@ -1,4 +1,4 @@
-"""Self-contained HTML page about a checked dataset, from the record of `python -m tools.dataset check PATH --json FILE`.
+"""Self-contained HTML page about a checked dataset, from the record that `python -m tools.dataset check` writes.
 
 The page needs no server and no network. All its content comes from the record.
 """
@@ -27,7 +27,8 @@ def dataset_page(record: DatasetCheck) -> str:
 def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path, help="file of the record")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: beside the record, with the suffix .html)")
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                        help="the page (default: beside the record, with the suffix .html)")
     arguments = parser.parse_args()
     out = arguments.out or arguments.record.with_suffix(".html")
     write_text(out, dataset_page(load(DatasetCheck, arguments.record)))

@@ -23,24 +23,29 @@ SHOWN = 20          # findings of a check in the table on screen
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tools.dataset", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m tools.dataset", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    check = commands.add_parser("check", help="look for faults in all songs", description="Look for faults in all songs.")
+    check = commands.add_parser("check", help="look for faults in all songs",
+                                description="Look for faults in all songs.")
     add = check.add_argument
     add("path", type=Path, metavar="PATH", help="folder of the dataset")
-    add("--kind", help="kind of the dataset, as dset.kind (default: musdb or wav for a folder with train/, valid/ or test/, "
-        "else all songs below)")
+    add("--kind", help="kind of the dataset, as dset.kind (default: musdb or wav for a folder with train/, valid/ or "
+        "test/, else all songs below)")
     add("--sources", help="sources, separated by commas (default: the stems that most songs have)")
     add("--jobs", type=number("--jobs", JOBS), default=1, help="number of processes (default: 1)")
-    add("--fix-list", type=Path, metavar="FILE", help="write one line per finding: path, what, fix, and more, separated by tabs")
+    add("--fix-list", type=Path, metavar="FILE",
+        help="write one line per finding: path, what, fix, and more, separated by tabs")
     add("--json", type=Path, metavar="FILE", help="write all measurements and findings as a record")
     add("--html", type=Path, metavar="FILE", help="write a page with pictures")
     add("--all", action="store_true", help=f"print all findings, not only {SHOWN} of each check")
-    add("--model", metavar="NAME", help="separate an excerpt of every song with this model, and report stems that resemble "
-        "another source")
-    add("--repo", type=Path, metavar="DIR", help="folder of the model (default: ./release_models, then the published ones)")
+    add("--model", metavar="NAME", help="separate an excerpt of every song with this model, and report stems that "
+        "resemble another source")
+    add("--repo", type=Path, metavar="DIR",
+        help="folder of the model (default: ./release_models, then the published ones)")
     add("-d", "--device", default="cpu", help="device of the separation (default: %(default)s)")
-    add("--seconds", type=number("--seconds", SECONDS), default=30., help="length of the separated excerpt (default: 30)")
+    add("--seconds", type=number("--seconds", SECONDS), default=30.,
+        help="length of the separated excerpt (default: 30)")
     return parser
 
 
@@ -66,9 +71,9 @@ def run(args: argparse.Namespace) -> DatasetCheck:
         settings = {"model": args.model, "seconds": args.seconds}
         more = dataset_labels.checker(args.model, args.repo, found.sources, root=root, device=args.device,
                                       seconds=args.seconds)
-    record = dataset.check(found.splits, root=root, kind=found.kind, sources=found.sources, jobs=args.jobs, settings=settings,
-                           more=more, provenance={"commit": provenance.commit(), "versions": provenance.versions(),
-                                                  "created": provenance.now()})
+    made = {"commit": provenance.commit(), "versions": provenance.versions(), "created": provenance.now()}
+    record = dataset.check(found.splits, root=root, kind=found.kind, sources=found.sources, jobs=args.jobs,
+                           settings=settings, more=more, provenance=made)
     print(output.text(record, None if args.all else SHOWN))
     if args.json is not None:
         schema.save(record, args.json)

@@ -34,15 +34,15 @@ def checker(name: str, repo: tp.Optional[Path], sources: tp.Sequence[str], *, ro
     model = get_model(name, repo)
     common = [source for source in sources if source in model.sources]
     if len(common) < 2:
-        raise ConfigError(f"--model={name} separates {', '.join(model.sources)}, the dataset has {', '.join(sources)}: labels "
-                          f"can be judged with two sources in common at least; choose another model")
+        raise ConfigError(f"--model={name} separates {', '.join(model.sources)}, the dataset has {', '.join(sources)}: "
+                          f"labels can be judged with two sources in common at least; choose another model")
     return lambda track, split: of_track(model, track, split, common, root=root, device=device, seconds=seconds)
 
 
 def of_track(model: tp.Any, track: Track, split: str, sources: tp.Sequence[str], *, root: Path,
              device: tp.Optional[str] = None, seconds: float = 30.) -> tp.List[Finding]:
-    """Findings about the labels of one song, by separating its loudest excerpt. A song that cannot be separated has none:
-    a warning is logged."""
+    """Findings about the labels of one song, by separating its loudest excerpt. A song that cannot be separated has
+    none: a warning is logged."""
     try:
         stems, estimates = separated(model, track, sources, device=device, seconds=seconds)
     except (DemucsError, OSError) as error:
@@ -59,8 +59,8 @@ def of_track(model: tp.Any, track: Track, split: str, sources: tp.Sequence[str],
 
 def separated(model: tp.Any, track: Track, sources: tp.Sequence[str], *, device: tp.Optional[str], seconds: float
               ) -> tp.Tuple[np.ndarray, np.ndarray]:
-    """(stems, estimates), each [S, A, L] in the order of `sources`, of the loudest excerpt of a song. The mixture is the
-    sum of the stems, so that errors of a mixture file do not count."""
+    """(stems, estimates), each [S, A, L] in the order of `sources`, of the loudest excerpt of a song. The mixture is
+    the sum of the stems, so that errors of a mixture file do not count."""
     start, frames, rate = loudest(track, seconds)
     stems = {source: track.read(source, start, frames) if track.files(source) else None for source in track.stems}
     length = max(wav.shape[-1] for wav in stems.values() if wav is not None)
@@ -82,9 +82,16 @@ def loudest(track: Track, seconds: float) -> tp.Tuple[int, int, int]:
     starts = list(range(0, max(info.frames - frames, 0) + 1, max(1, round(SCANNED * rate))))
     if len(starts) < 2:
         return 0, frames, rate
-    steps = np.array([[float(np.square(track.read(source, start, round(SCANNED * rate)).numpy()).mean() or 1e-12)
-                       for source in sources] for start in range(0, info.frames - round(rate * 0.1), round(SCANNED * rate))])
-    relative = np.log10(np.maximum(steps, 1e-12)) - np.log10(np.maximum(steps.mean(axis=0), 1e-12))
+    piece = round(SCANNED * rate)
+    powers = np.array([[_power(track, source, start, piece) for source in sources]
+                       for start in range(0, info.frames, piece)])
+    levels = np.log10(powers) - np.log10(powers.mean(axis=0))
     width = max(1, round(seconds / SCANNED))
-    scores = [relative[place:place + width].mean(axis=0).min() for place in range(len(starts))]
+    scores = [levels[place:place + width].mean(axis=0).min() for place in range(len(starts))]
     return starts[int(np.argmax(scores))], frames, rate
+
+
+def _power(track: Track, source: str, start: int, frames: int) -> float:
+    """Mean square of a piece of a stem, at least 1e-12."""
+    wav = track.read(source, start, frames).numpy()
+    return max(float(np.square(wav).mean()), 1e-12) if wav.size else 1e-12

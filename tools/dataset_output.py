@@ -45,8 +45,8 @@ def overview(record: DatasetCheck) -> tp.List[str]:
                      _counts(f"{file.samplerate}" for file in files), _counts(str(file.channels) for file in files),
                      _counts(file.form for file in files)])
     table = aligned(["split", "tracks", "length", "Hz", "channels", "format"], rows, left=(0, 3, 4, 5))
-    return [f"{record.path}: kind {record.kind}, {sum(record.splits.values())} tracks, {record.seconds / 3600:.2f} h; sources "
-            f"{', '.join(record.sources)}", "", *table]
+    return [f"{record.path}: kind {record.kind}, {sum(record.splits.values())} tracks, {record.seconds / 3600:.2f} h; "
+            f"sources {', '.join(record.sources)}", "", *table]
 
 
 def _counts(values: tp.Iterable[str]) -> str:
@@ -85,7 +85,7 @@ def write_page(record: DatasetCheck, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "dataset.json"
         schema.save(record, file)
-        done = subprocess.run([sys.executable, str(SCRIPT), str(file), "--out", str(path.absolute())], capture_output=True,
-                              text=True)
+        done = subprocess.run([sys.executable, str(SCRIPT), str(file), "--out", str(path.absolute())],
+                              capture_output=True, text=True)
     if done.returncode:
         raise ToolError(f"{path}: the page could not be drawn: {quoted(done.stderr, 500)}")

@@ -1,11 +1,11 @@
 """Sequential reading of audio files in blocks, so that every file is decoded once and in constant memory."""
 
-import os
 import typing as tp
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 
 from ..errors import AudioError, DemucsError, exhausted_memory
 from . import reading
@@ -13,11 +13,18 @@ from .ffmpeg import existing_file
 
 STEPS = 2. ** 15       # of 16-bit samples, per unit
 
+Load = tp.Callable[[], tp.Tuple[torch.Tensor, int]]
+
 
 class BlockReader:
     """Audio file that is read from its beginning to its end, a context manager.
 
     libsndfile decodes block by block. A file that only ffmpeg supports is decoded as a whole when it is opened.
+
+    Args:
+        path: the file.
+        load: function that returns (samples [A, L], sample rate in Hz) of audio that is a part of a file, such as one of
+            several streams. By default, `path` is decoded.
 
     Attributes:
         path: absolute path of the file.
@@ -30,17 +37,18 @@ class BlockReader:
         OSError: if the file cannot be opened.
     """
 
-    def __init__(self, path: tp.Union[str, Path]):
+    def __init__(self, path: tp.Union[str, Path], load: tp.Optional[Load] = None):
         self.path = existing_file(path)
+        self._load = load
         self._file: tp.Optional[soundfile.SoundFile] = None
         self._rest: tp.Optional[np.ndarray] = None
         self._count = 0
         self._guarded(self._open)
 
     def _open(self) -> None:
-        self._file = reading._open(self.path)
+        self._file = reading._open(self.path) if self._load is None else None
         if self._file is None:
-            wav, self.samplerate = reading.read(self.path)
+            wav, self.samplerate = reading.read(self.path) if self._load is None else self._load()
             self._rest, self.channels, self.form, self._promised = wav.numpy(), len(wav), "ffmpeg", None
             return
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
@@ -62,8 +70,8 @@ class BlockReader:
         if not self._count and not wav.shape[1]:
             raise AudioError(f"{self.path}: contains no audio samples (zero length)")
         if wav.shape[1] < frames and self._promised is not None and self._count < self._promised:
-            raise AudioError(f"{self.path}: truncated or damaged: {self._count} samples can be decoded, the header promises "
-                             f"{self._promised}; copy or download it again")
+            raise AudioError(f"{self.path}: truncated or damaged: {self._count} samples can be decoded, the header "
+                             f"promises {self._promised}; copy or download it again")
         return wav
 
     def _decoded(self, frames: int) -> np.ndarray:
@@ -76,8 +84,8 @@ class BlockReader:
             try:
                 read = self._file.read(out=buffer)
             except soundfile.LibsndfileError as error:
-                raise AudioError(f"{self.path}: damaged after sample {self._count} ({error.error_string.rstrip('.')}); copy or "
-                                 f"download it again") from error
+                raise AudioError(f"{self.path}: damaged after sample {self._count} ({error.error_string.rstrip('.')}); "
+                                 f"copy or download it again") from error
             wav = read.T.astype(np.float32, order="C")
             wav *= 1 / STEPS
             return wav
@@ -93,5 +101,5 @@ class BlockReader:
         except Exception as error:
             if exhausted_memory(error):
                 raise
-            raise AudioError(f"{os.fspath(self.path)}: cannot be decoded ({type(error).__name__}: {error}); copy or download it "
+            raise AudioError(f"{self.path}: cannot be decoded ({type(error).__name__}: {error}); copy or download it "
                              f"again") from error

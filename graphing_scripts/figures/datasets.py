@@ -45,14 +45,15 @@ def findings_by_check(record: DatasetCheck, theme: Theme) -> tp.Any:
 def residuals(record: DatasetCheck, theme: Theme) -> tp.Any:
     """Residual of every song with a mixture file, in order, with that after alignment; None without mixture files. Call
     within `themed(theme)`."""
-    songs = sorted((track for track in record.tracks if track.residual is not None), key=lambda track: track.residual or 0.)
+    songs = sorted((track for track in record.tracks if track.residual is not None),
+                   key=lambda track: track.residual or 0.)
     if not songs:
         return None
     marked = {(finding.split, finding.track): finding.severity for finding in reversed(record.findings)
               if finding.check in ("residual", "misaligned", "same")}
     figure = new_figure(9, 3.4)
-    heading(figure, "Mixture minus stems", "one dot per song; coloured: a finding; ring: with its stems moved by their lags",
-            theme)
+    heading(figure, "Mixture minus stems",
+            "one dot per song; coloured: a finding; ring: with its stems moved by their lags", theme)
     axes = figure.add_subplot()
     for place, track in enumerate(songs):
         color = COLORS.get(marked.get((track.split, track.name), ""), theme.muted)
@@ -70,8 +71,8 @@ def residuals(record: DatasetCheck, theme: Theme) -> tp.Any:
 
 
 def spectra(record: DatasetCheck, theme: Theme) -> tp.Any:
-    """Long-term spectra of songs with a cut-off frequency, at most `PANELS` of them; None if there are none. Call within
-    `themed(theme)`."""
+    """Long-term spectra of songs with a cut-off frequency, at most `PANELS` of them; None if there are none. Call
+    within `themed(theme)`."""
     concerned = {(finding.split, finding.track) for finding in record.findings if finding.check == "lossy"}
     songs = [track for track in record.tracks if (track.split, track.name) in concerned
              and any(file.spectrum for file in track.files)]
@@ -89,8 +90,8 @@ def spectra(record: DatasetCheck, theme: Theme) -> tp.Any:
 
 
 def levels(record: DatasetCheck, theme: Theme) -> tp.Any:
-    """Levels over time of songs whose stems do not sum to the mixture, with the residual, at most `PANELS` of them; None
-    if there are none. Call within `themed(theme)`."""
+    """Levels over time of songs with silent files, or whose stems do not sum to the mixture, with the residual, at most
+    `PANELS` of them; None if there are none. Call within `themed(theme)`."""
     concerned = {(finding.split, finding.track) for finding in record.findings
                  if finding.check in ("residual", "misaligned", "same", "silent", "silence")}
     songs = [track for track in record.tracks if (track.split, track.name) in concerned
@@ -102,7 +103,8 @@ def levels(record: DatasetCheck, theme: Theme) -> tp.Any:
         _over_time(axes, track.residuals, track.seconds, color=theme.text, linewidth=1.2, linestyle=":")
         axes.set_xlim(0, track.seconds)
     return _panels(songs, record, theme, draw, "Levels over time",
-                   "songs with silent files, or whose stems do not sum to the mixture; dotted: mixture minus stems", "s", "dBFS")
+                   "songs with silent files, or whose stems do not sum to the mixture; dotted: mixture minus stems",
+                   "s", "dBFS")
 
 
 def _over_time(axes: tp.Any, packed: str, seconds: float, **look: tp.Any) -> None:
@@ -123,8 +125,8 @@ def _names(record: DatasetCheck) -> tp.List[str]:
                                                   if file.source != MIXTURE)]))
 
 
-def _panels(songs: tp.Sequence[TrackCheck], record: DatasetCheck, theme: Theme, draw: tp.Callable[[tp.Any, TrackCheck], None],
-            title: str, subtitle: str, x: str, y: str) -> tp.Any:
+def _panels(songs: tp.Sequence[TrackCheck], record: DatasetCheck, theme: Theme,
+            draw: tp.Callable[[tp.Any, TrackCheck], None], title: str, subtitle: str, x: str, y: str) -> tp.Any:
     """Figure with one panel per song in two columns, and a key of the sources."""
     if not songs:
         return None
@@ -134,8 +136,8 @@ def _panels(songs: tp.Sequence[TrackCheck], record: DatasetCheck, theme: Theme, 
     figure = new_figure(11, 1.2 + 2.5 * rows)
     heading(figure, title, subtitle + more, theme, below=0.3)
     names = list(dict.fromkeys(file.source for track in shown for file in track.files))
-    key(figure, [Line2D([], [], color=theme.muted if name == MIXTURE else source_color(name, _names(record), theme), label=name)
-                 for name in names])
+    key(figure, [Line2D([], [], label=name, color=theme.muted if name == MIXTURE else
+                        source_color(name, _names(record), theme)) for name in names])
     for place, track in enumerate(shown):
         axes = figure.add_subplot(rows, min(2, len(shown)), place + 1)
         name = f"{track.split}/{track.name}"

@@ -97,13 +97,12 @@ def content(record: DatasetCheck) -> str:
         section("Pictures", pictures(record)),
         section("How it was made", thresholds(record), facts([
             ("folder", record.path), ("kind", record.kind), ("sources", ", ".join(record.sources)),
-            ("settings", ", ".join(f"{name} {value}" for name, value in record.settings.items())), ("date", record.created),
-            ("code", record.commit)]))])
+            ("settings", ", ".join(f"{name} {value}" for name, value in record.settings.items())),
+            ("date", record.created), ("code", record.commit)]))])
 
 
 def head(record: DatasetCheck) -> str:
     """Summary and the most important remark."""
     errors = [finding for finding in record.findings if finding.severity == "error"]
-    told = notes([f"{counted(len(errors), 'error')}: training fails on such songs, or learns or scores something wrong."]
-                 if errors else [])
+    told = notes(["Training fails on songs with errors, or learns or scores something wrong."] if errors else [])
     return paragraph(verdict(record), "summary") + told

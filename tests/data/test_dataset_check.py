@@ -274,8 +274,8 @@ def test_an_mp3_copy_of_another_rate_is_found(songs):
     target = songs / "test" / "Unknown"
     target.mkdir()
     for name in SOURCES:
-        subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", "-i", str(source / f"{name}.wav"), "-ar", "48000", "-b:a",
-                        "128k", str(target / f"{name}.mp3")], check=True)
+        subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", "-i", str(source / f"{name}.wav"), "-ar", "48000",
+                        "-b:a", "128k", str(target / f"{name}.mp3")], check=True)
     assert found(songs) == {("error", "leak", ""), ("note", "rates", "")}
 
 
@@ -306,3 +306,27 @@ def test_songs_of_several_rates(songs):
         soundfile.write(path, wav, 48000, subtype="PCM_16")
     finding, = check(songs).findings
     assert (finding.severity, finding.check) == ("note", "rates") and "44100 Hz in 3, 48000 Hz in 1" in finding.what
+
+
+@pytest.mark.parametrize("subtype, suffix, length, channels, rate", [
+    ("PCM_16", ".wav", 65536, 2, RATE), ("PCM_16", ".wav", 65537, 2, RATE), ("PCM_24", ".flac", 70000, 2, RATE),
+    ("FLOAT", ".wav", 70000, 1, 8000), ("PCM_16", ".wav", 200000, 2, 192000), ("PCM_16", ".wav", 70000, 6, RATE),
+    ("PCM_16", ".wav", 3000, 1, 100), ("PCM_16", ".wav", 10, 2, RATE), ("PCM_16", ".wav", 1, 2, RATE)])
+def test_files_of_all_shapes_are_measured(tmp_path, subtype, suffix, length, channels, rate):
+    draw = np.random.default_rng(0)
+    wavs = {name: np.rint(0.05 * 2 ** 15 * draw.standard_normal((length, channels))) / 2 ** 15 for name in SOURCES}
+    (tmp_path / "song").mkdir()
+    for name, wav in {**wavs, "mixture": sum(wavs.values())}.items():
+        soundfile.write(tmp_path / "song" / f"{name}{suffix}", wav, rate, subtype=subtype)
+    record = check(tmp_path)
+    assert record.findings == [] and record.tracks[0].residual < -100
+    assert {file.frames for file in record.tracks[0].files} == {length}
+
+
+def test_quiet_low_tones_are_not_clipped(tmp_path):
+    """Their rounded crests are runs of equal samples."""
+    time = np.arange(3 * RATE) / RATE
+    store(tmp_path / "song", {name: 0.003 * np.sin(2 * np.pi * (30 + 7 * number) * time)[:, None] * [1, 0.9]
+                              for number, name in enumerate(SOURCES)})
+    track, = check(tmp_path).tracks
+    assert check(tmp_path).findings == [] and {file.clipped for file in track.files} == {0}

@@ -56,7 +56,8 @@ def test_fix_list_and_record(songs, tmp_path, capsys):
     assert dataset.main(["check", str(songs), "--fix-list", str(fixes), "--json", str(record)]) == 1
     head, line = fixes.read_text(encoding="utf-8").splitlines()
     row = dict(zip(head.split("\t"), line.split("\t"), strict=True))
-    assert row["path"] == "test/tabs and 'quotes' ü/bass.wav" and row["severity"] == "error" and row["check"] == "unreadable"
+    assert row["path"] == "test/tabs and 'quotes' ü/bass.wav"
+    assert row["severity"] == "error" and row["check"] == "unreadable"
     assert row["what"] == "the file is empty (0 bytes)" and row["fix"] == "copy or download it again"
     found = schema.load(DatasetCheck, record)
     assert found.findings[0].track == strange.name and found.splits == {"train": 1, "valid": 1, "test": 1}

@@ -11,8 +11,8 @@ STILL = 1e-3         # energy of a stem relative to the mixture, below which it 
 
 
 class Alignment(tp.NamedTuple):
-    """Lags in samples by stem, 0 for most: positive if the stem is late, compared with the mixture. `before` and `after`
-    are the residuals in dB relative to the mixture, without and with the shifts."""
+    """Lags in samples by stem, 0 for most: positive if the stem is late, compared with the mixture. `before` and
+    `after` are the residuals in dB relative to the mixture, without and with the shifts."""
     lags: tp.Dict[str, int]
     before: float
     after: float
@@ -70,7 +70,8 @@ class _Search:
 
     def _best(self, target: np.ndarray, stem: np.ndarray) -> tp.Tuple[int, float]:
         """(lag, energy of the difference) with which `stem` fits `target` best."""
-        product = scipy.fft.irfft(scipy.fft.rfft(stem, self._size) * np.conj(scipy.fft.rfft(target, self._size)), self._size)
+        spectrum = scipy.fft.rfft(stem, self._size) * np.conj(scipy.fft.rfft(target, self._size))
+        product = scipy.fft.irfft(spectrum, self._size)
         correlation = product[:2 * self.most + 1]       # at lags from -most to most
         sums = np.r_[0., np.cumsum(np.square(stem))]
         energies = sums[len(target):len(target) + 2 * self.most + 1] - sums[:2 * self.most + 1]

@@ -20,6 +20,7 @@ from .thresholds import CHECKS, ERROR, NOTE, SEVERITIES, WARNING
 
 logger = logging.getLogger(__name__)
 
+AUDIBLY = 0.05           # seconds: smaller differences of the beginnings are not named
 PATIENCE = 30.           # seconds between lines of progress
 AHEAD = 4                # songs per process that are submitted in advance
 
@@ -54,7 +55,8 @@ def check(splits: tp.Mapping[str, Tracks], *, root: Path, kind: str, sources: tp
     Raises:
         DatasetError: if a process ends unexpectedly, as for lack of memory.
     """
-    work = [(track, split) for split, found in splits.items() for track in sorted(found.tracks, key=lambda track: track.name)]
+    work = [(track, split) for split, listed in splits.items()
+            for track in sorted(listed.tracks, key=lambda track: track.name)]
     results = _examined(work, root, jobs)
     found = [_refused(fault, split) for split, fault in _faults(splits)]
     for (track, split), result in zip(work, results):
@@ -63,13 +65,14 @@ def check(splits: tp.Mapping[str, Tracks], *, root: Path, kind: str, sources: tp
             found += more(track, split)
     checks = [result.check for result in results]
     found += findings.of_lossy(checks) + _of_copies(results) + _of_rates(checks)
-    found.sort(key=lambda each: (SEVERITIES.index(each.severity), list(CHECKS).index(each.check), each.split, each.track,
+    order = list(CHECKS)
+    found.sort(key=lambda each: (SEVERITIES.index(each.severity), order.index(each.check), each.split, each.track,
                                  each.path))
     concerned = {(each.split, each.track) for each in found}
     kept = [track if (track.split, track.name) in concerned else _brief(track) for track in checks]
     return DatasetCheck(
-        path=str(root), kind=kind, sources=list(sources), splits={split: len(each.tracks) for split, each in splits.items()},
-        seconds=round(sum(track.seconds for track in checks), 3), tracks=kept, findings=found, settings=settings or {},
+        path=str(root), kind=kind, sources=list(sources),
+        splits={split: len(listed.tracks) for split, listed in splits.items()}, seconds=round(sum(track.seconds for track in checks), 3), tracks=kept, findings=found, settings=settings or {},
         checks={key: [each.title, each.severity, each.threshold] for key, each in CHECKS.items()},
         **(provenance or {"commit": "", "versions": {}, "created": ""}))
 
@@ -102,7 +105,8 @@ def _examined(work: tp.Sequence[tp.Tuple[Track, str]], root: Path, jobs: int) ->
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     results[pending.pop(future)] = progress.done(future.result())
         except BrokenProcessPool as error:
-            raise DatasetError("a process of the check has ended, perhaps for lack of memory; use fewer --jobs") from error
+            raise DatasetError("a process of the check has ended, perhaps for lack of memory; use fewer --jobs"
+                               ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -158,12 +162,14 @@ def _of_copies(results: tp.Sequence[Result]) -> tp.List[Finding]:
     for copy in duplicates.copies([result.fingerprint for result in results]):
         first, second = results[copy.first].check, results[copy.second].check
         pairs.add((copy.first, copy.second))
-        moved = "" if abs(copy.offset) < 0.05 else f", beginning {abs(copy.offset):.2f} s {'later' if copy.offset > 0 else 'earlier'}"
+        later = "later" if copy.offset > 0 else "earlier"
+        moved = f", beginning {abs(copy.offset):.2f} s {later}" if abs(copy.offset) >= AUDIBLY else ""
         leak = first.split != second.split
         what = f"a copy of {first.split}/{first.name}{moved} ({copy.share:.0%} of its fingerprint)"
         fix = f"remove it from {second.split} or from {first.split}" if leak else "keep one of them"
         found.append(findings.finding("leak" if leak else "duplicate", second, what, fix, value=copy.share))
-    stems = {(number, source): digest for number, result in enumerate(results) for source, digest in result.digests.items()}
+    stems = {(number, source): digest for number, result in enumerate(results)
+             for source, digest in result.digests.items()}
     for group in duplicates.shared(stems):
         number, source = group[0]
         for other, name in group[1:]:

@@ -1,7 +1,7 @@
 """Songs that are copies of one another, and stems that several songs share.
 
-Copies have landmarks in common whose times differ by the same amount. Different songs share some landmarks by chance, at
-all differences. Stems are compared exactly, by a hash of the energies of their blocks.
+Copies have landmarks in common whose times differ by the same amount. Different songs share some landmarks by chance,
+at all differences. Stems are compared exactly, by a hash of the energies of their blocks.
 """
 
 import typing as tp
@@ -18,8 +18,8 @@ UNITS = 1 << 22          # more than the difference of any two times
 
 
 class Copy(tp.NamedTuple):
-    """Two songs, by their indices `first` < `second`, that are copies: `share` of the smaller fingerprint is common, and
-    the second begins `offset` seconds before (negative: after) the same moment of the first."""
+    """Two songs, by their indices `first` < `second`, that are copies: `share` of the smaller fingerprint is common,
+    and the second begins `offset` seconds before (negative: after) the same moment of the first."""
     first: int
     second: int
     share: float

@@ -20,8 +20,8 @@ class Doubt(tp.NamedTuple):
 
 
 def correlations(stems: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """Correlation, at least 0, of each of `stems` [S, ...] with each of `estimates` [S, ...]: [S, S]. It is 0 for silent
-    ones."""
+    """Correlation, at least 0, of each of `stems` [S, ...] with each of `estimates` [S, ...]: [S, S]. It is 0 for
+    silent ones."""
     first, second = (each.reshape(len(each), -1).astype(np.float64) for each in (stems, estimates))
     energies = [np.square(each).sum(axis=1) for each in (first, second)]
     scale = np.sqrt(np.outer(*energies))

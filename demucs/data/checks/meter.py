@@ -54,8 +54,8 @@ class _Crest:
 
 
 class FileMeter:
-    """Measurements of a file with `channels` channels at `samplerate` Hz. After all blocks were added, the attributes and
-    methods have the results.
+    """Measurements of a file with `channels` channels at `samplerate` Hz. After all blocks were added, the attributes
+    have the results.
 
     Attributes:
         frames: number of samples per channel.
@@ -79,7 +79,8 @@ class FileMeter:
         length = wav.shape[1]
         if not length:
             return wav
-        energies = np.array([np.dot(row, row) for row in wav], np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):         # samples that are not finite
+            energies = np.array([np.dot(row, row) for row in wav], np.float64)
         if not np.isfinite(energies).all():
             wav, energies = self._cleaned(wav)
         self._energies += energies
@@ -154,7 +155,7 @@ class FileMeter:
 
     @property
     def side(self) -> tp.Optional[float]:
-        """Power of the difference of two channels relative to that of their sum in dB; None if not stereo, or silent."""
+        """Power of the difference of two channels relative to that of their sum in dB; None if not stereo or silent."""
         if len(self._energies) != 2 or self._mid + self._side <= 0:
             return None
         return decibels(self._side) - decibels(self._mid)

@@ -79,8 +79,8 @@ class MixMeter:
         return 0. if self._energies is None or not self.frames else float(self._energies.mean()) / self.frames
 
     def gains(self) -> tp.Tuple[tp.Dict[str, float], float]:
-        """(gain of each stem in the mixture by least squares, residual with these gains in dB). Silent stems have the gain
-        1."""
+        """(gain of each stem in the mixture by least squares, residual with these gains in dB). Silent stems have the
+        gain 1."""
         powers = np.diag(self.products)
         active = [number for number in range(len(self.sources)) if powers[number] > QUIET * self.frames]
         gains = {source: 1. for source in self.sources}
@@ -94,8 +94,8 @@ class MixMeter:
         return gains, decibels(float(rest) / float(powers[-1]))
 
     def same(self) -> tp.List[tp.Tuple[str, str]]:
-        """Pairs of stems with the same signal, of any level and polarity; "mixture" instead of the second for a stem that is
-        a copy of the mixture although there are others."""
+        """Pairs of stems with the same signal, of any level and polarity; "mixture" instead of the second for a stem
+        that is a copy of the mixture although there are others."""
         powers = np.diag(self.products)
         pairs = []
         for first, second in itertools.combinations(range(len(powers)), 2):

@@ -51,9 +51,9 @@ class _Song:
             self.readers[source] = []
             for path in track.files(source):
                 try:
-                    self.readers[source].append(stack.enter_context(BlockReader(path)))
+                    self.readers[source].append(stack.enter_context(_reader(path)))
                 except (AudioError, ToolError, OSError) as error:
-                    self.faults.append((path, _message(path, error)))
+                    self.faults.append((_path(path), _message(_path(path), error)))
         everything = [reader for readers in self.readers.values() for reader in readers]
         self.meters = {reader: FileMeter(reader.channels, reader.samplerate) for reader in everything}
         self.channels = max((reader.channels for reader in everything), default=1)
@@ -86,10 +86,20 @@ class _Song:
             if wav.shape[1] < length:
                 wav = np.pad(wav, ((0, 0), (0, length - wav.shape[1])))
             if len(wav) < self.channels:
-                wav = np.broadcast_to(wav[:1] if len(wav) == 1 else wav.mean(axis=0, keepdims=True), (self.channels, length))
+                mono = wav if len(wav) == 1 else wav.mean(axis=0, keepdims=True)
+                wav = np.broadcast_to(mono, (self.channels, length))
             total = wav if total is None else total + wav
         assert total is not None
         return total
+
+
+def _reader(part: tp.Any) -> BlockReader:
+    """Reader of a file, or of audio that is a part of a file, which has `path` and `read`."""
+    return BlockReader(part) if isinstance(part, Path) else BlockReader(part.path, lambda: part.read(0, None))
+
+
+def _path(part: tp.Any) -> Path:
+    return part if isinstance(part, Path) else part.path
 
 
 class _Unreadable(Exception):
@@ -148,8 +158,8 @@ def _file(source: str, reader: BlockReader, meter: FileMeter, root: Path) -> Fil
     def rounded(value: tp.Optional[float]) -> tp.Optional[float]:
         return None if value is None else round(value, 2)
     return FileCheck(
-        source=source, path=relative(reader.path, root), form=reader.form, frames=meter.frames, samplerate=reader.samplerate,
-        channels=reader.channels, level=round(decibels(meter.power), 2), peak=round(decibels(meter.peak ** 2), 2),
+        source=source, path=relative(reader.path, root), form=reader.form, frames=meter.frames,
+        samplerate=reader.samplerate, channels=reader.channels, level=round(decibels(meter.power), 2), peak=round(decibels(meter.peak ** 2), 2),
         clipped=meter.clipped, offset=round(meter.offset, 6), nonfinite=meter.nonfinite, silent=round(meter.silent, 4),
         side=rounded(meter.side), balance=rounded(meter.balance), cutoff=found and round(found[0]),
         drop=found and round(found[1], 1), levels=curve(meter.levels),

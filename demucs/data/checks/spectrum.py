@@ -1,7 +1,7 @@
 """Long-term spectrum of a file, and the cut-off frequency that lossy codecs and resampling leave in it.
 
-Encoders remove all content above a frequency that depends on the bit rate (mp3 and AAC at 128 kbit/s: 16 to 17 kHz). The
-levels of a spectrum that is averaged in dB over time fall there by tens of dB within a few hundred Hz, and stay at the
+Encoders remove all content above a frequency that depends on the bit rate (mp3 and AAC at 128 kbit/s: 16 to 17 kHz).
+The levels of a spectrum that is averaged in dB over time fall there by tens of dB within a few hundred Hz, and stay at the
 noise floor up to the Nyquist frequency. Instruments and microphones roll off gradually.
 """
 
@@ -25,8 +25,8 @@ THOROUGH, EVERY = 320, 4       # after so many frames (30 s), every 4th is used,
 
 
 class SpectrumMeter:
-    """Average over time of the spectrum in dB, in bands of `BAND` bins. Frames of a stereo file are taken from the left and
-    the right channel alternately. Silent frames are left out."""
+    """Average over time of the spectrum in dB, in bands of `BAND` bins. Frames of a stereo file are taken from the left
+    and the right channel alternately. Silent frames are left out."""
 
     def __init__(self, samplerate: int):
         self.width = BAND * samplerate / WINDOW          # of a band in Hz
@@ -64,8 +64,8 @@ class SpectrumMeter:
 
 
 def cutoff(levels: np.ndarray, width: float) -> tp.Optional[tp.Tuple[float, float]]:
-    """(frequency in Hz, drop in dB) at which the spectrum `levels` in dB, in bands of `width` Hz, falls by at least `DROP`
-    within `WITHIN`, and stays below up to the Nyquist frequency. None if it does not."""
+    """(frequency in Hz, drop in dB) at which the spectrum `levels` in dB, in bands of `width` Hz, falls by at least
+    `DROP` within `WITHIN`, and stays below up to the Nyquist frequency. None if it does not."""
     gap, before = max(1, math.ceil(WITHIN / width)), max(2, round(BELOW / width))
     highest = min(HIGHEST, NEAR_NYQUIST * width * len(levels))
     bands = np.arange(max(before, math.ceil(LOWEST / width)), min(len(levels) - gap, math.floor(highest / width) + 1))

@@ -13,6 +13,7 @@ SEVERITIES = (ERROR, WARNING, NOTE)
 # Values from which on there is a finding.
 CLIPPED_RUNS = 10              # of equal samples at one peak
 DC_OFFSET = 0.005              # of full scale
+DC_SECONDS = 1.                # shortest file: the mean of a shorter one says little
 SILENT_PEAK = -60.             # dBFS: a file with a lower peak is silent throughout
 SILENT_SHARE = 0.5             # of a mixture's frames
 MONO = -60.                    # dB, difference of the channels relative to their sum
@@ -39,7 +40,8 @@ class Check:
 
 
 CHECKS: tp.Dict[str, Check] = {
-    "unusable": Check("Song or folder that the kind of dataset refuses", ERROR, "a missing or unreadable stem, a broken link"),
+    "unusable": Check("Song or folder that the kind of dataset refuses", ERROR,
+                      "a missing or unreadable stem, a broken link"),
     "unreadable": Check("File that cannot be decoded", ERROR, "missing, empty, truncated, corrupt, not audio"),
     "length": Check("Files of a song with different lengths", ERROR, "any difference"),
     "rate": Check("Files of a song with different sample rates", ERROR, "any difference"),
@@ -49,20 +51,22 @@ CHECKS: tp.Dict[str, Check] = {
     "dc": Check("DC offset", WARNING, f"{DC_OFFSET:g} of full scale"),
     "silent": Check("Silent file", WARNING, f"peak below {SILENT_PEAK:g} dBFS; an error for a mixture"),
     "silence": Check("Mostly silent mixture", WARNING, f"below -70 dBFS in {SILENT_SHARE:.0%} of the song"),
-    "mono": Check("Mono mixture in a stereo file", WARNING, f"difference of the channels below {MONO:g} dB of their sum"),
+    "mono": Check("Mono mixture in a stereo file", WARNING,
+                  f"difference of the channels below {MONO:g} dB of their sum"),
     "antiphase": Check("Channels in opposite phase", WARNING, f"difference {ANTIPHASE:g} dB above the sum"),
     "one-sided": Check("Stereo file with a silent channel", WARNING, f"{ONE_SIDED:g} dB between the channels"),
     "residual": Check("Stems that do not sum to the mixture", ERROR,
                       f"residual above {RESIDUAL_ERROR:g} dB of the mixture; a warning above {RESIDUAL_WARNING:g} dB "
                       f"({RESIDUAL_LOSSY:g} dB for lossy files)"),
-    "misaligned": Check("Misaligned stems", ERROR, f"a lag of 1 sample to {MOST_LAG:g} s that explains 6 dB of the residual"),
+    "misaligned": Check("Misaligned stems", ERROR,
+                        f"a lag of 1 sample to {MOST_LAG:g} s that explains 6 dB of the residual"),
     "same": Check("Two stems with the same signal", ERROR, "correlation 0.999"),
     "leak": Check("Copies of a song in different splits", ERROR, "12 common landmarks, 4 % of the smaller fingerprint"),
     "duplicate": Check("Copies of a song in one split", WARNING, "as above"),
     "shared": Check("Songs with an identical stem", WARNING, "equal samples; an error between splits"),
     "lossy": Check("Lossy or resampled source in a lossless file", WARNING,
-                   f"the spectrum falls by 25 dB within 500 Hz, between 7 and 20.5 kHz; by {DROP_ALONE:g} dB for a stem alone; a note if "
-                   "all songs are like this"),
+                   f"the spectrum falls by 25 dB within 500 Hz, between 7 and 20.5 kHz; by {DROP_ALONE:g} dB for a stem "
+                   "alone; a note if all songs are like this"),
     "label": Check("Implausible label (with --model)", WARNING,
                    f"correlation {LABEL_MATCH:g} with the estimate of another source, {LABEL_LEAD:g} above its own"),
 }
