@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 
 import pytest
 import soundfile
@@ -21,16 +22,22 @@ def page(repository):
     return (repository / "docs" / "dataset_check.md").read_text()
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """datasets/own with a late stem and a copy of a song in the test set."""
-    monkeypatch.chdir(tmp_path)
-    root = generate(tmp_path / "datasets" / "own", train=3, test=1, seconds=12., seed=3, valid=1, processes=1)
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """Generated songs with a late stem, and with a copy of a song in the test set."""
+    root = generate(tmp_path_factory.mktemp("faulty"), train=3, test=1, seconds=12., seed=3, valid=1, processes=1)
     song, other = (root / "train" / f"Synthetic Artist 00{number} - Song 00{number}" for number in (2, 3))
     soundfile.write(song / "vocals.wav", delayed(load(song)["vocals"], 1105), RATE, subtype="PCM_16")
     wavs = load(other)
     store(root / "test" / "Unknown", {name: 0.4 * wavs[name][70001:] for name in SOURCES}, suffix=".flac")
     return root
+
+
+@pytest.fixture
+def own(faulty, tmp_path, monkeypatch):
+    """datasets/own with these songs."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(faulty, tmp_path / "datasets" / "own")
 
 
 def test_the_table_is_that_of_the_checks(page):
