@@ -1,13 +1,14 @@
 """Songs of a dataset by split, with its kind and sources where they are not given."""
 
 import collections
+import os
 import typing as tp
 from pathlib import Path
 
 from ...errors import DatasetError
 from ...schema import SOURCES
 from .. import kinds
-from ..kinds.folders import WITHOUT, WITHOUT_VOCALS, find_songs, folder_tracks
+from ..kinds.folders import WITHOUT, WITHOUT_VOCALS, folder_tracks
 from ..tracks import MIXTURE, SUFFIXES, Tracks
 
 SPLITS = ("train", "valid", "test")
@@ -65,14 +66,15 @@ def guessed_kind(root: Path) -> str:
 
 def guessed_sources(root: Path) -> tp.List[str]:
     """Names of the stems in most songs; those of MUSDB if all of them are. Raises DatasetError if there are none."""
-    songs = find_songs(root, lambda name: Path(name).suffix.lower() in SUFFIXES).songs
     counts: tp.Counter[str] = collections.Counter()
-    for song in songs:
-        try:
-            counts.update({path.stem for path in song.iterdir() if path.suffix.lower() in SUFFIXES
-                           and not path.name.startswith(".")})
-        except OSError:
-            continue            # reported when the songs are listed
+    seen = set()
+    for folder, inner, files in os.walk(root, followlinks=True):      # errors are reported when the songs are listed
+        real = os.path.realpath(folder)
+        inner[:] = [] if real in seen else [name for name in inner if not name.startswith(".")]
+        if real not in seen:
+            counts.update({Path(name).stem for name in files if Path(name).suffix.lower() in SUFFIXES
+                           and not name.startswith(".")})
+        seen.add(real)
     counts.pop(MIXTURE, None)
     most = max(counts.values(), default=0)
     names = sorted(name for name, count in counts.items() if count >= max(1, OFTEN * most))
