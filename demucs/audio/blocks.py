@@ -23,8 +23,8 @@ class BlockReader:
 
     Args:
         path: the file.
-        load: function that returns (samples [A, L], sample rate in Hz) of audio that is a part of a file, such as one of
-            several streams. By default, `path` is decoded.
+        load: function that returns (samples [A, L], sample rate in Hz) of audio that is a part of a file, such as one
+            of several streams. By default, `path` is decoded.
 
     Attributes:
         path: absolute path of the file.

@@ -30,8 +30,9 @@ def sound(path, subtype, channels=2, length=50000):
 
 
 @pytest.mark.parametrize("name, subtype, channels", [
-    ("a.wav", "PCM_16", 2), ("a.wav", "PCM_24", 1), ("a.wav", "FLOAT", 2), ("a.wav", "PCM_U8", 2), ("a.flac", "PCM_16", 2),
-    ("a.flac", "PCM_24", 3), ("a.ogg", "VORBIS", 2), ("a.mp3", "MPEG_LAYER_III", 2), ("a.aiff", "PCM_16", 2)])
+    ("a.wav", "PCM_16", 2), ("a.wav", "PCM_24", 1), ("a.wav", "FLOAT", 2), ("a.wav", "PCM_U8", 2),
+    ("a.flac", "PCM_16", 2), ("a.flac", "PCM_24", 3), ("a.ogg", "VORBIS", 2),
+    ("a.mp3", "MPEG_LAYER_III", 2), ("a.aiff", "PCM_16", 2)])
 @pytest.mark.parametrize("size", [50000, 4096, 50001])
 def test_blocks_are_the_samples_of_the_file(tmp_path, name, subtype, channels, size):
     path = sound(tmp_path / name, subtype, channels)

@@ -25,14 +25,15 @@ def make_record(findings=(), tracks=None):
             aligned=-90., lags={"kazoo": 5}, residuals=LEVELS),
             TrackCheck("C", "train", "train/C", 4., [make_file("kazoo", levels="", spectrum="")])]
     return DatasetCheck(
-        path="/data/my set", kind="wav", sources=["kazoo", "voice"], splits={"train": len(tracks)}, seconds=8., tracks=tracks,
-        findings=list(findings), checks={key: [f"Title of {key}", "error", "one"] for key in ("misaligned", "lossy")},
+        path="/data/my set", kind="wav", sources=["kazoo", "voice"], splits={"train": len(tracks)}, seconds=8.,
+        tracks=tracks, findings=list(findings),
+        checks={key: [f"Title of {key}", "error", "one"] for key in ("misaligned", "lossy")},
         settings={"model": "x<y"}, commit="abc", versions={}, created="2026-01-01T00:00:00+00:00")
 
 
 def make_finding(check, severity):
-    return Finding(severity, check, "train", "A & <B>", "kazoo", "train/A & <B>/kazoo.wav", "is <late> & \"quoted\"", "cut it",
-                   5.)
+    return Finding(severity, check, "train", "A & <B>", "kazoo", "train/A & <B>/kazoo.wav", "is <late> & \"quoted\"",
+                   "cut it", 5.)
 
 
 def test_findings_and_pictures():

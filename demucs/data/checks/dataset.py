@@ -3,12 +3,14 @@
 import dataclasses
 import logging
 import multiprocessing
-import os
+import signal
 import time
 import typing as tp
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+
+import torch
 
 from ...errors import DatasetError
 from ...schema import DatasetCheck, Finding, TrackCheck
@@ -59,10 +61,13 @@ def check(splits: tp.Mapping[str, Tracks], *, root: Path, kind: str, sources: tp
             for track in sorted(listed.tracks, key=lambda track: track.name)]
     results = _examined(work, root, jobs)
     found = [_refused(fault, split) for split, fault in _faults(splits)]
-    for (track, split), result in zip(work, results):
-        found += result.findings
-        if more is not None and result.check.files:
+    found += [finding for result in results for finding in result.findings]
+    if more is not None:
+        readable = [(track, split) for (track, split), result in zip(work, results) if result.check.files]
+        progress = _Progress(len(readable), "Separated")
+        for track, split in readable:
             found += more(track, split)
+            progress.done()
     checks = [result.check for result in results]
     found += findings.of_lossy(checks) + _of_copies(results) + _of_rates(checks)
     order = list(CHECKS)
@@ -72,7 +77,8 @@ def check(splits: tp.Mapping[str, Tracks], *, root: Path, kind: str, sources: tp
     kept = [track if (track.split, track.name) in concerned else _brief(track) for track in checks]
     return DatasetCheck(
         path=str(root), kind=kind, sources=list(sources),
-        splits={split: len(listed.tracks) for split, listed in splits.items()}, seconds=round(sum(track.seconds for track in checks), 3), tracks=kept, findings=found, settings=settings or {},
+        splits={split: len(listed.tracks) for split, listed in splits.items()},
+        seconds=round(sum(track.seconds for track in checks), 3), tracks=kept, findings=found, settings=settings or {},
         checks={key: [each.title, each.severity, each.threshold] for key, each in CHECKS.items()},
         **(provenance or {"commit": "", "versions": {}, "created": ""}))
 
@@ -85,13 +91,16 @@ def _brief(track: TrackCheck) -> TrackCheck:
 
 def _examined(work: tp.Sequence[tp.Tuple[Track, str]], root: Path, jobs: int) -> tp.List[Result]:
     """Results of all songs in the order of `work`, with progress in the log."""
-    progress = _Progress(len(work))
+    progress = _Progress(len(work), "Checked")
     jobs = min(jobs, len(work))
-    if jobs <= 1:
-        return [progress.done(examine(track, split, root)) for track, split in work]
     results: tp.Dict[int, Result] = {}
+    if jobs <= 1:
+        for number, (track, split) in enumerate(work):
+            results[number] = examine(track, split, root)
+            progress.done(results[number].check.seconds)
+        return list(results.values())
     # spawn, since a forked child of a process that has used torch's thread pool may hang
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
         pending: tp.Dict[Future, int] = {}
         waiting = iter(enumerate(work))
         try:
@@ -103,7 +112,9 @@ def _examined(work: tp.Sequence[tp.Tuple[Track, str]], root: Path, jobs: int) ->
                 if not pending:
                     return [results[number] for number in range(len(work))]
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    results[pending.pop(future)] = progress.done(future.result())
+                    number = pending.pop(future)
+                    results[number] = future.result()
+                    progress.done(results[number].check.seconds)
         except BrokenProcessPool as error:
             raise DatasetError("a process of the check has ended, perhaps for lack of memory; use fewer --jobs"
                                ) from error
@@ -112,32 +123,30 @@ def _examined(work: tp.Sequence[tp.Tuple[Track, str]], root: Path, jobs: int) ->
             raise
 
 
-def _one_thread() -> None:
-    """Libraries of a worker use one thread: the processes share the cores."""
-    import torch
+def _start_worker() -> None:
+    """One thread per worker, since the processes share the cores. Ctrl-C ends the main process, which ends them."""
     torch.set_num_threads(1)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Progress:
     """Lines of progress: at every tenth of the songs, and at least every `PATIENCE` seconds in which songs end."""
 
-    def __init__(self, total: int):
-        self.total, self.count, self.seconds = total, 0, 0.
+    def __init__(self, total: int, verb: str):
+        self.total, self.verb, self.count, self.seconds = total, verb, 0, 0.
         self.begin = self.last = time.monotonic()
 
-    def done(self, result: Result) -> Result:
+    def done(self, seconds: float = 0.) -> None:
+        """Count a song of which `seconds` were read."""
         self.count += 1
-        self.seconds += result.check.seconds
+        self.seconds += seconds
         now = time.monotonic()
         tenth = self.count * 10 // self.total > (self.count - 1) * 10 // self.total
         if tenth or now - self.last >= PATIENCE:
             elapsed = max(now - self.begin, 1e-9)
-            logger.info("Checked %d/%d tracks, %.0f s, %.0f times real time", self.count, self.total, elapsed,
-                        self.seconds / elapsed)
+            speed = f", {self.seconds / elapsed:.0f} times real time" if self.seconds else ""
+            logger.info("%s %d/%d tracks, %.0f s%s", self.verb, self.count, self.total, elapsed, speed)
             self.last = now
-        return result
 
 
 def _faults(splits: tp.Mapping[str, Tracks]) -> tp.List[tp.Tuple[str, str]]:

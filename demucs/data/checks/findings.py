@@ -19,8 +19,10 @@ LOSSY = ("MP3", "MPEG", "OGG", "ffmpeg")       # in `FileCheck.form` of files th
 def finding(check: str, track: TrackCheck, what: str, fix: str, *, file: tp.Optional[FileCheck] = None, path: str = "",
             source: str = "", severity: str = "", value: tp.Optional[float] = None) -> Finding:
     """A `Finding` about a song or one of its files, with the severity of the table unless another is given."""
-    return Finding(severity or CHECKS[check].severity, check, track.split, track.name,
-                   source or (file.source if file else ""), path or (file.path if file else track.folder), what, fix, value)
+    if file is not None:
+        source, path = source or file.source, path or file.path
+    return Finding(severity or CHECKS[check].severity, check, track.split, track.name, source, path or track.folder,
+                   what, fix, value)
 
 
 def of_track(scan: Scan) -> tp.List[Finding]:
@@ -60,8 +62,8 @@ def _of_file(track: TrackCheck, file: FileCheck) -> tp.List[Finding]:
         add("one-sided", f"the {silent} channel is silent", "export it again in stereo, or as a mono file",
             file.balance)
     elif file.side is not None and file.side >= limits.ANTIPHASE:
-        add("antiphase", f"the channels are in opposite phase: their sum is at least {min(file.side, -LOWEST):.0f} dB below "
-            "their difference", "invert one channel", file.side)
+        add("antiphase", f"the channels are in opposite phase: their sum is at least {min(file.side, -LOWEST):.0f} dB "
+            "below their difference", "invert one channel", file.side)
     elif file.source == MIXTURE and file.side is not None and file.side <= limits.MONO:
         add("mono", "both channels are equal", "export the song in stereo; if it is a mono recording, keep it",
             file.side)
@@ -91,8 +93,9 @@ def _of_stems(track: TrackCheck, same: tp.Sequence[tp.Tuple[str, str]]) -> tp.Li
     for source, lag in track.lags.items():
         file = next(file for file in track.files if file.source == source)
         late = "late" if lag > 0 else "early"
-        what = (f"{source} is {counted(abs(lag), 'sample')} ({abs(lag) / file.samplerate * 1000:.2f} ms) {late}: moved, "
-                f"it lowers the residual of the song from {track.residual:.1f} to {max(track.aligned or 0., LOWEST):.1f} dB")
+        after = max(track.aligned or 0., LOWEST)
+        what = (f"{source} is {counted(abs(lag), 'sample')} ({abs(lag) / file.samplerate * 1000:.2f} ms) {late}: "
+                f"moved, it lowers the residual of the song from {track.residual:.1f} to {after:.1f} dB")
         fix = f"{'cut' if lag > 0 else 'insert'} {counted(abs(lag), 'sample')} at its beginning"
         found.append(finding("misaligned", track, what, fix, file=file, value=lag))
     return found if same else found + _of_sum(track)
@@ -109,7 +112,7 @@ def _of_sum(track: TrackCheck) -> tp.List[Finding]:
            if gain <= 0 or abs(20 * math.log10(gain)) >= limits.GAIN]
     why = f"; with {', '.join(odd)} they would" if odd else ""
     fix = "change these levels, or mix the stems again" if odd else \
-        "mix the stems again, or remove the mixture, so that the sum is used; effects on the mixture make a residual, too"
+        "mix the stems again, or remove the mixture, so that the sum is used; effects on the mixture are residuals, too"
     return [finding("residual", track, f"the mixture minus the stems is {residual:.1f} dB of the mixture{why}", fix,
                     source=MIXTURE, path=next(file.path for file in track.files if file.source == MIXTURE),
                     severity=severity, value=residual)]
@@ -160,5 +163,6 @@ def _disguised(track: TrackCheck) -> tp.List[FileCheck]:
 
     def agrees(file: FileCheck) -> bool:
         own = file.cutoff or 0.
-        return any(other is not file and abs((other.cutoff or 0.) - own) <= limits.CUTOFFS_AGREE * own for other in found)
+        return any(other is not file and abs((other.cutoff or 0.) - own) <= limits.CUTOFFS_AGREE * own
+                   for other in found)
     return [file for file in found if file.source == MIXTURE or (file.drop or 0) >= limits.DROP_ALONE or agrees(file)]

@@ -1,8 +1,9 @@
 """Fingerprints of songs: the same for copies of another level, format, sample rate, number of channels or beginning.
 
 A landmark is a pair of peaks of the spectrogram: two frequencies and the time between them (Wang, "An
-industrial-strength audio search algorithm", ISMIR 2003). Of all landmarks of a song, a fingerprint keeps those with the smallest hashes
-(bottom-k sampling, Broder 1997): two copies keep the same ones, and the size does not grow with the song.
+industrial-strength audio search algorithm", ISMIR 2003). Of all landmarks of a song, a fingerprint keeps those with the
+smallest hashes (bottom-k sampling, Broder 1997): two copies keep the same ones, and the size does not grow with the
+song.
 """
 
 import typing as tp

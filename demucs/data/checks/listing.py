@@ -82,6 +82,6 @@ def guessed_sources(root: Path) -> tp.List[str]:
         return list(SOURCES)
     plain = [name for name in names if name not in WITHOUT_VOCALS and not name.startswith(WITHOUT)]
     if not names:
-        raise DatasetError(f"{root}: no folder with stems ({', '.join(SUFFIXES)}) in it; expected SONG/{SOURCES[0]}.wav, "
-                           f"..., in it or in train/, valid/ and test/")
+        raise DatasetError(f"{root}: no folder with stems ({', '.join(SUFFIXES)}) in it; expected "
+                           f"SONG/{SOURCES[0]}.wav, ..., in it or in train/, valid/ and test/")
     return plain if len(plain) > 1 else names

@@ -59,7 +59,6 @@ class _Song:
         self.channels = max((reader.channels for reader in everything), default=1)
         rates = [reader.samplerate for reader in everything]
         self.samplerate, self.one_rate = (rates or [0])[0], len(set(rates)) <= 1
-        self.width = max(1, min(self.channels, 2))
 
     def blocks(self) -> tp.Iterator[tp.Dict[str, np.ndarray]]:
         """Samples [A, L] of each source, with zeros after the end of shorter files. Raises `_Unreadable`."""
@@ -159,7 +158,8 @@ def _file(source: str, reader: BlockReader, meter: FileMeter, root: Path) -> Fil
         return None if value is None else round(value, 2)
     return FileCheck(
         source=source, path=relative(reader.path, root), form=reader.form, frames=meter.frames,
-        samplerate=reader.samplerate, channels=reader.channels, level=round(decibels(meter.power), 2), peak=round(decibels(meter.peak ** 2), 2),
+        samplerate=reader.samplerate, channels=reader.channels, level=round(decibels(meter.power), 2),
+        peak=round(decibels(meter.peak ** 2), 2),
         clipped=meter.clipped, offset=round(meter.offset, 6), nonfinite=meter.nonfinite, silent=round(meter.silent, 4),
         side=rounded(meter.side), balance=rounded(meter.balance), cutoff=found and round(found[0]),
         drop=found and round(found[1], 1), levels=curve(meter.levels),

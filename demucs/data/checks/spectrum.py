@@ -1,8 +1,8 @@
 """Long-term spectrum of a file, and the cut-off frequency that lossy codecs and resampling leave in it.
 
 Encoders remove all content above a frequency that depends on the bit rate (mp3 and AAC at 128 kbit/s: 16 to 17 kHz).
-The levels of a spectrum that is averaged in dB over time fall there by tens of dB within a few hundred Hz, and stay at the
-noise floor up to the Nyquist frequency. Instruments and microphones roll off gradually.
+The levels of a spectrum that is averaged in dB over time fall there by tens of dB within a few hundred Hz, and stay at
+the noise floor up to the Nyquist frequency. Instruments and microphones roll off gradually.
 """
 
 import math

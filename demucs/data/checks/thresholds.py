@@ -65,8 +65,8 @@ CHECKS: tp.Dict[str, Check] = {
     "duplicate": Check("Copies of a song in one split", WARNING, "as above"),
     "shared": Check("Songs with an identical stem", WARNING, "equal samples; an error between splits"),
     "lossy": Check("Lossy or resampled source in a lossless file", WARNING,
-                   f"the spectrum falls by 25 dB within 500 Hz, between 7 and 20.5 kHz; by {DROP_ALONE:g} dB for a stem "
-                   "alone; a note if all songs are like this"),
+                   f"the spectrum falls by 25 dB within 500 Hz, between 7 and 20.5 kHz; by {DROP_ALONE:g} dB for a "
+                   "stem alone; a note if all songs are like this"),
     "label": Check("Implausible label (with --model)", WARNING,
                    f"correlation {LABEL_MATCH:g} with the estimate of another source, {LABEL_LEAD:g} above its own"),
 }
