@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import require_program
+from data.songs import moises_song
 from data.planted import RATE, decoded, delayed, load, store
 
 from demucs.data.checks import dataset, listing
@@ -330,3 +331,17 @@ def test_quiet_low_tones_are_not_clipped(tmp_path):
                               for number, name in enumerate(SOURCES)})
     track, = check(tmp_path).tracks
     assert check(tmp_path).findings == [] and {file.clipped for file in track.files} == {0}
+
+
+def test_songs_of_moisesdb(tmp_path):
+    """Several files per source, which may differ in length, and no mixture file."""
+    draw = np.random.default_rng(0)
+    for number in range(12):
+        folder = tmp_path / "moisesdb" / f"{number}"
+        stems = {stem: [0.05 * draw.standard_normal((RATE + 100 * number, 2)) for _ in range(2)]
+                 for stem in ("drums", "bass", "vocals", "guitar")}
+        stems["bass"][1] = stems["bass"][1][:20000]
+        moises_song(folder, stems, song=f"Song {number}")
+    record = check(tmp_path / "moisesdb")
+    assert record.kind == "moises" and record.findings == [] and sum(record.splits.values()) == 12
+    assert {len(track.files) for track in record.tracks} == {8}

@@ -34,7 +34,7 @@ def of_track(scan: Scan) -> tp.List[Finding]:
         found.append(finding("unreadable", track, what or message, fix if what else REPLACE, path=path))
     for file in track.files:
         found += _of_file(track, file)
-    return found + _of_files(track) + _of_stems(track, scan.same)
+    return found + _of_files(track, scan.ragged) + _of_stems(track, scan.same)
 
 
 def _of_file(track: TrackCheck, file: FileCheck) -> tp.List[Finding]:
@@ -70,7 +70,7 @@ def _of_file(track: TrackCheck, file: FileCheck) -> tp.List[Finding]:
     return found
 
 
-def _of_files(track: TrackCheck) -> tp.List[Finding]:
+def _of_files(track: TrackCheck, ragged: bool) -> tp.List[Finding]:
     """Differences between the files of a song. Those in length follow from those in rate, and are not named then."""
     for check, key, unit, fix in (
             ("rate", "samplerate", "Hz", "resample all files of the song to the same rate"),
@@ -78,7 +78,7 @@ def _of_files(track: TrackCheck) -> tp.List[Finding]:
         sources: tp.Dict[int, tp.List[str]] = {}
         for file in track.files:
             sources.setdefault(getattr(file, key), []).append(file.source)
-        if len(sources) > 1:
+        if len(sources) > 1 and not (ragged and check == "length"):
             what = "; ".join(f"{value} {unit}: {', '.join(dict.fromkeys(sources[value]))}" for value in sorted(sources))
             return [finding(check, track, what, fix)]
     return []

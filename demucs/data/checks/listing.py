@@ -8,11 +8,13 @@ from pathlib import Path
 from ...errors import DatasetError
 from ...schema import SOURCES
 from .. import kinds
+from ..kinds import moises, slakh
 from ..kinds.folders import WITHOUT, WITHOUT_VOCALS, folder_tracks
 from ..tracks import MIXTURE, SUFFIXES, Tracks
 
 SPLITS = ("train", "valid", "test")
 FOLDERS = "folders"      # kind of a folder of songs without splits
+DESCRIPTIONS = {moises.DESCRIPTION: "moises", slakh.DESCRIPTION: "slakh"}     # file in every song -> kind
 WHOLE = "all"            # name of their only split
 OFTEN = 0.5              # share of the songs that have a file of that name, if it is a source
 
@@ -28,8 +30,8 @@ def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[t
     """All songs in `root`.
 
     Args:
-        kind: as `dset.kind`; by default "wav" for a folder with train/ and valid/, "musdb" with train/ or test/, else
-            `FOLDERS`: all songs below.
+        kind: as `dset.kind`; by default that of `DESCRIPTIONS`, "wav" for a folder with train/ and valid/, "musdb" with
+            train/ or test/, else `FOLDERS`: all songs below.
         sources: by default those of MUSDB if most songs have them, else the names of files that most songs have.
 
     Raises:
@@ -49,7 +51,7 @@ def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[t
     refused = []
     for split in SPLITS:
         try:
-            splits[split] = kinds.KINDS[kind](settings, split)
+            splits[split] = kinds.tracks(kind, settings, split)
         except DatasetError as error:
             refused.append(str(error))
             if (root / split).is_dir():
@@ -60,6 +62,10 @@ def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[t
 
 
 def guessed_kind(root: Path) -> str:
+    """Kind of the dataset in `root` by its folders and files."""
+    for name, kind in DESCRIPTIONS.items():
+        if any(next(root.glob(f"{above}{name}"), None) for above in ("*/", "*/*/", "*/*/*/")):
+            return kind
     has = {split for split in SPLITS if (root / split).is_dir()}
     return "wav" if "valid" in has else "musdb" if has else FOLDERS
 

@@ -23,13 +23,14 @@ SILENT = -50.                # dB, level of a stem in an excerpt relative to the
 
 
 class Scan(tp.NamedTuple):
-    """Measurements of a song. `faults` are (path, message) of files that cannot be read; there are no other results
+    """Measurements of a song. `ragged`: its files may differ in length. `faults` are (path, message) of files that cannot be read; there are no other results
     then. `same` are pairs of stems with the same signal."""
     check: TrackCheck
     fingerprint: Fingerprint
     digests: tp.Dict[str, str]
     same: tp.List[tp.Tuple[str, str]]
     faults: tp.List[tp.Tuple[str, str]]
+    ragged: bool = False
 
 
 def relative(path: Path, root: Path) -> str:
@@ -134,8 +135,8 @@ def scan(track: Track, split: str, root: Path) -> Scan:
     seconds = max((file.frames / file.samplerate for file in files if file.samplerate), default=0.)
     check = TrackCheck(track.name, split, bare.folder, seconds, files, **_consistency(track, song, mix, mixed))
     if not song.one_rate:
-        return Scan(check, empty(), {}, [], [])
-    return Scan(check, printer.result(), mix.digests(), mix.same(), [])
+        return Scan(check, empty(), {}, [], [], track.ragged)
+    return Scan(check, printer.result(), mix.digests(), mix.same(), [], track.ragged)
 
 
 def _failed(bare: TrackCheck, song: _Song, root: Path) -> Scan:
