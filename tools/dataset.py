@@ -18,6 +18,7 @@ from demucs.files import obstacle, write_text
 from demucs.ranges import Range
 from demucs.schema import DatasetCheck
 
+MISSING = ("error", "silence")      # of demucs.data.kinds.settings, which imports torch
 JOBS = Range(1, 1024, whole=True)
 SECONDS = Range(1, 600, unit="seconds")
 SHOWN = 20          # findings of a check in the table on screen
@@ -34,6 +35,10 @@ def get_parser() -> argparse.ArgumentParser:
     add("--kind", help="kind of the dataset, as dset.kind (default: musdb or wav for a folder with train/, valid/ or "
         "test/, else all songs below)")
     add("--sources", help="sources, separated by commas (default: the stems that most songs have)")
+    add("--missing", choices=MISSING, default="error", help="what a source without a file is, as dset.missing (default: "
+        "%(default)s)")
+    add("--instruments", default="", metavar="FILE", help="map from instruments to sources, as dset.instruments")
+    add("--split", default="", metavar="FILE", help="names of the songs of each split, as dset.split")
     add("--jobs", type=number("--jobs", JOBS), default=1, help="number of processes (default: 1)")
     add("--fix-list", type=Path, metavar="FILE",
         help="write one line per finding: path, what, fix, and more, separated by tabs")
@@ -64,7 +69,8 @@ def run(args: argparse.Namespace) -> DatasetCheck:
     if sources is not None and (not all(sources) or len(set(sources)) < len(sources)):
         raise ConfigError(f"--sources={args.sources}: names separated by commas, each once")
     root = args.path.absolute()
-    found = listing.list_songs(root, args.kind, sources)
+    found = listing.list_songs(root, args.kind, sources, missing=args.missing, instruments=args.instruments,
+                               split=args.split)
     settings: tp.Dict[str, tp.Any] = {}
     more = None
     if args.model is not None:

@@ -345,3 +345,18 @@ def test_songs_of_moisesdb(tmp_path):
     record = check(tmp_path / "moisesdb")
     assert record.kind == "moises" and record.findings == [] and sum(record.splits.values()) == 12
     assert {len(track.files) for track in record.tracks} == {8}
+
+
+def test_missing_sources_may_be_silence(songs):
+    (songs / "train" / "Synthetic Artist 002 - Song 002" / "mixture.wav").unlink()
+    (songs / "train" / "Synthetic Artist 002 - Song 002" / "vocals.wav").unlink()
+    found = listing.list_songs(songs, missing="silence")
+    assert dataset.check(found.splits, root=songs, kind=found.kind, sources=found.sources).findings == []
+
+
+def test_a_song_without_stems(songs):
+    for name in SOURCES:
+        (songs / "test" / "Synthetic Guest 001 - Song 001" / f"{name}.wav").unlink()
+    found = listing.list_songs(songs, missing="silence")
+    findings = dataset.check(found.splits, root=songs, kind=found.kind, sources=found.sources).findings
+    assert [(each.severity, each.track) for each in findings] == [("error", "Synthetic Guest 001 - Song 001")]

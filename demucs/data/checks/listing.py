@@ -15,6 +15,7 @@ from ..tracks import MIXTURE, SUFFIXES, Tracks
 SPLITS = ("train", "valid", "test")
 FOLDERS = "folders"      # kind of a folder of songs without splits
 DESCRIPTIONS = {moises.DESCRIPTION: "moises", slakh.DESCRIPTION: "slakh"}     # file in every song -> kind
+NAMED = (FOLDERS, "musdb", "wav", "songs", "sdx23")      # kinds whose files have the names of sources
 WHOLE = "all"            # name of their only split
 OFTEN = 0.5              # share of the songs that have a file of that name, if it is a source
 
@@ -26,16 +27,18 @@ class Listing(tp.NamedTuple):
     splits: tp.Dict[str, Tracks]
 
 
-def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[tp.Sequence[str]] = None) -> Listing:
+def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[tp.Sequence[str]] = None, *,
+               missing: str = "error", instruments: str = "", split: str = "") -> Listing:
     """All songs in `root`.
 
     Args:
         kind: as `dset.kind`; by default that of `DESCRIPTIONS`, "wav" for a folder with train/ and valid/, "musdb" with
             train/ or test/, else `FOLDERS`: all songs below.
         sources: by default those of MUSDB if most songs have them, else the names of files that most songs have.
+        missing, instruments, split: as in `KindSettings`.
 
     Raises:
-        ConfigError: if the kind is unknown.
+        ConfigError: if the kind is unknown, or a setting is invalid.
         DatasetError: if the folder is missing, or has no song in any split.
     """
     if not root.is_dir():
@@ -43,19 +46,19 @@ def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[t
     if kind is not None and kind != FOLDERS:
         kinds.check(kind)
     kind = kind or guessed_kind(root)
-    sources = list(sources or (guessed_sources(root) if kind in (FOLDERS, "musdb", "wav") else SOURCES))
+    sources = list(sources or (guessed_sources(root) if kind in NAMED else SOURCES))
     if kind == FOLDERS:
-        return Listing(kind, sources, {WHOLE: folder_tracks(root, sources)})
-    settings = kinds.KindSettings(root, tuple(sources))
+        return Listing(kind, sources, {WHOLE: folder_tracks(root, sources, missing=missing)})
+    settings = kinds.KindSettings(root, tuple(sources), missing=missing, instruments=instruments, split=split)
     splits: tp.Dict[str, Tracks] = {}
     refused = []
-    for split in SPLITS:
+    for name in SPLITS:
         try:
-            splits[split] = kinds.tracks(kind, settings, split)
+            splits[name] = kinds.tracks(kind, settings, name)
         except DatasetError as error:
             refused.append(str(error))
-            if (root / split).is_dir():
-                splits[split] = Tracks(root, [], [str(error)])
+            if (root / name).is_dir():
+                splits[name] = Tracks(root, [], [str(error)])
     if not any(found.tracks or found.faults for found in splits.values()):
         raise DatasetError(f"{root}: no song of kind {kind}: {refused[0] if refused else 'its folders are empty'}")
     return Listing(kind, sources, splits)

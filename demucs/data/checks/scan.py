@@ -23,8 +23,8 @@ SILENT = -50.                # dB, level of a stem in an excerpt relative to the
 
 
 class Scan(tp.NamedTuple):
-    """Measurements of a song. `ragged`: its files may differ in length. `faults` are (path, message) of files that cannot be read; there are no other results
-    then. `same` are pairs of stems with the same signal."""
+    """Measurements of a song. `ragged`: its files may differ in length. `faults` are (path, message) of files that cannot
+    be read; there are no other results then. `same` are pairs of stems with the same signal."""
     check: TrackCheck
     fingerprint: Fingerprint
     digests: tp.Dict[str, str]
@@ -116,7 +116,7 @@ def scan(track: Track, split: str, root: Path) -> Scan:
     with contextlib.ExitStack() as stack:
         song = _Song(track, stack)
         bare = TrackCheck(track.name, split, relative(track.folder, root), 0., [])
-        if song.faults or not song.readers:
+        if song.faults or not song.sources:
             return _failed(bare, song, root)
         mixed = [source for source in track.mixed if source in song.sources] or song.sources
         mix = MixMeter(mixed, with_mixture=bool(track.mixture) and bool(track.mixed))
@@ -141,7 +141,7 @@ def scan(track: Track, split: str, root: Path) -> Scan:
 
 def _failed(bare: TrackCheck, song: _Song, root: Path) -> Scan:
     faults = [(relative(path, root), message) for path, message in song.faults]
-    return Scan(bare, empty(), {}, [], faults or [(bare.folder, "has no files")])
+    return Scan(bare, empty(), {}, [], faults or [(bare.folder, "has no stems")])
 
 
 def curve(powers: tp.Sequence[float]) -> str:
