@@ -35,6 +35,7 @@ QUALITY_VERSION = 1
 STATUS_VERSION = 1
 LEDGER_VERSION = 1
 CHECKPOINTS_VERSION = 1
+DATASET_CHECK_VERSION = 1
 FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
@@ -366,6 +367,76 @@ class QualityStudy:
 
 
 @dataclass(frozen=True)
+class FileCheck:
+    """Measurements of an audio file of a dataset (`demucs.data.checks`). Songs without findings have no curves."""
+    source: str                        # of the song, or "mixture"
+    path: str                          # relative to the dataset
+    form: str                          # format and encoding, such as "WAV PCM_16"
+    frames: int                        # samples per channel
+    samplerate: int                    # Hz
+    channels: int
+    level: float                       # dBFS, mean square
+    peak: float                        # dBFS
+    clipped: int                       # clipped runs at one peak of one channel
+    offset: float                      # DC, relative to full scale
+    nonfinite: int                     # samples
+    silent: float                      # share of frames
+    side: tp.Optional[float] = None    # dB, difference of the channels relative to their sum; None if not stereo
+    balance: tp.Optional[float] = None     # dB, left channel relative to the right one
+    cutoff: tp.Optional[float] = None      # Hz
+    drop: tp.Optional[float] = None        # dB, at the cut-off
+    levels: str = ""                   # dBFS, in equal parts of the song, as `pack_frames`
+    spectrum: str = ""                 # dB, in equal bands up to the Nyquist frequency, as `pack_frames`
+
+
+@dataclass(frozen=True)
+class TrackCheck:
+    """Measurements of a song of a dataset. It has no files if it cannot be read."""
+    name: str
+    split: str
+    folder: str                        # relative to the dataset
+    seconds: float
+    files: tp.List[FileCheck]
+    residual: tp.Optional[float] = None    # dB, mixture minus stems relative to the mixture; None without a mixture
+    aligned: tp.Optional[float] = None     # dB, the same with `lags`; None if no lag was sought
+    lags: tp.Dict[str, int] = field(default_factory=dict)      # samples by which a stem is late
+    gains: tp.Dict[str, float] = field(default_factory=dict)   # of the stems in the mixture, by least squares
+    residuals: str = ""                # dBFS, as `FileCheck.levels`
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault of a dataset."""
+    severity: str                      # "error", "warning" or "note"
+    check: str                         # key of `demucs.data.checks.thresholds.CHECKS`
+    split: str
+    track: str                         # "" for the whole dataset
+    source: str                        # "" for the whole song
+    path: str                          # file or folder, relative to the dataset
+    what: str
+    fix: str
+    value: tp.Optional[float] = None   # that exceeds a threshold
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """Record of a check of a dataset."""
+    path: str
+    kind: str
+    sources: tp.List[str]
+    splits: tp.Dict[str, int]          # number of songs
+    seconds: float                     # of all songs
+    tracks: tp.List[TrackCheck]
+    findings: tp.List[Finding]
+    checks: tp.Dict[str, tp.List[str]]     # key -> title, severity, threshold
+    settings: tp.Dict[str, tp.Any]     # model of the plausibility of labels, ...
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str                       # ISO 8601, UTC
+    version: int = DATASET_CHECK_VERSION
+
+
+@dataclass(frozen=True)
 class ReleaseCard:
     """Description of an exported model. Stored inside the `.th` file and as JSON beside it."""
     signature: str
@@ -388,7 +459,7 @@ class ReleaseCard:
 
 
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
-                    ReleaseCard)
+                    DatasetCheck, ReleaseCard)
 # Older versions that can be read: they only lack fields that have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3, 4), Evaluation: (1, 2)}
 

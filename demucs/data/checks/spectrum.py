@@ -1,0 +1,78 @@
+"""Long-term spectrum of a file, and the cut-off frequency that lossy codecs and resampling leave in it.
+
+Encoders remove all content above a frequency that depends on the bit rate (mp3 and AAC at 128 kbit/s: 16 to 17 kHz).
+The levels of a spectrum that is averaged in dB over time fall there by tens of dB within a few hundred Hz, and stay at
+the noise floor up to the Nyquist frequency. Instruments and microphones roll off gradually.
+"""
+
+import math
+import typing as tp
+
+import numpy as np
+import scipy.fft
+
+WINDOW = 4096                  # samples
+BAND = 16                      # bins
+FLOOR = 1e-16                  # power that stands for silence in levels, -160 dB
+AUDIBLE = 1e-7                 # mean square of a frame that counts, and 30 dB below the average of those before
+WITHIN = 500.                  # Hz, in which the level falls
+BELOW = 700.                   # Hz below the cut-off whose median level is compared
+DROP = 25.                     # dB
+LOWEST, HIGHEST = 7000., 20500.      # Hz: a cut-off elsewhere is of another kind, or no loss
+NEAR_NYQUIST = 0.93            # of the Nyquist frequency: filters of resampling without loss begin above
+FEWEST = 16                    # frames of a spectrum
+THOROUGH, EVERY = 320, 4       # after so many frames (30 s), every 4th is used, which is enough for the average
+
+
+class SpectrumMeter:
+    """Average over time of the spectrum in dB, in bands of `BAND` bins. Frames of a stereo file are taken from the left
+    and the right channel alternately. Silent frames are left out."""
+
+    def __init__(self, samplerate: int):
+        self.width = BAND * samplerate / WINDOW          # of a band in Hz
+        self._window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+        self._scale = 2 / float(np.square(self._window).sum()) / WINDOW
+        self._total = np.zeros(WINDOW // 2 // BAND)
+        self._count, self._power = 0, 0.
+
+    def add(self, wav: np.ndarray) -> None:
+        """Add a block [A, L]; what is left after whole frames is not used."""
+        count = wav.shape[1] // WINDOW
+        if not count:
+            return
+        places = np.arange(0, count, 1 if self._count < THOROUGH else EVERY)
+        frames = wav[:, :count * WINDOW].reshape(len(wav), count, WINDOW)[np.arange(len(places)) % len(wav), places]
+        power = np.einsum("fs,fs->f", frames, frames) / WINDOW
+        self._power = max(self._power, float(power.mean()))
+        frames = frames[power > max(AUDIBLE, 1e-3 * self._power)]
+        if not len(frames):
+            return
+        spectrum = scipy.fft.rfft(frames * self._window)[:, :WINDOW // 2]
+        pairs = np.ascontiguousarray(spectrum).view(np.float32).reshape(-1, 2 * BAND)
+        bands = np.einsum("bi,bi->b", pairs, pairs).reshape(len(frames), -1) * np.float32(self._scale / BAND)
+        self._total += np.log10(bands + np.float32(FLOOR)).sum(axis=0, dtype=np.float64)
+        self._count += len(frames)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """Level of each band in dB; empty if there were too few frames."""
+        return 10 * self._total / self._count if self._count >= FEWEST else np.empty(0)
+
+    def cutoff(self) -> tp.Optional[tp.Tuple[float, float]]:
+        """(frequency in Hz, drop in dB) of the cut-off; None if there is none."""
+        return cutoff(self.levels, self.width)
+
+
+def cutoff(levels: np.ndarray, width: float) -> tp.Optional[tp.Tuple[float, float]]:
+    """(frequency in Hz, drop in dB) at which the spectrum `levels` in dB, in bands of `width` Hz, falls by at least
+    `DROP` within `WITHIN`, and stays below up to the Nyquist frequency. None if it does not."""
+    gap, before = max(1, math.ceil(WITHIN / width)), max(2, round(BELOW / width))
+    highest = min(HIGHEST, NEAR_NYQUIST * width * len(levels))
+    bands = np.arange(max(before, math.ceil(LOWEST / width)), min(len(levels) - gap, math.floor(highest / width) + 1))
+    if not len(bands):
+        return None
+    below = np.median(np.lib.stride_tricks.sliding_window_view(levels, before)[bands - before], axis=1)
+    above = np.maximum.accumulate(levels[::-1])[::-1][bands + gap]
+    best = int((below - above).argmax())
+    drop = float(below[best] - above[best])
+    return (float(bands[best] * width), drop) if drop >= DROP else None
