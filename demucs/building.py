@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from . import songs
 from .audio import soundstretch
 from .config import Config
 from .data import build as data
@@ -64,8 +65,8 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
     """Keyword arguments of `data.build.training_sets`, from the configuration."""
     d = config.dset
     return dict(
-        kind=d.kind, musdb=d.musdb, use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2, wav2_weight=d.wav2_weight,
-        wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources,
+        kind=d.kind, musdb=songs.training_folder(config), use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2,
+        wav2_weight=d.wav2_weight, wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources,
         policy=data.build_policy(d.sampling, segment=d.segment, shift=d.shift, seed=config.seed,
                                  per_track=d.samples_per_track),
         cache=AudioCache(d.cache, Path(d.cache_folder or Path(d.metadata) / "audio"), d.samplerate), missing=d.missing, instruments=d.instruments or "", split=d.split or "", shares=d.shares, seed=config.seed,
@@ -90,6 +91,7 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     d = config.dset
     if config.augment.repitch.proba:
         soundstretch.find()   # raises if it is missing, before a scan that may take long
+    songs.decode(config, group)
     kwargs = dataset_settings(config)
     train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
@@ -134,7 +136,7 @@ def test_tracks(config: Config) -> tp.Sequence[ReferenceTrack]:
     that has none. They are listed before training, so that missing ones are found before it. Raises the errors of
     `evaluation.tracks.track_folders` and `kind_tracks`."""
     d, own = config.dset, test_set(config)
-    if own.key == "test.nonhq":
+    if own.key == "test.nonhq" or own.key == "dset.musdb" and songs.is_compressed(config):
         return musdb_stem_tracks(own.folder, sources=config.target_names, targets=d.targets)
     if own.key == "dset.musdb" or own.folder and os.path.isdir(Path(own.folder) / "test"):
         if own.kind or own.layout:
@@ -258,6 +260,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                                 weight_decay=optim.weight_decay)
     quantisation = build_quantisation(model, config.quant, optimizer, seed=config.seed)
     augment = build_augment(config, group.world_size)
+    songs.download(config, group, needed=lambda: finished(config, folder) is None)
     tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
     train_loader, sampler, valid_loader, train_set = loaders
     averages = build_averages(config, model, group)

@@ -12,6 +12,7 @@ import typing as tp
 from fractions import Fraction
 
 from .data import kinds as datasets
+from .data import download
 from .data.audio_cache import CACHES
 from .data.build import check_sampling, check_shares
 from .data.kinds.settings import MISSING
@@ -35,6 +36,7 @@ class DatasetConfig:
     kind: str
     sampling: str
     musdb: str
+    download: tp.Any
     musdb_samplerate: int
     use_musdb: bool
     wav: tp.Optional[str]
@@ -394,6 +396,7 @@ def _check(config: Config) -> None:
         value = getattr(config.dset, key)
         if value not in known:
             raise ConfigError(f"dset.{key}={value!r} is unknown; use one of {', '.join(known)}.{did_you_mean(value, known)}")
+    download.chosen(config.dset.download)
     if config.schedule.kind not in SCHEDULES:
         raise ConfigError(f"schedule.kind={config.schedule.kind!r} is unknown; use one of {', '.join(SCHEDULES)}."
                           f"{did_you_mean(config.schedule.kind, SCHEDULES)}")

@@ -9,9 +9,12 @@ import shutil
 import typing as tp
 from pathlib import Path
 
+from . import songs as musdb
+from .audio.ffmpeg import program
 from .building import build_augment, build_model, dataset_settings, finished, test_set, test_tracks
 from .config import Config
 from .data import build as data
+from .data import download
 from .data.audio_cache import AudioCache
 from .data.sampler import EpochSampler
 from .errors import ConfigError, DemucsError, TrainingError
@@ -30,15 +33,21 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
     Raises:
         DemucsError: if it cannot, with all reasons.
     """
-    problems, songs = [], Path()
+    problems: tp.List[DemucsError] = []
+    songs = Path()
     if finished(config, folder) is not None:      # a finished run needs no training songs
         return test_sets.place(test_set(config), test_sets.default_musdb(), "this training").folder.absolute()
-    try:
-        songs = require_test_songs(config)
-    except DemucsError as error:
-        problems.append(error)
-    for require in (lambda: require_batches(config, ranks), lambda: require_examples(config),
-                    lambda: require_space(config, folder)):
+    name = musdb.to_download(config)
+    if name is not None and download.is_absent(config.dset.musdb):      # the training will download its songs
+        songs = Path(config.dset.musdb).absolute()
+        checks = [lambda: download.require_space(name, songs, elsewhere=musdb.ELSEWHERE)]
+    else:
+        try:
+            songs = require_test_songs(config)
+        except DemucsError as error:
+            problems.append(error)
+        checks = [lambda: require_examples(config)]
+    for require in (lambda: require_batches(config, ranks), *checks, lambda: require_space(config, folder)):
         try:
             require()
         except DemucsError as error:
@@ -61,12 +70,17 @@ def require_batches(config: Config, ranks: int) -> None:
 
 
 def require_examples(config: Config) -> None:
-    """Check that the training and validation songs are complete, and enough for a batch. Only headers are read.
+    """Check that the training and validation songs are complete, and enough for a batch. Only headers are read. Of
+    compressed songs that are not decoded yet, nothing is known.
 
     Raises:
         DatasetError: if songs are missing or faulty.
         TrainingError: if there are too few for a batch.
+        ToolError: if ffmpeg is not installed, for compressed songs.
     """
+    if musdb.is_compressed(config) and not Path(musdb.training_folder(config)).exists():
+        program("ffmpeg")          # decoding takes minutes, and is left to the training
+        return
     without = {"normalize": False, "cache": AudioCache()}      # both read all samples
     songs, _ = data.training_sets(**{**dataset_settings(config), **without})
     EpochSampler(len(songs), batch_size=config.batch_size, seed=config.seed)

@@ -36,6 +36,7 @@ STATUS_VERSION = 1
 LEDGER_VERSION = 1
 CHECKPOINTS_VERSION = 1
 DATASET_CHECK_VERSION = 1
+DOWNLOAD_VERSION = 1
 FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
@@ -458,8 +459,19 @@ class ReleaseCard:
     version: int = RELEASE_VERSION
 
 
+@dataclass(frozen=True)
+class DatasetDownload:
+    """Origin of a dataset that was downloaded, in its folder."""
+    dataset: str                       # name in `demucs.data.download.ARCHIVES`
+    url: str                           # "" for an archive that was there already
+    checksum: str                      # of the archive: "sha256:..." or "md5:..."
+    files: int
+    created: str                       # ISO 8601, UTC
+    version: int = DOWNLOAD_VERSION
+
+
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
-                    DatasetCheck, ReleaseCard)
+                    DatasetCheck, DatasetDownload, ReleaseCard)
 # Older versions that can be read: they only lack fields that have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3, 4), Evaluation: (1, 2)}
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.runs
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, "notes": 0, "ranges": 0, "schema": 0,
           "tables": 0,
-          "dsp": 1, "runs": 1,
+          "downloads": 1, "dsp": 1, "runs": 1,
           "audio": 2, "layers": 2, "metrics": 2,
           "data": 3, "models": 3,
           "packages": 4, "separation": 4,
@@ -26,7 +26,7 @@ GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.s
                 "demucs.metrics.aggregates", "demucs.metrics.statistics", "demucs.metrics.seeds",
                 "demucs.metrics.museval_json"}
 GRAPHING_ROOMS = {"records": 0, "figures": 1, "pages": 2}     # the scripts themselves are above
-WITHOUT_TORCH = ("runs",)        # and the ground floor
+WITHOUT_TORCH = ("downloads", "runs")        # and the ground floor
 
 
 def imports(path, *, checked=True):

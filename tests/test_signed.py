@@ -11,7 +11,7 @@ PLAIN = resolved([])
 FOREIGN = ("dora", "hydra")
 UNSIGNED_SECTIONS = ("misc", "checkpoint", "slurm")     # how a run is carried out: its numbers differ by rounding at most
 UNSIGNED = {"flag", "dset.backend",                     # without effect; kept for published argument lists
-            "dset.cache_folder"}
+            "dset.cache_folder", "dset.download"}           # where copies are, and how songs come to their folder
 CACHE = "dset.cache"                                    # signed where it loses something
 # What changes no number and is signed all the same, since published Demucs signs it: experiments keep their names. No key
 # joins this list.

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from .. import schema
+from ..data.decoded import is_compressed
 from ..errors import ConfigError
 from ..runs.experiments import collect_run
 from ..runs.layout import EXPERIMENTS, RESULTS
@@ -73,7 +74,9 @@ class Request:
         if given is None:
             found = test_sets.place(own, test_sets.default_musdb(), name)
             return found._replace(kind=self.kind or found.kind, layout={**found.layout, **layout})
-        return test_sets.Place(given, self.nonhq is not None, *((own.targets, own.stems) if own else (None, None)),
+        if self.nonhq is not None or not self.kind and is_compressed(given):
+            return test_sets.Place(given, True, *((own.targets, own.stems) if own else (None, None)))
+        return test_sets.Place(given, False, *((own.targets, own.stems) if own else (None, None)),
                                kind=self.kind if self.kind not in test_sets.FOLDERS else "", layout=layout)
 
     def songs(self, sources: tp.Sequence[str], place: test_sets.Place) -> SongSet:

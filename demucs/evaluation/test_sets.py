@@ -6,6 +6,7 @@ import typing as tp
 from pathlib import Path
 
 from .. import schema
+from ..data.decoded import is_compressed
 from ..errors import DatasetError
 from ..runs.experiments import names_experiment
 from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
@@ -151,15 +152,17 @@ def place(own: tp.Optional[TestSet], default: Path, name: str) -> Place:
         DatasetError: if another folder of `own` is missing.
     """
     if own is None:
-        return Place(default)
+        return Place(default, is_compressed(default))
     folder = resolved(own.folder)
     if own.key == "dset.musdb" and not own.kind:      # the same songs in whatever folder
-        return Place(folder if os.path.isdir(folder) else default, False, own.targets, own.stems, own.kind, own.layout)
+        folder = folder if os.path.isdir(folder) else default
+        compressed = is_compressed(folder)
+        return Place(folder, compressed, own.targets, own.stems, own.kind, {} if compressed else own.layout)
     if not os.path.isdir(folder):
         variable = _VARIABLE.search(own.folder)
         raise DatasetError(f"the test songs of {name} are those of {own.key}={own.folder}, but there is no folder "
                            f"{folder} here; name the one with test/TRACK/SOURCE.wav by --musdb"
                            + (f" or {variable[1]}" if variable else ""))
     if own.key == "dset.wav" and not os.path.isdir(folder / "test"):
-        return Place(default, targets=own.targets, stems=own.stems)
+        return Place(default, is_compressed(default), own.targets, own.stems)
     return Place(folder, own.key == "test.nonhq", own.targets, own.stems, own.kind, own.layout)

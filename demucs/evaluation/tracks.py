@@ -17,8 +17,10 @@ from pathlib import Path
 
 import torch
 
+from .. import schema
 from ..audio import reading
 from ..data import kinds
+from ..data.download import PREVIEW, RECORD
 from ..data.faults import FaultyTracks, broken_link, unreadable
 from ..data.kinds.folders import left_out, stem_files, whole_song
 from ..data.synthetic.dataset import MANIFEST
@@ -26,7 +28,7 @@ from ..data.tracks import MIXTURE, Track, lengthened, part_path
 from ..dsp.convert import convert_channels
 from ..errors import AudioError, DatasetError
 from ..runs.layout import ORIGIN
-from ..schema import SOURCES, SchemaError, read_json
+from ..schema import SOURCES, DatasetDownload, SchemaError, read_json
 
 MUSDB_TEST_TRACKS = 50
 MUSDB_TEST_TRACK = "Al James - Schoolboy Facination"      # [sic]
@@ -91,7 +93,7 @@ def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str
         tracks = musdb_stem_tracks(root, sources=scored, split=split, targets=targets)
     else:
         tracks = track_folders(root, sources=scored, split=split, targets=targets, stems=stems)
-    return SongSet(name or (f"MUSDB18 {split}" if compressed else dataset_name(root, split)), tracks, scored, folded)
+    return SongSet(name or (compressed_name if compressed else dataset_name)(root, split), tracks, scored, folded)
 
 
 def track_folders(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str = "test",
@@ -356,6 +358,15 @@ def dataset_name(root: tp.Union[str, Path], split: str = "test") -> str:
     if split == "test" and len(names) == MUSDB_TEST_TRACKS and MUSDB_TEST_TRACK in names:
         return f"MUSDB18-HQ {split}"
     return f"{root.resolve().name} {split}" if folder.is_dir() else root.resolve().name
+
+
+def compressed_name(root: tp.Union[str, Path], split: str = "test") -> str:
+    """Name of the tracks of compressed MUSDB18, or of its preview, in a record."""
+    try:
+        preview = schema.load(DatasetDownload, Path(root) / RECORD).dataset == PREVIEW
+    except SchemaError:
+        preview = False
+    return f"{'7-second preview of ' if preview else ''}MUSDB18 {split}"
 
 
 def fingerprint(files: tp.Iterable[Path]) -> str:

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from demucs import schema
-from demucs.audio import reading
+from demucs.audio import reading, stems
 from demucs.data import index
 from demucs.data.tracks import Track, Tracks
+from demucs.downloads import archive as zip_files
 from demucs.packages import package, pickled, weights
 from demucs.repositories import repository as models
 from demucs.runs import requeue
@@ -107,6 +108,27 @@ def as_stem(path: Path) -> None:
     require(track.length > 0 and np.isfinite([track.mean, track.std]).all(), f"indexed as {track}")
     mixture = found.read("track", index.MIXTURE, 0, 1000)
     require(torch.isfinite(mixture).all(), "samples that are not finite")
+
+
+# --------------------------------------------------------------------------------------------------------------- datasets
+
+def use_zip(path: Path, number: int) -> None:
+    """An archive of songs. Nothing is written outside of its folder, and no more than is allowed."""
+    folder = path.parent / "outer" / "songs"
+    try:
+        zip_files.unpack(path, folder, most_bytes=100_000, most_files=20)
+    finally:
+        found = [each for each in path.parent.rglob("*") if each.is_file() and each != path]
+        require(all(folder in each.parents for each in found), f"files elsewhere: {found}")
+        require(sum(each.stat().st_size for each in found) <= 100_000 and len(found) <= 20, "too much")
+        require(not any(each.is_symlink() for each in path.parent.rglob("*")), "links")
+
+
+def use_stems(path: Path, number: int) -> None:
+    """A stem file of MUSDB18, decoded to five files of the same length."""
+    stems.decode(path, path.parent / "out")
+    lengths = {reading.probe(path.parent / "out" / f"{name}.flac").frames for name in stems.STREAMS}
+    require(len(lengths) == 1 and min(lengths) > 0, f"lengths {lengths}")
 
 
 # ----------------------------------------------------------------------------------------------------------------- models
@@ -285,7 +307,9 @@ def use_cluster(path: Path, number: int) -> None:
 
 KINDS: tp.Dict[str, Kind] = {
     **{name: Kind(share, f"x.{name}", (name,), mutations.mutate, use_sound)
-       for name, share in (("wav", 0.155), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
+       for name, share in (("wav", 0.14), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
+    "zip": Kind(0.01, "x.zip", ("zip",), mutations.mutate, use_zip),
+    "stems": Kind(0.005, "x.stem.mp4", ("stems",), mutations.mutate, use_stems),
     "package": Kind(0.11, "x.th", ("package",), mutate_archive, use_package),
     "published": Kind(0.06, "x.th", ("published",), mutate_archive, use_package),
     "safetensors": Kind(0.07, "x.safetensors", ("safetensors",), mutate_safetensors, use_package),

@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import io
 import json
 import subprocess
 import typing as tp
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,24 @@ def sounds(folder: Path) -> Seeds:
                                "-fflags", "+bitexact", *options, str(folder / name)], capture_output=True)
         if done.returncode == 0:           # not every ffmpeg has all encoders
             made[name.rpartition(".")[2]].append((folder / name).read_bytes())
+    return made
+
+
+def datasets(folder: Path) -> Seeds:
+    """Archives of songs, and stem files with five streams."""
+    made: Seeds = {"zip": [], "stems": []}
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as file:
+            file.writestr("train/", b"")
+            for name in ("train/A/drums.wav", "train/A/mixture.wav", "test/B & C/drums.wav"):
+                file.writestr(zipfile.ZipInfo(name), name.encode() * 40, method)
+        made["zip"].append(stream.getvalue())
+    path = folder / "x.stem.mp4"
+    done = subprocess.run(["ffmpeg", "-nostdin", "-y", "-loglevel", "error", "-i", str(folder / "0.wav"),
+                           *5 * ["-map", "0:0"], "-fflags", "+bitexact", "-c:a", "aac", str(path)], capture_output=True)
+    if done.returncode == 0:
+        made["stems"].append(path.read_bytes())
     return made
 
 
@@ -178,4 +198,4 @@ def clusters(repository: Path) -> Seeds:
 def everything(folder: Path, repository: Path) -> Seeds:
     """Kind of file -> its seeds."""
     folder.mkdir(parents=True, exist_ok=True)
-    return {**sounds(folder), **packages(folder), **records(folder), **bags(), **clusters(repository)}
+    return {**sounds(folder), **datasets(folder), **packages(folder), **records(folder), **bags(), **clusters(repository)}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from repositories.loopback import FileServer
 
+from demucs.downloads import locks, transfer
 from demucs.errors import ConfigError, PackageError
-from demucs.repositories import download
 from demucs.repositories.download import Unreachable, fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -202,7 +202,7 @@ def test_an_interrupted_download_stays_for_the_next_one(get, server, tmp_path, m
         raise KeyboardInterrupt
     server.plan = [("truncate", 2_000_000)]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(download.time, "sleep", interrupt)
+        patch.setattr(transfer.time, "sleep", interrupt)
         get()
     assert left(tmp_path) == ["a.th.part"]
     assert get().read_bytes() == CONTENT and server.requests[1]["Range"] == "bytes=2000000-"
@@ -211,7 +211,7 @@ def test_an_interrupted_download_stays_for_the_next_one(get, server, tmp_path, m
 def test_where_files_cannot_be_locked(get, server, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(38, "Function not implemented")
-    monkeypatch.setattr(download.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     server.plan = [("truncate", 2_000_000)]
     path = get()
     assert path.read_bytes() == CONTENT and left(tmp_path) == ["a.th"]

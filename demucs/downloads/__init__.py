@@ -1,0 +1,1 @@
+"""Downloads: transfer of a file, and unpacking of an archive."""
