@@ -28,6 +28,12 @@ from .training.stages import TrainStage, ValidStage
 SONG = 240.          # seconds of a song to validate on
 PARTS = 2            # micro-batches that are counted: the second one finds gradients of the first
 REDUCTION, VALIDATION = "all-reduce", "song, its estimates and scores"
+# On a CPU, freed blocks are kept by the C library in pieces that do not fit what is asked for next. By how much the
+# measured memory of several trainings (docs/small_gpus.md) exceeded the sum of blocks of less than 32 MiB:
+KEPT = 0.2
+MALLOC = "kept by malloc (estimate)"
+PROCESS = "Python and libraries"
+WARM_UP = ("model=hdemucs", "hdemucs.channels=4", "batch_size=1", "augment.remix.group_size=1", "dset.segment=2")
 CPU = torch.device("cpu")
 
 
@@ -111,7 +117,7 @@ def stems_shape(config: Config, examples: int) -> tp.Tuple[int, int, int, int]:
 
 def count(config: Config, *, world_size: int = 1, gpu: bool = True, song: float = SONG) -> Footprint:
     """Memory of the training of `config` in each of `world_size` processes, on GPUs or on CPUs. Nothing of that size is
-    allocated.
+    allocated. On a CPU all of the process is counted, without the workers of the loader.
 
     Args:
         song: seconds of the longest song in the validation set.
@@ -121,6 +127,7 @@ def count(config: Config, *, world_size: int = 1, gpu: bool = True, song: float 
     """
     from torch._subclasses.fake_tensor import FakeTensorMode       # takes a second to import
     examples = examples_per_process(config, world_size)
+    process = 0 if gpu else _process()
     with contextlib.ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         counter = stack.enter_context(MemoryCount())
@@ -142,12 +149,24 @@ def count(config: Config, *, world_size: int = 1, gpu: bool = True, song: float 
             counter.start()
             at_once = config.misc.examples_at_once
             stages.step(batch, PARTS * at_once if at_once else None)
-            train = counter.at_peak
+            train = _at_peak(counter, process)
         del batch
         counter.start()
         _validate(counter, stages, config, song)
         del buckets
-        return Footprint(train, counter.at_peak)
+        return Footprint(train, _at_peak(counter, process))
+
+
+def _process() -> int:
+    """Bytes of this process, after a training step of a small model has loaded what a training needs."""
+    Stages.of(config := configuration(WARM_UP)).step(torch.zeros(stems_shape(config, 1)))
+    return resident()
+
+
+def _at_peak(counter: MemoryCount, process: int) -> tp.Dict[str, int]:
+    if not process:
+        return counter.at_peak
+    return {**counter.at_peak, MALLOC: int(KEPT * counter.small_at_peak), PROCESS: process}
 
 
 def _create_state(optimizer: torch.optim.Optimizer, *, foreach: bool) -> None:

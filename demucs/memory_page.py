@@ -16,8 +16,9 @@ from .training.memory import AVERAGES, BACKWARD, BATCH, GRADIENTS, OPTIMIZER, PA
 
 MIB = 2 ** 20
 # Labels that are no layers, in the order of a report.
-PARTS = (PARAMETERS, GRADIENTS, OPTIMIZER, AVERAGES, memory.REDUCTION, BATCH, BACKWARD)
-SAVED = ("", "misc.checkpoint_activations=true", "variant=small_gpu_8gb", "variant=small_gpu_6gb")
+PARTS = (PARAMETERS, GRADIENTS, OPTIMIZER, AVERAGES, memory.REDUCTION, BATCH, BACKWARD, memory.MALLOC, memory.PROCESS)
+SAVED = ("", "misc.checkpoint_activations=true")
+PRESETS = ("", "variant=small_gpu_8gb", "variant=small_gpu_6gb")
 
 # The commands of the Lightning port with their memory in MiB, as its page has it, and ours.
 PORT = (("model=Demucs", 16_885, "model=demucs batch_size=4"),
@@ -27,20 +28,16 @@ PORT = (("model=Demucs", 16_885, "model=demucs batch_size=4"),
         ("batch_size=1 data_augmentation=False model=Demucs", 7_703, "batch_size=1 variant=no_augmentation model=demucs"),
         ("batch_size=1 data_augmentation=False segment=6 model=Demucs", 6_175,
          "batch_size=1 variant=no_augmentation dset.segment=6 model=demucs"))
-# Published trainings: their overrides or signature, and the numbers of GPUs that their batch of 64 or 32 is split over.
-PUBLISHED = (("model=demucs", 8), ("model=hdemucs", 8), ("model=hdemucs", 16), ("model=hdemucs", 1), ("-f 81de367c", 8),
-             ("-f 955717e8", 8), ("-f 955717e8", 1))
+# Published trainings: their overrides or signature, and the number of GPUs that their batch is split over.
+PUBLISHED = (("model=demucs", 8), ("model=hdemucs", 8), ("model=hdemucs", 1), ("-f 955717e8", 8), ("-f 955717e8", 1))
 # Small and middle sizes, whose memory the process of a training was measured to take.
-SIZES = "augment.repitch.proba=0 augment.remix.group_size=2 dset.segment=6"
-MEASURED = (f"model=hdemucs hdemucs.channels=16 batch_size=2 {SIZES}",
-            f"model=hdemucs hdemucs.channels=32 batch_size=2 {SIZES}",
-            f"model=hdemucs hdemucs.channels=32 batch_size=2 misc.checkpoint_activations=true {SIZES}",
-            f"model=hdemucs hdemucs.channels=32 batch_size=4 misc.examples_at_once=1 {SIZES}",
-            f"model=hdemucs hdemucs.channels=16 batch_size=2 optim.precision=bf16 {SIZES}",
-            f"model=htdemucs htdemucs.channels=16 batch_size=2 {SIZES}",
-            f"model=htdemucs htdemucs.channels=32 batch_size=2 {SIZES}",
-            f"model=demucs demucs.channels=16 batch_size=2 {SIZES}",
-            f"model=demucs demucs.channels=32 batch_size=2 {SIZES}")
+SIZES = "batch_size=2 dset.segment=4 augment.remix.group_size=2 augment.repitch.proba=0"
+MEASURED = tuple(f"{model} {SIZES}" for model in (
+    "model=hdemucs hdemucs.channels=16", "model=hdemucs hdemucs.channels=32",
+    "model=hdemucs hdemucs.channels=32 misc.checkpoint_activations=true",
+    "model=hdemucs hdemucs.channels=32 misc.examples_at_once=1", "model=hdemucs hdemucs.channels=16 optim.precision=bf16",
+    "model=htdemucs htdemucs.channels=16", "model=htdemucs htdemucs.channels=32",
+    "model=demucs demucs.channels=16", "model=demucs demucs.channels=32"))
 
 
 def mebibytes(size: int) -> str:
@@ -48,10 +45,11 @@ def mebibytes(size: int) -> str:
     return f"{round(size / MIB):,}"
 
 
-def report(config: Config, found: memory.Footprint, *, world_size: int, layers: bool, process: int = 0) -> str:
+def report(config: Config, found: memory.Footprint, *, world_size: int, layers: bool) -> str:
     """What a training takes, as a table for a terminal. With `layers`, every layer has a row."""
     lines = []
-    where = "each GPU" if world_size > 1 else "the GPU" if not process else "the process"
+    device = "CPU" if memory.PROCESS in found.train else "GPU"
+    where = f"each {device}" if world_size > 1 else f"the {device}"
     examples = memory.examples_per_process(config, world_size)
     lines.append(f"{config.model} on {where}: a batch of {examples}, "
                  f"{min(config.misc.examples_at_once or examples, examples)} at once, of {config.training_length} samples, "
@@ -66,9 +64,7 @@ def report(config: Config, found: memory.Footprint, *, world_size: int, layers: 
             for name, chosen in (("activations", False), ("activations, recomputed", True)):
                 size = sum(size for label, size in rest.items() if label.endswith(RECOMPUTED) == chosen)
                 rows += [[name, mebibytes(size)]] if size else []
-        if process:
-            rows.append(["Python and libraries", mebibytes(process)])
-        rows.append(["sum", mebibytes(sum(parts.values()) + process)])
+        rows.append(["sum", mebibytes(sum(parts.values()))])
         lines += ["", *aligned([f"peak of a {title}", "MiB"], rows)]
     return "\n".join(lines)
 
@@ -83,7 +79,7 @@ def _count(overrides: str, gpus: int = 1, *more: str) -> memory.Footprint:
 def _port_table() -> str:
     rows = []
     for theirs, size, ours in PORT:
-        counts = [_count(ours, 1, more).peak for more in SAVED[:2]]
+        counts = [_count(ours, 1, more).peak for more in SAVED]
         rows.append([f"`{theirs}`", f"{size:,}", f"`{ours}`", *map(mebibytes, counts)])
     return markdown(["port", "MiB", "here", "MiB", f"with `{SAVED[1]}`"], rows, "lrlrr")
 
@@ -91,15 +87,15 @@ def _port_table() -> str:
 def _published_table() -> str:
     rows = []
     for overrides, gpus in PUBLISHED:
-        counts = [_count(overrides, gpus, more).peak for more in SAVED]
+        counts = [_count(overrides, gpus, more).peak for more in PRESETS]
         rows.append([f"`{overrides}`", str(gpus), *map(mebibytes, counts)])
-    return markdown(["training", "GPUs", "as it is", *(f"`{more}`" for more in SAVED[1:])], rows, "lrrrrr")
+    return markdown(["training", "GPUs", "as it is", *(f"`{more}`" for more in PRESETS[1:])], rows, "lrrrr")
 
 
 def _precision_table() -> str:
     rows = []
     for precision in ("float32", "bf16", "fp16"):
-        counts = [_count(f"model=hdemucs batch_size=4 optim.precision={precision}", 1, more).peak for more in SAVED[:2]]
+        counts = [_count(f"model=hdemucs batch_size=4 optim.precision={precision}", 1, more).peak for more in SAVED]
         rows.append([f"`optim.precision={precision}`", *map(mebibytes, counts)])
     return markdown(["HDemucs, batch of 4", "MiB", f"with `{SAVED[1]}`"], rows, "lrr")
 
@@ -116,7 +112,7 @@ def _measured_table() -> str:
     rows = []
     for overrides in MEASURED:
         found = _ask("--cpu", *overrides.split())
-        counted = found["process"] + sum(found["train"].values())
+        counted = sum(found["train"].values())
         measured = _ask("--measure", *overrides.split())["measured"]
         shown = overrides.removesuffix(SIZES).strip()
         rows.append([f"`{shown}`", mebibytes(counted), mebibytes(measured), f"{100 * (counted / measured - 1):+.0f} %"])

@@ -42,7 +42,6 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     if args.write:
         memory_page.write(args.write, only=args.table)
         return 0
-    process = memory.resident()
     config = memory.configuration(args.overrides, args.from_sig)
     if args.measure:
         measured = memory.measure(config)
@@ -50,9 +49,9 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
         return 0
     found = memory.count(config, world_size=args.gpus, gpu=not args.cpu, song=args.song)
     if args.json:
-        print(json.dumps({"train": found.train, "valid": found.valid, "process": process if args.cpu else 0}))
+        print(json.dumps({"train": found.train, "valid": found.valid}))
         return 0
-    print(memory_page.report(config, found, world_size=args.gpus, layers=args.layers, process=process if args.cpu else 0))
+    print(memory_page.report(config, found, world_size=args.gpus, layers=args.layers))
     return 0
 
 

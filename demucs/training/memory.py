@@ -22,6 +22,7 @@ BACKWARD = "loss and backward pass"
 TRANSFORMS = "transforms"
 RECOMPUTED = ", recomputed"
 OTHER = "other"
+SMALL = 32 * 2 ** 20     # bytes from which on glibc's malloc gives every block back when it is freed
 
 
 class MemoryCount(TorchDispatchMode):
@@ -31,6 +32,7 @@ class MemoryCount(TorchDispatchMode):
         total: bytes of the tensors that exist now.
         peak: largest `total` since `start`.
         at_peak: bytes at that time by label.
+        small_at_peak: bytes at that time in tensors of less than `SMALL` bytes.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,7 @@ class MemoryCount(TorchDispatchMode):
         self.total = 0
         self.peak = 0
         self.at_peak: tp.Dict[str, int] = {}
+        self.small_at_peak = self._small = 0
         self._labels: tp.Dict[str, int] = {}
         self._storages: tp.Dict[int, tp.Tuple[tp.Any, str, int]] = {}      # by address: reference, label, bytes
         self.current_labels = [OTHER]
@@ -49,7 +52,7 @@ class MemoryCount(TorchDispatchMode):
 
     def start(self) -> None:
         """Forget the peak so far."""
-        self.peak, self.at_peak = self.total, {label: size for label, size in self._labels.items() if size}
+        self.peak, self.small_at_peak, self.at_peak = self.total, self._small, {label: size for label, size in self._labels.items() if size}
 
     @contextlib.contextmanager
     def labelling(self, label: str) -> tp.Iterator[None]:
@@ -83,6 +86,7 @@ class MemoryCount(TorchDispatchMode):
     def _count(self, label: str, size: int) -> None:
         self._labels[label] = self._labels.get(label, 0) + size
         self.total += size
+        self._small += size if abs(size) < SMALL else 0
 
     def _see(self) -> None:
         if self.total > self.peak:
