@@ -170,13 +170,13 @@ def _at_peak(counter: MemoryCount, process: int) -> tp.Dict[str, int]:
 
 
 def _create_state(optimizer: torch.optim.Optimizer, *, foreach: bool) -> None:
-    """Make the optimiser create its state. On GPUs it updates all parameters together (`foreach`)."""
+    """Give Adam the state that it has after its first step. On GPUs it updates all parameters together (`foreach`)."""
     for group in optimizer.param_groups:
         group["foreach"] = foreach
         for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-    optimizer.step()
-    optimizer.zero_grad()
+            if parameter.requires_grad:
+                optimizer.state[parameter] = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter),
+                                              "exp_avg_sq": torch.zeros_like(parameter)}
 
 
 @torch.no_grad()
