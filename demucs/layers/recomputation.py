@@ -8,6 +8,7 @@ have the same bits. Nothing is changed by the second one.
 import contextlib
 import functools
 import typing as tp
+import weakref
 
 import torch
 from torch import nn
@@ -19,25 +20,28 @@ class _Module(tp.NamedTuple):
     module: nn.Module
     parameters: tp.Dict[str, tp.Optional[torch.Tensor]]
     buffers: tp.Dict[str, tp.Optional[torch.Tensor]]
-    flat: tp.Optional[tp.List[torch.Tensor]]        # the list that recurrent layers have of their weights
 
     @classmethod
-    def of(cls, module: nn.Module, buffers: tp.Mapping[str, tp.Optional[torch.Tensor]]) -> "_Module":
-        flat = getattr(module, "_flat_weights", None)
-        return cls(module, dict(module._parameters), dict(buffers), None if flat is None else list(flat))
+    def of(cls, module: nn.Module, *, copies: bool = False) -> "_Module":
+        """The tensors of `module` now, with copies of the buffers if `copies`."""
+        return cls(module, dict(module._parameters),
+                   {name: buffer.clone() if copies and buffer is not None else buffer
+                    for name, buffer in module._buffers.items()})
 
     def put_back(self) -> None:
         self.module._parameters.update(tp.cast(tp.Any, self.parameters))
         self.module._buffers.update(self.buffers)
-        if self.flat is not None:
-            self.module.__dict__["_flat_weights"] = list(self.flat)
+        if isinstance(self.module, nn.RNNBase):          # it has a list of its weights besides
+            weights = [getattr(self.module, name, None) for name in self.module._flat_weights_names]
+            references = [None if weight is None else weakref.ref(weight) for weight in weights]
+            self.module.__dict__.update(_flat_weights=weights, _flat_weight_refs=references)
 
 
 @contextlib.contextmanager
 def _as_they_were(modules: tp.Sequence[_Module]) -> tp.Iterator[None]:
     """Context in which modules have the tensors of an earlier forward pass: the noisy weights of quantisation, and
     copies of running statistics before they were updated, which the second pass updates instead of the real ones."""
-    now = [_Module.of(each.module, each.module._buffers) for each in modules]
+    now = [_Module.of(each.module) for each in modules]
     for each in modules:
         each.put_back()
     try:
@@ -53,9 +57,7 @@ def _recomputed(block: nn.Module, *args: tp.Any) -> tp.Any:
         return forward(*args)
 
     def contexts() -> tp.Tuple[tp.ContextManager[None], tp.ContextManager[None]]:
-        copies = [_Module.of(module, {name: None if buffer is None else buffer.clone()
-                                      for name, buffer in module._buffers.items()}) for module in block.modules()]
-        return contextlib.nullcontext(), _as_they_were(copies)
+        return contextlib.nullcontext(), _as_they_were([_Module.of(module, copies=True) for module in block.modules()])
     return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts)
 
 
