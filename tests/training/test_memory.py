@@ -17,7 +17,7 @@ from demucs.training.memory import BACKWARD, GRADIENTS, RECOMPUTED, MemoryCount,
 MIB = 2 ** 20
 TINY = ["model=hdemucs", "hdemucs.channels=16", "hdemucs.nfft=512", "hdemucs.depth=3", "hdemucs.kernel_size=4",
         "hdemucs.stride=2", "hdemucs.dconv_depth=1", "hdemucs.norm_starts=1", "hdemucs.dconv_lstm=2",
-        "hdemucs.dconv_attn=2", "batch_size=4", "dset.segment=3", "augment.remix.group_size=2", "augment.repitch.proba=0"]
+        "hdemucs.dconv_attn=9", "batch_size=4", "dset.segment=3", "augment.remix.group_size=2", "augment.repitch.proba=0"]
 
 
 def test_tensors_are_counted_as_long_as_they_exist():
