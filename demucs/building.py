@@ -26,6 +26,7 @@ from .evaluation import test_sets
 from .evaluation.inspection import inspect
 from .evaluation.tracks import ReferenceTrack, kind_tracks, musdb_stem_tracks, track_folders
 from .models import zoo
+from .models.protocol import set_checkpointing
 from .packages.weights import differences
 from .repositories import repository
 from .runs.layout import NEWEST
@@ -41,6 +42,7 @@ from .training.ema import ModelEMA
 from .training.interruption import GRACE, Requests, Watchdog, launched_here
 from .training.objectives import WaveformObjective
 from .training.optim import build_optimizer
+from .training.precision import Precision
 from .training.quantisation import build as build_quantisation
 from .training.records import RunRecorder
 from .training.saving import Plan
@@ -254,7 +256,9 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                              f"or correct the signature")
     if group.device.type == "cuda":
         use_tf32(config.misc.tf32)
+    precision = Precision(config.optim.precision, group.device)
     model = build_model(config).to(group.device)
+    set_checkpointing(model, config.misc.checkpoint_activations)
     optim = config.optim
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
                                 weight_decay=optim.weight_decay)
@@ -271,7 +275,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                                         prints=config.misc.num_prints, quantisation=quantisation)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,
                        augment=augment, averages=_of_kind(averages, "batch"), svd=config.svd, clip_grad=optim.clip_grad,
-                       track_name=train_set.describe, at_once=config.misc.examples_at_once,
+                       track_name=train_set.describe, at_once=config.misc.examples_at_once, precision=precision,
                        **shared)
     valid = ValidStage(loader=valid_loader, apply=config.valid_apply, split=config.test.split,
                        max_batches=config.max_batches, **shared)

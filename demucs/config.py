@@ -25,6 +25,7 @@ from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SE
 from .separation import settings as separation
 from .separation.precision import TF32
 from .training.losses import KINDS
+from .training.precision import check_precision
 from .training.quantisation import QuantSettings
 from .training.schedules import KINDS as SCHEDULES
 from .training.schedules import ScheduleSettings
@@ -87,6 +88,7 @@ class OptimConfig:
     optim: str
     weight_decay: float
     clip_grad: float
+    precision: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,7 @@ class MiscConfig:
     patience: float
     tensorboard: bool
     examples_at_once: tp.Optional[int]
+    checkpoint_activations: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -384,6 +387,7 @@ def _check(config: Config) -> None:
         raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use one of {', '.join(metrics)}")
     if config.optim.loss not in KINDS:
         raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(KINDS)}")
+    check_precision(config.optim.precision)
     if config.misc.tf32 not in list(TF32):
         raise ConfigError(f"misc.tf32={config.misc.tf32!r} is unknown; use one of {', '.join(TF32)}")
     datasets.check(config.dset.kind)

@@ -9,12 +9,14 @@ from torch.nn import functional as F
 
 
 class LSTM(nn.LSTM):
-    """`nn.LSTM` that stays in float32 under autocast on a GPU. There torch would compute it in float16 regardless of
-    the type of autocast, and values above 65504 would become infinite."""
+    """`nn.LSTM` that stays in float32 under autocast on a GPU, and in training. On a GPU torch would compute it in
+    float16 regardless of the type of autocast, and values above 65504 would become infinite. On a CPU torch has no
+    training in 16 bits of it without the instructions of newer processors."""
 
     def forward(self, input: torch.Tensor, hx: tp.Any = None) -> tp.Any:
-        if input.is_cuda and torch.is_autocast_enabled("cuda"):
-            with torch.autocast("cuda", enabled=False):
+        device = input.device.type
+        if (input.is_cuda or torch.is_grad_enabled()) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
                 return super().forward(input.float(), hx)
         return super().forward(input, hx)
 

@@ -118,6 +118,9 @@ class Demucs(SeparationModel):
         """`valid_length(length)`, for any segment."""
         return self.valid_length(length)
 
+    def recomputable_blocks(self) -> tp.List[nn.Module]:
+        return [*self.encoder, *([] if self.lstm is None else [self.lstm]), *self.decoder]
+
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L], for any L >= 1."""
         length = mix.shape[-1]

@@ -10,6 +10,8 @@ import typing as tp
 
 from torch import nn
 
+from ..layers.recomputation import set_recomputation
+
 
 class SeparationModel(nn.Module):
     """Base class of separation models, mixture [B, A, L] -> estimates [B, S, A, L] for any L >= 1, unless the model
@@ -63,6 +65,11 @@ class SeparationModel(nn.Module):
         """
         return length
 
+    def recomputable_blocks(self) -> tp.List[nn.Module]:
+        """Blocks whose activations need not be stored in training, since they can be computed again in the backward
+        pass from the input of the block; see `layers.recomputation`."""
+        return []
+
     def after_step(self) -> None:
         """Update state that must not change inside `forward` (moving averages). Training calls it after each optimiser
         step; by default it does nothing."""
@@ -72,6 +79,12 @@ class SeparationModel(nn.Module):
         """Name that files of published Demucs have for the parameter or buffer `name` of this class; None if they do
         not have it. By default it is the same name."""
         return name
+
+
+def set_checkpointing(model: nn.Module, on: bool) -> None:
+    """Switch activation checkpointing in the training of `model` on or off: less memory for one more forward pass per
+    step, with the same gradients."""
+    set_recomputation(model.recomputable_blocks(), on)
 
 
 def longest_segment(model: nn.Module) -> float:

@@ -57,6 +57,9 @@ class TorchHDemucs(SeparationModel):
 
         self._shortest = nfft
 
+    def recomputable_blocks(self) -> tp.List[nn.Module]:
+        return [layer for name in PARTS if name != "freq_emb" for layer in getattr(self.torch_hdemucs, name)]
+
     @classmethod
     def published_name(cls, name: str) -> tp.Optional[str]:
         """Name of the parameter `name` in the equivalent `HDemucs`, as which this model is published. Of the unused

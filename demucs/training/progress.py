@@ -51,8 +51,8 @@ class Progress(tp.Generic[Item]):
 
 def describe(metrics: Metrics) -> str:
     """The main metrics, those that `metrics` has, as text: "Loss 0.1234 | Nsdr 5.678". "Ms" is the size of a quantised
-    model in MiB, "Grad" the norm of the gradient."""
-    digits = {"loss": 4, "reco": 4, "nsdr": 3, "ms": 2, "grad": 4, "penalty": 2}
+    model in MiB, "Grad" the norm of the gradient, "Skipped" the share of steps that the loss scale skipped."""
+    digits = {"loss": 4, "reco": 4, "nsdr": 3, "ms": 2, "grad": 4, "penalty": 2, "skipped": 3}
     return " | ".join(f"{key.capitalize()} {number(metrics[key], count)}" for key, count in digits.items() if key in metrics)
 
 

@@ -84,7 +84,8 @@ class Solver:
         self.registry.add("history", lambda: [record.to_history() for record in self.history], self._set_history)
         self.registry.add("best_state", lambda: self.best_state, self._set_best)
         self.registry.add("args", lambda: self.settings, lambda _: None)
-        for name, part in {"optimizer": optimizer, "schedule": schedule, **averages}.items():
+        parts = {"optimizer": optimizer, "schedule": schedule, "loss_scale": train.precision.loss_scale, **averages}
+        for name, part in parts.items():
             if part is not None:
                 self.registry.add_object(name, part)
         self.saving = Saving(folder, plan, group=group, requests=requests, watchdog=watchdog, content=self._content,

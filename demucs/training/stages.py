@@ -21,6 +21,7 @@ from .distributed import Group
 from .ema import ModelEMA
 from .objectives import Batch, Objective
 from .optim import gradient_norm
+from .precision import Precision
 from .progress import Progress, describe
 from .quantisation import Quantisation, rounded
 from .svd import SvdSettings, svd_penalty
@@ -91,6 +92,7 @@ class TrainStage:
         quantisation: of the model, if any.
         at_once: size of a micro-batch for gradient accumulation, if memory is too small for the whole batch. An
             optimiser step is mathematically the same, but takes longer.
+        precision: of the forward and backward passes.
     """
     model: nn.Module
     wrapped: nn.Module
@@ -109,6 +111,10 @@ class TrainStage:
     track_name: tp.Callable[[tp.Any], str]
     quantisation: tp.Optional[Quantisation] = None
     at_once: tp.Optional[int] = None
+    precision: Precision = dataclasses.field(default_factory=Precision)
+
+    def __post_init__(self) -> None:
+        self._forward = self.precision.forward_of(self.wrapped)
 
     def run(self, epoch: int, *, start: int = 0, average: tp.Optional[Average] = None,
             between: tp.Callable[[int, Average], None] = lambda done, average: None) -> Metrics:
@@ -145,8 +151,12 @@ class TrainStage:
         number `first` of the global batch, `names` are those of their tracks, for errors. With `at_once`, gradients are
         accumulated over micro-batches. A collective call.
 
+        With a loss scale, a step whose gradients overflow is skipped: weights, optimiser and averages stay as they are,
+        on all ranks.
+
         Returns the metrics of this rank's batch: those of the objective, "loss" and "grad" (the norm of the gradient
-        before clipping), and "ms" and "penalty" if they are used. Raises TrainingError as `run`.
+        before clipping), and "ms" and "penalty" if they are used; with a loss scale also "skipped", which is 1 for a
+        skipped step and 0 otherwise, and then "grad" is 0. Raises TrainingError as `run`.
         """
         size = min(self.at_once or len(sources), len(sources))
         parts = sources.split(size)
@@ -159,28 +169,56 @@ class TrainStage:
                 loss, metrics = self._loss(part, len(part) / len(sources), epoch=epoch, step=step,
                                            first=first + index * size, whole=last)
                 self._require_finite(loss.detach(), "loss", epoch, step, names)
-                loss.backward()
+                self.precision.scaled(loss).backward()
             for key, value in metrics.items():
                 total[key] = total[key] + value if key in total else value
+        self.precision.unscale(self.model)
         norm = gradient_norm(self.model)
-        # Gradients are the same on all ranks now, so all ranks raise together.
-        self._require_finite(norm, "gradient norm", epoch, step, names)
-        total["grad"] = norm
+        # Gradients are the same on all ranks now, so all ranks raise together, or skip the step together.
+        overflow = self._overflow(norm, epoch, step)
+        if not overflow:
+            self._require_finite(norm, "gradient norm", epoch, step, names)
+        total["grad"] = torch.zeros_like(norm) if overflow else norm
+        if self.precision.loss_scale is not None:
+            total["skipped"] = torch.full_like(norm, float(overflow))
+        if not overflow:
+            self._update()
+        self.optimizer.zero_grad()
+        return self._numbers(total)
+
+    def _update(self) -> None:
+        """Update weights and averages with the gradients of this step."""
         if self.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
         self.optimizer.step()
-        self.optimizer.zero_grad()
         self.model.after_step()
         for average in self.averages:
             average.update()
-        return to_numbers(total)
+
+    def _overflow(self, norm: torch.Tensor, epoch: int, step: int) -> bool:
+        """Adapt the loss scale, if there is one. Returns whether this step is skipped, equal on all ranks."""
+        scale = self.precision.loss_scale
+        if scale is None:
+            return False
+        finite = not self._any(not bool(torch.isfinite(norm)))
+        skipped = not finite and self.precision.may_skip()
+        before = scale.scale
+        if finite or skipped:
+            scale.update(finite)
+        if skipped:
+            logger.info("Epoch %d, step %d: gradients overflowed at the loss scale %g, and the step was skipped; the "
+                        "scale is %g now", epoch + 1, step + 1, before, scale.scale)
+        return skipped
+
+    def _numbers(self, metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
+        return to_numbers(metrics)
 
     def _loss(self, sources: torch.Tensor, share: float, *, epoch: int, step: int, first: int, whole: bool
               ) -> tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]:
         """Loss and metrics of a micro-batch, which is the fraction `share` of this rank's batch. Terms that depend on
         the weights alone are added for the last micro-batch, where `whole` is True."""
         with self._seeded(epoch, step, first):
-            loss, metrics = self.objective.loss(self.wrapped, Batch(sources.sum(dim=1), self.targets(sources)))
+            loss, metrics = self.objective.loss(self._forward, Batch(sources.sum(dim=1), self.targets(sources)))
         # Gradients are averaged over ranks: a loss that is a sum over the global batch needs the factor `world_size`.
         loss = loss * (self.group.world_size if self.objective.summed else share)
         metrics = {key: value * share for key, value in metrics.items()}
@@ -224,7 +262,7 @@ class TrainStage:
             raise TrainingError(
                 f"the {what} is not finite in epoch {epoch + 1}, step {step + 1}; the weights were not changed. "
                 f"The batch came from: {'; '.join(tracks)}. Check these files for non-finite samples; if they are "
-                f"sound, lower optim.lr or set optim.clip_grad. The last checkpoint is untouched.")
+                f"sound, lower optim.lr or set optim.clip_grad. The last checkpoint is untouched.{self.precision.advice}")
 
     def _any(self, condition: bool) -> bool:
         return self.group.sum([condition])[0] > 0

@@ -98,6 +98,15 @@ def test_any_split_gives_the_same_step(songs, tmp_path, overrides):
         assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
 
 
+def test_mixed_precision_and_activation_checkpointing(songs, tmp_path):
+    """Ranks agree on the loss scale, and with the activations that are computed again the bits are the same."""
+    argv = ["optim.precision=fp16", "misc.examples_at_once=3"]
+    stored, metrics = train(songs, tmp_path / "stored", 2, *argv)
+    again, others = train(songs, tmp_path / "again", 2, *argv, "misc.checkpoint_activations=true")
+    assert all(np.array_equal(weights, stored[0]) for weights in [*stored, *again]) and np.array_equal(metrics, others)
+    assert np.isfinite(metrics).all()
+
+
 @pytest.mark.parametrize("more", [[], ["checkpoint.steps=1"]], ids=["after an epoch", "after a step"])
 def test_a_run_goes_on_with_another_number_of_processes(songs, tmp_path, more):
     """Interrupted on two processes and continued on one, it ends where one process alone would."""

@@ -14,6 +14,7 @@ from ...layers.bands import BandSplitDecoder, BandSplitEncoder
 from ...layers.blocks import DecoderBlock, EncoderBlock
 from ...layers.embedding import FrequencyEmbedding
 from ...layers.initial import rescale_convolutions
+from ...layers.transformer import CrossTransformer
 from ..protocol import SeparationModel
 from .branches import Branch
 from .fusion import Fusion
@@ -135,6 +136,13 @@ class HybridNet(SeparationModel):
     def draws_in_training(self) -> bool:         # type: ignore[override]
         """Whether the forward pass draws random numbers in training, as that of some mixers does."""
         return any(mixer.draws_in_training for mixer, in self._mixers.values())
+
+    def recomputable_blocks(self) -> tp.List[nn.Module]:
+        levels = [level for branch in self.branches for part in (branch.encoder, branch.decoder)
+                  for level in getattr(self, part)]
+        mixed = [layer for part in self.modules() if isinstance(part, CrossTransformer)
+                 for layer in (*part.layers, *part.layers_t)]
+        return [*levels, *mixed]
 
     def after_step(self) -> None:
         """Call the hooks `after_step` of all parts, after an optimiser step."""
