@@ -17,7 +17,7 @@ FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, 
           "data": 3, "models": 3,
           "packages": 4, "separation": 4,
           "evaluation": 5, "repositories": 5,
-          "training": 6}     # everything else in demucs/ is floor 7
+          "labels": 6, "training": 6}     # everything else in demucs/ is floor 7
 TOP = 7
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
