@@ -426,7 +426,8 @@ class StudyTraining:
     arm: str
     seed: int
     overrides: tp.List[str]
-    seconds: float                     # of training, without validation, saving and start-up
+    limit: float                       # seconds of training that it was given
+    seconds: float                     # that it took, without validation, saving and start-up
     steps: int
     epochs: int                        # complete ones
     batch_size: int
