@@ -193,8 +193,8 @@ class Study:
         sessions = len(schema.load(RunCard, folder / "run_card.json").sessions)
         record = StudyTraining(
             arm=arm or name, seed=seed, overrides=list(own), limit=seconds, seconds=trained.seconds,
-            steps=trained.steps, epochs=trained.epochs, batch_size=config.batch_size, examples=trained.examples, weights=trained.weights,
-            loss=trained.loss, sessions=sessions, load=load, evaluation=self.scores(name).name if tracks else "",
+            steps=trained.steps, epochs=trained.epochs, batch_size=config.batch_size, examples=trained.examples,
+            weights=trained.weights, loss=trained.loss, sessions=sessions, load=load, evaluation=self.scores(name).name if tracks else "",
             model_hash=package.model_hash(trained.model), started=started)
         schema.save(record, folder / TRAINING)
         timed.remove_checkpoints(folder)
