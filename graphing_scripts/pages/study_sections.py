@@ -64,10 +64,9 @@ def comparisons(study: ArmStudy) -> str:
 def trainings(study: ArmStudy) -> str:
     """Table of all trainings: time, steps, speed."""
     rows = [[f"{item.arm}, seed {item.seed}", f"{item.seconds:.1f}", str(item.steps),
-             f"{1000 * item.seconds / item.steps:.0f}", str(item.examples), str(item.batch_size), f"{item.loss:.4f}", f"{item.load:.1f}", item.weights,
-             item.started[:16].replace("T", " ")] for item in study.result.trainings]
-    names = ["training", "seconds", "steps", "ms per step", "examples", "batch", "training loss", "load", "weights",
-             "started, UTC"]
+             f"{1000 * item.seconds / item.steps:.0f}", str(item.examples), str(item.batch_size), f"{item.loss:.4f}",
+             f"{item.load:.1f}", item.weights] for item in study.result.trainings]
+    names = ["training", "seconds", "steps", "ms per step", "examples", "batch", "training loss", "load", "weights"]
     return table(names, rows, caption="Trainings: seconds of their passes over the training set; load is the number of "
                                       "running processes on the machine at the end")
 
