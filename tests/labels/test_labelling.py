@@ -21,7 +21,7 @@ SOURCES = ["drums", "bass", "other", "vocals"]
 
 
 class Bands(nn.Module):
-    """A source for each quarter of the spectrum, at nine tenths of its level: estimates do not add up to the mixture."""
+    """A source for each quarter of the spectrum, at nine tenths of its level: a tenth of the mixture is missing."""
     audio_channels, samplerate, segment = 2, RATE, 1.
 
     def __init__(self, sources=SOURCES, gain=0.9):
@@ -125,7 +125,8 @@ def test_the_same_call_gives_the_same_files_whichever_songs_there_are(songs, tmp
         one, other = (read(tmp_path / place / song.name, *SOURCES, "mixture") for place in ("first", "second"))
         assert np.array_equal(one, other)
     labelled(model, songs, tmp_path / "third", seed=1)
-    assert not np.array_equal(read(tmp_path / "third" / "tones 0", "bass"), read(tmp_path / "second" / "tones 0", "bass"))
+    one, other = (read(tmp_path / place / "tones 0", "bass") for place in ("second", "third"))
+    assert not np.array_equal(one, other)
 
 
 def test_labels_are_not_made_again_without_reason(songs, tmp_path, caplog):
@@ -215,7 +216,8 @@ def test_a_bag_is_measured_by_the_agreement_of_its_models(songs, tmp_path):
     bag = BagOfModels([Bands(gain=0.9), Bands(gain=0.7)])
     labeller, found = labelled(bag, songs, tmp_path / "labels", measures=["model_agreement", "leakage"])
     # Estimates 0.9 x and 0.7 x: the mean is 0.8 x, the variance of one of them is 2 * 0.1 ** 2 of its energy.
-    assert found[0].values["bass"]["model_agreement"] == pytest.approx(10 * np.log10(0.8 ** 2 / (2 * 0.1 ** 2)), abs=0.01)
+    expected = 10 * np.log10(0.8 ** 2 / (2 * 0.1 ** 2))
+    assert found[0].values["bass"]["model_agreement"] == pytest.approx(expected, abs=0.01)
     rule = Rule(("leakage",))
     record = dataset.new_record(labeller, "pair", songs, rule, judged(found, rule, SOURCES), {})
     assert len(record.members) == 2 and record.model_hash not in record.members
@@ -249,7 +251,7 @@ def test_several_datasets_share_labels(songs, tmp_path):
     one = next((tmp_path / "kept" / "train").glob("*/bass.wav"))
     assert one.stat().st_ino == (labels / one.parent.name / "bass.wav").stat().st_ino      # no space of its own
     assert len(sum(content(tmp_path / "all").values(), [])) == 4
-    write(tmp_path / "all", songs, labels, Rule(("decisiveness",), 0.5))                       # another rule in its place
+    write(tmp_path / "all", songs, labels, Rule(("decisiveness",), 0.5))         # another rule in its place
     assert content(tmp_path / "all") == content(tmp_path / "kept")
 
 
@@ -267,8 +269,8 @@ def test_a_training_reads_the_dataset(songs, tmp_path):
     out = tmp_path / "out"
     write(out, songs, tmp_path / "labels", Rule(("decisiveness",)))
     common = dict(musdb=None, use_musdb=False, sources=SOURCES, samplerate=RATE,
-                  policy=build_policy("grid", segment=1., shift=1., seed=0), channels=2, normalize=False, full_cv=True, train_valid=False,
-                  cache_dir=tmp_path / "cache")
+                  policy=build_policy("grid", segment=1., shift=1., seed=0), channels=2, normalize=False, full_cv=True,
+                  train_valid=False, cache_dir=tmp_path / "cache")
     train, valid = training_sets(wav=out, **common)
     assert len(train) == 6 and len(valid) == 1                 # two seconds of three songs; the fourth
     example, whole = train[0], valid[0]

@@ -17,7 +17,8 @@ def labels(name, remix, leak):
     def values(better):
         return {"remix_agreement": None if remix is None else remix + better,
                 "leakage": None if leak is None else leak - better}
-    return SongLabels(name, f"{name}.wav", "", 10., STEMS, STEMS, -20., {"drums": values(0), "vocals": values(1)}, "", {})
+    both = {"drums": values(0), "vocals": values(1)}
+    return SongLabels(name, f"{name}.wav", "", 10., STEMS, STEMS, -20., both, "", {})
 
 
 SONGS = [labels("a", 3, -4), labels("b", 9, -30), labels("c", 6, -20), labels("d", None, None), labels("e", 8, -10),

@@ -22,7 +22,8 @@ def names(root):
 
 def test_files_at_any_depth_and_folders_with_a_mixture(tmp_path):
     root = make(tmp_path, "one.wav", "Album/Two.FLAC", "Album/CD 1/three.m4a", "musdb/Song/mixture.wav",
-                "musdb/Song/vocals.wav", "musdb/Song/more/x.wav", "notes.txt", ".hidden.wav", "._one.wav", ".git/x.wav", "A - B.stem.mp4")
+                "musdb/Song/vocals.wav", "musdb/Song/more/x.wav", "notes.txt", ".hidden.wav", "._one.wav", ".git/x.wav",
+                "A - B.stem.mp4")
     assert names(root) == {
         "one.wav": "one", "Album/Two.FLAC": "Album - Two", "Album/CD 1/three.m4a": "Album - CD 1 - three",
         "musdb/Song/mixture.wav": "musdb - Song", "A - B.stem.mp4": "A - B"}
@@ -60,7 +61,8 @@ def test_links(tmp_path):
     (root / "broken.wav").symlink_to(tmp_path / "gone.wav")
     songs, faults = find_unlabelled(root)
     assert sorted(song.name for song in songs) == ["linked - two", "one"]
-    assert set(faults) == {"loop", "broken.wav"} and "remove the link" in faults["loop"] and "gone.wav" in faults["broken.wav"]
+    assert set(faults) == {"loop", "broken.wav"}
+    assert "remove the link" in faults["loop"] and "gone.wav" in faults["broken.wav"]
 
 
 def test_no_song_is_an_error(tmp_path):

@@ -40,14 +40,18 @@ def changed(**keys):
 
 
 @pytest.mark.parametrize("plain, words", [
-    ("- a list", "is a mapping with the keys"), ("a: [", "cannot be read as YAML"), ("!!python/object:os.system {}", "YAML"),
-    (changed(sedes=[1]), "Did you mean 'seeds'"), (changed(seeds=None), "lacks seeds"), (changed(seeds=[1, 1]), "each once"),
-    (changed(seeds=[-1]), "seeds=-1"), (changed(seconds="5"), "must be a number"), (changed(seconds=0), "seconds=0"),
-    (changed(seconds=float("nan")), "seconds=nan"), (changed(name="../x"), "must be a name"), (changed(arms={"a": []}), "at least two"),
-    (changed(arms={"a/b": [], "b": []}), "must be a name"), (changed(arms={"a": "x", "b": []}), "must be a list of texts"),
-    (changed(arms={"a": [{"b": 1}], "b": []}), "in quotes"), (changed(comparisons=[["a", "c"]]), "pair of different arms"),
+    ("- a list", "is a mapping with the keys"), ("a: [", "cannot be read as YAML"),
+    ("!!python/object:os.system {}", "YAML"), (changed(sedes=[1]), "Did you mean 'seeds'"),
+    (changed(seeds=None), "lacks seeds"), (changed(seeds=[1, 1]), "each once"), (changed(seeds=[-1]), "seeds=-1"),
+    (changed(seconds="5"), "must be a number"), (changed(seconds=0), "seconds=0"),
+    (changed(seconds=float("nan")), "seconds=nan"), (changed(name="../x"), "must be a name"),
+    (changed(arms={"a": []}), "at least two"), (changed(arms={"a/b": [], "b": []}), "must be a name"),
+    (changed(arms={"a": "x", "b": []}), "must be a list of texts"),
+    (changed(arms={"a": [{"b": 1}], "b": []}), "in quotes"),
+    (changed(comparisons=[["a", "c"]]), "pair of different arms"),
     (changed(comparisons=[["a", "a"]]), "pair of different arms"), (changed(comparisons=[]), "at least one pair"),
-    (changed(comparisons=[["a"]]), "pair of different arms"), (changed(steps=[{"tool": "rm", "arguments": []}]), "must be one of"),
+    (changed(comparisons=[["a"]]), "pair of different arms"),
+    (changed(steps=[{"tool": "rm", "arguments": []}]), "must be one of"),
     (changed(steps=[{"shell": "x"}]), "key tool or train"), (changed(steps=["x"]), "key tool or train"),
     (changed(steps=[{"tool": "pseudolabel"}]), "lacks arguments"),
     (changed(steps=[{"train": "a", "overrides": [], "seconds": 1, "seed": 0}]), "name of an arm")])
@@ -78,8 +82,9 @@ def test_studies_of_the_repository(repository):
             assert compose(found.overrides(own, Path("/out")), 1).seed == 1
 
 
-@pytest.mark.parametrize("override, words", [("schedule.kind=cosine", "ends with the number of epochs"), ("epochs=3", "leave out epochs"),
-                                             ("early_stopping=3", "leave out epochs"), ("quant.qat=6", "not quantised")])
+@pytest.mark.parametrize("override, words", [
+    ("schedule.kind=cosine", "ends with the number of epochs"), ("epochs=3", "leave out epochs"),
+    ("early_stopping=3", "leave out epochs"), ("quant.qat=6", "not quantised")])
 def test_settings_that_do_not_fit_a_time_limit(override, words):
     with pytest.raises(ConfigError, match=words):
         compose(["model=hdemucs", override], 1)

@@ -22,8 +22,8 @@ from tools import study as tool
 
 pytestmark = pytest.mark.runs
 
-SMALL = [override for override in TINY if not override.startswith(("epochs", "test.every", "svd", "ema.epoch", "max_batches",
-                                                                   "test.sdr"))]
+LEFT_OUT = ("epochs", "test.every", "svd", "ema.epoch", "max_batches", "test.sdr")
+SMALL = [override for override in TINY if not override.startswith(LEFT_OUT)]
 COMMON = [*SMALL, "dset.musdb={out}/songs", "dset.metadata={out}/metadata", "test.shifts=0", "dset.valid_samples=1",
           "misc.num_prints=0", "batch_size=2", "augment.remix.group_size=1"]
 
@@ -88,7 +88,8 @@ def test_a_whole_study(tmp_path, clock, caplog):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
     report.write_page(result, tmp_path / "results", page)
-    assert page.read_text() == f"before\n{report.BEGIN}{report.page_text(result, tmp_path / 'results')}{report.END}after\n"
+    written = report.page_text(result, tmp_path / "results")
+    assert page.read_text() == f"before\n{report.BEGIN}{written}{report.END}after\n"
     assert "| fast minus plain |" in page.read_text() and "\nold\n" not in page.read_text()
     page.write_text("no marks")
     with pytest.raises(ConfigError, match="no place for the results"):
@@ -209,11 +210,12 @@ def test_a_step_that_fails_ends_the_study(tmp_path):
 
 def test_the_command_line(tmp_path, clock, capsys, monkeypatch):
     path = tmp_path / "mine.yaml"
-    plain = dict(name="mine", question="Is it?", seconds=30, seeds=[1, 2], common=COMMON, arms={"a": [], "b": ["optim.lr=0.01"]},
-                 comparisons=[["a", "b"]])
+    plain = dict(name="mine", question="Is it?", seconds=30, seeds=[1, 2], common=COMMON,
+                 arms={"a": [], "b": ["optim.lr=0.01"]}, comparisons=[["a", "b"]])
     path.write_text(yaml.safe_dump(plain))
     songs(tmp_path / "out" / "songs")
-    arguments = [str(path), "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results"), "--scale", "0.1", "--seeds", "1"]
+    arguments = [str(path), "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results"), "--scale", "0.1",
+                 "--seeds", "1"]
     assert tool.main([*arguments, "--report"]) == 1
     assert "not finished: a, seed 1; b, seed 1" in capsys.readouterr().err
     assert tool.main(arguments) == 0

@@ -15,8 +15,8 @@ RATE = 8000
 @pytest.fixture
 def place(tmp_path):
     torch.manual_seed(0)
-    model = zoo.build("hdemucs", sources=["vocals", "rest"], audio_channels=1, samplerate=RATE, segment=2., channels=4, depth=2,
-                      nfft=64)
+    model = zoo.build("hdemucs", sources=["vocals", "rest"], audio_channels=1, samplerate=RATE, segment=2., channels=4,
+                      depth=2, nfft=64)
     for name in ("one", "two"):
         package.save(model, tmp_path / "models" / f"{name}.th",
                      card=package.new_card(model, signature=name, epochs_done=1, epochs=1, valid={}, argv=[]))
@@ -25,7 +25,8 @@ def place(tmp_path):
     (tmp_path / "models" / "pair.yaml").write_text("models: [one, two]\n")
     (tmp_path / "songs").mkdir()
     for number in range(2):
-        soundfile.write(tmp_path / "songs" / f"{number}.flac", np.random.default_rng(number).normal(size=2 * RATE) / 10, RATE)
+        wav = np.random.default_rng(number).normal(size=2 * RATE) / 10
+        soundfile.write(tmp_path / "songs" / f"{number}.flac", wav, RATE)
     return tmp_path
 
 
@@ -36,7 +37,8 @@ def call(place, *options, model="one", out="out"):
 def test_a_bag_and_what_is_printed(place, capsys):
     assert call(place, "--measure", "model_agreement,leakage", model="pair") == 0
     shown = capsys.readouterr().out
-    assert "agreement of the models of a bag (dB)" in shown and "1 songs to train on, 1 in valid/, of 2 labelled ones" in shown
+    assert "agreement of the models of a bag (dB)" in shown
+    assert "1 songs to train on, 1 in valid/, of 2 labelled ones" in shown
     assert "rule: the best 1 of all labelled songs by the mean rank in model_agreement, leakage" in shown
 
 
@@ -74,4 +76,5 @@ def test_a_song_that_cannot_be_read_is_named_and_the_others_are_used(place, caps
     assert call(place, "--measure", "leakage") == 1
     streams = capsys.readouterr()
     assert f"error: {place / 'songs' / 'broken.wav'}: not audio" in streams.err
-    assert "of 2 labelled ones; 1 could not be labelled" in streams.out and (place / "out" / "pseudo_labels.json").exists()
+    assert "of 2 labelled ones; 1 could not be labelled" in streams.out
+    assert (place / "out" / "pseudo_labels.json").exists()
