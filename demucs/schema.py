@@ -425,7 +425,7 @@ class StudyTraining:
     """One training of a study: an arm with a seed."""
     arm: str
     seed: int
-    overrides: tp.List[str]
+    overrides: tp.List[str]            # those of all arms, and its own
     limit: float                       # seconds of training that it was given
     seconds: float                     # that it took, without validation, saving and start-up
     steps: int
@@ -435,6 +435,7 @@ class StudyTraining:
     weights: str                       # that were scored: "main" or the name of a moving average
     loss: float                        # mean training loss of the last complete epoch, or of the epoch begun
     sessions: int                      # processes that it took
+    machine: str                       # processor, cores, threads, GPU
     load: float                        # mean number of running processes on the machine at the end (1 minute)
     evaluation: str                    # file of its scores, beside the record of the study
     model_hash: str
@@ -469,8 +470,7 @@ class StudyResult:
     trainings: tp.List[StudyTraining]
     above_filter: tp.List[StudyComparison]    # every arm minus the fixed filter
     comparisons: tp.List[StudyComparison]
-    machine: str
-    threads: int
+    common: tp.List[str]               # overrides of all arms
     commit: str
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC

@@ -61,14 +61,14 @@ def test_commands(page, workplace, capsys):
         bound = [word if word != "3" else "-50" for word in call]
         assert pseudolabel.main(bound) == 0, capsys.readouterr().err
     datasets = workplace / "datasets"
-    assert {path.name for path in datasets.iterdir()} == {"pseudo", "control", "strict", "vocals"}
+    assert {path.name for path in datasets.iterdir()} == {"pseudo", "some", "strict", "vocals"}
     songs = {name: sorted(path.name for split in ("train", "valid") for path in (datasets / name / split).iterdir())
-             for name in ("pseudo", "control", "strict", "vocals")}
+             for name in ("pseudo", "some", "strict", "vocals")}
     assert [len(each) for each in songs.values()] == [2, 2, 4, 4]
     files = {path.stem for path in (datasets / "pseudo" / "train" / songs["pseudo"][0]).parent.glob("*/*.wav")}
     assert files == {"mixture", *SOURCES}
     assert {path.stem for path in (datasets / "vocals" / "train").glob("*/*.wav")} == {"mixture", "vocals", "no_vocals"}
-    assert not (datasets / "control" / "labels").exists()                  # it shares those of the first
+    assert not (datasets / "some" / "labels").exists()                  # it shares those of the first
     record = schema.load(PseudoLabels, datasets / "pseudo" / "pseudo_labels.json")
     assert record.measures == list(PREFERRED) and record.settings["residual"] == SHARED and len(record.songs) == 4
     for call in commands(page, "signature"):

@@ -47,11 +47,11 @@ def get_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("labels")
     add = group.add_argument
     add("--stems", metavar="NAMES",
-        help="label these sources only, separated by commas; the rest of the song is one further stem: no_NAME, or rest "
-             "for several")
+        help="label these sources only, separated by commas; the rest of the song is one further stem: no_NAME, or "
+             "rest for several")
     add("--residual", default="shared", metavar="USE",
-        help="mixture minus estimates: shared by all stems, added to the stem that is named here, or none: then the sum "
-             "of the estimates is the mixture (default: %(default)s)")
+        help="mixture minus estimates: shared by all stems, added to the stem that is named here, or none: then the "
+             "sum of the estimates is the mixture (default: %(default)s)")
     add("--labels", type=Path, metavar="DIR",
         help="folder of the labels of all songs, which several datasets may share (default: OUT/labels)")
     add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,

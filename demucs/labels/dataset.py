@@ -54,9 +54,9 @@ def write(out: Path, labels: Path, record: PseudoLabels) -> None:
     split = {name: [song for song in record.songs if song.split == name] for name in SPLITS}
     if not all(split.values()):
         kept = sum(map(len, split.values()))
-        raise DatasetError(f"{out}: {kept} of {len(record.songs)} labelled songs are kept, and a dataset needs at least "
-                           f"one in each of train/ and valid/; raise --keep, relax --threshold, give more songs, or "
-                           f"change --valid")
+        raise DatasetError(f"{out}: {kept} of {len(record.songs)} labelled songs are kept, and a dataset needs at "
+                           f"least one in each of train/ and valid/; raise --keep, relax --threshold, give more songs, "
+                           f"or change --valid")
     (out / RECORD).unlink(missing_ok=True)
     for name, songs in split.items():
         partial = out / f".{name}.partial"

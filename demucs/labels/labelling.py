@@ -137,8 +137,8 @@ class Labeller:
             except Exception as error:
                 if not exhausted_memory(error):
                     raise
-                told = faults[song.relative] = f"{song.path}: out of {exhausted_memory(error)}; smaller segments take " \
-                                               f"less (--segment)"
+                told = f"{song.path}: out of {exhausted_memory(error)}; smaller segments take less (--segment)"
+                faults[song.relative] = told
             spent = time.monotonic() - begin
             left = round((len(todo) - done) * spent / done)
             logger.info("Labels | song %d/%d | %s | %s | %.1f s%s", done, len(todo), song.name, told,

@@ -54,6 +54,11 @@ def trainings_of(result: StudyResult, arm: str) -> tp.List[StudyTraining]:
     return [training for training in result.trainings if training.arm == arm]
 
 
+def machines(result: StudyResult) -> tp.List[str]:
+    """Machines on which the trainings ran, each once."""
+    return list(dict.fromkeys(training.machine for training in result.trainings))
+
+
 def comparison_rows(result: StudyResult) -> tp.Tuple[tp.List[str], tp.List[tp.List[str]]]:
     """(head, rows) of the table of comparisons, the question first."""
     return ["first minus second", "difference (dB)", "95 % interval", "verdict on the first"], [
@@ -78,9 +83,11 @@ def notes(result: StudyResult) -> tp.List[str]:
     arms = {arm: trainings_of(result, arm) for arm in result.arms}
     steps = {arm: float(np.mean([training.steps for training in mine])) for arm, mine in arms.items()}
     found = [f"Every arm was trained with {seeds_text(len(result.seeds))} ({', '.join(map(str, result.seeds))}), "
-             f"{duration(result.seconds, fine=True)} each, on {result.machine}, {counted(result.threads, 'thread')}. "
-             f"Passes over the training set are counted, validation, saving and start-up are not. The weights at the "
-             f"end are scored."]
+             f"{duration(result.seconds, fine=True)} each, on {' and on '.join(machines(result))}. Passes over the "
+             f"training set are counted, validation, saving and start-up are not. The weights at the end are scored."]
+    if len(machines(result)) > 1:
+        found.append("The trainings ran on different machines or with different numbers of threads: equal times are "
+                     "not equal amounts of computation.")
     if max(steps.values()) > (1 + UNEVEN) * min(steps.values()):
         fast, slow = max(steps, key=steps.__getitem__), min(steps, key=steps.__getitem__)
         found.append(f"In equal time, arms made different numbers of steps: {fast} {steps[fast]:.0f}, {slow} "
@@ -103,6 +110,6 @@ def notes(result: StudyResult) -> tp.List[str]:
         found.append(f"Not shown to exceed a fixed filter per source: {', '.join(weak)}. Such an arm may have learned "
                      f"average spectra only; train it longer.")
     found.append(f"Intervals are about other songs like these ({result.dataset}) and other seeds. Each holds alone: "
-                 f"they are not corrected for {counted(len(result.comparisons), 'comparison')}, of which the first is the "
-                 f"question.")
+                 f"they are not corrected for {counted(len(result.comparisons), 'comparison')}, of which the first is "
+                 f"the question.")
     return found

@@ -9,12 +9,9 @@ import dataclasses
 import datetime
 import logging
 import os
-import platform
 import time
 import typing as tp
 from pathlib import Path
-
-import torch
 
 from .. import schema
 from ..building import test_setting, test_tracks
@@ -87,9 +84,10 @@ class Study:
             self._step(number, step)
         tracks = self.tracks()
         self._filter(tracks)
-        begin, left = time.monotonic(), [pair for pair in order if self._done(*pair) is None]
+        begin, left = time.monotonic(), [pair for pair in order if self._trained(*pair) is None]
         for number, (arm, seed) in enumerate(order, start=1):
-            if self._done(arm, seed) is not None:
+            if self._trained(arm, seed) is not None:
+                self._score_again(arm, seed, tracks)
                 continue
             logger.info("Study %s | training %d of %d | arm %s, seed %d", description.name, number, len(order), arm,
                         seed)
@@ -122,11 +120,10 @@ class Study:
             DatasetError: if a training or the filter is missing, or scores cannot be compared.
         """
         description = self.description
-        trainings, missing = [], []
-        for arm in self.arms:
-            for seed in description.seeds:
-                found = self._done(arm, seed)
-                trainings.append(found) if found is not None else missing.append(f"{arm}, seed {seed}")
+        found = {(arm, seed): self._trained(arm, seed) for arm in self.arms for seed in description.seeds}
+        trainings = [training for training in found.values() if training is not None]
+        missing = [f"{arm}, seed {seed}" for (arm, seed), training in found.items()
+                   if training is None or not self._has_scores(training)]
         if missing or not self.scores(FILTER).exists():
             raise DatasetError(f"{self.out}: not finished: {'; '.join(missing) or 'the fixed filter'}; run the study "
                                f"again without --report, and it goes on")
@@ -140,8 +137,7 @@ class Study:
             reference=self.scores(FILTER).name, seeds=list(description.seeds), seconds=description.seconds,
             trainings=trainings, above_filter=filtered,
             comparisons=verdicts.comparisons(scored, description.comparisons, filtered, NSDR_MEAN),
-            machine=f"{_processor()}, {os.cpu_count()} cores", threads=torch.get_num_threads(), commit=commit(),
-            versions=versions(), created=now())
+            common=list(description.common), commit=commit(), versions=versions(), created=now())
         schema.save(result, self.results / RECORD)
         return result
 
@@ -192,9 +188,10 @@ class Study:
             self._score(trained.model, name, config, tracks)
         sessions = len(schema.load(RunCard, folder / "run_card.json").sessions)
         record = StudyTraining(
-            arm=arm or name, seed=seed, overrides=list(own), limit=seconds, seconds=trained.seconds,
-            steps=trained.steps, epochs=trained.epochs, batch_size=config.batch_size, examples=trained.examples,
-            weights=trained.weights, loss=trained.loss, sessions=sessions, load=load, evaluation=self.scores(name).name if tracks else "",
+            arm=arm or name, seed=seed, overrides=[*self.description.common, *own], limit=seconds,
+            seconds=trained.seconds, steps=trained.steps, epochs=trained.epochs, batch_size=config.batch_size,
+            examples=trained.examples, weights=trained.weights, loss=trained.loss, sessions=sessions,
+            machine=trained.machine, load=load, evaluation=self.scores(name).name if tracks else "",
             model_hash=package.model_hash(trained.model), started=started)
         schema.save(record, folder / TRAINING)
         timed.remove_checkpoints(folder)
@@ -207,30 +204,43 @@ class Study:
             model, scores, name=name, dataset=dataset_name(folder), sources=config.target_names,
             settings={"metrics": ["nsdr"], "seed": 0, **settings}), self.scores(name))
 
+    def _score_again(self, arm: str, seed: int, tracks: tp.Sequence[ReferenceTrack]) -> None:
+        """Score the exported model of a training, unless the records have its scores."""
+        training = self._trained(arm, seed)
+        if training is not None and not self._has_scores(training):
+            name = f"{arm}-{seed}"
+            self._score(package.load(self.model(name)), name, timed.compose(self.arms[arm], seed), tracks)
+
+    def _has_scores(self, training: StudyTraining) -> bool:
+        """Whether the records have scores of the model of a training, and not those of another study of this name."""
+        path = self.results / training.evaluation
+        return path.exists() and schema.load(Evaluation, path).model_hash == training.model_hash
+
     def _filter(self, tracks: tp.Sequence[ReferenceTrack]) -> None:
-        """Score the fixed filter, fitted on the training songs of the labelled data."""
-        if self.scores(FILTER).exists():
-            return
-        logger.info("Study %s | fixed filter", self.description.name)
+        """Score the fixed filter, fitted on the training songs of the labelled data, unless its scores are there."""
         d = self.config.dset
         form = _Form(d.samplerate, d.channels, self.config.segment)
         separators = reference_separators(form, self.config.target_names, Path(test_setting(self.config)[1]))
-        self._score(separators["average_filter"], FILTER, self.config, tracks)
+        fitted, path = separators["average_filter"], self.scores(FILTER)
+        if path.exists() and schema.load(Evaluation, path).model_hash == package.model_hash(fitted):
+            return
+        logger.info("Study %s | fixed filter", self.description.name)
+        self._score(fitted, FILTER, self.config, tracks)
 
-    def _done(self, arm: str, seed: int) -> tp.Optional[StudyTraining]:
-        """Record of a training, if it is done and scored. Raises ConfigError if it was done with other settings."""
-        found = self._same(f"{arm}-{seed}", self.description.arms[arm], seed, self.description.seconds)
-        return found if found is not None and self.scores(f"{arm}-{seed}").exists() else None
+    def _trained(self, arm: str, seed: int) -> tp.Optional[StudyTraining]:
+        """Record of a training that is done. Raises ConfigError if it was done with other settings."""
+        return self._same(f"{arm}-{seed}", self.description.arms[arm], seed, self.description.seconds)
 
     def _same(self, name: str, own: tp.Sequence[str], seed: int, seconds: float) -> tp.Optional[StudyTraining]:
-        folder = self.folder(name)
+        folder, overrides = self.folder(name), [*self.description.common, *own]
         if not (folder / TRAINING).exists():
             return None
         found = schema.load(StudyTraining, folder / TRAINING)
-        if (found.overrides, found.seed, found.limit) != (list(own), seed, seconds):
-            raise ConfigError(f"{folder}: was trained with other settings ({' '.join(found.overrides)}, seed "
-                              f"{found.seed}, {found.limit:g} s) than these ({' '.join(own)}, seed {seed}, "
-                              f"{seconds:g} s); remove it, or choose another --out")
+        if (found.overrides, found.seed, found.limit) != (overrides, seed, seconds):
+            changed = " ".join(sorted({*found.overrides} ^ {*overrides})) or "none of the overrides"
+            raise ConfigError(f"{folder}: was trained with other settings (seed {found.seed}, {found.limit:g} s) than "
+                              f"these (seed {seed}, {seconds:g} s; different: {changed}); remove it, or choose another "
+                              f"--out")
         return found
 
 
@@ -240,15 +250,3 @@ class _Form:
     samplerate: int
     audio_channels: int
     segment: tp.Any
-
-
-def _processor() -> str:
-    """Name of the processor, as far as it is known."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return " ".join(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return platform.machine()

@@ -11,6 +11,8 @@ last ones. Nothing is selected on the validation set, which would favour arms th
 
 import contextlib
 import logging
+import os
+import platform
 import typing as tp
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from ..errors import ConfigError, TrainingError
 from ..packages import package
 from ..runs.layout import NEWEST, PREVIOUS
 from ..runs.lock import locked
+from ..tables import counted
 from ..train import main as experiments
 from ..training.distributed import Group, join_group
 from ..training.interruption import Requests, Stopped
@@ -71,6 +74,7 @@ class Trained:
     examples: int
     weights: str
     loss: float
+    machine: str
 
 
 def compose(overrides: tp.Sequence[str], seed: int) -> Config:
@@ -121,10 +125,20 @@ def train(config: Config, folder: Path, *, seconds: float, name: str, argv: tp.S
             except Stopped as stopped:
                 if not limit.reached:
                     raise Interrupted(stopped.reason) from None
-    return _result(solver)
+    return _result(solver, _machine(group))
 
 
-def _result(solver: Solver) -> Trained:
+def _machine(group: Group) -> str:
+    """Processor, cores, threads, and GPU of this process."""
+    processor = platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2] for line in file if line.startswith("model name")]
+        processor = " ".join(names[0].split()) if names else processor
+    gpu = f", {group.device_name}" if group.device.type == "cuda" else ""
+    return f"{processor}, {counted(os.cpu_count() or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')}{gpu}"
+
+
+def _result(solver: Solver, machine: str) -> Trained:
     position, history = solver.position, solver.history
     steps = len(history) * solver.train.sampler.steps + position.step
     if not steps:
@@ -134,7 +148,7 @@ def _result(solver: Solver) -> Trained:
         solver.model.load_state_dict(solver.averages[weights].state, strict=False)
     loss = position.average.here()["loss"] if position.step else history[-1].train["loss"]
     return Trained(solver.model.eval(), seconds_of(solver), steps, len(history), solver.train.sampler.size, weights,
-                   loss)
+                   loss, machine)
 
 
 def save_model(trained: Trained, path: Path, *, name: str, argv: tp.Sequence[str]) -> None:

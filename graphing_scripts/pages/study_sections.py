@@ -7,7 +7,7 @@ from figures.seeds import spread_plot
 from records.comparisons import ArmStudy
 
 from demucs.metrics.aggregates import track_values
-from demucs.metrics.study_tables import answer, arm_rows, comparison_rows, notes, sentence
+from demucs.metrics.study_tables import answer, arm_rows, comparison_rows, machines, notes, sentence
 from demucs.metrics.verdicts import INCONCLUSIVE
 from demucs.tables import true_minus
 
@@ -19,8 +19,8 @@ def head(study: ArmStudy) -> str:
     """Title, question, answer, and limits."""
     result = study.result
     weak = [item for item in result.comparisons if item.verdict == INCONCLUSIVE]
-    warning = [f"{len(weak)} of {len(result.comparisons)} comparisons are inconclusive: an arm is not shown to exceed a "
-               f"fixed filter, or has one seed."] if weak else []
+    warning = [f"{len(weak)} of {len(result.comparisons)} comparisons are inconclusive: an arm is not shown to exceed "
+               f"a fixed filter, or has one seed."] if weak else []
     return (f"<h1>Study {escape(result.name)}</h1>" + paragraph(result.question)
             + paragraph(true_minus(_capital(answer(result))), "summary") + box(warning))
 
@@ -37,8 +37,9 @@ def arms(study: ArmStudy) -> str:
             + (picture(lambda theme: spread_plot(spreads, sources, theme),
                        true_minus(f"Scores of every seed, {study.family.label}. {told}.")) if spreads else "")
             + "<h3>Beside a fixed filter</h3>"
-            + paragraph("One fixed gain per source and frequency, fitted on the labelled training songs. An arm that does "
-                        "not exceed it may have learned no more than average spectra: its comparisons are inconclusive.")
+            + paragraph("One fixed gain per source and frequency, fitted on the labelled training songs. An arm that "
+                        "does not exceed it may have learned no more than average spectra: its comparisons are "
+                        "inconclusive.")
             + picture(lambda theme: forest_plot(above, theme),
                       true_minus("Forest plot of every arm minus the fixed filter. " + "; ".join(
                           f"{item.first} {item.difference:+.2f} dB" for item in study.result.above_filter) + ".")))
@@ -95,8 +96,9 @@ def settings(study: ArmStudy) -> str:
     return (table(["arm", "overrides"], rows, caption="Settings in which the arms differ")
             + facts([("test songs", f"{result.dataset}, {len(study.reference.tracks)} songs"),
                      ("seeds", ", ".join(map(str, result.seeds))), ("training time", f"{result.seconds:g} s each"),
-                     ("machine", f"{result.machine}, {result.threads} threads"), ("code", result.commit[:12]),
-                     ("torch", result.versions.get("torch", "")), ("finished", result.created)]))
+                     ("machine", "; ".join(machines(result))), ("code", result.commit[:12]),
+                     ("common overrides", " ".join(result.common)), ("torch", result.versions.get("torch", "")),
+                     ("finished", result.created)]))
 
 
 def limits(study: ArmStudy) -> str:

@@ -35,6 +35,7 @@ def write_study(folder, levels, seeds=(1, 2, 3), spread=0.02):
             trainings.append(StudyTraining(
                 arm=arm, seed=seed, overrides=ARMS[arm], limit=60., seconds=60.2, steps=100 + 30 * (arm == "plain"),
                 epochs=3, batch_size=4, examples=77, weights="ema_batch_0", loss=0.1, sessions=1, load=2.,
+                machine="a processor",
                 evaluation=f"{name}.json", model_hash="00", started="2026-01-01T00:00:00+00:00"))
     flat = [dataclasses.replace(track, scores={source: {"nsdr": float(1 + song)} for source in SOURCES})
             for track, song in zip(make_tracks(8, [0] * 4, sdr=False), songs)]
@@ -46,7 +47,7 @@ def write_study(folder, levels, seeds=(1, 2, 3), spread=0.02):
         name="more & less", question="Is more better?", dataset="synthetic (seed 7) test", sources=SOURCES,
         family=NSDR_MEAN.key, arms=ARMS, reference="fixed_filter.json", seeds=list(seeds), seconds=60.,
         trainings=trainings, above_filter=filtered, comparisons=comparisons(scored, pairs, filtered, NSDR_MEAN),
-        machine="a processor, 2 cores", threads=2, commit="abc", versions={"torch": "2.11.0"},
+        common=["model=hdemucs"], commit="abc", versions={"torch": "2.11.0"},
         created="2026-01-02T00:00:00+00:00")
     schema.save(result, folder / "study.json")
     return result

@@ -178,9 +178,11 @@ def test_the_limit_does_not_change_a_training(tmp_path, clock):
 def test_what_is_done_with_other_settings_is_not_taken(tmp_path, clock):
     songs(tmp_path / "out" / "songs")
     study(tmp_path, seeds=[1]).run()
-    with pytest.raises(ConfigError, match="fast-1: was trained with other settings.*optim.lr=0.01"):
+    with pytest.raises(ConfigError, match="fast-1: was trained with other settings.*optim.lr=0.01 optim.lr=0.02"):
         study(tmp_path, seeds=[1], arms={"plain": [], "fast": ["optim.lr=0.02"]}).run()
-    with pytest.raises(ConfigError, match="3 s\\) than these .* 4 s"):
+    with pytest.raises(ConfigError, match="plain-1: .*different: optim.loss=mse"):
+        study(tmp_path, seeds=[1], common=[*COMMON, "optim.loss=mse"]).run()
+    with pytest.raises(ConfigError, match="3 s\\) than these .seed 1, 4 s; different: none of the overrides"):
         study(tmp_path, seeds=[1], seconds=4.).run()
     more = study(tmp_path, seeds=[1, 2])
     with pytest.raises(DatasetError, match="not finished: plain, seed 2; fast, seed 2"):
@@ -189,6 +191,15 @@ def test_what_is_done_with_other_settings_is_not_taken(tmp_path, clock):
     (tmp_path / "results" / f"{FILTER}.json").unlink()
     with pytest.raises(DatasetError, match="the fixed filter"):
         more.conclude()
+    # Scores of other weights, as of another study of this name, are not taken: the model is scored, and not trained.
+    (tmp_path / "results" / "plain-1.json").write_bytes((tmp_path / "results" / "plain-2.json").read_bytes())
+    with pytest.raises(DatasetError, match="not finished: plain, seed 1; run"):
+        more.conclude()
+    before = (tmp_path / "out" / "models" / "plain-1.th").stat().st_ino
+    more.run()
+    scores = schema.load(Evaluation, tmp_path / "results" / "plain-1.json")
+    assert scores.model_hash == package.model_hash(package.load(tmp_path / "out" / "models" / "plain-1.th"))
+    assert (tmp_path / "out" / "models" / "plain-1.th").stat().st_ino == before
 
 
 def test_what_cannot_be_compared(tmp_path):

@@ -85,7 +85,7 @@ def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional
         computed["leakage"] = lambda: leakage(estimates, samplerate)
     if several_estimates and mixture is not None:
         computed["decisiveness"] = lambda: decisiveness(estimates, mixture)
-    found: tp.Dict[str, tp.Any] = {key: compute() for key, compute in computed.items() if wanted is None or key in wanted}
+    found = {key: compute() for key, compute in computed.items() if wanted is None or key in wanted}
     for key, several in (passes or {}).items():
         if key not in MEASURES or MEASURES[key].needs not in SEVERAL:
             raise AudioError(f"no measure of passes is called {key!r}; there are: "
