@@ -75,11 +75,11 @@ def run(args: argparse.Namespace) -> bool:
     from demucs.labels.songs import find_unlabelled
     from demucs.separation.devices import gpu_wanted
 
-    dataset.claim(args.out, args.songs)
+    labels_folder = args.labels or args.out / "labels"
+    dataset.claim(args.out, labels_folder, args.songs)
     songs, faults = find_unlabelled(args.songs)
     model = pretrained.get_model(args.model, args.repo)
     measures = args.measure.split(",") if args.measure else default_measures(model)
-    labels_folder = args.labels or args.out / "labels"
     labeller = Labeller(model, labels_folder, measures=measures, stems=args.stems.split(",") if args.stems else None,
                         residual=args.residual, seed=args.seed, shifts=args.shifts, overlap=args.overlap,
                         segment=args.segment, device=args.device or ("cuda" if gpu_wanted() else "cpu"))

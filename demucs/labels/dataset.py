@@ -25,16 +25,18 @@ RECORD = "pseudo_labels.json"      # in the root of the dataset, written last
 SPLITS = ("train", "valid")
 
 
-def claim(out: Path, songs: Path) -> None:
-    """Check that a dataset can be written to `out`: it does not exist, or was written by this module.
+def claim(out: Path, labels: Path, songs: Path) -> None:
+    """Check that a dataset can be written to `out`, which does not exist or was written by this module, and its labels
+    to `labels`.
 
     Raises:
-        DatasetError: if it holds something else, or is in the folder of the songs (or the reverse).
+        DatasetError: if `out` holds something else, or one of the two is in the folder of the songs (or the reverse).
     """
-    one, other = (Path(os.path.realpath(path)) for path in (out, songs))
-    if one == other or other in one.parents or one in other.parents:
-        raise DatasetError(f"{out}: the dataset cannot be in the folder of its songs, {songs}, nor contain it; choose "
-                           f"another --out")
+    for option, path in (("--out", out), ("--labels", labels)):
+        one, other = (Path(os.path.realpath(place)) for place in (path, songs))
+        if one == other or other in one.parents or one in other.parents:
+            raise DatasetError(f"{path}: what is made cannot be in the folder of the songs, {songs}, nor contain it; "
+                               f"choose another {option}")
     if (out / RECORD).exists():
         try:
             schema.load(PseudoLabels, out / RECORD)

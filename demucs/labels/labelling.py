@@ -9,7 +9,9 @@ total squared error of the labels cannot grow, whatever the true sources are.
 Measures are those of the estimates before the projection, as in the study of docs/quality.md.
 """
 
+import contextlib
 import datetime
+import fcntl
 import logging
 import os
 import shutil
@@ -34,6 +36,7 @@ from ..evaluation.tracks import fingerprint
 from ..metrics.quality.measures import MEASURES
 from ..metrics.quality.ranking import require_measures
 from ..packages.package import model_hash
+from ..runs.lock import NO_LOCKS
 from ..schema import SchemaError, SongLabels
 from ..separation.outputs import bytes_per_second, require_space
 from ..separation.song import load_song, separate_song
@@ -102,7 +105,32 @@ class Labeller:
                 "weights": getattr(self.model, "weights", None)}
 
     def label_all(self, songs: tp.Sequence[UnlabelledSong]) -> tp.Tuple[tp.List[SongLabels], tp.Dict[str, str]]:
-        """(labels of `songs`, reasons why others cannot be labelled by file). Labels that exist are not made again."""
+        """(labels of `songs`, reasons why others cannot be labelled by file). Labels that exist are not made again.
+
+        Raises:
+            DatasetError: if another process labels songs in the same folder, or labels cannot be written.
+        """
+        with self._locked():
+            return self._label_all(songs)
+
+    @contextlib.contextmanager
+    def _locked(self) -> tp.Iterator[None]:
+        """Context with the lock of the folder, which is released when the process ends."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / ".lock", "w") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    if error.errno not in NO_LOCKS:
+                        raise DatasetError(f"{self.folder}: another process labels songs there; wait for its end, or "
+                                           f"choose another --labels") from error
+                yield
+        except OSError as error:
+            raise DatasetError(f"{describe_os_error(error)}; the labels so far are in {self.folder}, and the same "
+                               f"command goes on from there") from error
+
+    def _label_all(self, songs: tp.Sequence[UnlabelledSong]) -> tp.Tuple[tp.List[SongLabels], tp.Dict[str, str]]:
         found: tp.Dict[str, SongLabels] = {}
         faults: tp.Dict[str, str] = {}
         marks: tp.Dict[str, str] = {}
@@ -131,9 +159,8 @@ class Labeller:
                 raise
             except DemucsError as error:
                 told = faults[song.relative] = str(error)
-            except OSError as error:
-                raise DatasetError(f"{describe_os_error(error)}; the labels so far are in {self.folder}, and the same "
-                                   f"command goes on from there") from error
+            except OSError:
+                raise
             except Exception as error:
                 if not exhausted_memory(error):
                     raise

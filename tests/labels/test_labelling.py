@@ -1,5 +1,8 @@
 """Labels of a model: their sums, measures, resumption, and the dataset that is made of them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -177,7 +180,7 @@ def test_an_interrupted_call_goes_on(songs, tmp_path, monkeypatch):
     monkeypatch.setattr(labeller, "label", lambda song, mark: done.append(song.name) or label(song, mark))
     labels, _ = labeller.label_all(found)
     assert sorted(done) == sorted(song.name for song in found) and len(labels) == 4
-    assert {path.name for path in (tmp_path / "labels").iterdir()} == {song.name for song in found}
+    assert {path.name for path in (tmp_path / "labels").iterdir()} == {".lock", *(song.name for song in found)}
 
 
 def test_songs_that_cannot_be_used_are_named(songs, tmp_path):
@@ -225,7 +228,7 @@ def test_a_bag_is_measured_by_the_agreement_of_its_models(songs, tmp_path):
 
 def write(out, songs, labels, rule, **settings):
     labeller, found = labelled(Bands(), songs, labels, measures=list(rule.measures), **settings)
-    dataset.claim(out, songs)
+    dataset.claim(out, labels, songs)
     decisions = judged(found, rule, labeller.chosen)
     dataset.write(out, labels, dataset.new_record(labeller, "bands", songs, rule, decisions, {}))
     return schema.load(PseudoLabels, out / dataset.RECORD)
@@ -307,14 +310,35 @@ def test_too_few_songs_leave_what_was_there(songs, tmp_path):
 def test_folders_that_hold_something_else(songs, tmp_path):
     (tmp_path / "mine" / "train").mkdir(parents=True)
     with pytest.raises(DatasetError, match="not pseudo-labelled"):
-        dataset.claim(tmp_path / "mine", songs)
-    for out in (songs, songs / "out", songs.parent):
+        dataset.claim(tmp_path / "mine", tmp_path / "labels", songs)
+    for place in (songs, songs / "inside", songs.parent):
         with pytest.raises(DatasetError, match="choose another --out"):
-            dataset.claim(out, songs)
+            dataset.claim(place, tmp_path / "labels", songs)
+        with pytest.raises(DatasetError, match="choose another --labels"):
+            dataset.claim(tmp_path / "out", place, songs)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / dataset.RECORD).write_text("{}")
     with pytest.raises(DatasetError, match="has version"):
-        dataset.claim(tmp_path / "damaged", songs)
+        dataset.claim(tmp_path / "damaged", tmp_path / "labels", songs)
+
+
+@pytest.mark.runs
+def test_another_process_that_labels_is_waited_for(songs, tmp_path):
+    """The lock is that of a process, so another one holds it."""
+    code = f"""
+import fcntl, sys
+file = open({str(tmp_path / "labels" / ".lock")!r}, "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+    (tmp_path / "labels").mkdir()
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(DatasetError, match="labels: another process labels songs there"):
+        labelled(Bands(), songs, tmp_path / "labels")
+    other.communicate("")
+    labelled(Bands(), songs, tmp_path / "labels")
 
 
 def test_a_full_disk_is_said_before_a_song_is_written(songs, tmp_path, monkeypatch):
