@@ -121,7 +121,7 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
     for number, folder in enumerate(folders, start=1):
         try:
             song = read_song(folder, sources, mixture_file(folder, mixtures))
-            found = score_song(song, model, **settings)
+            found = score_song(song, model, wanted=MEASURES, **settings)
         except AudioError as error:
             raise error if str(folder) in str(error) else AudioError(f"{folder}: {error}") from error
         except Exception as error:

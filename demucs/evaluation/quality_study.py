@@ -157,8 +157,8 @@ def study(model: nn.Module, tracks: tp.Sequence[ReferenceTrack], training: tp.Se
     columns = [_column(separator, kinds[separator], results, model.sources) for separator, results in found.items()]
     return QualityStudy(
         name=name, dataset=dataset, tracks=[track.name for track in tracks], sources=list(model.sources),
-        measures={key: measure.label for key, measure in MEASURES.items() if measure.needs != "bag"},
-        expected={key: measure.better for key, measure in MEASURES.items() if measure.needs != "bag"}, columns=columns,
+        measures={key: measure.label for key, measure in MEASURES.items()},
+        expected={key: measure.better for key, measure in MEASURES.items()}, columns=columns,
         correlations=correlations(columns, model.sources, seed=seed), settings={"seed": seed, **settings},
         model_hash=package.model_hash(model), commit=commit(), versions=versions(), created=now())
 

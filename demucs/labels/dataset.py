@@ -13,7 +13,7 @@ from .. import schema
 from ..data.tracks import MIXTURE
 from ..errors import DatasetError
 from ..evaluation.passes import members
-from ..metrics.quality.measures import MEASURES
+from ..metrics.quality.measures import EVERY_MEASURE
 from ..packages.package import model_hash
 from ..runs.provenance import commit, now, versions
 from ..schema import JudgedSong, PseudoLabels, SchemaError
@@ -101,7 +101,7 @@ def summary(record: PseudoLabels, out: Path) -> str:
     groups = {name: [song for song in record.songs if bool(song.split) == kept]
               for name, kept in (("kept", True), ("refused", False))}
     stems = [stem for stem in record.stems if stem in record.sources]
-    rows = [[MEASURES[key].label, *(number(_mean(songs, key, stems), 1) for songs in groups.values())]
+    rows = [[EVERY_MEASURE[key].label, *(number(_mean(songs, key, stems), 1) for songs in groups.values())]
             for key in record.measures]
     residuals = (_mean_of([song.residual for song in songs]) for songs in groups.values())
     rows.append(["residual (dB)", *(number(mean, 1) for mean in residuals)])

@@ -33,7 +33,7 @@ from ..errors import (AudioError, ConfigError, DatasetError, DemucsError, descri
 from ..evaluation.passes import members
 from ..evaluation.quality import SeparatedSong, score_song
 from ..evaluation.tracks import fingerprint
-from ..metrics.quality.measures import MEASURES
+from ..metrics.quality.measures import EVERY_MEASURE
 from ..metrics.quality.ranking import require_measures
 from ..packages.package import model_hash
 from ..runs.lock import NO_LOCKS
@@ -255,7 +255,7 @@ class Labeller:
 def available_measures(model: nn.Module) -> tp.List[str]:
     """Measures that the estimates of a model allow."""
     single = ("leakage", "decisiveness") if len(model.sources) < 2 else ()
-    return [key for key, measure in MEASURES.items()
+    return [key for key, measure in EVERY_MEASURE.items()
             if key not in single and (measure.needs != "bag" or len(members(model)) > 1)]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..dsp.randomness import generator
 from ..errors import ConfigError, did_you_mean
-from ..metrics.quality.measures import MEASURES
+from ..metrics.quality.measures import EVERY_MEASURE
 from ..metrics.quality.ranking import ranking
 from ..schema import JudgedSong, QualityScores, QualityTrack, SongLabels
 from .labelling import mean_over
@@ -34,7 +34,7 @@ class Rule:
     seed: int = 0
 
     def __str__(self) -> str:
-        bounds = [f"{key} {'at least' if MEASURES[key].better > 0 else 'at most'} {value:g} dB"
+        bounds = [f"{key} {'at least' if EVERY_MEASURE[key].better > 0 else 'at most'} {value:g} dB"
                   for key, value in self.thresholds.items()]
         rule = f"the best {self.keep:.4g} of all labelled songs by the mean rank in {', '.join(self.measures)}"
         if bounds:
@@ -69,7 +69,7 @@ def thresholds_of(texts: tp.Iterable[str], measures: tp.Sequence[str]) -> tp.Dic
 def judged(songs: tp.Sequence[SongLabels], rule: Rule, stems: tp.Sequence[str]) -> tp.List[JudgedSong]:
     """Decision on each of `songs`, by the measures of `stems`, in the order of `songs`."""
     scores = QualityScores(
-        name="", sources=list(stems), measures={key: MEASURES[key].label for key in rule.measures},
+        name="", sources=list(stems), measures={key: EVERY_MEASURE[key].label for key in rule.measures},
         tracks=[QualityTrack(song.name, song.seconds, song.values) for song in songs], settings={}, commit="",
         versions={}, created="")
     order = ranking(scores, rule.measures)
@@ -101,6 +101,6 @@ def _fault(song: SongLabels, rule: Rule, stems: tp.Sequence[str], place: tp.Opti
         mean = mean_over(song, key, stems)
         if mean is None:
             return f"{key} is undefined"
-        if (mean - bound) * MEASURES[key].better < 0:
+        if (mean - bound) * EVERY_MEASURE[key].better < 0:
             return f"{key} is {mean:.2f} dB in the mean over stems, the threshold is {bound:g} dB"
     return ""
