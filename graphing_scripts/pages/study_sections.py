@@ -6,7 +6,7 @@ from figures.forest import forest_plot
 from figures.seeds import spread_plot
 from records.comparisons import ArmStudy
 
-from demucs.metrics.aggregates import track_values
+from demucs.metrics.aggregates import ALL, track_values
 from demucs.metrics.study_tables import answer, arm_rows, comparison_rows, machines, notes, sentence
 from demucs.metrics.verdicts import INCONCLUSIVE
 from demucs.tables import true_minus
@@ -28,13 +28,12 @@ def head(study: ArmStudy) -> str:
 def arms(study: ArmStudy) -> str:
     """Scores of every arm, over seeds and beside the fixed filter."""
     names, rows = arm_rows(study.result, study.folder)
-    spreads = study.spreads()
-    sources = study.result.sources
+    spreads = {arm: {ALL: found[ALL]} for arm, found in study.spreads().items() if ALL in found}
     told = "; ".join(f"{row[0]} {row[1]} dB" for row in rows)
     above = study.above_filter()
     return (table(names, [[true_minus(cell) for cell in row] for row in rows],
                   caption=f"Scores of the arms, {study.family.label}, mean over sources and seeds")
-            + (picture(lambda theme: spread_plot(spreads, sources, theme),
+            + (picture(lambda theme: spread_plot(spreads, [], theme),
                        true_minus(f"Scores of every seed, {study.family.label}. {told}.")) if spreads else "")
             + "<h3>Beside a fixed filter</h3>"
             + paragraph("One fixed gain per source and frequency, fitted on the labelled training songs. An arm that "
@@ -46,7 +45,7 @@ def arms(study: ArmStudy) -> str:
 
 
 def comparisons(study: ArmStudy) -> str:
-    """Verdicts, and forest plots of the paired differences per source."""
+    """Verdicts, and forest plots of the paired differences per source, which do not decide what is inconclusive."""
     result = study.result
     names, rows = comparison_rows(result)
     parts = [table(names, [[true_minus(cell) for cell in row] for row in rows],
