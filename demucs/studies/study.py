@@ -14,7 +14,7 @@ import typing as tp
 from pathlib import Path
 
 from .. import schema
-from ..building import test_setting, test_tracks
+from ..building import test_set, test_tracks
 from ..config import Config
 from ..errors import ConfigError, DatasetError, ToolError
 from ..evaluation.collect import evaluation_record
@@ -56,17 +56,19 @@ class Study:
         self.arms = {arm: description.overrides(own, self.out) for arm, own in description.arms.items()}
         configs = {arm: timed.compose(overrides, description.seeds[0]) for arm, overrides in self.arms.items()}
         self.config = next(iter(configs.values()))
+        self.songs = test_set(self.config)
         for step in description.steps:
             if isinstance(step, TrainStep):
                 timed.compose(description.overrides(step.overrides, self.out), step.seed)
         for arm, config in configs.items():
-            if (test_setting(config), config.target_names) != (test_setting(self.config), self.config.target_names):
-                raise ConfigError(f"the arm {arm} has other test songs or sources ({'='.join(test_setting(config))}, "
+            own = test_set(config)
+            if (own, config.target_names) != (self.songs, self.config.target_names):
+                raise ConfigError(f"the arm {arm} has other test songs or sources ({own.key}={own.folder}, "
                                   f"{', '.join(config.target_names)}) than {next(iter(configs))}; they cannot be "
                                   f"compared")
-        if test_setting(self.config)[0] == "test.nonhq" or self.config.dset.targets:
+        if self.songs.key == "test.nonhq" or self.songs.targets or self.songs.kind or self.songs.layout:
             raise ConfigError("the fixed filter needs songs as folders of wav files with the sources of the model: "
-                              "leave out test.nonhq and dset.targets")
+                              "leave out test.nonhq and dset.targets, and use dset.kind=musdb or wav")
 
     def run(self) -> StudyResult:
         """Do what is left of the study, and write its record.
@@ -109,7 +111,7 @@ class Study:
         """Test songs, of which an interval needs five. Raises DatasetError."""
         tracks = test_tracks(self.config)
         if len(tracks) < FEWEST:
-            raise DatasetError(f"{'='.join(test_setting(self.config))}: has {len(tracks)} test songs; a study needs "
+            raise DatasetError(f"{self.songs.key}={self.songs.folder}: has {len(tracks)} test songs; a study needs "
                                f"{FEWEST}")
         return tracks
 
@@ -199,9 +201,8 @@ class Study:
     def _score(self, model: tp.Any, name: str, config: Config, tracks: tp.Sequence[ReferenceTrack]) -> None:
         settings = dict(shifts=config.test.shifts, overlap=config.test.overlap, split=config.test.split)
         scores = evaluate_tracks(model, tracks, metrics=("nsdr",), seed=0, **settings)
-        _, folder = test_setting(self.config)
         schema.save(evaluation_record(
-            model, scores, name=name, dataset=dataset_name(folder), sources=config.target_names,
+            model, scores, name=name, dataset=dataset_name(self.songs.folder), sources=config.target_names,
             settings={"metrics": ["nsdr"], "seed": 0, **settings}), self.scores(name))
 
     def _score_again(self, arm: str, seed: int, tracks: tp.Sequence[ReferenceTrack]) -> None:
@@ -220,7 +221,7 @@ class Study:
         """Score the fixed filter, fitted on the training songs of the labelled data, unless its scores are there."""
         d = self.config.dset
         form = _Form(d.samplerate, d.channels, self.config.segment)
-        separators = reference_separators(form, self.config.target_names, Path(test_setting(self.config)[1]))
+        separators = reference_separators(form, self.config.target_names, Path(self.songs.folder))
         fitted, path = separators["average_filter"], self.scores(FILTER)
         if path.exists() and schema.load(Evaluation, path).model_hash == package.model_hash(fitted):
             return
