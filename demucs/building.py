@@ -233,7 +233,7 @@ def draw_finished(history: tp.Sequence[EpochRecord], folder: Path) -> None:
 
 def build_solver(config: Config, folder: Path, group: Group, *, signature: str = "", name: str = "",
                  argv: tp.Sequence[str] = (), delta: tp.Optional[tp.Mapping[str, tp.Any]] = None,
-                 test_set: tp.Optional[TestSet] = None) -> Solver:
+                 test_set: tp.Optional[TestSet] = None, requests: tp.Optional[Requests] = None) -> Solver:
     """Solver of an experiment, ready to run: with its state restored from `folder`, or if that has no checkpoint,
     initialised from the experiment or model that it continues, or else with random weights. A collective call.
 
@@ -242,6 +242,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
         folder: of the run.
         group: the ranks.
         signature, name, argv, delta, test_set: for the records, see `training.records.RunRecorder`.
+        requests: to stop and to save; None: those of signals.
 
     Raises:
         DemucsError: if settings, songs, checkpoint or weights are not usable.
@@ -295,7 +296,7 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
                     schedule=schedule,
                     selection=Selection(config.test.metric), always_newest=config.dset.train_valid, svd=config.svd,
                     group=group, folder=folder, plan=plan, publish=recorder.publish, settings=dataclasses.asdict(config),
-                    requests=Requests(group, grace=GRACE if launched_here() else None),
+                    requests=requests or Requests(group, grace=GRACE if launched_here() else None),
                     watchdog=Watchdog(60 * config.misc.patience),
                     status=StatusFile(folder, group, signature=signature, epochs=config.epochs, steps=sampler.steps),
                     curves=Curves(folder, steps=sampler.steps, wanted=config.misc.tensorboard and group.is_first))

@@ -37,6 +37,8 @@ LEDGER_VERSION = 1
 CHECKPOINTS_VERSION = 1
 DATASET_CHECK_VERSION = 1
 DOWNLOAD_VERSION = 1
+LABELS_VERSION = 1
+STUDY_VERSION = 1
 FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
@@ -435,6 +437,113 @@ class DatasetCheck:
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC
     version: int = DATASET_CHECK_VERSION
+class SongLabels:
+    """Labels of one unlabelled song: the estimates that a model made of it, beside this record, and how good they are
+    by measures without references."""
+    name: str                          # of the folder with the labels
+    file: str                          # of the mixture, relative to the folder of the songs
+    fingerprint: str                   # of that file
+    seconds: float                     # of audio
+    sources: tp.List[str]              # of the model
+    stems: tp.List[str]                # files written, without the mixture
+    residual: tp.Optional[float]       # dB: energy of mixture minus estimates, by that of the mixture; None for silence
+    values: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]    # [source][measure] of the estimates, None if undefined
+    model_hash: str
+    settings: tp.Dict[str, tp.Any]     # seed, shifts, overlap, segment, residual, stems
+    version: int = LABELS_VERSION
+
+
+@dataclass(frozen=True)
+class JudgedSong:
+    """Decision on one song of a pseudo-labelled dataset."""
+    name: str
+    file: str                          # relative to the folder of the songs
+    split: str                         # "train", "valid", or "" if it was refused
+    reason: str                        # for a refusal
+    place: tp.Optional[float]          # mean rank over measures and stems, 0 (worst) to 1 (best); None if undefined
+    values: tp.Dict[str, tp.Dict[str, tp.Optional[float]]]    # [source][measure]
+    residual: tp.Optional[float]       # dB, as in SongLabels
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Origin of a dataset whose labels a model made: all songs, kept and refused, and the rule that chose them."""
+    model: str                         # name of the model or bag
+    model_hash: str
+    members: tp.List[str]              # hashes of the models of a bag; empty for a single model
+    songs_folder: str
+    sources: tp.List[str]              # of the model
+    stems: tp.List[str]                # of the dataset
+    samplerate: int                    # Hz
+    audio_channels: int
+    measures: tp.List[str]
+    rule: str                          # in words
+    rule_settings: tp.Dict[str, tp.Any]       # keep, thresholds, random, valid
+    settings: tp.Dict[str, tp.Any]     # of the separation
+    songs: tp.List[JudgedSong]
+    unreadable: tp.Dict[str, str]      # file -> reason
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str                       # ISO 8601, UTC
+    version: int = LABELS_VERSION
+
+
+@dataclass(frozen=True)
+class StudyTraining:
+    """One training of a study: an arm with a seed."""
+    arm: str
+    seed: int
+    overrides: tp.List[str]            # those of all arms, and its own
+    limit: float                       # seconds of training that it was given
+    seconds: float                     # that it took, without validation, saving and start-up
+    steps: int
+    epochs: int                        # complete ones
+    batch_size: int
+    examples: int                      # in the training set
+    weights: str                       # that were scored: "main" or the name of a moving average
+    loss: float                        # mean training loss of the last complete epoch, or of the epoch begun
+    sessions: int                      # processes that it took
+    machine: str                       # processor, cores, threads, GPU
+    load: float                        # mean number of running processes on the machine at the end (1 minute)
+    evaluation: str                    # file of its scores, beside the record of the study
+    model_hash: str
+    started: str                       # ISO 8601, UTC
+    version: int = STUDY_VERSION
+
+
+@dataclass(frozen=True)
+class StudyComparison:
+    """Paired difference of two arms in the mean over sources, first minus second, and what follows from it."""
+    first: str
+    second: str
+    difference: float                  # dB
+    low: float                         # interval over songs and seeds
+    high: float
+    verdict: str                       # "helped", "hurt", "no difference shown" or "inconclusive"
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study: trainings of several arms with equal time and the same seeds, their scores, and comparisons."""
+    name: str
+    question: str
+    dataset: str                       # test songs
+    sources: tp.List[str]
+    family: str                        # of the scores
+    arms: tp.Dict[str, tp.List[str]]   # name -> overrides
+    reference: str                     # file of the scores of the fixed filter
+    seeds: tp.List[int]
+    seconds: float                     # of training, per training
+    trainings: tp.List[StudyTraining]
+    above_filter: tp.List[StudyComparison]    # every arm minus the fixed filter
+    comparisons: tp.List[StudyComparison]
+    common: tp.List[str]               # overrides of all arms
+    commit: str
+    versions: tp.Dict[str, str]
+    created: str                       # ISO 8601, UTC
+    version: int = STUDY_VERSION
 
 
 @dataclass(frozen=True)
@@ -471,7 +580,7 @@ class DatasetDownload:
 
 
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
-                    DatasetCheck, DatasetDownload, ReleaseCard)
+                    SongLabels, PseudoLabels, StudyTraining, StudyResult, DatasetCheck, DatasetDownload, ReleaseCard)
 # Older versions that can be read: they only lack fields that have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3, 4), Evaluation: (1, 2)}
 

@@ -17,14 +17,14 @@ FLOORS = {"__init__": 0, "arguments": 0, "console": 0, "errors": 0, "files": 0, 
           "data": 3, "models": 3,
           "packages": 4, "separation": 4,
           "evaluation": 5, "repositories": 5,
-          "training": 6}     # everything else in demucs/ is floor 7
+          "labels": 6, "training": 6}     # everything else in demucs/ is floor 7
 TOP = 7
 TOP_ONLY = {"dora", "hydra", "omegaconf", "submitit"}
 NOT_IN_TRAINING = {"argparse"}
 GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
                 "demucs.files", "demucs.notes", "demucs.tables", "demucs.runs.layout", "demucs.audio.samples",
                 "demucs.metrics.aggregates", "demucs.metrics.statistics", "demucs.metrics.seeds",
-                "demucs.metrics.museval_json"}
+                "demucs.metrics.museval_json", "demucs.metrics.verdicts", "demucs.metrics.study_tables"}
 GRAPHING_ROOMS = {"records": 0, "figures": 1, "pages": 2}     # the scripts themselves are above
 WITHOUT_TORCH = ("downloads", "runs")        # and the ground floor
 

@@ -68,10 +68,11 @@ def read_song(folder: Path, sources: tp.Sequence[str], mixture: tp.Optional[Path
     return SeparatedSong(torch.stack(wavs[1:] if mixture else wavs), wavs[0] if mixture else None, rates[0])
 
 
-def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, **settings: tp.Any) -> tp.Dict[str, tp.Any]:
-    """Values of all measures that can be computed, {measure: one value per source}; None where undefined, see
-    `measure_song`. With a model and the mixture, they include the agreement of repeated separations, whose `settings`
-    are `seed` and those of `separate_song`.
+def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, *,
+               wanted: tp.Optional[tp.Collection[str]] = None, **settings: tp.Any) -> tp.Dict[str, tp.Any]:
+    """Values of the measures `wanted` (None: all) that can be computed, {measure: one value per source}; None where
+    undefined, see `measure_song`. With a model and the mixture, they include the agreement of repeated separations,
+    whose `settings` are `seed` and those of `separate_song`, and for a bag the agreement of its models.
 
     Raises:
         AudioError, ConfigError: as `measure_song` and `separate_song`.
@@ -80,10 +81,14 @@ def score_song(song: SeparatedSong, model: tp.Optional[nn.Module] = None, **sett
     if model is not None and song.mixture is not None:
         def converted(wav: torch.Tensor) -> torch.Tensor:
             return convert_audio(wav, song.samplerate, model.samplerate, model.audio_channels)
-        several = {"shift_agreement": passes.shifted(model, converted(song.mixture), **settings),
-                   "remix_agreement": passes.remixed(model, converted(song.estimates), **settings)}
-    return measure_song(song.estimates.numpy(), song.samplerate,
-                        mixture=None if song.mixture is None else song.mixture.numpy(), passes=several)
+        repeated: tp.Dict[str, tp.Tuple[tp.Callable[..., tp.Any], torch.Tensor]] = {
+            "shift_agreement": (passes.shifted, song.mixture), "remix_agreement": (passes.remixed, song.estimates)}
+        if len(passes.members(model)) > 1:
+            repeated["model_agreement"] = (passes.by_members, song.mixture)
+        several = {key: separate(model, converted(wav), **settings) for key, (separate, wav) in repeated.items()
+                   if wanted is None or key in wanted}
+    return measure_song(song.estimates.numpy(), song.samplerate, passes=several, wanted=wanted,
+                        mixture=None if song.mixture is None else song.mixture.numpy())
 
 
 def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = None,
@@ -116,7 +121,7 @@ def score_folder(root: tp.Union[str, Path], *, mixtures: tp.Optional[Path] = Non
     for number, folder in enumerate(folders, start=1):
         try:
             song = read_song(folder, sources, mixture_file(folder, mixtures))
-            found = score_song(song, model, **settings)
+            found = score_song(song, model, wanted=MEASURES, **settings)
         except AudioError as error:
             raise error if str(folder) in str(error) else AudioError(f"{folder}: {error}") from error
         except Exception as error:

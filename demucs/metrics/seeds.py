@@ -10,7 +10,8 @@ of
 for N songs and n and m seeds. The interval is Student's t with the degrees of freedom of F. Satterthwaite, "An
 Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2 (1946). The interaction of songs
 and seeds contributes to both terms, so the interval is slightly too wide rather than too narrow. A configuration with a
-single seed is assumed to have the same variance between seeds as the other one.
+single seed is assumed to have the same variance between seeds as the other one, unless it is no training: a fixed
+filter does not vary between seeds.
 
 Only numpy and scipy are needed.
 """
@@ -56,8 +57,8 @@ def _mean(values: tp.Sequence[tp.Optional[float]]) -> tp.Optional[float]:
 
 
 def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evaluation], family: Family, *,
-                       names: tp.Tuple[str, str], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-                       ) -> Comparison:
+                       names: tp.Tuple[str, str], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0,
+                       fixed: bool = False) -> Comparison:
     """Paired comparison of two configurations, first minus second, with intervals over songs and seeds.
 
     There is no p-value, since the signed-rank test does not take seeds into account. If both configurations have a
@@ -70,6 +71,7 @@ def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evalu
         level: confidence level of the intervals.
         resamples: number of bootstrap resamples of the songs.
         seed: seed of the bootstrap.
+        fixed: the second is a separator that has no seed, with one evaluation.
 
     Raises:
         FamilyError, DatasetError: as `statistics.compare`.
@@ -78,17 +80,17 @@ def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evalu
     found = compare(one, other, family, level=level, resamples=resamples, seed=seed)
     if len(first) + len(second) < 3:
         return found
-    differences = {source: _over_seeds(difference, first, second, level, resamples, seed)
+    differences = {source: _over_seeds(difference, first, second, level, resamples, seed, fixed)
                    for source, difference in found.differences.items()}
     notes = [note for note in found.notes if "subtracting the two" not in note]     # refers to an interval over songs
-    single = [name for name, several in zip(names, (first, second)) if len(several) == 1]
+    single = [name for name, several in zip(names, (first, *([] if fixed else [second]))) if len(several) == 1]
     if single:
         notes.append(f"{single[0]} has one seed: it is assumed to vary between seeds as much as the other.")
     return dataclasses.replace(found, differences=differences, notes=tuple(notes))
 
 
 def _over_seeds(difference: Difference, first: tp.Sequence[Evaluation], second: tp.Sequence[Evaluation],
-                level: float, resamples: int, seed: int) -> Difference:
+                level: float, resamples: int, seed: int, fixed: bool) -> Difference:
     sources = [difference.source] if difference.source != ALL else [
         name for name in first[0].sources if name in second[0].sources]
     scores = tuple(np.array([_scores(evaluation, difference, sources) for evaluation in several])
@@ -101,7 +103,7 @@ def _over_seeds(difference: Difference, first: tp.Sequence[Evaluation], second: 
     def of_aggregates(one: np.ndarray, other: np.ndarray) -> tp.Any:
         return (over_tracks(one, axis=-1).mean(axis=(0, 1)) - over_tracks(other, axis=-1).mean(axis=(0, 1)))
 
-    options: tp.Dict[str, tp.Any] = dict(level=level, resamples=resamples, seed=seed)
+    options: tp.Dict[str, tp.Any] = dict(level=level, resamples=resamples, seed=seed, fixed=fixed)
     interval = _interval(paired, *scores, **options)
     same = difference.family.across == "mean"
     return dataclasses.replace(
@@ -117,8 +119,8 @@ def _scores(evaluation: Evaluation, difference: Difference, sources: tp.Sequence
 
 
 def _interval(statistic: tp.Callable[[np.ndarray, np.ndarray], tp.Any], first: np.ndarray, second: np.ndarray, *,
-              level: float, resamples: int, seed: int) -> Interval:
-    """Confidence interval over songs and seeds of `statistic(first, second)`.
+              level: float, resamples: int, seed: int, fixed: bool) -> Interval:
+    """Confidence interval over songs and seeds of `statistic(first, second)`. With `fixed`, `second` has no seeds.
 
     `first` and `second` are scores [seeds, sources, tracks] of the two configurations. `statistic` must also accept
     resampled scores [seeds, sources, resamples, tracks], with one result per resample.
@@ -134,7 +136,7 @@ def _interval(statistic: tp.Callable[[np.ndarray, np.ndarray], tp.Any], first: n
     by_seed = [[float(statistic(first[place:place + 1], second)) for place in range(len(first))],
                [float(statistic(first, second[place:place + 1])) for place in range(len(second))]]
     between = sum(float(np.sum((np.array(values) - np.mean(values)) ** 2)) for values in by_seed) / free
-    of_seeds = between * (1 / len(first) + 1 / len(second))
+    of_seeds = between * (1 / len(first) + (0 if fixed else 1 / len(second)))
     value, variance = float(statistic(first, second)), of_songs + of_seeds
     half = 0.
     if variance > 0:

@@ -24,8 +24,8 @@ HNR_SETTINGS = {"minimum_pitch": 40., "time_step": 0.1}     # lowest string of a
 @dataclass(frozen=True)
 class Measure:
     """Quality measure without references. `better` is 1 if a higher value should mean a better separation, -1 if a
-    lower value should. `needs` is the input it requires: "estimates" (nothing else), "mixture", or "model" (repeated
-    separations)."""
+    lower value should. `needs` is the input it requires: "estimates" (nothing else), "mixture", "model" (repeated
+    separations), or "bag" (of several models)."""
     key: str
     label: str          # with its unit, for a table or an axis
     better: int
@@ -43,14 +43,19 @@ MEASURES: tp.Dict[str, Measure] = {measure.key: measure for measure in (
     Measure("shift_agreement", "agreement of two shifts (dB)", 1, "model"),
     Measure("remix_agreement", "agreement after remixing (dB)", 1, "model"),
 )}
+# With a measure that only bags allow, which was not compared with true scores.
+EVERY_MEASURE: tp.Dict[str, Measure] = {
+    **MEASURES, "model_agreement": Measure("model_agreement", "agreement of the models of a bag (dB)", 1, "bag")}
+SEVERAL = ("model", "bag")      # what measures of several passes need
 
 Values = tp.Dict[str, tp.List[tp.Optional[float]]]
 
 
 def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional[np.ndarray] = None,
-                 passes: tp.Optional[tp.Mapping[str, np.ndarray]] = None) -> Values:
+                 passes: tp.Optional[tp.Mapping[str, np.ndarray]] = None,
+                 wanted: tp.Optional[tp.Collection[str]] = None) -> Values:
     """All measures of one song that the given input allows: {measure: one value per source}, in the order of
-    `MEASURES`.
+    `EVERY_MEASURE`.
 
     A value is None if it is undefined, as for a silent estimate. Measures between estimates (leakage, decisiveness) are
     omitted for a single estimate. Reconstruction has the same value for all sources.
@@ -61,6 +66,7 @@ def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional
         mixture: [A, L], for the measures that need it; None: they are omitted.
         passes: several separations [K, S, A, L] for each measure that needs a model, {measure: passes}; see
             `evaluation.passes`.
+        wanted: keys of the measures to be computed; None: all.
 
     Raises:
         AudioError: for inconsistent shapes, samples that are not finite, a song shorter than a quarter of a second, or
@@ -69,21 +75,23 @@ def measure_song(estimates: np.ndarray, samplerate: int, *, mixture: tp.Optional
     estimates = np.asarray(estimates)
     if estimates.ndim != 3:
         raise AudioError(f"estimates of a song are [sources, channels, samples], got the shape {estimates.shape}")
-    found: tp.Dict[str, tp.Any] = {
-        "hnr": [hnr(estimate, samplerate, **HNR_SETTINGS) for estimate in estimates],
-        "hpr": [hpr(estimate) for estimate in estimates]}
+    several_estimates = len(estimates) > 1
+    computed: tp.Dict[str, tp.Callable[[], tp.Any]] = {
+        "hnr": lambda: [hnr(estimate, samplerate, **HNR_SETTINGS) for estimate in estimates],
+        "hpr": lambda: [hpr(estimate) for estimate in estimates]}
     if mixture is not None:
-        found["reconstruction"] = [reconstruction(estimates, mixture).relative] * len(estimates)
-        found["level"] = level(estimates, mixture)
-        found["kurtosis_ratio"] = kurtosis_ratio(estimates, mixture)
-    if len(estimates) > 1:
-        found["leakage"] = leakage(estimates, samplerate)
-    if len(estimates) > 1 and mixture is not None:
-        found["decisiveness"] = decisiveness(estimates, mixture)
+        computed["reconstruction"] = lambda: [reconstruction(estimates, mixture).relative] * len(estimates)
+        computed["level"] = lambda: level(estimates, mixture)
+        computed["kurtosis_ratio"] = lambda: kurtosis_ratio(estimates, mixture)
+    if several_estimates:
+        computed["leakage"] = lambda: leakage(estimates, samplerate)
+    if several_estimates and mixture is not None:
+        computed["decisiveness"] = lambda: decisiveness(estimates, mixture)
+    found = {key: compute() for key, compute in computed.items() if wanted is None or key in wanted}
     for key, several in (passes or {}).items():
-        if key not in MEASURES or MEASURES[key].needs != "model":
+        if key not in EVERY_MEASURE or EVERY_MEASURE[key].needs not in SEVERAL:
             raise AudioError(f"no measure of passes is called {key!r}; there are: "
-                             f"{', '.join(name for name, one in MEASURES.items() if one.needs == 'model')}")
+                             f"{', '.join(name for name, one in EVERY_MEASURE.items() if one.needs in SEVERAL)}")
         found[key] = agreement(several)
     return {key: [float(value) if np.isfinite(value) else None for value in found[key]]
-            for key in MEASURES if key in found}
+            for key in EVERY_MEASURE if key in found}

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from ...errors import ConfigError, did_you_mean
 from ...schema import QualityScores
-from .measures import MEASURES
+from .measures import EVERY_MEASURE
 
 
 class Place(tp.NamedTuple):
@@ -28,11 +28,11 @@ def require_measures(keys: tp.Iterable[str], available: tp.Collection[str]) -> N
         ConfigError: for the first key of which one is not true.
     """
     for key in keys:
-        if key not in MEASURES:
-            raise ConfigError(f"no measure is called {key!r}; there are: {', '.join(MEASURES)}."
-                              f"{did_you_mean(key, MEASURES)}")
+        if key not in EVERY_MEASURE:
+            raise ConfigError(f"no measure is called {key!r}; there are: {', '.join(EVERY_MEASURE)}."
+                              f"{did_you_mean(key, EVERY_MEASURE)}")
         if key not in available:
-            raise ConfigError(f"{key} was not measured: it needs the {MEASURES[key].needs}. There are: "
+            raise ConfigError(f"{key} was not measured: it needs the {EVERY_MEASURE[key].needs}. There are: "
                               f"{', '.join(available)}")
 
 
@@ -50,7 +50,7 @@ def ranking(scores: QualityScores, by: tp.Sequence[str]) -> tp.List[Place]:
     for key in by:
         for source in scores.sources:
             values = [track.values.get(source, {}).get(key) for track in scores.tracks]
-            column = np.array([np.nan if value is None else value * MEASURES[key].better for value in values])
+            column = np.array([np.nan if value is None else value * EVERY_MEASURE[key].better for value in values])
             defined = np.isfinite(column)
             count = int(defined.sum())
             column[defined] = (rankdata(column[defined]) - 1) / max(1, count - 1) if count > 1 else 0.5
