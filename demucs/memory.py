@@ -18,7 +18,7 @@ from .errors import ConfigError
 from .models.protocol import set_checkpointing
 from .training.distributed import Group
 from .training.ema import swapped
-from .training.memory import (AVERAGES, BATCH, GRADIENTS, OPTIMIZER, PARAMETERS, MemoryCount, labelling_layers,
+from .training.memory import (AVERAGES, BATCH, OPTIMIZER, PARAMETERS, MemoryCount, labelling_layers,
                               like_a_gpu)
 from .training.objectives import WaveformObjective
 from .training.optim import build_optimizer

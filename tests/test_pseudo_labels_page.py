@@ -82,7 +82,7 @@ def test_the_measures_are_those_of_the_code(page):
 
 
 def test_what_is_said_of_the_study(page, repository):
-    found = read(repository / "studies" / "pseudo_labels.yaml", ("make_synthetic", "pseudolabel"))
+    found = read(repository / "demucs" / "studies" / "pseudo_labels.yaml", ("make_synthetic", "pseudolabel"))
     assert f"Training takes {found.training_seconds / 60:.0f} minutes" in " ".join(page.split())
     assert list(found.arms) == ["labelled", "kept", "random", "all"] and found.comparisons[0] == ("kept", "random")
     assert found.seconds == 7 * 60 and len(found.seeds) == 3

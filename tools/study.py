@@ -1,6 +1,6 @@
 """Run a study, which compares trainings in equal time: `python -m tools.study pseudo_labels`.
 
-STUDY is a YAML file, or the name of one in studies/. Datasets, trainings and models are in outputs/studies/NAME, and
+STUDY is a YAML file, or the name of one in demucs/studies/. Datasets, trainings and models are in outputs/studies/NAME, and
 the records in demucs_results/studies/NAME: study.json and the scores of every training. Prints the verdicts. A study
 that was interrupted goes on with the same command. `python graphing_scripts/study_report.py NAME` draws the report.
 docs/studies.md describes the file, the time limit and the verdicts.
@@ -16,7 +16,7 @@ from demucs.console import INTERRUPTED, command, log_messages
 from demucs.ranges import Range
 from demucs.runs.layout import RESULTS
 
-STUDIES = Path(__file__).resolve().parents[1] / "studies"
+STUDIES = Path(__file__).resolve().parents[1] / "demucs" / "studies"
 SCALE = Range(0, 1000, open_least=True)
 SEEDS = Range(1, 1000, whole=True)
 
@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tools.study", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("study", metavar="STUDY", help="YAML file of the study, or the name of one in studies/")
+    add("study", metavar="STUDY", help="YAML file of the study, or the name of one in demucs/studies/")
     add("--out", type=Path, help="folder for datasets, trainings and models (default: outputs/studies/NAME)")
     add("--results", type=Path, default=RESULTS, help="folder for the records, in studies/NAME (default: %(default)s)")
     add("--scale", type=number("--scale", SCALE), default=1., metavar="FACTOR",

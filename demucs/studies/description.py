@@ -1,4 +1,4 @@
-"""Description of a study, a YAML file such as studies/pseudo_labels.yaml.
+"""Description of a study, a YAML file such as pseudo_labels.yaml.
 
 It names plain values only: overrides of the configuration, and arguments of tools from a fixed list. "{out}" in them is
 the folder of the study.
@@ -97,7 +97,7 @@ def read(path: tp.Union[str, Path], tools: tp.Collection[str]) -> Description:
     try:
         plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give a YAML file, or the name of one in studies/") from None
+        raise ConfigError(f"{path}: no such file; give a YAML file, or the name of one in demucs/studies/") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
     try:

@@ -29,7 +29,7 @@ from ..runs.provenance import commit, now, versions
 from ..schema import Evaluation, RunCard, StudyResult, StudyTraining
 from ..tables import duration
 from . import timed
-from .description import Description, ToolStep, TrainStep, with_folder
+from .description import Description, ToolStep, TrainStep
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """Downloads of datasets from a server on this machine, in this process and in several."""
 
-import contextlib
 import dataclasses
 import errno
 import functools

@@ -73,7 +73,7 @@ def test_folders_in_overrides_are_quoted(folder):
 
 
 def test_studies_of_the_repository(repository):
-    paths = sorted((repository / "studies").glob("*.yaml"))
+    paths = sorted((repository / "demucs" / "studies").glob("*.yaml"))
     assert paths
     for path in paths:
         found = read(path, TOOLS)
