@@ -71,7 +71,8 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
         wav2_weight=d.wav2_weight, wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources,
         policy=data.build_policy(d.sampling, segment=d.segment, shift=d.shift, seed=config.seed,
                                  per_track=d.samples_per_track),
-        cache=AudioCache(d.cache, Path(d.cache_folder or Path(d.metadata) / "audio"), d.samplerate), missing=d.missing, instruments=d.instruments or "", split=d.split or "", shares=d.shares, seed=config.seed,
+        cache=AudioCache(d.cache, Path(d.cache_folder or Path(d.metadata) / "audio"), d.samplerate), missing=d.missing,
+        instruments=d.instruments or "", split=d.split or "", shares=d.shares, seed=config.seed,
         samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
         train_valid=d.train_valid, cache_dir=d.metadata)
 

@@ -83,7 +83,8 @@ def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str
         DatasetError: as `track_folders`, `musdb_stem_tracks` and `kind_tracks`.
     """
     if kind or layout:
-        tracks = kind_tracks(root, kind=kind or "wav", layout=layout, sources=sources, split=split, targets=targets, stems=stems)
+        tracks = kind_tracks(root, kind=kind or "wav", layout=layout, sources=sources, split=split, targets=targets,
+                             stems=stems)
         return SongSet(name or dataset_name(root, split), tracks, list(sources))
     found = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
     folded = {source: REST for source in sources
