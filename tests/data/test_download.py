@@ -435,7 +435,7 @@ def test_a_process_that_is_ended_and_one_that_takes_over(server, root, songs, tm
     first = Popen(*arguments, env=env, merge=True)
     part = root / download.WORK / "musdb18hq.zip.part"
     while not part.exists() or part.stat().st_size < 50_000:
-        assert first.poll() is None
+        assert first.returncode is None
         time.sleep(0.01)
     os.kill(first.pid, number)
     first.wait(30)
