@@ -34,6 +34,9 @@ from .training.interruption import LAUNCHER
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Choices of groups in conf/ that set keys under `misc` only, as its comments say.
+UNSIGNED_PRESETS = (("variant", "small_gpu_8gb"), ("variant", "small_gpu_6gb"))
+
 # RANK at the start of this process: if WORLD_SIZE is missing, Dora silently sets it to 1 before it calls this program.
 RANK_ALONE = None if "WORLD_SIZE" in os.environ else os.environ.get("RANK")
 
@@ -153,9 +156,10 @@ class ExperimentMain(HydraMain):
         return super()._get_config(list(overrides))
 
     def _get_base_config(self, overrides: tp.Sequence[str] = ()) -> tp.Any:
-        """As Dora's, cached: composition takes a second, and depends on the choice of groups only."""
+        """As Dora's, cached: composition takes a second, and depends on the choice of groups only. Presets that set
+        unsigned keys only are no part of the signature."""
         config, delta = self._composed(tuple(a for a in overrides if a.split("=", 1)[0] in self._config_groups))
-        return config, list(delta)
+        return config, [choice for choice in delta if choice not in UNSIGNED_PRESETS]
 
     @functools.lru_cache(maxsize=None)
     def _composed(self, groups: tp.Tuple[str, ...]) -> tp.Any:

@@ -184,7 +184,7 @@ class TrainStage:
         if not overflow:
             self._update()
         self.optimizer.zero_grad()
-        return self._numbers(total)
+        return to_numbers(total)
 
     def _update(self) -> None:
         """Update weights and averages with the gradients of this step."""
@@ -209,9 +209,6 @@ class TrainStage:
             logger.info("Epoch %d, step %d: gradients overflowed at the loss scale %g, and the step was skipped; the "
                         "scale is %g now", epoch + 1, step + 1, before, scale.scale)
         return skipped
-
-    def _numbers(self, metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
-        return to_numbers(metrics)
 
     def _loss(self, sources: torch.Tensor, share: float, *, epoch: int, step: int, first: int, whole: bool
               ) -> tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]:
