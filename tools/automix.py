@@ -1,7 +1,7 @@
 """Make a dataset of remixes: stems of different songs that agree in tempo, first beat and key.
 
     export DEMUCS_MUSDB=/datasets/musdb18hq DEMUCS_AUTOMIX=/datasets/automix_musdb
-    NUMBA_NUM_THREADS=1 python3 -m tools.automix
+    NUMBA_NUM_THREADS=1 python -m tools.automix
     dora run -f 81de367c 'continue_from="81de367c"' dset=auto_mus variant=finetune
 
 Tempo, beats and keys are found with librosa; tempo and pitch are changed by soundstretch. Songs whose tempo, first beat or

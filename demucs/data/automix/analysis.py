@@ -1,6 +1,7 @@
 """Analysis of a song: rhythm, key, and levels by bar, cached per song."""
 
 import hashlib
+import math
 import os
 import typing as tp
 from pathlib import Path
@@ -57,7 +58,7 @@ def _analysed(song: Song, sources: tp.Sequence[str], stamps: tp.List[str]) -> Au
     with threadpool_limits(1):
         found, key = _described(stems, seconds)
     levels = {source: _levels(stem, found) for source, stem in stems.items()}
-    mixture = sum(stems.values())
+    mixture = np.sum(list(stems.values()), axis=0)
     return AutomixAnalysis(
         stamp=stamps, samplerate=rate, frames=length, tempo=found.tempo, first_beat=found.first_beat,
         signature=key.signature, tuning=key.tuning, level=_decibels(mixture), levels=levels,
@@ -113,4 +114,4 @@ def _levels(stem: np.ndarray, found: rhythm.Rhythm) -> tp.List[float]:
 
 def _decibels(signal: np.ndarray) -> float:
     power = float(np.mean(signal.astype(np.float64) ** 2)) if len(signal) else 0.
-    return round(10 * np.log10(max(power, 10 ** (FLOOR / 10))), 2)
+    return round(10 * math.log10(max(power, 10 ** (FLOOR / 10))), 2)

@@ -5,6 +5,7 @@ its first two bars.
 """
 
 import itertools
+import logging
 import math
 import multiprocessing
 import typing as tp
@@ -25,6 +26,8 @@ from ..synthetic.plan import SAMPLERATE, SongPlan
 from . import matching, rendering
 from .analysis import UNPITCHED
 from .matching import LEAD, Change, Limits
+
+logger = logging.getLogger(__name__)
 
 TRUTH = "truth.json"
 RELATIVE = {"major": 0, "minor": 3, "dorian": 10, "mixolydian": 5}     # semitones from the tonic to the relative major
@@ -53,6 +56,7 @@ def truth_of(plan: SongPlan, cut: int) -> Truth:
 
 def write_songs(root: Path, *, train: int, valid: int, seconds: float, seed: int, processes: int = 1) -> None:
     """Write root/{train,valid}/SONG/*.wav, generated songs of `seconds` whose beginning was cut off, and root/truth.json."""
+    logger.info("making %d songs in %s", train + valid, root)
     calls = [(root, split, index, seconds, seed) for split, count in (("train", train), ("valid", valid))
              for index in range(count)]
     if processes == 1:
