@@ -15,10 +15,11 @@ from demucs.tables import counted, number
 from .elements import escape, facts, folded, paragraph, section, table
 from .excerpts import MIXTURE, audio_uri, data_uri
 
-WIDTH, HEIGHT = 960, 112        # pixels of a waveform
+WIDTH, HEIGHT = 480, 112        # pixels of a waveform
+THICK = {2: 1, 3: 2}            # pixels, of lines of beats and of bars
 BEATS = 4                       # of a bar
 # Background, waveform, lines of beats, lines of bars; the same in both themes, as spectrograms are.
-COLOURS = (16, 18, 24, 96, 170, 220, 120, 110, 70, 250, 210, 90)
+COLOURS = (16, 18, 24, 96, 170, 220, 150, 135, 80, 255, 205, 70)
 
 
 def chosen(record: AutomixRecord, count: int) -> tp.List[AutomixMix]:
@@ -41,8 +42,7 @@ def waveform(sound: np.ndarray, rate: int, lines: tp.Sequence[float]) -> np.ndar
         column = int(line * rate / len(sound) * WIDTH)
         if 0 <= column < WIDTH:
             kind = 3 if beat % BEATS == 0 else 2
-            column_of = picture[:, column]
-            column_of[:] = np.where((column_of == 0) | (kind == 3), kind, column_of)
+            picture[:, column:column + THICK[kind]] = kind
     return picture
 
 

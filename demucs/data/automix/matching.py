@@ -26,7 +26,7 @@ PITCH = Range(0, 6, whole=True, unit="semitones")
 MIXES = Range(1, 1000, whole=True)
 SHORTEST = 12.          # seconds of a remix, more than the 11 s of `dset.segment`
 LEAD = 0.1              # seconds before the first beat, so that its attack is complete
-TUNED = 0.1             # semitones: larger differences of tuning are corrected
+TUNED = 0.15            # semitones: larger differences of tuning are corrected
 ACTIVE = 0.5            # share of the bars in which every stem of a remix plays
 ATTEMPTS = 20           # draws for a remix that has not been drawn before
 
@@ -108,7 +108,7 @@ def draw_mixes(songs: tp.Sequence[Song], analyses: Analyses, sources: tp.Sequenc
                     reason = "all combinations are made"
                     continue
                 name = f"{number + 1:04d}-{mix + 1:02d} {shortened(anchor.title)}"
-                made = _place(name, anchor, chosen, analyses, limits, rng)
+                made = _place(name, anchor, {source: chosen[source] for source in sources}, analyses, limits, rng)
                 if isinstance(made, str):
                     reason = made
                     continue
