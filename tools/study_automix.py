@@ -38,10 +38,10 @@ def get_parser() -> argparse.ArgumentParser:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("folder", type=Path, help="folder for songs and remixes")
-    add("--train", type=number("--train", SONGS), default=48, help="songs of the training split (default: %(default)s)")
-    add("--valid", type=number("--valid", SONGS), default=12, help="songs of the validation split (default: %(default)s)")
+    add("--train", type=number("--train", SONGS), default=30, help="songs of the training split (default: %(default)s)")
+    add("--valid", type=number("--valid", SONGS), default=10, help="songs of the validation split (default: %(default)s)")
     add("--seconds", type=number("--seconds", SECONDS), default=30., help="length of every song (default: %(default)s)")
-    add("--seed", type=number("--seed", SEED), default=2021, help="seed of the songs (default: %(default)s)")
+    add("--seed", type=number("--seed", SEED), default=4021, help="seed of the songs (default: %(default)s)")
     add("--jobs", type=number("--jobs", JOBS), default=2, metavar="N", help="processes (default: %(default)s)")
     add("--page", type=Path, default=PAGE, help="page for the figures (default: %(default)s)")
     return parser

@@ -16,6 +16,7 @@ from .songs import Song, stamp
 
 UNPITCHED = ("drums", "percussion")     # sources that fit any key
 BASS, VOICE = "bass", "vocals"
+BASS_WEIGHT = 0.5       # in the key: a bass plays few notes
 SILENT = -60.           # dB of full scale: below that, a bar of a stem counts as silent
 FLOOR = -120.           # dB, the lowest level that is recorded
 SHORTEST = 15.          # seconds: shorter songs have too few bars to tell them apart
@@ -96,14 +97,14 @@ def _described(stems: tp.Mapping[str, np.ndarray], seconds: float) -> tp.Tuple[r
     pitched = [source for source in heard if source not in UNPITCHED]
     if not pitched:
         return rhythm.Rhythm(rhythm.SLOWEST, 0., doubt="no pitched stems"), tonality.Tonality(0, 0., 0.)
-    chroma, tuning = tonality.pitch_classes([heard[source] for source in pitched])
+    energy, tuning = tonality.pitch_classes([(heard[source], BASS_WEIGHT if source == BASS else 1.) for source in pitched])
     accompaniment = [heard[source] for source in pitched if source not in (BASS, VOICE)]
     drums = [heard[source] for source in heard if source in UNPITCHED]
     other = np.sum(accompaniment, axis=0) if accompaniment else None
     harmonies = {name: tonality.harmony(stem, tuning, low=name == BASS) for name, stem in (
         (BASS, heard.get(BASS)), ("other", other), (VOICE, heard.get(VOICE))) if stem is not None}
     found = rhythm.estimate(np.sum(drums, axis=0) if drums else None, heard.get(BASS), other, harmonies)
-    return found, tonality.estimate(chroma, tuning)
+    return found, tonality.estimate(energy, tuning)
 
 
 def _levels(stem: np.ndarray, found: rhythm.Rhythm) -> tp.List[float]:
