@@ -79,7 +79,7 @@ def _signals(song: Song, sources: tp.Sequence[str]) -> tp.Tuple[tp.Dict[str, np.
         form[source] = (rate, wav.shape[-1])
         mono = wav.mean(dim=0).numpy()
         if not np.isfinite(mono).all():
-            raise DatasetError(f"track {song.title}: {song.track.files(source)[0]} has samples that are not finite numbers "
+            raise DatasetError(f"track {song.title}: {source} in {song.track.folder} has samples that are not finite numbers "
                                f"(NaN or infinity); render the file again")
         stems[source] = librosa.resample(mono, orig_sr=rate, target_sr=rhythm.SAMPLERATE, res_type="soxr_hq")
     if len(set(form.values())) > 1:

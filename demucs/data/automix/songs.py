@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import DatasetError
 from .. import kinds
 from ..faults import FaultyTracks, unreadable
-from ..tracks import MIXTURE, Track
+from ..tracks import MIXTURE, Track, part_path
 
 SPLITS = ("train", "valid")
 
@@ -46,7 +46,7 @@ def find(musdb: tp.Union[str, Path, None], wavs: tp.Sequence[tp.Union[str, Path]
                 continue
             if kind == "wav" and split == "valid" and not os.path.isdir(root / split):
                 continue
-            listed = kinds.KINDS[kind](settings, split)
+            listed = kinds.tracks(kind, settings, split)
             faults += listed.faults
             found += [(number, "train" if split == "test" else split, track) for track in listed.tracks]
     if faults:
@@ -71,7 +71,8 @@ def stamp(song: Song, *, times: bool) -> tp.List[str]:
     """Size of each file of a song, with `times` also its time of modification: texts that change with the song."""
     stamps = []
     for source in (*song.track.stems, MIXTURE):
-        for path in song.track.files(source):
+        for part in song.track.files(source):
+            path = part_path(part)
             try:
                 status = path.stat()
             except OSError as error:
