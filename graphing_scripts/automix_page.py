@@ -1,5 +1,5 @@
-"""Page to listen to remixes of tools.automix: players for some of them, the beats over the waveforms, the origin of every
-stem, and what was found out about the songs. It needs no server and no network.
+"""Page to listen to remixes of tools.automix: players for some of them, the beats over the waveforms, the origin of
+every stem, and what was found out about the songs. It needs no server and no network.
 """
 
 from pathlib import Path
@@ -23,9 +23,9 @@ def listening_page(root: Path, *, mixes: int = 4, seconds: float = 15.) -> str:
     """HTML page on the remixes in `root`. Raises SchemaError or AudioError if they cannot be read."""
     record = schema.load(AutomixRecord, root / RECORD)
     shown = remixes.chosen(record, mixes)
-    body = section("Listen", paragraph(f"The first {seconds:g} s of {len(shown)} of {len(record.mixes)} remixes. Bright lines "
-                                       f"are bars, dim ones beats, where the analysis has them: attacks of all stems "
-                                       f"should be on them."),
+    body = section("Listen", paragraph(f"The first {seconds:g} s of {len(shown)} of {len(record.mixes)} remixes. "
+                                       f"Bright lines are bars, dim ones beats, where the analysis has them: attacks "
+                                       f"of all stems should be on them."),
                    *(remixes.players(root, mix, record.lead, seconds) for mix in shown)) + remixes.about(record)
     return page("Remixes", "<h1>Remixes</h1>" + contents(body) + body
                 + "<footer>Drawn by graphing_scripts/automix_page.py from the record and the sounds.</footer>")

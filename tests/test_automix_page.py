@@ -21,8 +21,8 @@ def test_every_group_of_settings_has_its_command(page, repository):
     assert [name for name, _ in rows] == ["auto_mus", "auto_extra", "auto_extra_test", "aetl"]
     for name, options in rows:
         args = automix.get_parser().parse_args(shlex.split(options))
-        variable = re.search(r"\{oc\.env:(\w+),", yaml.safe_load((repository / "conf" / "dset" / f"{name}.yaml").read_text())
-                             ["dset"]["wav"])[1]
+        group = yaml.safe_load((repository / "conf" / "dset" / f"{name}.yaml").read_text())
+        variable = re.search(r"\{oc\.env:(\w+),", group["dset"]["wav"])[1]
         assert name == "auto_mus" and variable == automix.AUTOMIX[0] or str(args.out) == f"${variable}"
         assert args.with_test == (name in ("auto_extra_test", "aetl")) and args.mixes == (10 if name == "aetl" else 6)
 

@@ -4,9 +4,9 @@
     NUMBA_NUM_THREADS=1 python -m tools.automix
     dora run -f 81de367c 'continue_from="81de367c"' dset=auto_mus variant=finetune
 
-Tempo, beats and keys are found with librosa; tempo and pitch are changed by soundstretch. Songs whose tempo, first beat or
-key is unsure are not used, and pairs of songs that do not agree are counted. Interrupted and called again, it completes the
-dataset. See docs/automix.md.
+Tempo, beats and keys are found with librosa; tempo and pitch are changed by soundstretch. Songs whose tempo, first beat
+or key is unsure are not used, and pairs of songs that do not agree are counted. Interrupted and called again, it
+completes the dataset. See docs/automix.md.
 """
 
 import argparse
@@ -45,7 +45,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=_default(AUTOMIX), metavar="PATH",
         help="folder of the remixes (default: $DEMUCS_AUTOMIX, else ./datasets/automix_musdb)")
     add("--mixes", type=number("--mixes", MIXES), default=6, help="remixes for each song (default: %(default)s)")
-    add("--seed", type=number("--seed", SEED), default=42, help="the same seed gives the same bytes (default: %(default)s)")
+    add("--seed", type=number("--seed", SEED), default=42,
+        help="the same seed gives the same bytes (default: %(default)s)")
     add("--jobs", type=number("--jobs", JOBS), default=len(os.sched_getaffinity(0)), metavar="N",
         help="processes (default: one per core)")
     add("--max-tempo", type=number("--max-tempo", TEMPO), default=Limits.tempo, metavar="PERCENT",

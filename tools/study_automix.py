@@ -1,5 +1,5 @@
-"""Compare remixes with the truth, on generated songs whose tempo, first beat and key are known, and write the figures to
-docs/automix.md:
+"""Compare remixes with the truth, on generated songs whose tempo, first beat and key are known, and write the figures
+to docs/automix.md:
 
     python -m tools.study_automix datasets/automix_study
 
@@ -39,7 +39,8 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("folder", type=Path, help="folder for songs and remixes")
     add("--train", type=number("--train", SONGS), default=30, help="songs of the training split (default: %(default)s)")
-    add("--valid", type=number("--valid", SONGS), default=10, help="songs of the validation split (default: %(default)s)")
+    add("--valid", type=number("--valid", SONGS), default=10,
+        help="songs of the validation split (default: %(default)s)")
     add("--seconds", type=number("--seconds", SECONDS), default=30., help="length of every song (default: %(default)s)")
     add("--seed", type=number("--seed", SEED), default=4021, help="seed of the songs (default: %(default)s)")
     add("--jobs", type=number("--jobs", JOBS), default=2, metavar="N", help="processes (default: %(default)s)")
@@ -53,8 +54,10 @@ def figures(folder: Path, *, train: int, valid: int, seconds: float, seed: int, 
     if not (songs / study.TRUTH).exists():
         study.write_songs(songs, train=train, valid=valid, seconds=seconds, seed=seed, processes=jobs)
     limits, truths = Limits(), study.read_truth(songs)
-    planned = plan(None, out, wavs=[songs], with_test=False, sources=SOURCES, mixes=6, seed=42, limits=limits, jobs=jobs)
-    record, analyses = planned.record, {song.title: (song.split, planned.analyses[song.title]) for song in planned.songs}
+    planned = plan(None, out, wavs=[songs], with_test=False, sources=SOURCES, mixes=6, seed=42, limits=limits,
+                   jobs=jobs)
+    record = planned.record
+    analyses = {song.title: (song.split, planned.analyses[song.title]) for song in planned.songs}
     pairs = study.compare_pairs(analyses, truths, limits)
     errors = [study.compare_mix(mix, truths) for mix in record.mixes]
     chosen = [record.mixes[place] for place in np.linspace(0, len(record.mixes) - 1, RENDERED).astype(int)]
@@ -88,8 +91,9 @@ def figures(folder: Path, *, train: int, valid: int, seconds: float, seed: int, 
         ["median difference of first beats as rendered", f"{np.median(spreads):.1f} ms"],
     ]
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(unused(record).items()))
-    return (f"\n{train} and {valid} songs of {seconds:g} s (seed {seed}), librosa {record.settings['librosa']}, soundstretch "
-            f"{record.settings['soundstretch']}. Not used: {reasons or 'none'}.\n\n{markdown(['measured', 'result'], rows)}\n\n")
+    return (f"\n{train} and {valid} songs of {seconds:g} s (seed {seed}), librosa {record.settings['librosa']}, "
+            f"soundstretch {record.settings['soundstretch']}. Not used: {reasons or 'none'}.\n\n"
+            f"{markdown(['measured', 'result'], rows)}\n\n")
 
 
 @command()
@@ -99,8 +103,10 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
     torch.set_num_threads(1)
     page = args.page.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ConfigError(f"{args.page}: has no place for the figures; it needs the lines {BEGIN.strip()} and {END.strip()}")
-    text = figures(args.folder, train=args.train, valid=args.valid, seconds=args.seconds, seed=args.seed, jobs=args.jobs)
+        raise ConfigError(f"{args.page}: has no place for the figures; it needs the lines {BEGIN.strip()} and "
+                          f"{END.strip()}")
+    text = figures(args.folder, train=args.train, valid=args.valid, seconds=args.seconds, seed=args.seed,
+                   jobs=args.jobs)
     write_text(args.page, page[:page.index(BEGIN)] + BEGIN + text + page[page.index(END):])
     print(text)
     return 0

@@ -29,8 +29,8 @@ def chosen(record: AutomixRecord, count: int) -> tp.List[AutomixMix]:
 
 
 def waveform(sound: np.ndarray, rate: int, lines: tp.Sequence[float]) -> np.ndarray:
-    """Picture [HEIGHT, WIDTH] of `sound` [L, A] as indices of COLOURS. `lines` are the beats in seconds; every fourth, the
-    first among them, begins a bar."""
+    """Picture [HEIGHT, WIDTH] of `sound` [L, A] as indices of COLOURS. `lines` are the beats in seconds; every fourth,
+    the first among them, begins a bar."""
     picture = np.zeros((HEIGHT, WIDTH), np.uint8)
     edges = np.linspace(0, len(sound), WIDTH + 1).astype(int)
     peak = max(float(np.abs(sound).max()), 1e-9)
@@ -79,14 +79,18 @@ def players(root: Path, mix: AutomixMix, lead: float, seconds: float) -> str:
         part = next((part for part in mix.parts if part.source == name), None)
         told = f"{name}: {origin(part, mix)}" if part else f"{name} of all"
         lines = np.arange(lead, len(sound) / rate, beat)
-        figures.append(
-            f'<figure><figcaption>{escape(told)}</figcaption><div class="spectrum"><img alt="Waveform of {escape(name)} with '
-            f'its beats" src="{picture_uri(waveform(sound, rate, lines))}"><i></i></div><audio controls preload="metadata" '
-            f'aria-label="{escape(told)}" src="{audio_uri(sound, rate)}"></audio></figure>')
-    return (f"<h3>{escape(mix.name)}</h3>" + paragraph(f"{mix.tempo:.1f} beats per minute, {mix.key}, {mix.bars} bars, as in "
-                                                       f"{mix.anchor}.", "quiet")
-            + f'<div class="listen"><div class="clips one">{figures[0]}</div><div class="clips">{"".join(figures[1:])}</div>'
-              f"</div>")
+        figures.append(_figure(name, told, picture_uri(waveform(sound, rate, lines)), audio_uri(sound, rate)))
+    return (f"<h3>{escape(mix.name)}</h3>" + paragraph(f"{mix.tempo:.1f} beats per minute, {mix.key}, {mix.bars} "
+                                                       f"bars, as in {mix.anchor}.", "quiet")
+            + f'<div class="listen"><div class="clips one">{figures[0]}</div>'
+              f'<div class="clips">{"".join(figures[1:])}</div></div>')
+
+
+def _figure(name: str, told: str, picture: str, audio: str) -> str:
+    """HTML of one player: data URIs of its waveform and of its sound, below the text `told`."""
+    return (f'<figure><figcaption>{escape(told)}</figcaption><div class="spectrum">'
+            f'<img alt="Waveform of {escape(name)} with its beats" src="{picture}"><i></i></div>'
+            f'<audio controls preload="metadata" aria-label="{escape(told)}" src="{audio}"></audio></figure>')
 
 
 def about(record: AutomixRecord) -> str:

@@ -9,8 +9,8 @@ PROGRESSION = (0, 4, 5, 3)
 
 
 def stems(tempo, key, *, seconds=20., first_beat=0.5, seed=0, rubato=0., tuning=0.):
-    """{source: [L, 2]} in 4/4 from the bar line at `first_beat` on; `key` is the pitch class of the major key. The tempo
-    changes by the share `rubato` until the end."""
+    """{source: [L, 2]} in 4/4 from the bar line at `first_beat` on; `key` is the pitch class of the major key. The
+    tempo changes by the share `rubato` until the end."""
     rng = np.random.default_rng(seed)
     length, beat = round(seconds * RATE), 60 / tempo
     out = {source: np.zeros(length) for source in ("drums", "bass", "other", "vocals")}

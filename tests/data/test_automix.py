@@ -56,7 +56,8 @@ def digests(root):
             for path in sorted(root.rglob("*.wav"))}
 
 
-@pytest.mark.parametrize("tempo, key, first_beat, tuning", [(80., 3, 0.4, 0.), (145., 9, 0.05, 0.), (112.3, 6, 1.1, 0.3)])
+@pytest.mark.parametrize("tempo, key, first_beat, tuning", [(80., 3, 0.4, 0.), (145., 9, 0.05, 0.),
+                                                            (112.3, 6, 1.1, 0.3)])
 def test_tempo_first_beat_key_and_tuning_are_found(tmp_path, tempo, key, first_beat, tuning):
     found = analysed(tmp_path, simple_songs.stems(tempo, key, first_beat=first_beat, tuning=tuning))
     assert found.doubt == "" and found.signature == key

@@ -16,8 +16,9 @@ BARS = 20
 
 def analysis(tempo=120., key=0, **changes):
     levels = {source: [-20.] * BARS for source in SOURCES}
-    made = AutomixAnalysis(stamp=[], samplerate=44100, frames=44100 * 60, tempo=tempo, first_beat=0.5, signature=key, tuning=0.,
-                           level=-15., levels=levels, pulse=1., rival=0., margin=1., wander=0., key_margin=1., doubt="")
+    made = AutomixAnalysis(stamp=[], samplerate=44100, frames=44100 * 60, tempo=tempo, first_beat=0.5, signature=key,
+                           tuning=0., level=-15., levels=levels, pulse=1., rival=0., margin=1., wander=0., key_margin=1.,
+                           doubt="")
     return dataclasses.replace(made, **changes)
 
 
@@ -113,7 +114,8 @@ def test_reasons_for_missing_remixes():
     short = analysis(levels={source: [-20.] * 4 for source in SOURCES})
     assert draw_mixes(two, {"a": short, "b": short}, SOURCES, mixes=1, seed=1, limits=Limits())[1] == \
         {"the songs are too short": 2}
-    assert draw_mixes(two, {"a": analysis(doubt="x"), "b": analysis()}, SOURCES, mixes=2, seed=1, limits=Limits())[1] == \
+    one = {"a": analysis(doubt="x"), "b": analysis()}
+    assert draw_mixes(two, one, SOURCES, mixes=2, seed=1, limits=Limits())[1] == \
         {matching.IN_DOUBT: 2, "no other song agrees": 2}
 
 

@@ -21,7 +21,8 @@ def record():
              for number in range(5)]
     songs = [AutomixSong("A <b>", "train", 0, 30., 120., 1., "C major / A minor", 0., ""),
              AutomixSong("B & C", "train", 0, 30., 124., .5, "B flat major / G minor", 0., "the key is unsure")]
-    return AutomixRecord({"seed": 1}, 0.1, songs, [AutomixPairs("train", 10, 4, {"the keys are too far apart": 6})], mixes, {})
+    return AutomixRecord({"seed": 1}, 0.1, songs, [AutomixPairs("train", 10, 4, {"the keys are too far apart": 6})],
+                         mixes, {})
 
 
 @pytest.fixture

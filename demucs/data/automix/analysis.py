@@ -27,8 +27,9 @@ def require_librosa() -> str:
     try:
         import librosa
     except ImportError as error:
-        raise ToolError(f"librosa, which finds tempo, beats and keys for automix, cannot be imported ({error}); install it "
-                        f"with `pip install -c constraints.txt -e '.[automix]'`, or run `make setup`") from error
+        raise ToolError(f"librosa, which finds tempo, beats and keys for automix, cannot be imported ({error}); "
+                        f"install it with `pip install -c constraints.txt -e '.[automix]'`, or run `make setup`"
+                        ) from error
     return str(librosa.__version__)
 
 
@@ -79,13 +80,13 @@ def _signals(song: Song, sources: tp.Sequence[str]) -> tp.Tuple[tp.Dict[str, np.
         form[source] = (rate, wav.shape[-1])
         mono = wav.mean(dim=0).numpy()
         if not np.isfinite(mono).all():
-            raise DatasetError(f"track {song.title}: {source} in {song.track.folder} has samples that are not finite numbers "
-                               f"(NaN or infinity); render the file again")
+            raise DatasetError(f"track {song.title}: {source} in {song.track.folder} has samples that are not finite "
+                               f"numbers (NaN or infinity); render the file again")
         stems[source] = librosa.resample(mono, orig_sr=rate, target_sr=rhythm.SAMPLERATE, res_type="soxr_hq")
     if len(set(form.values())) > 1:
         told = ", ".join(f"{source} {length} samples at {rate} Hz" for source, (rate, length) in form.items())
-        raise DatasetError(f"track {song.title}: {song.track.folder} has stems of different length or rate ({told}); all "
-                           f"files of a track must have the same")
+        raise DatasetError(f"track {song.title}: {song.track.folder} has stems of different length or rate ({told}); "
+                           f"all files of a track must have the same")
     rate, length = next(iter(form.values()))
     return stems, rate, length
 
@@ -97,7 +98,8 @@ def _described(stems: tp.Mapping[str, np.ndarray], seconds: float) -> tp.Tuple[r
     pitched = [source for source in heard if source not in UNPITCHED]
     if not pitched:
         return rhythm.Rhythm(rhythm.SLOWEST, 0., doubt="no pitched stems"), tonality.Tonality(0, 0., 0.)
-    energy, tuning = tonality.pitch_classes([(heard[source], BASS_WEIGHT if source == BASS else 1.) for source in pitched])
+    energy, tuning = tonality.pitch_classes([(heard[source], BASS_WEIGHT if source == BASS else 1.)
+                                             for source in pitched])
     accompaniment = [heard[source] for source in pitched if source not in (BASS, VOICE)]
     drums = [heard[source] for source in heard if source in UNPITCHED]
     other = np.sum(accompaniment, axis=0) if accompaniment else None

@@ -1,4 +1,5 @@
-"""A dataset of remixes: OUT/{train,valid}/MIX/{mixture,drums,bass,other,vocals}.wav, with the record of how it was made.
+"""A dataset of remixes: OUT/{train,valid}/MIX/{mixture,drums,bass,other,vocals}.wav, with the record of how it was
+made.
 
 Analyses and remixes are made in processes; what they make depends on the songs, the settings and the seed, never on the
 number of processes. Interrupted at any moment and called again, `make` makes what is missing.
@@ -69,8 +70,8 @@ def make(musdb: tp.Union[str, Path, None], out: tp.Union[str, Path], *, wavs: tp
     for split in SPLITS:
         if not any(mix.split == split for mix in planned.record.mixes):
             raise DatasetError(f"no remix is possible among the songs of the split {split!r} "
-                               f"({summary(planned.record, split)}); add songs, or allow larger changes with --max-tempo "
-                               f"and --max-pitch")
+                               f"({summary(planned.record, split)}); add songs, or allow larger changes with "
+                               f"--max-tempo and --max-pitch")
     _render(planned, out, sources, jobs)
     schema.save(planned.record, out / RECORD)
     return planned.record
@@ -80,11 +81,13 @@ def plan(musdb: tp.Union[str, Path, None], out: Path, *, wavs: tp.Sequence[tp.Un
          sources: tp.Sequence[str], mixes: int, seed: int, limits: Limits, jobs: int) -> Plan:
     """Analyse all songs and draw the remixes; see `make`."""
     for name, value, allowed in (("seed", seed, SEED), ("mixes", mixes, matching.MIXES), ("jobs", jobs, JOBS),
-                                 ("max_tempo", limits.tempo, matching.TEMPO), ("max_pitch", limits.pitch, matching.PITCH)):
+                                 ("max_tempo", limits.tempo, matching.TEMPO),
+                                 ("max_pitch", limits.pitch, matching.PITCH)):
         allowed.check(name, value)
     for root in (*([musdb] if musdb else []), *wavs):
         if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
-            raise ConfigError(f"--out {out} lies within the dataset {root}, whose songs are read; choose a folder outside")
+            raise ConfigError(f"--out {out} lies within the dataset {root}, whose songs are read; choose a folder "
+                              f"outside")
     program, version = soundstretch.find(), analysis.require_librosa()
     songs = find(musdb, wavs, sources, with_test=with_test)
     settings = {"generator": "demucs.data.automix", "version": VERSION, "seed": seed, "mixes": mixes,
@@ -109,11 +112,11 @@ def _claim(out: Path, settings: tp.Dict[str, tp.Any]) -> None:
         if found != settings:
             differ = sorted(key for key in {*settings, *(found if isinstance(found, dict) else ())}
                             if not isinstance(found, dict) or found.get(key) != settings.get(key))
-            raise DatasetError(f"{out} holds remixes of another recipe (different: {', '.join(differ)}); choose another "
-                               f"folder with --out, or remove it")
+            raise DatasetError(f"{out} holds remixes of another recipe (different: {', '.join(differ)}); choose "
+                               f"another folder with --out, or remove it")
     elif any((out / split).exists() for split in SPLITS):
-        raise DatasetError(f"{out} holds a dataset that was not made by automix (no {RECIPE}); choose another folder with "
-                           f"--out")
+        raise DatasetError(f"{out} holds a dataset that was not made by automix (no {RECIPE}); choose another folder "
+                           f"with --out")
     else:
         schema.write_json(settings, recipe)
     for split in SPLITS:
@@ -123,8 +126,9 @@ def _claim(out: Path, settings: tp.Dict[str, tp.Any]) -> None:
 
 
 def _told(song: Song, found: AutomixAnalysis) -> AutomixSong:
-    return AutomixSong(title=song.title, split=song.split, dataset=song.dataset, seconds=found.frames / found.samplerate,
-                       tempo=found.tempo, first_beat=found.first_beat, key=key_name(found.signature),
+    return AutomixSong(title=song.title, split=song.split, dataset=song.dataset,
+                       seconds=found.frames / found.samplerate, tempo=found.tempo, first_beat=found.first_beat,
+                       key=key_name(found.signature),
                        tuning=found.tuning, doubt=found.doubt)
 
 
@@ -166,8 +170,8 @@ def _render(planned: Plan, out: Path, sources: tp.Sequence[str], jobs: int) -> N
     needed = sum(round(mix.seconds * rates[mix.name]) * rendering.CHANNELS * 2 * (len(sources) + 1) for mix in left)
     free = files.free_bytes(out)
     if needed > free:
-        raise DatasetError(f"{out}: the remixes need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; free some space, "
-                           f"choose another folder with --out, or make fewer with --mixes")
+        raise DatasetError(f"{out}: the remixes need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; free some "
+                           f"space, choose another folder with --out, or make fewer with --mixes")
     calls = [(mix, {part.song: tracks[part.song] for part in mix.parts}, out / mix.split / mix.name, tuple(sources),
               rates[mix.name], program) for mix in left]
     for done, place, _ in _in_processes(_render_one, calls, jobs):
@@ -176,8 +180,8 @@ def _render(planned: Plan, out: Path, sources: tp.Sequence[str], jobs: int) -> N
                     counted(len({part.song for part in mix.parts}), "song"))
 
 
-def _render_one(mix: schema.AutomixMix, tracks: tp.Mapping[str, tp.Any], folder: Path, sources: tp.Sequence[str], rate: int,
-                program: soundstretch.Soundstretch) -> None:
+def _render_one(mix: schema.AutomixMix, tracks: tp.Mapping[str, tp.Any], folder: Path, sources: tp.Sequence[str],
+                rate: int, program: soundstretch.Soundstretch) -> None:
     if not folder.is_dir():             # an interrupted call's process may have ended meanwhile
         rendering.render(mix, tracks, folder, sources=sources, samplerate=rate, soundstretch=program)
 

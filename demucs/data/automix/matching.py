@@ -1,8 +1,8 @@
 """Which songs agree, and the remixes of their stems.
 
-Two songs agree if the tempo of one can be changed to that of the other, and its pitch by whole semitones to the same key
-signature, both within limits. Unpitched stems (drums) need no key. A remix has the tempo, key and tuning of one song, its
-anchor, and one of its stems at least; its other stems come from different songs that agree with the anchor.
+Two songs agree if the tempo of one can be changed to that of the other, and its pitch by whole semitones to the same
+key signature, both within limits. Unpitched stems (drums) need no key. A remix has the tempo, key and tuning of one
+song, its anchor, and one of its stems at least; its other stems come from different songs that agree with the anchor.
 """
 
 import collections
@@ -36,13 +36,15 @@ IN_DOUBT = "a song is in doubt"
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest changes of a stem: tempo in percent (that much faster, or slower by the same ratio), pitch in semitones."""
+    """Largest changes of a stem: tempo in percent (that much faster, or slower by the same ratio), pitch in
+    semitones."""
     tempo: float = 12.
     pitch: int = 2
 
 
 class Change(tp.NamedTuple):
-    """Change of a stem: tempo in percent, pitch in semitones, of which `key` is the whole number that changes the key."""
+    """Change of a stem: tempo in percent, pitch in semitones, of which `key` is the whole number that changes the
+    key."""
     tempo: float
     pitch: float
     key: int
@@ -147,7 +149,8 @@ def _plays(analysis: AutomixAnalysis, source: str) -> bool:
 
 def _place(name: str, anchor: Song, chosen: tp.Mapping[str, Song], analyses: Analyses, limits: Limits,
            rng: np.random.Generator) -> tp.Union[AutomixMix, str]:
-    """The remix with the passage of each song, or the reason why there is none. As long as the shortest of the songs."""
+    """The remix with the passage of each song, or the reason why there is none. As long as the shortest of the
+    songs."""
     base = analyses[anchor.title]
     bars = min(len(analyses[song.title].levels[source]) for source, song in chosen.items())
     seconds = LEAD + bars * 240 / base.tempo
@@ -169,5 +172,5 @@ def _place(name: str, anchor: Song, chosen: tp.Mapping[str, Song], analyses: Ana
         parts.append(AutomixPart(source=source, song=song.title, tempo_change=made.tempo, pitch_shift=made.pitch,
                                  key_change=made.key, start=other.first_beat + starts[song.title] * 240 / other.tempo,
                                  gain=round(base.level - other.level, 2)))
-    return AutomixMix(name=name, split=anchor.split, anchor=anchor.title, tempo=base.tempo, key=key_name(base.signature),
-                      seconds=seconds, bars=bars, parts=parts)
+    return AutomixMix(name=name, split=anchor.split, anchor=anchor.title, tempo=base.tempo,
+                      key=key_name(base.signature), seconds=seconds, bars=bars, parts=parts)

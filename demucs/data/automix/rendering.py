@@ -52,7 +52,8 @@ def render(mix: AutomixMix, tracks: tp.Mapping[str, Track], folder: Path, *, sou
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def render_stem(part: AutomixPart, track: Track, frames: int, samplerate: int, soundstretch: Soundstretch) -> np.ndarray:
+def render_stem(part: AutomixPart, track: Track, frames: int, samplerate: int, soundstretch: Soundstretch
+                ) -> np.ndarray:
     """Changed passage of a stem, float64 [CHANNELS, frames]."""
     ratio = 1 + part.tempo_change / 100         # seconds of the song per second of the remix
     begin = part.start - LEAD * ratio           # seconds in the song at which the remix begins

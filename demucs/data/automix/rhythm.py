@@ -1,14 +1,15 @@
 """Tempo and bars of a song, from the onsets of its stems and the changes of its harmony.
 
-Onset strengths and chroma are those of librosa. A song is assumed to have one steady tempo and bars of four beats; where
-that does not explain its onsets well, or where another reading explains them nearly as well, the result has doubts, and
-the song is not used. The reading is chosen in two steps:
+Onset strengths and chroma are those of librosa. A song is assumed to have one steady tempo and bars of four beats;
+where that does not explain its onsets well, or where another reading explains them nearly as well, the result has
+doubts, and the song is not used. The reading is chosen in two steps:
 
-- The tempo is the one at which onsets repeat with the bar, half bar, beat, eighth and sixteenth: the sum of the power of the
-  onset strength at these frequencies, in the spectrum of the whole song, which resolves a hundredth of a beat per minute.
-  Tempos are sought within one octave, so there is no octave error: half time and double time are the same tempo.
-- Onsets on the grid of eighths give the position of the grid. Which of the eight eighths of a bar is the first is decided
-  by the changes of harmony, the back beat, the bass drum and the bass (`PATTERNS`).
+- The tempo is the one at which onsets repeat with the bar, half bar, beat, eighth and sixteenth: the sum of the power
+  of the onset strength at these frequencies, in the spectrum of the whole song, which resolves a hundredth of a beat
+  per minute. Tempos are sought within one octave, so there is no octave error: half time and double time are the same
+  tempo.
+- Onsets on the grid of eighths give the position of the grid. Which of the eight eighths of a bar is the first is
+  decided by the changes of harmony, the back beat, the bass drum and the bass (`PATTERNS`).
 """
 
 import typing as tp
@@ -27,9 +28,9 @@ LEVELS = {0.25: 0.5, 0.5: 0.5, 1: 1., 2: 1., 4: 1.}    # weight of each multiple
 NEIGHBOURS = 0.03           # relative distance within which two tempos count as one
 WIDTH = 0.012               # seconds, of the kernel that smooths folded onsets
 PASSAGE = 10.               # seconds, for the steadiness of the tempo
-# Where in a bar each feature is expected to be high, by eighths, and its weight. Chords change on the first beat, the snare
-# drum plays on the second and fourth, bass drum and bass on the first and third. Changes of harmony are measured in each
-# stem, between two eighths (a quarter before and after) and between half bars.
+# Where in a bar each feature is expected to be high, by eighths, and its weight. Chords change on the first beat, the
+# snare drum plays on the second and fourth, bass drum and bass on the first and third. Changes of harmony are measured
+# in each stem, between two eighths (a quarter before and after) and between half bars.
 _QUARTER, _HALF = (1., .4, 0., 0., 0., 0., 0., .4), (1., .65, .25, .08, .05, .1, .4, .75)
 _DOWN = (1., 0., .3, .1, .6, .1, .3, 0.)
 PATTERNS: tp.Dict[str, tp.Tuple[float, tp.Tuple[float, ...]]] = {
@@ -91,7 +92,8 @@ def estimate(drums: tp.Optional[Array], bass: tp.Optional[Array], tonal: tp.Opti
         drums: of unpitched stems.
         bass: of the bass.
         tonal: of the other pitched stems.
-        harmonies: chroma [12, T] with a frame every CHROMA_HOP samples, of "bass", "other" and "vocals" or some of them.
+        harmonies: chroma [12, T] with a frame every CHROMA_HOP samples, of "bass", "other" and "vocals" or some of
+        them.
     """
     strengths: tp.Dict[str, Array] = {}
     if drums is not None:
@@ -194,7 +196,8 @@ def _on_grid(strength: Array, position: float, eighth: float) -> Array:
 
 
 def _changes(chroma: Array, position: float, eighth: float, span: int) -> Array:
-    """Change of harmony at each eighth [K]: cosine distance of the mean chroma of the `span` eighths before and after."""
+    """Change of harmony at each eighth [K]: cosine distance of the mean chroma of the `span` eighths before and
+    after."""
     scaled = np.log1p(5 * chroma / max(float(chroma.mean()), 1e-12))
     bounds = np.arange(position, chroma.shape[1], eighth).astype(int)
     sums = np.pad(np.cumsum(scaled, axis=1), ((0, 0), (1, 0)))

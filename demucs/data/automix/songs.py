@@ -28,8 +28,8 @@ def find(musdb: tp.Union[str, Path, None], wavs: tp.Sequence[tp.Union[str, Path]
          with_test: bool = False) -> tp.List[Song]:
     """Songs of MUSDB18-HQ in `musdb` and of the datasets `wavs`, which have train/ and may have valid/.
 
-    With `with_test`, the test songs of MUSDB18-HQ are among the training songs. Songs of different splits are never mixed,
-    so the validation songs stay unknown in training.
+    With `with_test`, the test songs of MUSDB18-HQ are among the training songs. Songs of different splits are never
+    mixed, so the validation songs stay unknown in training.
 
     Raises:
         DatasetError: if a folder is missing or a split is empty.
@@ -53,8 +53,8 @@ def find(musdb: tp.Union[str, Path, None], wavs: tp.Sequence[tp.Union[str, Path]
         raise FaultyTracks(dict.fromkeys(faults))
     for split in SPLITS:
         if not any(split == where for _, where, _ in found):
-            raise DatasetError(f"{', '.join(str(root) for _, root in datasets)}: no songs of the split {split!r}; a dataset "
-                               f"for training needs both, so that some songs remain unknown")
+            raise DatasetError(f"{', '.join(str(root) for _, root in datasets)}: no songs of the split {split!r}; a "
+                               f"dataset for training needs both, so that some songs remain unknown")
     taken: tp.Set[str] = set()
     songs = []
     for number, split, track in sorted(found, key=lambda item: (SPLITS.index(item[1]), item[0], item[2].name)):

@@ -1,7 +1,7 @@
 """Agreement of remixes with the truth, on generated songs whose tempo, first beat and key are known.
 
-Generated songs begin on a bar line. So that the first beat has to be found, each of these is cut at a random place within
-its first two bars.
+Generated songs begin on a bar line. So that the first beat has to be found, each of these is cut at a random place
+within its first two bars.
 """
 
 import itertools
@@ -55,7 +55,8 @@ def truth_of(plan: SongPlan, cut: int) -> Truth:
 
 
 def write_songs(root: Path, *, train: int, valid: int, seconds: float, seed: int, processes: int = 1) -> None:
-    """Write root/{train,valid}/SONG/*.wav, generated songs of `seconds` whose beginning was cut off, and root/truth.json."""
+    """Write root/{train,valid}/SONG/*.wav, generated songs of `seconds` whose beginning was cut off, and
+    root/truth.json."""
     logger.info("making %d songs in %s", train + valid, root)
     calls = [(root, split, index, seconds, seed) for split, count in (("train", train), ("valid", valid))
              for index in range(count)]
@@ -114,8 +115,8 @@ def compare_pairs(songs: tp.Mapping[str, tp.Tuple[str, AutomixAnalysis]], truths
 
 @dataclass(frozen=True)
 class MixErrors:
-    """Largest difference between the stems of a remix by the truth: of tempo (relative), of their bar lines at the beginning
-    and at the end (seconds), and whether the key signatures of the pitched ones are equal."""
+    """Largest difference between the stems of a remix by the truth: of tempo (relative), of their bar lines at the
+    beginning and at the end (seconds), and whether the key signatures of the pitched ones are equal."""
     tempo: float
     begin: float
     end: float
@@ -164,9 +165,10 @@ class _Clicks:
         return self.wav[:, start:None if frames is None else start + frames], SAMPLERATE
 
 
-def rendered_spread(mix: AutomixMix, record: AutomixRecord, truths: tp.Mapping[str, Truth], program: Soundstretch) -> float:
-    """Largest difference in seconds between the first beats of the stems of a rendered remix: the median over its bars, of
-    clicks on the true bar lines that were changed as the stems are."""
+def rendered_spread(mix: AutomixMix, record: AutomixRecord, truths: tp.Mapping[str, Truth], program: Soundstretch
+                    ) -> float:
+    """Largest difference in seconds between the first beats of the stems of a rendered remix: the median over its bars,
+    of clicks on the true bar lines that were changed as the stems are."""
     seconds = {song.title: song.seconds for song in record.songs}
     frames, places = round(mix.seconds * SAMPLERATE), []
     for part in mix.parts:

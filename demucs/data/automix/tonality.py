@@ -1,8 +1,8 @@
 """Key and tuning of a song, from its pitched stems.
 
 Keys are told apart by their seven notes: a major key, its relative minor, and the other modes of the same notes are one
-key signature here. Stems of songs whose signatures agree use the same notes, and which of them is the tonic cannot be heard
-reliably in one stem.
+key signature here. Stems of songs whose signatures agree use the same notes, and which of them is the tonic cannot be
+heard reliably in one stem.
 """
 
 import typing as tp
@@ -18,15 +18,15 @@ EMPHASIS = 4                                # exponent, in every frame
 HOP = 1024                                  # samples between the frames
 MAJOR = (0, 2, 4, 5, 7, 9, 11)              # semitones of the major scale
 NAMES = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
-LEAST_MARGIN = 0.02                         # of the energy: the notes of a signature must have so much more than those of any other
+LEAST_MARGIN = 0.02     # of the energy: the notes of a signature must have so much more than those of any other
 
 
 @dataclass(frozen=True)
 class Tonality:
     """Key signature of a song, as the pitch class of its major key (0 is C), and tuning in semitones above A440.
 
-    `margin` is the energy of its notes minus that of the notes of any other signature, of 1 for all notes; `doubt` is the
-    reason why the estimate should not be used, "" if there is none.
+    `margin` is the energy of its notes minus that of the notes of any other signature, of 1 for all notes; `doubt` is
+    the reason why the estimate should not be used, "" if there is none.
     """
     signature: int
     tuning: float
@@ -44,10 +44,11 @@ def key_name(signature: int) -> str:
 
 
 def pitch_classes(stems: tp.Sequence[tp.Tuple[np.ndarray, float]]) -> tp.Tuple[np.ndarray, float]:
-    """(energy [12] of the pitch classes in mono signals at SAMPLERATE, each with its weight; their tuning in semitones).
+    """(energy [12] of the pitch classes in mono signals at SAMPLERATE, each with its weight; their tuning in
+    semitones).
 
-    Every signal counts by its weight, whatever its level. Third and fifth partials, which are other pitch classes than their
-    fundamentals, are subtracted in part, and in every frame the strongest pitch classes count most.
+    Every signal counts by its weight, whatever its level. Third and fifth partials, which are other pitch classes than
+    their fundamentals, are subtracted in part, and in every frame the strongest pitch classes count most.
     """
     import librosa
     tuning = float(librosa.estimate_tuning(y=np.sum([stem for stem, _ in stems], axis=0), sr=SAMPLERATE, n_fft=8192))
@@ -70,8 +71,9 @@ def harmony(signal: np.ndarray, tuning: float, *, low: bool = False) -> np.ndarr
     """Chroma [12, T] with a frame every CHROMA_HOP samples, for changes of harmony: four octaves from C3, or from C2 if
     `low`, since the filters of lower notes are too long to tell when a chord changes."""
     import librosa
-    return librosa.feature.chroma_cqt(y=signal, sr=SAMPLERATE, hop_length=CHROMA_HOP, tuning=tuning, norm=None, n_octaves=4,
-                                      bins_per_octave=12, fmin=librosa.note_to_hz("C2" if low else "C3")).astype(np.float64)
+    chroma = librosa.feature.chroma_cqt(y=signal, sr=SAMPLERATE, hop_length=CHROMA_HOP, tuning=tuning, norm=None,
+                                        fmin=librosa.note_to_hz("C2" if low else "C3"), n_octaves=4, bins_per_octave=12)
+    return chroma.astype(np.float64)
 
 
 def estimate(energy: np.ndarray, tuning: float) -> Tonality:
