@@ -8,6 +8,7 @@ Makes the songs in that folder where they are missing. Takes ten minutes on two 
 
 import argparse
 import sys
+import textwrap
 import typing as tp
 from pathlib import Path
 
@@ -91,9 +92,9 @@ def figures(folder: Path, *, train: int, valid: int, seconds: float, seed: int, 
         ["median difference of first beats as rendered", f"{np.median(spreads):.1f} ms"],
     ]
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(unused(record).items()))
-    return (f"\n{train} and {valid} songs of {seconds:g} s (seed {seed}), librosa {record.settings['librosa']}, "
-            f"soundstretch {record.settings['soundstretch']}. Not used: {reasons or 'none'}.\n\n"
-            f"{markdown(['measured', 'result'], rows)}\n\n")
+    told = (f"{train} and {valid} songs of {seconds:g} s (seed {seed}), librosa {record.settings['librosa']}, "
+            f"soundstretch {record.settings['soundstretch']}. Not used: {reasons or 'none'}.")
+    return f"\n{textwrap.fill(told, 120)}\n\n{markdown(['measured', 'result'], rows)}\n\n"
 
 
 @command()
