@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?=
 export PYTHON
 REFERENCE := ../shared/reference
-EXTRAS ?= train,evaluate,graphs,curves,dev
+EXTRAS ?= train,evaluate,graphs,curves,automix,dev
 
 .PHONY: help programs setup test unit chaos fuzz demo demo-long report oracle bench clean
 

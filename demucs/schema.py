@@ -39,6 +39,7 @@ DATASET_CHECK_VERSION = 1
 DOWNLOAD_VERSION = 1
 LABELS_VERSION = 1
 STUDY_VERSION = 1
+AUTOMIX_VERSION = 1
 FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
@@ -579,8 +580,91 @@ class DatasetDownload:
     version: int = DOWNLOAD_VERSION
 
 
+@dataclass(frozen=True)
+class AutomixAnalysis:
+    """Rhythm, key and levels of a song, as `demucs.data.automix` found them. Songs with a `doubt` are not remixed."""
+    stamp: tp.List[str]                # sizes and times of the files, and versions
+    samplerate: int                    # Hz
+    frames: int
+    tempo: float                       # beats per minute
+    first_beat: float                  # seconds to the first bar line, which may be slightly before the song
+    signature: int                     # key signature: pitch class of its major key, 0 is C
+    tuning: float                      # semitones above A440
+    level: float                       # dB of full scale, of the mono mixture
+    levels: tp.Dict[str, tp.List[float]]     # dB of each stem in each bar
+    pulse: float                       # how sure the rhythm is, see `demucs.data.automix.rhythm.Rhythm`
+    rival: float
+    margin: float
+    wander: float
+    key_margin: float                  # how sure the key is, see `demucs.data.automix.tonality.Tonality`
+    doubt: str
+    version: int = AUTOMIX_VERSION
+
+
+@dataclass(frozen=True)
+class AutomixSong:
+    """A song that stems were taken from, or the reason why not (`doubt`)."""
+    title: str
+    split: str
+    dataset: int                       # number of the dataset among those given
+    seconds: float
+    tempo: float                       # beats per minute
+    first_beat: float                  # seconds to the first bar line
+    key: str
+    tuning: float                      # semitones above A440
+    doubt: str
+
+
+@dataclass(frozen=True)
+class AutomixPart:
+    """A stem of a remix: a passage of a song, and how it was changed."""
+    source: str
+    song: str                          # title
+    tempo_change: float                # percent
+    pitch_shift: float                 # semitones
+    key_change: int                    # semitones, the part of the shift that changes the key
+    start: float                       # seconds in the song of the bar line that the remix begins with
+    gain: float                        # dB
+
+
+@dataclass(frozen=True)
+class AutomixMix:
+    """A remix: a folder `split/name`, with the tempo and key of the song `anchor`. Its first bar line is
+    `demucs.data.automix.matching.LEAD` seconds from its beginning."""
+    name: str
+    split: str
+    anchor: str
+    tempo: float                       # beats per minute
+    key: str
+    seconds: float
+    bars: int
+    parts: tp.List[AutomixPart]
+
+
+@dataclass(frozen=True)
+class AutomixPairs:
+    """Number of pairs of songs of a split, of those that agree in tempo and key, and of the others by reason."""
+    split: str
+    pairs: int
+    accepted: int
+    refused: tp.Dict[str, int]
+
+
+@dataclass(frozen=True)
+class AutomixRecord:
+    """How a dataset of remixes was made. The same songs and settings give the same record and the same samples."""
+    settings: tp.Dict[str, tp.Any]     # seed, limits, sources, hash of the songs, versions of programs
+    lead: float                        # seconds from the beginning of each remix to its first bar line
+    songs: tp.List[AutomixSong]
+    pairs: tp.List[AutomixPairs]
+    mixes: tp.List[AutomixMix]
+    missing: tp.Dict[str, int]         # remixes that could not be made, by reason
+    version: int = AUTOMIX_VERSION
+
+
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
-                    SongLabels, PseudoLabels, StudyTraining, StudyResult, DatasetCheck, DatasetDownload, ReleaseCard)
+                    SongLabels, PseudoLabels, StudyTraining, StudyResult, DatasetCheck, DatasetDownload, AutomixAnalysis,
+                    AutomixRecord, ReleaseCard)
 # Older versions that can be read: they only lack fields that have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3, 4), Evaluation: (1, 2)}
 

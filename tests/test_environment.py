@@ -61,7 +61,7 @@ def test_torch_and_torchaudio_are_a_pair(pins):
 
 def test_what_is_installed_is_what_is_pinned(project, pins):
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = project["dependencies"] + [item for extra in ("train", "evaluate", "graphs", "dev")
+    wanted = project["dependencies"] + [item for extra in ("train", "evaluate", "graphs", "automix", "dev")
                                         for item in project["optional-dependencies"][extra]]
     for dependency in wanted:
         installed = Version(importlib.metadata.version(Requirement(dependency).name))

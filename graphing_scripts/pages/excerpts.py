@@ -87,7 +87,7 @@ def excerpt(folders: tp.Mapping[str, Path], sources: tp.Sequence[str], seconds: 
             for column, sounds in columns.items() for name, (sound, _) in sounds.items()}
     powers = {key: _power(cut, rate) for key, cut in cuts.items() if len(cut)}
     loudest = max(float(power.max()) for power in powers.values())
-    made = {key: Clip(audio=_audio(cuts[key], rate), picture=_picture(power, loudest)) for key, power in powers.items()
+    made = {key: Clip(audio=audio_uri(cuts[key], rate), picture=_picture(power, loudest)) for key, power in powers.items()
             if key[1] != MIXTURE or key[0] == next(iter(folders))}
     rank = {name: number for number, name in enumerate(sources)}
     names = sorted({name for _, name in made if name != MIXTURE}, key=lambda name: (rank.get(name, len(rank)), name))
@@ -134,11 +134,11 @@ def height_of(frequency: float) -> float:
     return float(np.log(frequency / LOWEST) / np.log(HIGHEST / LOWEST))
 
 
-def _audio(sound: np.ndarray, rate: int) -> str:
+def audio_uri(sound: np.ndarray, rate: int) -> str:
     """Data URI of the sound as MP3, which all browsers play and which is much smaller than WAV."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(sound[:, :2], -1, 1), rate, format="MP3")
-    return _data_uri(buffer, "audio/mpeg")
+    return data_uri(buffer, "audio/mpeg")
 
 
 def _power(sound: np.ndarray, rate: int) -> np.ndarray:
@@ -159,8 +159,8 @@ def _picture(power: np.ndarray, loudest: float) -> str:
     image.putpalette((matplotlib.colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return _data_uri(buffer, "image/png")
+    return data_uri(buffer, "image/png")
 
 
-def _data_uri(buffer: io.BytesIO, kind: str) -> str:
+def data_uri(buffer: io.BytesIO, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
