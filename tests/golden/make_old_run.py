@@ -28,10 +28,11 @@ from training.small import TINY, write_songs   # noqa: E402
 from demucs.pretrained import get_model           # noqa: E402
 
 TARGET = Path(__file__).resolve().parent / "old_run"
+LEVELS = "hdemucs.depth=4"
 # Relative paths: they are part of the signature.
-ARGUMENTS = [*TINY, "hdemucs.depth=4", "dset.musdb=songs", "dset.metadata=cache", "epochs=4", "test.every=2",
-             "test.sdr=True", "batch_size=1", "max_batches=12", "augment.remix.group_size=1", "dset.valid_samples=4", "checkpoint.minutes=0",
-             "checkpoint.steps=1"]
+ARGUMENTS = [*(LEVELS if item.startswith("hdemucs.depth=") else item for item in TINY), "dset.musdb=songs",
+             "dset.metadata=cache", "epochs=4", "test.every=2", "test.sdr=True", "batch_size=1", "max_batches=12",
+             "augment.remix.group_size=1", "dset.valid_samples=4", "checkpoint.minutes=0", "checkpoint.steps=1"]
 STOPPED_IN = 2       # the epoch
 SONG = "Test song"
 

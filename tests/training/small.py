@@ -23,8 +23,8 @@ TINY = ["model=hdemucs", "hdemucs.channels=4", "hdemucs.nfft=512", "hdemucs.dept
         "ema.epoch=[0.5]", "svd.penalty=1e-4", "svd.min_size=0.001", "max_batches=2"]
 STEPS = ["max_batches=3", "batch_size=2", "augment.remix.group_size=2", "epochs=2", "dset.valid_samples=2",
          "test.every=1"]
-DIFFQ = ["hdemucs.depth=4", "quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4"]
-QAT = ["hdemucs.depth=4", "quant.qat=6", "quant.min_size=0.004"]
+DIFFQ = ["quant.diffq=0.1", "quant.min_size=0.004", "quant.group_size=4", "hdemucs.depth=4"]
+QAT = ["quant.qat=6", "quant.min_size=0.004", "hdemucs.depth=4"]
 ALONE = Group(0, 1, torch.device("cpu"))
 
 

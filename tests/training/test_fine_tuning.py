@@ -171,20 +171,21 @@ def refusal(songs, folder, *argv):
 
 def test_weights_that_do_not_fit_are_told_apart(songs, tmp_path):
     """The first parameters with both shapes, what is missing, what is unknown, and the setting that would be right."""
-    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY, "epochs=1"]))
+    levels = "hdemucs.depth=4"
+    parent, _ = train(tmp_path / "parent", settings(songs, [*TINY, levels, "epochs=1"]))
     models = tmp_path / "models"
     package.save(parent.model, models / "0123abcd.th", card=package.new_card(
         parent.model, signature="0123abcd", epochs_done=1, epochs=1, valid={}, argv=[]))
     pretrained = [f"pretrained_repo={models}", 'continue_pretrained="0123abcd"']
-    message = refusal(songs, tmp_path / "wide", *pretrained, "hdemucs.channels=8")
+    message = refusal(songs, tmp_path / "wide", *pretrained, levels, "hdemucs.channels=8")
     assert "continue_pretrained=0123abcd" in message and "hdemucs.channels=4 instead of 8" in message
     assert "of another shape (encoder.0.conv.weight is (4, 4, 4, 1) instead of (8, 4, 4, 1)," in message
-    message = refusal(songs, tmp_path / "deep", *pretrained, "hdemucs.norm_starts=0")
+    message = refusal(songs, tmp_path / "deep", *pretrained, levels, "hdemucs.norm_starts=0")
     assert "missing (" in message and "norm1.weight" in message and "hdemucs.norm_starts=9 instead of 0" in message
     message = refusal(songs, tmp_path / "other", *pretrained, *[
         item for item in TINY_TRANSFORMER if item.startswith(("model=", "htdemucs."))])
     assert "unknown (" in message and "set model=hdemucs" in message
-    message = refusal(songs, tmp_path / "child", "hdemucs.channels=8", "continue_from=parent", "continue_opt=true")
+    message = refusal(songs, tmp_path / "child", levels, "hdemucs.channels=8", "continue_from=parent", "continue_opt=true")
     assert "encoder.0.conv.weight is (4, 4, 4, 1) instead of (8, 4, 4, 1)" in message
 
 

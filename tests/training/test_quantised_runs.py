@@ -126,7 +126,7 @@ def test_what_models_draw_belongs_to_the_step(songs, tmp_path):
 
 
 def test_a_quantised_model_begins_with_plain_weights(songs, tmp_path):
-    parent = solver_in(tmp_path / "parent", settings(songs, "epochs=1"))
+    parent = solver_in(tmp_path / "parent", settings(songs, "epochs=1", "hdemucs.depth=4"))
     parent.run()
     best = package.load(tmp_path / "parent" / "best.th")
     package.save(best, tmp_path / "models" / "mine.th", card=best.card)
