@@ -154,7 +154,7 @@ def test_killed_at_any_moment_it_is_completed(made, songs, tmp_path):
     command = ["-m", "tools.automix", "--mixes", "2", "--seed", "1", "--jobs", "1"]
     for enough in (lambda: list((there / "analysis").glob("*.json")), lambda: list((there / "train").glob("0*"))):
         process = preloaded.Popen(*command, env=environment)
-        while not enough() and process.poll() is None:
+        while not enough() and process.returncode is None:
             time.sleep(0.02)
         process.kill()
         process.wait(60)
