@@ -438,6 +438,9 @@ class DatasetCheck:
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC
     version: int = DATASET_CHECK_VERSION
+
+
+@dataclass(frozen=True)
 class SongLabels:
     """Labels of one unlabelled song: the estimates that a model made of it, beside this record, and how good they are
     by measures without references."""

@@ -40,9 +40,16 @@ def test_an_lstm_on_a_gpu_stays_in_float32(calls, cuda_autocast):
 
 def test_an_lstm_on_a_cpu_computes_as_before(calls):
     layer = BLSTM(4)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         layer(torch.zeros(1, 4, 10))
     assert calls == [(torch.float32, True)]
+
+
+def test_an_lstm_stays_in_float32_in_training(calls):
+    layer = BLSTM(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.zeros(1, 4, 10))
+    assert calls == [(torch.float32, False)]
 
 
 @pytest.mark.parametrize("name, settings", [

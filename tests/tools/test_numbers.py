@@ -17,8 +17,13 @@ TOOLS = {"test_pretrained": ([], ["--shifts", "--overlap", "--segment", "--seed"
          "extend": (["cafe0001"], ["EPOCHS"]), "evaluate": (["folder"], ["--examples"]),
          "make_synthetic": (["out"], ["--train", "--test", "--seconds", "--seed", "--valid", "--processes"]),
          "compare_separations": (["a", "b"], ["--steps"]), "launch": (["count"], ["--tee"]),
-         "signature": (["epochs=1"], ["--ranks"])}
-SCRIPTS = {"report": ([], ["--seconds", "--tracks"]), "plot_comparison": ([], ["--level", "--resamples", "--seed"])}
+         "signature": (["epochs=1"], ["--ranks"]),
+         "automix": ([], ["--mixes", "--seed", "--jobs", "--max-tempo", "--max-pitch"]),
+         "study_automix": (["folder"], ["--train", "--valid", "--seconds", "--seed", "--jobs"]),
+         "dataset": (["check", "folder"], ["--jobs", "--seconds"]), "memory": ([], ["--gpus", "--song"]),
+         "pseudolabel": (["model", "songs"], ["--keep", "--random", "--valid", "--shifts", "--overlap", "--segment", "--seed"]),
+         "study": (["name"], ["--scale", "--seeds"])}
+SCRIPTS = {"automix_page": (["folder"], ["--mixes", "--seconds"]), "report": ([], ["--seconds", "--tracks"]), "plot_comparison": ([], ["--level", "--resamples", "--seed"])}
 OPTIONS = [(folder, name, others, option) for folder, table in (("tools", TOOLS), ("graphing_scripts", SCRIPTS))
            for name, (others, options) in table.items() for option in options]
 

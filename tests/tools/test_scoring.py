@@ -151,7 +151,7 @@ def test_a_bag_and_a_run(workplace, monkeypatch, capsys):
 
 @pytest.mark.parametrize("arguments,message", [
     (["test.shift=2"], "Did you mean 'test.shifts'"), (["musdb=data"], "Did you mean 'dset.musdb'"),
-    (["test.shifts"], "is no KEY=VALUE"), (["optim.lr=1"], "There are: dset.musdb, test.save"),
+    (["test.shifts"], "is no KEY=VALUE"), (["optim.lr=1"], "There are: dset.musdb, dset.kind"),
     (["test.shifts=many"], "test.shifts=many: must be of type int"), (["test.overlap=[1"], "not a value"),
     (["test.split=1"], "must be of type bool"), (["test.shifts=null"], "must be of type int"),
     (["test.workers=-1"], "workers=-1"), (["dset.musdb="], "must be of type str"),
