@@ -31,7 +31,7 @@ def checkout(tmp_path):
     (root / "demucs" / "__init__.py").write_text("WHICH = 1\n")
     (root / "demucs_results").mkdir()
     (root / "demucs_results" / "table.csv").write_text("a\n")
-    (root / ".gitignore").write_text("/outputs/\n/release_models/\n.venv/\nsoundtouch/build/\n/separated/\n")
+    (root / ".gitignore").write_text("__pycache__/\n/outputs/\n/release_models/\n.venv/\nsoundtouch/build/\n/separated/\n")
     git(root.parent, "init", "-q", str(root))
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", "first")
