@@ -15,13 +15,13 @@ from .data import kinds as datasets
 from .data import download
 from .data.audio_cache import CACHES
 from .data.build import check_sampling, check_shares
-from .data.kinds.settings import MISSING
 from .data.targets import Targets
 from .errors import ConfigError, did_you_mean
 from .models import settings as models
 from .models import zoo
 from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range,
                      check_value, shown)
+from .schema import MISSING
 from .separation import settings as separation
 from .separation.precision import TF32
 from .training.losses import KINDS

@@ -26,6 +26,7 @@ from .files import atomic
 
 Metrics = tp.Dict[str, float]
 
+MISSING = ("error", "silence")      # what a source without a file is: values of `dset.missing`
 SOURCES = ("drums", "bass", "other", "vocals")      # of MUSDB18, in the order of the models that separate them
 
 RUN_CARD_VERSION = 5

@@ -1,5 +1,6 @@
 """Formatting of numbers and tables as text, for terminals, Markdown, figures and pages."""
 
+import collections
 import re
 import typing as tp
 
@@ -103,3 +104,13 @@ def markdown(head: tp.Sequence[str], rows: tp.Iterable[tp.Sequence[str]], align:
     rules = "|".join("---:" if letter == "r" else "---" for letter in align or "l" * len(head))
     first, *others = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows))
     return "\n".join([first, f"|{rules}|", *others])
+
+
+def tally(values: tp.Iterable[str], *, unit: str = "", most: tp.Optional[int] = None) -> str:
+    """Different values, the most frequent first, at most `most` of them; with their numbers and `unit` if there are
+    several, such as "44100 (8 files), 48000 (1 files)". "-" without values."""
+    counts = collections.Counter(values).most_common()
+    if len(counts) < 2:
+        return "".join(value for value, _ in counts) or "-"
+    more = f", {len(counts) - most} more" if most is not None and len(counts) > most else ""
+    return ", ".join(f"{value} ({count}{unit})" for value, count in counts[:most]) + more

@@ -16,9 +16,8 @@ from demucs.console import command, log_messages
 from demucs.errors import ConfigError
 from demucs.files import obstacle, write_text
 from demucs.ranges import Range
-from demucs.schema import DatasetCheck
+from demucs.schema import MISSING, DatasetCheck
 
-MISSING = ("error", "silence")      # of demucs.data.kinds.settings, which imports torch
 JOBS = Range(1, 1024, whole=True)
 SECONDS = Range(1, 600, unit="seconds")
 SHOWN = 20          # findings of a check in the table on screen

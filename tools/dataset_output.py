@@ -11,7 +11,7 @@ from demucs import schema
 from demucs.data.checks.thresholds import CHECKS, SEVERITIES
 from demucs.errors import ToolError, quoted
 from demucs.schema import DatasetCheck, Finding
-from demucs.tables import aligned, counted, duration
+from demucs.tables import aligned, counted, duration, tally
 
 SCRIPT = Path(__file__).resolve().parents[1] / "graphing_scripts" / "dataset_page.py"
 COLUMNS = ("path", "what", "fix", "severity", "check", "split", "track", "source", "value")     # of the fix list
@@ -42,20 +42,12 @@ def overview(record: DatasetCheck) -> tp.List[str]:
         tracks = [track for track in record.tracks if track.split == split]
         files = [file for track in tracks for file in track.files]
         rows.append([split, str(count), duration(sum(track.seconds for track in tracks), fine=True),
-                     _counts(f"{file.samplerate}" for file in files), _counts(str(file.channels) for file in files),
-                     _counts(file.form for file in files)])
+                     *(tally(values, most=ALIKE) for values in ([str(file.samplerate) for file in files],
+                                                                [str(file.channels) for file in files],
+                                                                [file.form for file in files]))])
     table = aligned(["split", "tracks", "length", "Hz", "channels", "format"], rows, left=(0, 3, 4, 5))
     return [f"{record.path}: kind {record.kind}, {sum(record.splits.values())} tracks, {record.seconds / 3600:.2f} h; "
             f"sources {', '.join(record.sources)}", "", *table]
-
-
-def _counts(values: tp.Iterable[str]) -> str:
-    """Different values, the most frequent first; with their numbers of files if there are several."""
-    counts = collections.Counter(values).most_common()
-    if len(counts) < 2:
-        return "".join(value for value, _ in counts) or "-"
-    more = f", {len(counts) - ALIKE} more" if len(counts) > ALIKE else ""
-    return ", ".join(f"{value} ({count})" for value, count in counts[:ALIKE]) + more
 
 
 def place(finding: Finding) -> str:

@@ -19,6 +19,7 @@ from demucs.evaluation.test_sets import default_musdb
 from demucs.models.settings import check_sources
 from demucs.ranges import COUNT
 from demucs.runs.layout import RESULTS
+from demucs.schema import MISSING
 from demucs.separation.devices import gpu_wanted
 
 
@@ -40,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="MUSDB18-HQ, or any folder of test/TRACK/STEM.wav or TRACK/STEM.wav (default: the test set of the data that "
              f"the model was trained on; without one $DEMUCS_MUSDB, here {default_musdb()})")
     add("--kind", default="", help="layout of the folder of --musdb, as dset.kind (default: that of --musdb)")
-    add("--missing", default="", choices=["error", "silence"], help="stems without a file, as dset.missing")
+    add("--missing", default="", choices=MISSING, help="stems without a file, as dset.missing")
     add("--instruments", default="", metavar="FILE", help="sources of moises and slakh, as dset.instruments")
     add("--split-file", default="", metavar="FILE", help="names of the test tracks, as dset.split")
     add("--nonhq", type=Path, help="folder with compressed MUSDB18 (.stem.mp4), to score on it instead")

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from ..audio import reading
@@ -29,7 +28,6 @@ from ..audio.writing import write_samples
 from ..dsp.convert import resample
 from ..errors import AudioError, DatasetError, ToolError, describe_os_error
 from ..files import beside
-from ..notes import without_library_notes
 from .faults import unreadable
 from .index import TrackIndex, usable_cores
 from .tracks import Files, Part, Track, Tracks, part_path, read_part
@@ -108,13 +106,11 @@ class AudioCache:
         return copy
 
     def _write_exact(self, part: Part, copy: Path, bits: tp.Optional[int]) -> None:
-        wav, rate = read_part(part)      # also for integers: it reports truncated files
+        wav, rate = read_part(part)
         if bits is None:
             self._write(copy, wav.T.contiguous().numpy(), rate, "FLOAT", "WAV")
-            return
-        with without_library_notes():
-            samples, rate = soundfile.read(os.fsencode(part_path(part)), dtype="int32", always_2d=True)
-        self._write(copy, samples, rate, f"PCM_{bits}", "FLAC")
+        else:        # up to 24 bits are exact in floating point; libsndfile takes integers of 32 bits, left-justified
+            self._write(copy, wav.T.mul(2. ** 31).to(torch.int32).contiguous().numpy(), rate, f"PCM_{bits}", "FLAC")
 
     def _write_int16(self, part: Part, copy: Path) -> None:
         wav, rate = read_part(part)

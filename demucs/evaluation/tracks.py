@@ -156,12 +156,8 @@ def _read_track(track: Track, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
     files are silent, shorter ones end in silence."""
     mix, rate = track.load(MIXTURE)
     wavs = {stem: track.load(stem) for stem in dict.fromkeys(stem for parts in recipe for stem in parts)}
-    rates = {found for _, found in (*wavs.values(), (mix, rate)) if found}
-    length = max(wav.shape[-1] for wav, _ in (*wavs.values(), (mix, rate)))
-    short = [stem for stem, (wav, found) in wavs.items() if found and wav.shape[-1] != length]
-    if len(rates) > 1 or short and not track.ragged:
-        raise DatasetError(f"{track.folder}: files differ in samples or rate ({', '.join(short) or sorted(rates)}); render the "
-                           f"track again")
+    length = _common_length(track, {stem: (wav.shape[-1], found) for stem, (wav, found) in
+                                    {**wavs, MIXTURE: (mix, rate)}.items()})
     channels = max(len(wav) for wav, _ in (*wavs.values(), (mix, rate)))
     form = {stem: lengthened(convert_channels(wav, channels), length) for stem, (wav, _) in wavs.items()}
     for stem, wav in form.items():
@@ -172,9 +168,25 @@ def _read_track(track: Track, recipe: tp.Sequence[tp.Sequence[str]]) -> Song:
 
 
 def _check_track(track: Track) -> None:
-    """Raise the errors of `_read_track`, one stem after another."""
-    for stem in track.stems:
-        _read_track(track, [(stem,)])
+    """Raise the errors of `_read_track`, with one stem in memory at a time."""
+    forms = {}
+    for stem in (*track.stems, *([MIXTURE] if track.mixture else [])):
+        wav, rate = track.load(stem)
+        reading.require_finite(wav, track.folder / stem, rate)
+        forms[stem] = (wav.shape[-1], rate)
+    _common_length(track, forms)
+
+
+def _common_length(track: Track, forms: tp.Mapping[str, tp.Tuple[int, int]]) -> int:
+    """Length in samples of a track with (length, sample rate) of each stem; silent stems have the rate 0. Raises
+    DatasetError if rates differ, or lengths of a track that is not `ragged`."""
+    rates = {rate for _, rate in forms.values() if rate}
+    length = max(length for length, _ in forms.values())
+    short = [stem for stem, (samples, rate) in forms.items() if rate and samples != length]
+    if len(rates) > 1 or short and not track.ragged:
+        raise DatasetError(f"{track.folder}: files differ in samples or rate ({', '.join(short) or sorted(rates)}); render the "
+                           f"track again")
+    return length
 
 
 def _track(path: Path, sources: tp.Sequence[str], targets: Sums, song_stems: tp.Optional[tp.Sequence[str]]

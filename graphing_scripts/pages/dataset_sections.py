@@ -6,7 +6,7 @@ import typing as tp
 from figures import datasets
 
 from demucs.schema import DatasetCheck, Finding
-from demucs.tables import counted, duration
+from demucs.tables import counted, duration, tally
 
 from .elements import Cell, facts, folded, notes, paragraph, picture, section, table
 
@@ -30,16 +30,10 @@ def overview(record: DatasetCheck) -> str:
         tracks = [track for track in record.tracks if track.split == split]
         files = [file for track in tracks for file in track.files]
         rows.append([split, str(count), duration(sum(track.seconds for track in tracks), fine=True),
-                     _counts(f"{file.samplerate} Hz" for file in files), _counts(str(file.channels) for file in files),
-                     _counts(file.form for file in files)])
+                     *(tally(values, unit=" files") for values in ([f"{file.samplerate} Hz" for file in files],
+                                                                   [str(file.channels) for file in files],
+                                                                   [file.form for file in files]))])
     return table(["split", "songs", "length", "sample rate", "channels", "format"], rows, caption="Songs by split")
-
-
-def _counts(values: tp.Iterable[str]) -> str:
-    counts = collections.Counter(values).most_common()
-    if len(counts) < 2:
-        return "".join(value for value, _ in counts) or "-"
-    return ", ".join(f"{value} ({count} files)" for value, count in counts)
 
 
 def findings(record: DatasetCheck) -> str:

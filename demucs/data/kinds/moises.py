@@ -38,9 +38,13 @@ def tracks(settings: KindSettings, folder: Path) -> Tracks:
 
 
 def _songs(folder: Path, depth: int) -> tp.List[Path]:
-    """Folders with a description below `folder`, sorted."""
+    """Folders with a description below `folder`, sorted. Raises DatasetError if one cannot be listed."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(unreadable(folder, error)) from error
     found = []
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         if path.name.startswith(".") or not path.is_dir():
             continue
         if (path / DESCRIPTION).exists():

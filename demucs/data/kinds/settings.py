@@ -9,8 +9,6 @@ from ..tracks import Tracks
 from .folders import folder_tracks
 from .mapping import SHIPPED, Instruments
 
-MISSING = ("error", "silence")
-
 
 @dataclass(frozen=True)
 class KindSettings:
