@@ -35,7 +35,7 @@ CHANGES_NUMBERS = {
          "continue_pretrained", "continue_best", "continue_opt", "use_train_segment", "model_segment", "model",
          "early_stopping"},
 }
-MODELS = ("demucs", "hdemucs", "htdemucs", "torch_hdemucs")      # all their keys change numbers
+MODELS = ("demucs", "hdemucs", "htdemucs", "torch_hdemucs", "openunmix", "openunmix_separator")      # all their keys change numbers
 
 
 def leaves(section, prefix=""):

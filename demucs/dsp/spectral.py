@@ -39,6 +39,16 @@ def _inverse(z: torch.Tensor, hop: int, window: torch.Tensor) -> torch.Tensor:
     return _overlap_add(torch.fft.irfft(z.t().contiguous(), n=len(window), norm="ortho").mul_(window), hop)
 
 
+def magnitudes(x: torch.Tensor, *, n_fft: int, hop: int) -> torch.Tensor:
+    """Magnitude spectrogram [..., n_fft // 2 + 1, T] of real signals [..., L] as in the training of Open-Unmix: without
+    normalisation, and frames that are not centred, so that T = 1 + (L - n_fft) // hop and no sample is padded. A signal
+    shorter than a frame is padded with zeros to one."""
+    x = F.pad(x, (0, max(0, n_fft - x.shape[-1])))
+    z = torch.stft(x.reshape(-1, x.shape[-1]), n_fft, hop, window=torch.hann_window(n_fft).to(x), center=False,
+                   return_complex=True)
+    return z.abs().view(*x.shape[:-1], *z.shape[-2:])
+
+
 def _overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:
     """Sum of frames [T, N] that start `hop` samples apart, which divides N, to [(T - 1) * hop + N]."""
     parts = frames.shape[1] // hop

@@ -36,6 +36,8 @@ RANGES: tp.Dict[str, Allowed] = {
     "t_norm_in_group": GROUPS, "t_group_norm": GROUPS, "t_norm_out": GROUPS, "t_weight_decay": WEIGHT,
     "t_lr": Range(0, 1000, open_least=True), "t_mask_random_seed": SEED, "t_sparse_attn_window": SAMPLES,
     "t_global_window": SAMPLES, "t_sparsity": PROBABILITY,
+    "hidden_size": WIDTH, "nb_layers": Range(1, 64, whole=True), "nhop": Range(1, 2 ** 20, whole=True),
+    "bandwidth": Range(0, 10 ** 7), "niter": Range(0, 1000, whole=True), "wiener_win_len": SAMPLES,
 }
 COUNTS_OR_FLAGS = ("t_norm_in_group", "t_group_norm", "t_norm_out")      # true is one group
 

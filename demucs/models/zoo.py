@@ -13,6 +13,7 @@ from . import settings as allowed
 from .demucs import Demucs
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
+from .openunmix import OpenUnmix, OpenUnmixSeparator
 from .protocol import SeparationModel
 from .torch_hdemucs import TorchHDemucs
 
@@ -58,6 +59,8 @@ MODELS: tp.Dict[str, Entry] = {
                       ("demucs.htdemucs.HTDemucs",)),
     "torch_hdemucs": Entry(TorchHDemucs, "HDemucs as torchaudio has it",
                            ("demucs.train.TorchHDemucsWrapper",), written_as="hdemucs"),
+    "openunmix": Entry(OpenUnmix, "one target: a mask for magnitude spectrograms (Stöter et al. 2019)"),
+    "openunmix_separator": Entry(OpenUnmixSeparator, "several such networks with a multichannel Wiener filter"),
 }
 
 NAMES = tuple(MODELS)

@@ -15,7 +15,7 @@ from . import quantised, weights
 logger = logging.getLogger(__name__)
 
 BITS_SUFFIX = "_diffq"      # suffix of the parameters that DiffQ adds in training: bits per group of weights
-LAYERS = ("depth", "multi_freqs_depth", "dconv_depth", "lstm_layers", "t_layers")
+LAYERS = ("depth", "multi_freqs_depth", "dconv_depth", "lstm_layers", "t_layers", "nb_layers")
 MOST_LAYERS = 64             # published models have at most six levels
 MOST_ITEMS = 256             # maximum length of a list argument, such as the sources
 SPARE = 10 ** 7              # elements that a constructor may need in addition to weights: positions, masks, windows

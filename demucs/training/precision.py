@@ -73,9 +73,9 @@ class _Autocast(nn.Module):
         self._model = (model,)
         self._context: tp.Callable[[], tp.ContextManager[tp.Any]] = lambda: torch.autocast(device.type, dtype)
 
-    def forward(self, *args: tp.Any) -> torch.Tensor:
+    def forward(self, *args: tp.Any, **kwargs: tp.Any) -> torch.Tensor:
         with self._context():
-            return self._model[0](*args).float()
+            return self._model[0](*args, **kwargs).float()
 
 
 class Precision:

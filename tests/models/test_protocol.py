@@ -24,7 +24,7 @@ class Foreign(nn.Module):
 def test_every_model_answers(name):
     model = small(name)
     assert isinstance(model, SeparationModel)
-    assert model.normalizes_songs and model.input_length(1000) >= 1000
+    assert model.normalizes_songs != name.startswith("openunmix") and model.input_length(1000) >= 1000
     assert model.longest_segment == (model.segment if name == "htdemucs" else math.inf)
     model.after_step()
     entry = zoo.MODELS[name]

@@ -11,8 +11,11 @@ from demucs.models import zoo
 SMALL = {"demucs": {"channels": 8, "depth": 5, "dconv_attn": 3, "dconv_lstm": 4},
          "hdemucs": {"channels": 8, "depth": 5, "nfft": 1024},
          "htdemucs": {"channels": 8, "t_layers": 3, "segment": 1},
-         "torch_hdemucs": {"channels": 8}}
-PARAMETERS = {"demucs": 510_844, "hdemucs": 568_576, "htdemucs": 564_780, "torch_hdemucs": 2_351_808}
+         "torch_hdemucs": {"channels": 8},
+         "openunmix": {"sources": ["vocals"], "hidden_size": 16, "nb_layers": 1, "nfft": 512, "nhop": 128, "bandwidth": 3000},
+         "openunmix_separator": {"hidden_size": 16, "nb_layers": 1, "nfft": 512, "nhop": 128, "bandwidth": 3000}}
+PARAMETERS = {"demucs": 510_844, "hdemucs": 568_576, "htdemucs": 564_780, "torch_hdemucs": 2_351_808,
+              "openunmix": 18_568, "openunmix_separator": 4 * 18_568}
 SOURCES = ["drums", "bass", "other", "vocals"]
 
 
@@ -31,7 +34,7 @@ def test_shapes_and_finite(name):
     for length in (777, 8000):
         with torch.no_grad():
             estimate = model(torch.randn(2, 2, length))
-        assert estimate.shape == (2, 4, 2, length)
+        assert estimate.shape == (2, len(model.sources), 2, length)
         assert torch.isfinite(estimate).all()
 
 

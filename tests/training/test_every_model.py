@@ -17,6 +17,10 @@ SMALL = {
     "hdemucs": [],
     "htdemucs": ["htdemucs.channels=8", "htdemucs.t_layers=2", "htdemucs.t_dropout=0.1", "htdemucs.t_lr=1e-4"],
     "torch_hdemucs": ["torch_hdemucs.channels=4", "torch_hdemucs.dconv_comp=1"],
+    "openunmix": ["dset.targets={vocals: [vocals]}", "weights=[1]", "openunmix.hidden_size=8", "openunmix.nfft=512",
+                  "openunmix.nhop=128"],
+    "openunmix_separator": ["openunmix_separator.hidden_size=8", "openunmix_separator.nfft=512",
+                            "openunmix_separator.nhop=128"],
 }
 
 

@@ -20,12 +20,14 @@ from demucs.training.svd import SvdSettings
 
 SVD = SvdSettings(penalty=1e-3, min_size=0.001, dim=1, niters=2, powm=False, proba=1., conv_only=False, convtr=True, bs=1)
 ERRORS = {"bf16": 1e-2, "fp16": 2e-3}     # of the gradient, relative: some times the measured 2.6e-3 and 5.6e-4
+NORMALISED = 12     # times as much for Open-Unmix, whose batch normalisation subtracts means larger than deviations
 
 
 def gradients(model, precision):
     torch.manual_seed(1)
     mix, targets = torch.randn(2, 2, 8000), torch.randn(2, 4, 2, 8000)
     estimates = precision.forward_of(model.train())(mix)
+    targets = targets[:, :estimates.shape[1]]
     assert estimates.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     precision.scaled((estimates - targets).abs().mean()).backward()
     precision.unscale(model)
@@ -37,6 +39,7 @@ def test_gradients_are_near_those_of_float32(name):
     expected = gradients(small(name), Precision())
     for precision, most in ERRORS.items():
         error = gradients(small(name), Precision(precision)) - expected
+        most *= NORMALISED if name.startswith("openunmix") else 1
         assert 1e-6 < error.norm() / expected.norm() < most, precision
 
 

@@ -1,0 +1,67 @@
+"""Short-time Fourier transform of a signal in blocks of frames, and its inverse, so that the memory they take does not
+depend on the length of the signal.
+
+Hann window, centred frames padded by reflection, no normalisation, any hop: the transform of Open-Unmix.
+"""
+
+import typing as tp
+
+import torch
+
+from .spectral import pad_reflect
+
+Planes = tp.Tuple[torch.Tensor, torch.Tensor]       # real and imaginary part
+
+
+class Frames:
+    """Centred frames of signals [..., L], for any L >= 1.
+
+    Attributes:
+        count: number of frames T = 1 + L // hop.
+    """
+
+    def __init__(self, x: torch.Tensor, *, n_fft: int, hop: int):
+        self.length = x.shape[-1]
+        self.count = 1 + self.length // hop
+        self.n_fft, self.hop = n_fft, hop
+        self.window = torch.hann_window(n_fft).to(x)
+        self._frames = pad_reflect(x, n_fft // 2, n_fft // 2).unfold(-1, n_fft, hop)
+
+    def blocks(self, size: tp.Optional[int]) -> tp.List[slice]:
+        """All frames in blocks of `size`; in one block if it is None."""
+        size = size or self.count
+        return [slice(start, min(start + size, self.count)) for start in range(0, self.count, size)]
+
+    def spectrum(self, block: slice) -> torch.Tensor:
+        """Complex spectrum [..., t, n_fft // 2 + 1] of the t frames of a block."""
+        return torch.fft.rfft(self._frames[..., block, :] * self.window)
+
+
+class Overlap:
+    """Inverse transform of spectra that are given in blocks, to signals [*shape, L] of the length of `frames`."""
+
+    def __init__(self, shape: tp.Sequence[int], frames: Frames):
+        self.frames = frames
+        parts = -(-frames.n_fft // frames.hop)          # frames that overlap
+        self._rows = frames.window.new_zeros(*shape, frames.count + parts - 1, frames.hop)
+
+    def add(self, block: slice, spectrum: torch.Tensor) -> None:
+        """Add the spectrum [*shape, t, n_fft // 2 + 1] of the t frames of a block."""
+        signals = torch.fft.irfft(spectrum, n=self.frames.n_fft) * self.frames.window
+        _add(self._rows, signals, block.start, self.frames.hop)
+
+    def signals(self) -> torch.Tensor:
+        """The signals [*shape, L], once all blocks are added. To be called once."""
+        frames = self.frames
+        weight = torch.zeros(self._rows.shape[-2:], device=self._rows.device)
+        _add(weight, frames.window.square().expand(frames.count, frames.n_fft), 0, frames.hop)
+        first = frames.n_fft // 2
+        kept = slice(first, first + frames.length)
+        return self._rows.flatten(-2)[..., kept].div_(weight.flatten()[kept])
+
+
+def _add(rows: torch.Tensor, signals: torch.Tensor, start: int, hop: int) -> None:
+    """Add frames [..., t, N], of which the first is number `start`, to the signal [..., rows, hop] in which frames begin
+    at each row."""
+    for part, piece in enumerate(signals.split(hop, dim=-1)):
+        rows[..., start + part:start + part + piece.shape[-2], :piece.shape[-1]] += piece
