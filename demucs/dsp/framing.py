@@ -61,7 +61,7 @@ class Overlap:
 
 
 def _add(rows: torch.Tensor, signals: torch.Tensor, start: int, hop: int) -> None:
-    """Add frames [..., t, N], of which the first is number `start`, to the signal [..., rows, hop] in which frames begin
-    at each row."""
+    """Add frames [..., t, N], of which the first is number `start`, to the signal [..., rows, hop] in which a frame
+    begins at each row."""
     for part, piece in enumerate(signals.split(hop, dim=-1)):
         rows[..., start + part:start + part + piece.shape[-2], :piece.shape[-1]] += piece

@@ -120,8 +120,10 @@ def _solved(diagonal: tp.Sequence[torch.Tensor], upper: tp.Mapping[tp.Tuple[int,
         (re0, im0), (re1, im1) = x
         (re, im), (first, second) = upper[0, 1], diagonal
         determinant = first * second - re.square() - im.square()
-        return [((second * re0 - re * re1 + im * im1) / determinant, (second * im0 - re * im1 - im * re1) / determinant),
-                ((first * re1 - re * re0 - im * im0) / determinant, (first * im1 - re * im0 + im * re0) / determinant)]
+        return [((second * re0 - re * re1 + im * im1) / determinant,
+                 (second * im0 - re * im1 - im * re1) / determinant),
+                ((first * re1 - re * re0 - im * im0) / determinant,
+                 (first * im1 - re * im0 + im * re0) / determinant)]
     rows = [[torch.complex(diagonal[a], torch.zeros_like(diagonal[a])) if a == c else
              torch.complex(*upper[a, c]) if a < c else torch.complex(*upper[c, a]).conj()
              for c in range(len(x))] for a in range(len(x))]

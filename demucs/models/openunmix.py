@@ -1,5 +1,5 @@
-"""Open-Unmix (Stöter, Uhlich, Liutkus and Mitsufuji 2019): one network per target, which masks the magnitude spectrogram
-of the mixture, and the Separator of several targets with a multichannel Wiener filter.
+"""Open-Unmix (Stöter, Uhlich, Liutkus and Mitsufuji 2019): one network per target, which masks the magnitude
+spectrogram of the mixture, and the Separator of several targets with a multichannel Wiener filter.
 
 Parameter names, shapes and seeded initial weights are those of the package openunmix 1.3.0. Magnitudes are trained on
 spectrograms whose frames are not centred, and songs are separated with centred ones, as there.
@@ -45,12 +45,12 @@ class OpenUnmix(SpectralMask, SeparationModel):
     normalizes_songs = False
     estimates_magnitudes = True
 
-    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100, segment: float = 600,
-                 hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False, nfft: int = 4096,
-                 nhop: int = 1024, bandwidth: tp.Optional[float] = 16000):
+    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100,
+                 segment: float = 600, hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False,
+                 nfft: int = 4096, nhop: int = 1024, bandwidth: tp.Optional[float] = 16000):
         if len(sources) != 1:
-            raise ValueError(f"a network of Open-Unmix has one target, got {', '.join(sources)}; set dset.targets to one of "
-                             f"them, such as {{{sources[0]}: [{sources[0]}]}}, or take openunmix_separator")
+            raise ValueError(f"a network of Open-Unmix has one target, got {', '.join(sources)}; set dset.targets to "
+                             f"one of them, such as {{{sources[0]}: [{sources[0]}]}}, or take openunmix_separator")
         _check_hop(nfft, nhop)
         super().__init__(bins=nfft // 2 + 1, cropped=bins_below(bandwidth, nfft=nfft, samplerate=samplerate),
                          channels=audio_channels, hidden_size=hidden_size, nb_layers=nb_layers,
@@ -63,8 +63,8 @@ class OpenUnmix(SpectralMask, SeparationModel):
         self.draws_in_training = nb_layers > 1
 
     def forward(self, mix: torch.Tensor, magnitudes: bool = False) -> torch.Tensor:
-        """Estimate [B, 1, A, L] of the target in a mixture [B, A, L]. With `magnitudes` its magnitude spectrogram [B, 1, A,
-        F, T] instead, that of `dsp.spectral.magnitudes`."""
+        """Estimate [B, 1, A, L] of the target in a mixture [B, A, L]. With `magnitudes` its magnitude spectrogram
+        [B, 1, A, F, T] instead, that of `dsp.spectral.magnitudes`."""
         if magnitudes:
             return self.masked(spectral.magnitudes(mix, n_fft=self.nfft, hop=self.nhop))[:, None]
         return _separated([self], mix, n_fft=self.nfft, hop=self.nhop, block=None if self.training else WINDOW,
@@ -98,9 +98,9 @@ class OpenUnmixSeparator(SeparationModel):
     normalizes_songs = False
     estimates_magnitudes = True
 
-    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100, segment: float = 600,
-                 hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False, nfft: int = 4096,
-                 nhop: int = 1024, bandwidth: tp.Optional[float] = 16000,
+    def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100,
+                 segment: float = 600, hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False,
+                 nfft: int = 4096, nhop: int = 1024, bandwidth: tp.Optional[float] = 16000,
                  targets: tp.Optional[tp.Sequence[str]] = None, niter: int = 1, softmask: bool = False,
                  residual: bool = False, wiener_win_len: tp.Optional[int] = WINDOW,
                  aggregate: tp.Optional[tp.Mapping[str, tp.Sequence[str]]] = None):
@@ -125,10 +125,10 @@ class OpenUnmixSeparator(SeparationModel):
         self.nfft, self.nhop = nfft, nhop
         self.niter, self.softmask, self.residual, self.wiener_win_len = niter, softmask, residual, wiener_win_len
         self.draws_in_training = nb_layers > 1
+        cropped = bins_below(bandwidth, nfft=nfft, samplerate=samplerate)
         self.target_models = nn.ModuleDict({
-            target: SpectralMask(bins=nfft // 2 + 1, channels=audio_channels, hidden_size=hidden_size, nb_layers=nb_layers,
-                                 cropped=bins_below(bandwidth, nfft=nfft, samplerate=samplerate),
-                                 unidirectional=unidirectional) for target in self.targets})
+            target: SpectralMask(bins=nfft // 2 + 1, cropped=cropped, channels=audio_channels, hidden_size=hidden_size,
+                                 nb_layers=nb_layers, unidirectional=unidirectional) for target in self.targets})
         self._sums = None if aggregate is None else [[estimated.index(part) for part in parts]
                                                      for parts in aggregate.values()]
 
@@ -141,8 +141,8 @@ class OpenUnmixSeparator(SeparationModel):
         return [block for network in self.networks for block in network.recomputable_blocks()]
 
     def forward(self, mix: torch.Tensor, magnitudes: bool = False) -> torch.Tensor:
-        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]. With `magnitudes` the magnitude spectrograms [B, N,
-        A, F, T] of the N targets instead, those of `dsp.spectral.magnitudes`."""
+        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]. With `magnitudes` the magnitude spectrograms
+        [B, N, A, F, T] of the N targets instead, those of `dsp.spectral.magnitudes`."""
         if magnitudes:
             x = spectral.magnitudes(mix, n_fft=self.nfft, hop=self.nhop)
             return torch.stack([network.masked(x) for network in self.networks], dim=1)
@@ -150,8 +150,8 @@ class OpenUnmixSeparator(SeparationModel):
         return _separated(self.networks, mix, n_fft=self.nfft, hop=self.nhop, block=block, combine=self._combined)
 
     def _combined(self, y: Planes, x: Planes) -> Planes:
-        """Outputs [B, S, A, T, F] of a block of frames, from the masked mixtures [B, N, A, T, F] and the mixture [B, A, T,
-        F], as real and imaginary parts."""
+        """Outputs [B, S, A, T, F] of a block of frames, from the masked mixtures [B, N, A, T, F] and the mixture [B, A,
+        T, F], as real and imaginary parts."""
         if self.softmask:
             magnitudes = (y[0].square() + y[1].square()).sqrt()
             ratio = magnitudes / (EPSILON + magnitudes.sum(1, keepdim=True))
@@ -171,7 +171,8 @@ def outputs(targets: tp.Sequence[str], *, residual: bool = False,
 
 def _check_hop(nfft: int, nhop: int) -> None:
     if nfft % 2 or nhop > nfft // 2:
-        raise ValueError(f"nfft={nfft} must be even, and nhop={nhop} at most half of it, so that all samples are covered")
+        raise ValueError(f"nfft={nfft} must be even, and nhop={nhop} at most half of it, so that all samples are "
+                         f"covered")
 
 
 def _with_residual(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -204,7 +205,8 @@ def _separated(networks: tp.Sequence[SpectralMask], mix: torch.Tensor, *, n_fft:
     for place in blocks:
         z = frames.spectrum(place)                                                     # [B, A, T, F]
         x = z.real.contiguous(), z.imag.contiguous()
-        masks = torch.stack([each.decode(kept[place]).permute(1, 2, 0, 3) for each, kept in zip(layers, features)], dim=1)
+        masks = torch.stack([each.decode(kept[place]).permute(1, 2, 0, 3)
+                             for each, kept in zip(layers, features)], dim=1)
         estimates = torch.complex(*combine((masks * x[0][:, None], masks * x[1][:, None]), x))
         out = out or Overlap(estimates.shape[:3], frames)
         out.add(place, estimates)

@@ -28,8 +28,8 @@ class Layers(tp.NamedTuple):
 
 
 class SpectralMask(nn.Module):
-    """Network that estimates the magnitude spectrogram of one target from that of the mixture, [B, A, F, T] -> [B, A, F,
-    T], by a non-negative mask.
+    """Network that estimates the magnitude spectrogram of one target from that of the mixture, [B, A, F, T] -> [B, A,
+    F, T], by a non-negative mask.
 
     It sees the `cropped` lower bins of its input, normalised by statistics per bin, and predicts a mask for all. The
     statistics of batch normalisation are over all frames of all examples.

@@ -28,11 +28,13 @@ class Entry:
         published: names of the class in files of published Demucs; the first one is written, all are read.
         written_as: zoo name of an equivalent model whose class is written instead, for a class that Demucs 4.1.0 cannot
             load.
+        single: whether the model has exactly one source.
     """
     build: tp.Type[SeparationModel]
     description: str
     published: tp.Tuple[str, ...] = ()
     written_as: tp.Optional[str] = None
+    single: bool = False
 
     @property
     def settings(self) -> tp.Mapping[str, inspect.Parameter]:
@@ -59,7 +61,7 @@ MODELS: tp.Dict[str, Entry] = {
                       ("demucs.htdemucs.HTDemucs",)),
     "torch_hdemucs": Entry(TorchHDemucs, "HDemucs as torchaudio has it",
                            ("demucs.train.TorchHDemucsWrapper",), written_as="hdemucs"),
-    "openunmix": Entry(OpenUnmix, "one target: a mask for magnitude spectrograms (Stöter et al. 2019)"),
+    "openunmix": Entry(OpenUnmix, "one target: a mask for magnitude spectrograms (Stöter et al. 2019)", single=True),
     "openunmix_separator": Entry(OpenUnmixSeparator, "several such networks with a multichannel Wiener filter"),
 }
 

@@ -21,8 +21,9 @@ def zoo_table() -> str:
     rows = []
     for name, entry in zoo.MODELS.items():
         settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        sources = SOURCES[-1:] if entry.single else SOURCES
         with torch.device("meta"):       # shapes without data
-            model = zoo.build(name, sources=SOURCES, audio_channels=2, samplerate=44100, segment=44,
+            model = zoo.build(name, sources=sources, audio_channels=2, samplerate=44100, segment=44,
                               **{key: float(value) if key == "dconv_init" else value
                                  for key, value in settings.items()})
         count = sum(parameter.numel() for parameter in model.parameters())
