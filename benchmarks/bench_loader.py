@@ -27,7 +27,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import soundfile
 import torch
-from torch.utils.data import DataLoader
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -37,9 +36,10 @@ from demucs.data.audio_cache import AudioCache
 from demucs.data.index import scan
 from demucs.data.kinds.folders import folder_tracks
 from demucs.data.repitch import RepitchDataset
-from demucs.data.sampler import EpochSampler
+from demucs.data.sampler import EpochSampler, ExampleKey
 from demucs.data.segments import Chosen, Grid, SegmentDataset
 from demucs.schema import SOURCES
+from demucs.training.batches import BatchLoader
 
 RATE, WORKERS, ROUNDS, DISTINCT = 44100, 2, 2, 5
 CASES = {"plain": "loader without repitch", "default": "loader with the default augmentation", "repitch": "loader, every segment "
@@ -65,10 +65,11 @@ def make_tracks(root: Path, songs: int, seconds: float) -> None:
 
 def rate(dataset) -> float:
     """Segments per second that a loader yields from `dataset` in its second pass, as measured for the peer."""
-    loader = DataLoader(dataset, batch_sampler=EpochSampler(len(dataset), batch_size=4, seed=0), num_workers=WORKERS,
-                        persistent_workers=True)
+    sampler = EpochSampler(len(dataset), batch_size=4, seed=0)
+    loader = BatchLoader(dataset, sampler, example=dataset[ExampleKey(0, 0, 0, 0)].shape, batch_size=4, workers=WORKERS,
+                         device=torch.device("cpu"))
     for epoch in range(2):
-        loader.batch_sampler.set_epoch(epoch)
+        sampler.set_epoch(epoch)
         begin = time.perf_counter()
         count = sum(len(batch) for batch in loader)
         seconds = time.perf_counter() - begin

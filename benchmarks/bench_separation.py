@@ -4,7 +4,7 @@ weights.
     python benchmarks/bench_separation.py [--seconds 180] [--rounds 1] [--model NAME]
 
 Each separation is a process of its own; the two sides take turns, and the best round counts. Published Demucs separates
-in float32, ours also in bf16. The names of the bf16 rows contain the agreement of the estimates with those of published
+in float32, ours also in bf16 if the processor has instructions for it. The names of the bf16 rows contain the agreement of the estimates with those of published
 Demucs, as the nSDR of the worst source. The last line is JSON: for each model and precision one entry for time and one
 for memory. `ratio` is the time or memory of published Demucs divided by ours, `error` the largest difference of a
 sample, for a song and estimates of about unit scale.
@@ -23,11 +23,12 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from benchmarks.environments import in_turns, python, variables
+from demucs.separation.precision import has_bf16_instructions
 
 PEER = REPOSITORY / "benchmarks" / "peers" / "separation_peer.py"
 RATE = 44100
 MODELS = {"hdemucs": "HDemucs", "htdemucs": "HTDemucs"}
-PRECISIONS = {"published": ("float32",), "ours": ("float32", "bf16")}
+PRECISIONS = {"published": ("float32",), "ours": ("float32", "bf16") if has_bf16_instructions() else ("float32",)}
 
 
 def song(seconds: float) -> np.ndarray:

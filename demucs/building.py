@@ -17,7 +17,7 @@ from .data import build as data
 from .data.audio_cache import AudioCache
 from .data.augment import Augment
 from .data.faults import together
-from .data.repitch import RepitchDataset
+from .data.repitch import RepitchDataset, trimmed_length
 from .data.sampler import EpochSampler
 from .data.segments import Chosen, count_tracks
 from .data.targets import Targets
@@ -35,6 +35,7 @@ from .schema import EpochRecord, TestSet
 from .separation.bag import BagOfModels
 from .separation.precision import use_tf32
 from .training import restoring
+from .training.batches import BatchLoader
 from .training.best import Selection
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import Group
@@ -87,7 +88,8 @@ def build_augment(config: Config, world_size: int) -> Augment:
                    batch_size=config.batch_size, world_size=world_size)
 
 
-def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSampler, DataLoader, tp.Any]:
+def build_loaders(config: Config, group: Group
+                  ) -> tp.Tuple[tp.Union[Loader, BatchLoader], EpochSampler, DataLoader, tp.Any]:
     """(training loader, its sampler, validation loader, training set) of this rank. Songs are listed and measured by
     rank 0 first. A collective call; it raises the errors of `data.build.training_sets` and `EpochSampler`, and
     ToolError if soundstretch is needed and missing."""
@@ -112,8 +114,10 @@ def build_loaders(config: Config, group: Group) -> tp.Tuple[DataLoader, EpochSam
     ready = 2 * workers * config.batch_size / group.world_size                # torch prefetches two batches per worker
     warn_of_little_shared_memory(ready * example, workers)
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
-    train_loader = Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
-                          **common)
+    seconds = int(d.segment * d.samplerate)
+    shape = len(d.sources), d.channels, trimmed_length(seconds, repitch.max_tempo) if repitch.proba else seconds
+    train_loader = BatchLoader(keyed, sampler, example=shape, batch_size=sampler.per_rank, workers=workers,
+                               device=group.device) if workers else Loader(keyed, batch_sampler=sampler, **common)
     mine = Chosen(valid_set, range(group.rank, len(valid_set), group.world_size))
     valid_loader = Loader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
                           num_workers=min(workers, len(mine)), **common)

@@ -76,6 +76,13 @@ class RepitchDataset(Dataset):
         return torch.stack([self._stretched(wav, change, source in self.vocals, length)
                             for source, (wav, change) in enumerate(zip(wavs, changes))])
 
+    def fill(self, out: torch.Tensor, key: ExampleKey) -> None:
+        """Write the example with this key to `out` [S, A, trimmed_length(L)]."""
+        if self.draw(key, len(out)) is None:
+            self.dataset.fill(out, key)
+        else:
+            out.copy_(self[key])
+
     def _stretched(self, wav: torch.Tensor, change: Change, voice: bool, length: int) -> torch.Tensor:
         pitch, tempo = change
         result = self.program.stretch(wav, self.samplerate, pitch=pitch, tempo=tempo, voice=voice)[:, :length]

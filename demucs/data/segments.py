@@ -178,11 +178,20 @@ class SegmentDataset(Dataset):
         return f"{name}{self.policy.describe(number)}"
 
     def __getitem__(self, key: Key) -> torch.Tensor:
-        key = as_key(key)
+        return self._example(as_key(key), None)
+
+    def fill(self, out: torch.Tensor, key: Key) -> None:
+        """Write the first samples of the example with this key to `out` [S, A, L], at most as long as the example."""
+        example = self._example(as_key(key), out)
+        if example is not out:
+            out.copy_(example[..., :out.shape[-1]])
+
+    def _example(self, key: ExampleKey, out: tp.Optional[torch.Tensor]) -> torch.Tensor:
+        """The example with this key: `out`, if it could be read directly into it."""
         name, number = self.locate(key.index)
         drawn = self._drawn(key)
         if not drawn:
-            return self._segment(name, self.sources, self.policy.place(self.index.tracks[name], number, key))
+            return self._segment(name, self.sources, self.policy.place(self.index.tracks[name], number, key), out)
         return torch.cat([self._segment(self.names[track], [source], place) if source != REST else
                           self._segment(self.names[track], self.sources, place)[-1:]
                           for source, (track, place) in zip(self.sources, drawn)])
@@ -192,11 +201,12 @@ class SegmentDataset(Dataset):
         return [found for found in (self.policy.draw(self.metas, source, key) for source in range(len(self.sources)))
                 if found is not None]
 
-    def _segment(self, name: str, sources: tp.Sequence[str], place: Place) -> torch.Tensor:
-        """Sources [S, A, L] of a track at one place."""
+    def _segment(self, name: str, sources: tp.Sequence[str], place: Place, out: tp.Optional[torch.Tensor] = None
+                 ) -> torch.Tensor:
+        """Sources [S, A, L] of a track at one place. The result may be their first samples in `out`."""
         meta = self.index.tracks[name]
         start, frames = place
-        example = self._from_integers(name, sources, place)
+        example = self._from_integers(name, sources, place, out)
         if example is not None:
             return example
         wavs = [self._read(name, source, start, frames) for source in sources if source != REST]
@@ -210,14 +220,15 @@ class SegmentDataset(Dataset):
             example = F.pad(example[..., :length], (0, max(length - example.shape[-1], 0)))
         return example
 
-    def _from_integers(self, name: str, sources: tp.Sequence[str], place: Place) -> tp.Optional[torch.Tensor]:
+    def _from_integers(self, name: str, sources: tp.Sequence[str], place: Place, out: tp.Optional[torch.Tensor]
+                       ) -> tp.Optional[torch.Tensor]:
         """The same sources, bit by bit, if their files have 16-bit samples that need no conversion but that to floating
         point; None otherwise. It is several times faster, since it writes every sample once, in blocks that stay in the
-        processor's cache."""
+        processor's cache. They are written to `out`, unless that is None."""
         meta = self.index.tracks[name]
         if meta.samplerate != self.samplerate or REST in sources:
             return None
-        example = None
+        example = out
         for row, source in enumerate(sources):
             samples = self.index.read_int16(name, source, *place)
             if samples is None or samples.shape[1] not in (1, self.channels):
@@ -260,6 +271,11 @@ class Joined(Dataset):
     def __getitem__(self, key: Key) -> torch.Tensor:
         dataset, key = self._within(key)
         return dataset[key]
+
+    def fill(self, out: torch.Tensor, key: Key) -> None:
+        """Write the first samples of an example to `out`, as `SegmentDataset.fill`."""
+        dataset, key = self._within(key)
+        dataset.fill(out, key)
 
     def _within(self, key: Key) -> tp.Tuple[tp.Any, ExampleKey]:
         """Dataset of an example, and its key there."""
@@ -316,6 +332,10 @@ class Chosen(Dataset):
 
     def __getitem__(self, key: Key) -> torch.Tensor:
         return self.dataset[self._within(key)]
+
+    def fill(self, out: torch.Tensor, key: Key) -> None:
+        """Write the first samples of an example to `out`, as `SegmentDataset.fill`."""
+        self.dataset.fill(out, self._within(key))
 
     def _within(self, key: Key) -> ExampleKey:
         key = as_key(key)

@@ -2,7 +2,7 @@
 
 "bf16": convolutions and matrix products are computed in bfloat16, which has the range of float32 and 8 bits of its
 significand. Weights, spectrograms, statistics of the input, LSTMs on a GPU and the sum of the branches stay float32.
-Processors with bfloat16 instructions are faster with it. The error is some 40 dB below the estimates: both are measured
+Processors with bfloat16 instructions are faster with it, others several times slower, which is a warning. The error is some 40 dB below the estimates: both are measured
 in the rows "in bf16" of docs/benchmarks.md.
 
 "tf32": NVIDIA GPUs from Ampere on multiply in TF32, which has the range of float32 and 10 bits of its significand.
@@ -12,14 +12,21 @@ Other devices compute in float32.
 """
 
 import contextlib
+import functools
+import logging
 import threading
 import typing as tp
+from pathlib import Path
 
 import torch
 
 from ..errors import ConfigError, did_you_mean
 
+logger = logging.getLogger(__name__)
+
 PRECISIONS = ("float32", "bf16", "tf32")
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}     # of processors with bfloat16 instructions, x86 and ARM
+CPUINFO = Path("/proc/cpuinfo")
 # (convolutions and LSTMs, matrix products)
 TF32 = {"none": (False, False), "convolutions": (True, False), "all": (True, True)}
 
@@ -50,10 +57,30 @@ def computing_in(name: str, device: torch.device) -> tp.ContextManager[tp.Any]:
 def _computing_in(name: str, device: torch.device) -> tp.Iterator[None]:
     with contextlib.ExitStack() as stack:
         if name == "bf16":
+            if device.type == "cpu":
+                _warn_of_slow_bf16()
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         if device.type == "cuda":
             stack.enter_context(_switched("all" if name == "tf32" else "none"))
         yield
+
+
+def has_bf16_instructions() -> tp.Optional[bool]:
+    """Whether the processor has instructions for bfloat16; None if the system does not say."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    flags = [line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))]
+    return not BF16_FLAGS.isdisjoint(flags[0]) if flags else None
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_of_slow_bf16() -> None:
+    """Log a warning, once per process, if bfloat16 is slow on this processor."""
+    if has_bf16_instructions() is False:
+        logger.warning("this processor has no instructions for bfloat16 (avx512_bf16 or amx_bf16): bf16 is several times "
+                       "slower on it than float32")
 
 
 def use_tf32(where: str) -> None:

@@ -97,7 +97,7 @@ class TrainStage:
     model: nn.Module
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
-    loader: DataLoader
+    loader: tp.Iterable[torch.Tensor]
     sampler: EpochSampler
     augment: Augment
     averages: tp.Sequence[ModelEMA]
