@@ -86,21 +86,34 @@ def energies(references: torch.Tensor, estimates: torch.Tensor, parts: tp.Sequen
     if references.shape != estimates.shape or references.dim() != 3 or references.numel() == 0:
         raise AudioError(f"scores compare signals of one shape [sources, channels, samples]: references are "
                          f"{tuple(references.shape)}, estimates {tuple(estimates.shape)}")
-    count, _, length = references.shape
+    count, channels, length = references.shape
     frame = min(samplerate, length)
     weights = torch.zeros(len(parts), count, dtype=torch.float64)
     for row, indices in zip(weights, parts):
         row[list(indices)] = 1
     weights = weights.to(references.device)
-    products, silent = [], []
-    for begin in range(0, length, frame):
-        reference, estimate = (wav[..., begin:begin + frame].double() for wav in (references, estimates))
-        silent.append(torch.stack([(weights @ wav.sum(1)).eq(0).all(-1) for wav in (reference, estimate)]))
-        every = torch.cat([reference, estimate, reference - estimate]).flatten(1)
-        products.append(every @ every.t())
-    stacked = torch.stack(products).unflatten(1, (3, count)).unflatten(-1, (3, count))      # [T, 3, S, 3, S]
+    real = {"dtype": torch.float64, "device": references.device}
+    frames = -(-length // frame)
+    products = torch.empty(frames, 3 * count, 3 * count, **real)
+    silent = torch.empty(frames, 2, len(parts), dtype=torch.bool, device=references.device)
+    # Buffers are allocated once: between small results that stay, malloc would not find the large ones of the frame
+    # before again, and memory would grow with the length of the track.
+    whole, sums = torch.empty(3, count, channels, frame, **real), torch.empty(2, count, frame, **real)
+    mixed = torch.empty(len(parts), frame, **real)
+    for index in range(frames):
+        some = slice(index * frame, min(length, (index + 1) * frame))
+        size = some.stop - some.start
+        every = whole[..., :size]
+        every[0], every[1] = references[..., some], estimates[..., some]
+        torch.sub(every[0], every[1], out=every[2])
+        torch.sum(every[:2], dim=2, out=sums[..., :size])
+        for which in range(2):
+            silent[index, which] = torch.mm(weights, sums[which, :, :size], out=mixed[:, :size]).eq(0).all(-1)
+        flat = every.reshape(3 * count, -1)
+        torch.mm(flat, flat.t(), out=products[index])
+    stacked = products.unflatten(1, (3, count)).unflatten(-1, (3, count))      # [T, 3, S, 3, S]
 
     def of(first: int, second: int) -> torch.Tensor:
         return torch.einsum("ki,tij,kj->tk", weights, stacked[:, first, :, second], weights)
     return Energies(reference=of(0, 0), estimate=of(1, 1), error=of(2, 2), fitting=of(0, 1), missing=of(0, 2),
-                    silent=torch.stack(silent), whole=length // frame)
+                    silent=silent, whole=length // frame)
