@@ -2,8 +2,8 @@
 
 "bf16": convolutions and matrix products are computed in bfloat16, which has the range of float32 and 8 bits of its
 significand. Weights, spectrograms, statistics of the input, LSTMs on a GPU and the sum of the branches stay float32.
-Processors with bfloat16 instructions are faster with it, others several times slower, which is a warning. The error is some 40 dB below the estimates: both are measured
-in the rows "in bf16" of docs/benchmarks.md.
+Processors with bfloat16 instructions are faster with it, others several times slower, which is a warning. The error is
+some 40 dB below the estimates: both are measured in the rows "in bf16" of docs/benchmarks.md.
 
 "tf32": NVIDIA GPUs from Ampere on multiply in TF32, which has the range of float32 and 10 bits of its significand.
 Other devices compute in float32.

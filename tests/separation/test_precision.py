@@ -10,6 +10,7 @@ from demucs.evaluation import evaluate
 from demucs.metrics.nsdr import nsdr
 from demucs.models import zoo
 from demucs.separation.apply import separate
+from demucs.separation import precision as precisions
 from demucs.separation.precision import PRECISIONS, computing_in, use_tf32
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -38,6 +39,20 @@ def test_no_trace_is_left():
     with computing_in("bf16", CPU):
         assert torch.is_autocast_enabled("cpu")
     assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("lines, known", [
+    ("flags\t\t: fpu avx2", False), ("flags\t\t: fpu avx512f avx512_bf16", True), ("Features\t: fp asimd bf16 ", True),
+    ("nothing", None)])
+def test_a_warning_where_bf16_is_slow(monkeypatch, tmp_path, caplog, lines, known):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{lines}\n")
+    monkeypatch.setattr(precisions, "CPUINFO", tmp_path / "cpuinfo")
+    precisions._warn_of_slow_bf16.cache_clear()
+    assert precisions.has_bf16_instructions() is known
+    for _ in range(2):
+        with computing_in("bf16", CPU), computing_in("float32", CPU):
+            pass
+    assert len(caplog.records) == (known is False) and all("slower" in record.message for record in caplog.records)
 
 
 def test_unknown_precision_is_refused():
