@@ -68,7 +68,7 @@ class OpenUnmix(SpectralMask, SeparationModel):
         if magnitudes:
             return self.masked(spectral.magnitudes(mix, n_fft=self.nfft, hop=self.nhop))[:, None]
         return _separated([self], mix, n_fft=self.nfft, hop=self.nhop, block=None if self.training else WINDOW,
-                          combine=lambda estimates, _: estimates)
+                          combine=lambda estimates, _: torch.complex(*estimates))
 
 
 class OpenUnmixSeparator(SeparationModel):
@@ -149,18 +149,17 @@ class OpenUnmixSeparator(SeparationModel):
         block = None if self.training else self.wiener_win_len or None if self.niter else WINDOW
         return _separated(self.networks, mix, n_fft=self.nfft, hop=self.nhop, block=block, combine=self._combined)
 
-    def _combined(self, y: Planes, x: Planes) -> Planes:
-        """Outputs [B, S, A, T, F] of a block of frames, from the masked mixtures [B, N, A, T, F] and the mixture [B, A,
-        T, F], as real and imaginary parts."""
+    def _combined(self, y: Planes, x: Planes) -> torch.Tensor:
+        """Complex outputs [B, S, A, T, F] of a block of frames, from the masked mixtures [B, N, A, T, F] and the
+        mixture [B, A, T, F], as real and imaginary parts."""
         if self.softmask:
             magnitudes = (y[0].square() + y[1].square()).sqrt()
             ratio = magnitudes / (EPSILON + magnitudes.sum(1, keepdim=True))
             y = ratio * x[0][:, None], ratio * x[1][:, None]
         if self.residual:
             y = _with_residual(y[0], x[0]), _with_residual(y[1], x[1])
-        if not self.training:
-            y = maximised(y, x, self.niter, time=-2)
-        return y if self._sums is None else (_added(y[0], self._sums), _added(y[1], self._sums))
+        z = maximised(y, x, 0 if self.training else self.niter, time=-2)
+        return z if self._sums is None else _added(z, self._sums)
 
 
 def outputs(targets: tp.Sequence[str], *, residual: bool = False,
@@ -184,7 +183,7 @@ def _added(y: torch.Tensor, sums: tp.Sequence[tp.Sequence[int]]) -> torch.Tensor
 
 
 def _separated(networks: tp.Sequence[SpectralMask], mix: torch.Tensor, *, n_fft: int, hop: int, block: tp.Optional[int],
-               combine: tp.Callable[[Planes, Planes], Planes]) -> torch.Tensor:
+               combine: tp.Callable[[Planes, Planes], torch.Tensor]) -> torch.Tensor:
     """Estimates [B, S, A, L] of the outputs of `combine` in a mixture [B, A, L].
 
     Spectra are computed in blocks of `block` frames, twice, instead of being stored: only the features of the networks
@@ -205,9 +204,9 @@ def _separated(networks: tp.Sequence[SpectralMask], mix: torch.Tensor, *, n_fft:
     for place in blocks:
         z = frames.spectrum(place)                                                     # [B, A, T, F]
         x = z.real.contiguous(), z.imag.contiguous()
-        masks = torch.stack([each.decode(kept[place]).permute(1, 2, 0, 3)
-                             for each, kept in zip(layers, features)], dim=1)
-        estimates = torch.complex(*combine((masks * x[0][:, None], masks * x[1][:, None]), x))
+        masks = [each.decode(kept[place]).permute(1, 2, 0, 3) for each, kept in zip(layers, features)]
+        masked = [torch.stack([mask * part for mask in masks], dim=1) for part in x]
+        estimates = combine((masked[0], masked[1]), x)
         out = out or Overlap(estimates.shape[:3], frames)
         out.add(place, estimates)
     assert out is not None

@@ -9,8 +9,8 @@ from demucs.errors import ConfigError
 from demucs.evaluation import evaluate
 from demucs.metrics.nsdr import nsdr
 from demucs.models import zoo
-from demucs.separation.apply import separate
 from demucs.separation import precision as precisions
+from demucs.separation.apply import separate
 from demucs.separation.precision import PRECISIONS, computing_in, use_tf32
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
