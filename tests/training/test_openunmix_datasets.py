@@ -146,7 +146,7 @@ def changed(**dset):
     ({"kind": "trackfolder_fixed", "files": {"target": "a.wav"}}, "dset.kind='trackfolder_fixed' is unknown; .* Did you mean 'trackfolder_fix'"),
     ({"sampling": "interferer"}, "dset.sampling='interferer' is unknown; .* Did you mean 'interferer_mix'"),
     ({"missing": "excluded"}, "dset.missing='excluded' is unknown; .* Did you mean 'exclude'"),
-    ({"files": {"targets": "a"}}, "unknown key 'targets'. Did you mean 'target'"),
+    ({"files": {"targets": "a"}}, "unknown key 'dset.files.targets'. Did you mean 'target'"),
     ({"files": {"interferers": "a"}}, "dset.files.interferers is a list, got 'a'"),
     ({"files": {"target": 3}}, "dset.files.target=3 was read as a number"),
     ({"files": {"target": "vocals.wav"}}, "dset.files.target=vocals.wav has no effect with dset.kind=musdb"),
