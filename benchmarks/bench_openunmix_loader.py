@@ -37,7 +37,7 @@ from demucs.data.sampler import EpochSampler
 from demucs.data.segments import SegmentDataset
 from demucs.schema import SOURCES
 
-WORKERS, ROUNDS, BATCH, SECONDS = 2, 2, 16, 6
+WORKERS, BATCH, SECONDS = 2, 16, 6
 READERS = {"ffmpeg": "as it is, with ffmpeg", "soundfile": "both reading with soundfile"}
 
 
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--per-track", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +71,7 @@ def main() -> None:
         command = [python("openunmix"), str(REPOSITORY / "benchmarks" / "peers" / "openunmix_loader_peer.py"), str(root), str(stored),
                    *map(str, (WORKERS, args.per_track, BATCH, SECONDS))]
         ours, peers = [], []
-        for _ in range(ROUNDS):
+        for _ in range(args.rounds):
             ours.append(rate(dataset))
             done = subprocess.run(command, cwd=folder, env=variables("openunmix"), stdout=subprocess.PIPE, check=True)
             peers.append(json.loads(done.stdout.splitlines()[-1]))
