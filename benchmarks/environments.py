@@ -1,5 +1,5 @@
-"""Environments of the benchmarks: ours, and that of published Demucs (DEMUCS_ORACLE, by default .published, which has
-the packages of ours)."""
+"""Environments of the benchmarks: ours, that of published Demucs (DEMUCS_ORACLE, by default .published, which has the
+packages of ours), and that of openunmix 1.3.0 (OPENUNMIX_ORACLE, by default .openunmix)."""
 
 import contextlib
 import json
@@ -17,6 +17,12 @@ def python(side: str) -> str:
     """Path of the Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
     if side == "ours":
         return sys.executable
+    if side == "openunmix":
+        other = os.environ.get("OPENUNMIX_ORACLE") or str(REPOSITORY / ".openunmix" / "bin" / "python")
+        if not Path(other).exists():
+            sys.exit(f"error: no openunmix at {other}: set OPENUNMIX_ORACLE to the Python of an environment with openunmix 1.3.0, "
+                     f"musdb and soundfile")
+        return other
     oracle = os.environ.get("DEMUCS_ORACLE") or str(REPOSITORY / ".published" / "bin" / "python")
     if not Path(oracle).exists():
         sys.exit(f"error: no published Demucs at {oracle}: `make oracle` installs it, or set DEMUCS_ORACLE")

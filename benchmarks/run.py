@@ -29,6 +29,7 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", "1"],
          "bench_dataset.py": ["--songs", "1", "--seconds", "40", "--rounds", "1"],
          "bench_loader.py": ["--songs", "6", "--seconds", "30", "--segments", "32"],
+         "bench_openunmix_loader.py": ["--songs", "4", "--seconds", "20", "--per-track", "4", "--rounds", "1"],
          "bench_layers.py": ["--rounds", "1", "--seconds", "4", "2"],
          "bench_metrics.py": ["--seconds", "3", "--long", "10", "--song", "10", "--separated", "4",
                              "--rounds", "1"],

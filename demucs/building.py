@@ -17,9 +17,10 @@ from .data import build as data
 from .data.audio_cache import AudioCache
 from .data.augment import Augment
 from .data.faults import together
+from .data.kinds import file_names
 from .data.repitch import RepitchDataset, trimmed_length
 from .data.sampler import EpochSampler
-from .data.segments import Chosen, count_tracks
+from .data.segments import Chosen, count_tracks, whole_lengths
 from .data.targets import Targets
 from .errors import ConfigError, PackageError, SignatureError
 from .evaluation import test_sets
@@ -71,11 +72,20 @@ def dataset_settings(config: Config) -> tp.Dict[str, tp.Any]:
         kind=d.kind, musdb=songs.training_folder(config), use_musdb=d.use_musdb, wav=d.wav, wav2=d.wav2,
         wav2_weight=d.wav2_weight, wav2_valid=d.wav2_valid, valid_samples=d.valid_samples, sources=d.sources,
         policy=data.build_policy(d.sampling, segment=d.segment, shift=d.shift, seed=config.seed,
-                                 per_track=d.samples_per_track),
+                                 per_track=d.samples_per_track, own=own_source(config)),
+        files=d.files.text(), train_samples=d.train_samples, valid_draws=d.valid_draws,
         cache=AudioCache(d.cache, Path(d.cache_folder or Path(d.metadata) / "audio"), d.samplerate), missing=d.missing,
         instruments=d.instruments or "", split=d.split or "", shares=d.shares, seed=config.seed,
         samplerate=d.samplerate, channels=d.channels, normalize=d.normalize, full_cv=d.full_cv,
         train_valid=d.train_valid, cache_dir=d.metadata)
+
+
+def own_source(config: Config) -> tp.Optional[int]:
+    """Index of the source that mixes of several tracks take from the track of the example, which is the target of
+    `dset.files`; None for datasets without it."""
+    d = config.dset
+    named = file_names.sources(d.kind, d.files) if d.use_musdb else []
+    return d.sources.index(named[0]) if named else None
 
 
 def build_augment(config: Config, world_size: int) -> Augment:
@@ -100,6 +110,8 @@ def build_loaders(config: Config, group: Group
     kwargs = dataset_settings(config)
     train_set, valid_set = group.first_then_all(lambda: data.training_sets(**kwargs))
     examples = len(train_set)
+    if not d.segment:
+        data.require_one_length(train_set, config.batch_size // group.world_size, group.world_size)
     repitch = config.augment.repitch
     keyed: Dataset = train_set
     if repitch.proba:
@@ -110,16 +122,19 @@ def build_loaders(config: Config, group: Group
     sampler = EpochSampler(examples, batch_size=config.batch_size, world_size=group.world_size, rank=group.rank,
                            seed=config.seed, max_batches=1 if config.debug else config.max_batches)
     workers = config.misc.num_workers
-    example = 4 * len(d.sources) * d.channels * d.segment * d.samplerate      # bytes
+    samples = d.segment * d.samplerate or max(whole_lengths(train_set))
+    stems = len(d.sources) + (len(d.sources) == 1)                            # a single source comes with the rest
+    example = 4 * stems * d.channels * samples                                # bytes
     ready = 2 * workers * config.batch_size / group.world_size                # torch prefetches two batches per worker
     warn_of_little_shared_memory(ready * example, workers)
     common: tp.Dict[str, tp.Any] = {"pin_memory": group.device.type == "cuda"}
     seconds = int(d.segment * d.samplerate)
-    shape = len(d.sources), d.channels, trimmed_length(seconds, repitch.max_tempo) if repitch.proba else seconds
+    shape = stems, d.channels, trimmed_length(seconds, repitch.max_tempo) if repitch.proba else seconds
     train_loader = BatchLoader(keyed, sampler, example=shape, batch_size=sampler.per_rank, workers=workers,
-                               device=group.device) if workers else Loader(keyed, batch_sampler=sampler, **common)
+                               device=group.device) if workers and d.segment else \
+        Loader(keyed, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0, **common)
     mine = Chosen(valid_set, range(group.rank, len(valid_set), group.world_size))
-    valid_loader = Loader(mine, batch_size=1 if d.full_cv else config.batch_size // group.world_size,
+    valid_loader = Loader(mine, batch_size=1 if d.full_cv or not d.segment else config.batch_size // group.world_size,
                           num_workers=min(workers, len(mine)), **common)
     logger.info("%d training examples, %d for validation", examples, len(valid_set))
     return train_loader, sampler, valid_loader, train_set
@@ -133,7 +148,7 @@ def test_set(config: Config) -> TestSet:
     kind = d.kind if key == "dset.musdb" and d.kind not in test_sets.FOLDERS else ""
     layout = {"missing": d.missing if d.missing != "error" else ""}
     if kind:
-        layout.update(instruments=d.instruments or "", split=d.split or "")
+        layout.update(instruments=d.instruments or "", split=d.split or "", files=d.files.text())
     return TestSet(key, folder, d.targets, d.sources if d.targets or kind or any(layout.values()) else None, kind,
                    {name: value for name, value in layout.items() if value})
 

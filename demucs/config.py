@@ -15,13 +15,15 @@ from .data import kinds as datasets
 from .data import download
 from .data.audio_cache import CACHES
 from .data.build import check_sampling, check_shares
+from .data.kinds import file_names
+from .data.kinds.file_names import FileNames
 from .data.targets import Targets
 from .errors import ConfigError, did_you_mean
 from .models import settings as models
 from .models import zoo
 from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SECONDS, SEED, SHARE, WEIGHT, Allowed, Range,
                      check_value, shown)
-from .schema import MISSING
+from .schema import MISSING, SOURCES
 from .separation import settings as separation
 from .separation.precision import TF32
 from .training.losses import KINDS
@@ -59,6 +61,9 @@ class DatasetConfig:
     missing: str
     instruments: tp.Optional[str]
     split: tp.Optional[str]
+    files: FileNames
+    train_samples: int
+    valid_draws: int
     samples_per_track: int
     shares: tp.Optional[tp.Dict[str, tp.Any]]
     cache: str
@@ -189,30 +194,32 @@ class Config:
 
     @property
     def target_weights(self) -> tp.List[float]:
-        """Weights of the targets in the loss, one per target. With `dset.targets`, a list of equal weights is extended
-        or cut to the number of targets."""
-        equal = self.dset.targets is not None and len(set(self.weights)) == 1
+        """Weights of the targets in the loss, one per target. With `dset.targets`, or sources that `dset.files` names, a
+        list of equal weights is extended or cut to the number of targets."""
+        named = self.dset.targets is not None or self.dset.kind in file_names.NEEDED
+        equal = named and len(set(self.weights)) == 1
         return self.weights[:1] * len(self.target_names) if equal else self.weights
 
     @property
     def segment(self) -> tp.Union[float, Fraction]:
         """Length in seconds of the segments that separation cuts songs into. For a model that is tied to its training
         length (HTDemucs with `use_train_segment`) it is that of its training examples, exactly; for others
-        `model_segment`, or if that is empty four times `dset.segment`, for more context."""
+        `model_segment`, or if that is empty four times `dset.segment` (`WHOLE` for whole tracks), for more context."""
         if zoo.MODELS[self.model].tied_to_training_length and self.use_train_segment:
             return Fraction(self.training_length, self.dset.samplerate)
-        return self.model_segment or 4 * self.dset.segment
+        return self.model_segment or 4 * (self.dset.segment or WHOLE)
 
     @property
     def training_length(self) -> int:
         """Length in samples of training examples at the input of the model: `dset.segment`, less the trimming for the
-        fastest tempo of repitching, less the range of the random shift."""
+        fastest tempo of repitching, less the range of the random shift. Of no meaning for whole tracks."""
         length = int(self.dset.segment * self.dset.samplerate)
         if self.augment.repitch.proba:
             length = int((1 - 0.01 * self.augment.repitch.max_tempo) * length)
         return length - int(self.dset.samplerate * self.dset.shift)
 
 
+WHOLE = 10.        # seconds, in place of `dset.segment` where that is 0
 MINUTES = Range(0, 1_000_000, unit="minutes")
 DECAY = Range(0, 1)
 BETA = Range(0, 1, open_most=True)         # decay rates of Adam
@@ -221,9 +228,10 @@ MEBIBYTES = Range(0, 1_000_000, unit="MiB")
 # Range of every number in the configuration, by its dotted key. The sections of models have `models.settings.RANGES`.
 # Keys that may be empty are optional in their dataclass.
 RANGES: tp.Dict[str, Allowed] = {
-    "dset.musdb_samplerate": RATE, "dset.wav2_weight": SHARE, "dset.segment": SECONDS,
+    "dset.musdb_samplerate": RATE, "dset.wav2_weight": SHARE, "dset.segment": Range(0, 86_400, unit="seconds"),
     "dset.shift": Range(0, 86_400, unit="seconds"), "dset.samplerate": RATE, "dset.channels": CHANNELS,
-    "dset.valid_samples": POSITIVE, "dset.samples_per_track": POSITIVE,
+    "dset.valid_samples": POSITIVE, "dset.samples_per_track": POSITIVE, "dset.train_samples": POSITIVE,
+    "dset.valid_draws": POSITIVE,
     "test.workers": PROCESSES, "test.every": POSITIVE, "test.shifts": separation.RANGES["shifts"],
     "test.overlap": separation.RANGES["overlap"],
     "epochs": POSITIVE, "batch_size": Range(1, 1_000_000, whole=True), "max_batches": POSITIVE, "seed": SEED,
@@ -268,13 +276,28 @@ def read(plain: tp.Mapping[str, tp.Any]) -> Config:
     values["model_settings"] = dict(plain[model])
     if zoo.MODELS[model].tied_to_training_length:
         values["model_settings"]["use_train_segment"] = values.get("use_train_segment")
-    config = _build(Config, values, "")
+    config = _with_named_sources(_build(Config, values, ""))
     if config.dset.targets is not None:
         models.check_sources("dset.targets", list(config.dset.targets))
     check_numbers({**dataclasses.asdict(config), "slurm": plain.get("slurm", {})})
     _check_model(model, plain[model])
     _check(config)
     return config
+
+
+def _with_named_sources(config: Config) -> Config:
+    """The configuration with the sources that `dset.files` names, for the layouts of Open-Unmix. Raises ConfigError as
+    `file_names.check` and `chosen_sources`."""
+    d = config.dset
+    if not d.use_musdb:
+        return config
+    if d.files.text():
+        datasets.check(d.kind)
+    file_names.check(d.kind, d.files)
+    if d.kind not in file_names.NEEDED:
+        return config
+    sources = file_names.chosen_sources(d.kind, d.files, d.sources, SOURCES)
+    return dataclasses.replace(config, dset=dataclasses.replace(d, sources=sources))
 
 
 def check_numbers(values: tp.Mapping[str, tp.Any], where: str = "") -> None:
@@ -400,6 +423,9 @@ def _check(config: Config) -> None:
         value = getattr(config.dset, key)
         if value not in known:
             raise ConfigError(f"dset.{key}={value!r} is unknown; use one of {', '.join(known)}.{did_you_mean(value, known)}")
+    if config.dset.kind == file_names.SOURCES and config.dset.sampling == "interferer_mix":
+        raise ConfigError("dset.sampling=interferer_mix needs tracks, and dset.kind=sourcefolder has none: each source of an "
+                          "example is from a file of its own; leave dset.sampling out")
     download.chosen(config.dset.download)
     if config.schedule.kind not in SCHEDULES:
         raise ConfigError(f"schedule.kind={config.schedule.kind!r} is unknown; use one of {', '.join(SCHEDULES)}."
@@ -417,7 +443,10 @@ def _check(config: Config) -> None:
     if config.continue_from and config.continue_pretrained:
         raise ConfigError(f"continue_from={config.continue_from} and continue_pretrained={config.continue_pretrained}: a "
                           f"run starts from one of them; leave the other empty")
-    if config.training_length <= 0:
+    if not config.dset.segment and zoo.MODELS[config.model].tied_to_training_length and config.use_train_segment:
+        raise ConfigError(f"dset.segment=0 trains on whole tracks, and model={config.model} separates segments as long as its "
+                          f"training examples; give a length in seconds, or set use_train_segment=false")
+    if config.dset.segment and config.training_length <= 0:
         raise ConfigError(f"dset.segment={config.dset.segment} s leaves no audio after trimming for tempo and a shift "
                           f"of {config.dset.shift} s; make it longer")
     scale = config.augment.scale

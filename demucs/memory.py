@@ -110,8 +110,11 @@ def examples_per_process(config: Config, world_size: int) -> int:
 
 
 def stems_shape(config: Config, examples: int) -> tp.Tuple[int, int, int, int]:
-    """Shape [b, S, A, L] of the stems before augmentation."""
+    """Shape [b, S, A, L] of the stems before augmentation. Raises ConfigError for a training on whole tracks."""
     d = config.dset
+    if not d.segment:
+        raise ConfigError("dset.segment=0 trains on whole tracks, and their length determines the memory: give that of the "
+                          "longest one in seconds, dset.segment=SECONDS")
     return examples, len(d.sources), d.channels, config.training_length + int(d.samplerate * d.shift)
 
 

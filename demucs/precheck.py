@@ -46,7 +46,7 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
             songs = require_test_songs(config)
         except DemucsError as error:
             problems.append(error)
-        checks = [lambda: require_examples(config)]
+        checks = [lambda: require_examples(config, ranks)]
     for require in (lambda: require_batches(config, ranks), *checks, lambda: require_space(config, folder)):
         try:
             require()
@@ -69,11 +69,12 @@ def require_batches(config: Config, ranks: int) -> None:
     build_augment(config, ranks)
 
 
-def require_examples(config: Config) -> None:
-    """Check that the training and validation songs are complete, and enough for a batch. Only headers are read. Of
-    compressed songs that are not decoded yet, nothing is known.
+def require_examples(config: Config, ranks: int) -> None:
+    """Check that the training and validation songs are complete, and enough for a batch of `ranks` processes. Only headers
+    are read. Of compressed songs that are not decoded yet, nothing is known.
 
     Raises:
+        ConfigError: for whole tracks of different lengths that cannot be one batch.
         DatasetError: if songs are missing or faulty.
         TrainingError: if there are too few for a batch.
         ToolError: if ffmpeg is not installed, for compressed songs.
@@ -84,6 +85,8 @@ def require_examples(config: Config) -> None:
     without = {"normalize": False, "cache": AudioCache()}      # both read all samples
     songs, _ = data.training_sets(**{**dataset_settings(config), **without})
     EpochSampler(len(songs), batch_size=config.batch_size, seed=config.seed)
+    if not config.dset.segment:
+        data.require_one_length(songs, config.batch_size // ranks, ranks)
 
 
 def require_test_songs(config: Config) -> Path:

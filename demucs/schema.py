@@ -26,7 +26,8 @@ from .files import atomic
 
 Metrics = tp.Dict[str, float]
 
-MISSING = ("error", "silence")      # what a source without a file is: values of `dset.missing`
+# What a source without a file is: values of `dset.missing`. "exclude" leaves the song out, in layouts with `dset.files`.
+MISSING = ("error", "silence", "exclude")
 SOURCES = ("drums", "bass", "other", "vocals")      # of MUSDB18, in the order of the models that separate them
 
 RUN_CARD_VERSION = 5

@@ -78,7 +78,7 @@ def test_sources_of_the_page(page, datasets):
 def test_settings_of_the_page(page, datasets):
     rows = [line for line in page.splitlines() if re.match(r"\| `dset\.\w+=", line)]
     words = [re.findall(r"`(dset\.\S+=\S+)`", row)[0] for row in rows]
-    assert len(words) == 11
+    assert len(words) == 12
     for word in words:
         more = [f"dset.wav={datasets / 'datasets' / 'pairs'}"] if "shares" in word else []
         if more or "wav2_weight" in word:

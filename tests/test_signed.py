@@ -22,7 +22,8 @@ SIGNED_BY_PROMISE = {
 CHANGES_NUMBERS = {
     "dset": {"kind", "sampling", "use_musdb", "wav2_weight", "wav2_valid", "segment", "shift", "train_valid", "full_cv",
              "samplerate", "channels", "normalize", "sources", "targets", "valid_samples", "missing", "instruments", "split",
-             "samples_per_track", "shares", "cache"},
+             "samples_per_track", "shares", "cache", "train_samples", "valid_draws"},
+    "dset.files": {"ext", "input", "output", "target", "interferers"},
     "test": {"split", "metric"},                         # how validation separates, and what it selects by
     "optim": {"lr", "momentum", "beta2", "loss", "optim", "weight_decay", "clip_grad", "precision"},
     "augment": {"shift_same", "flip"}, "augment.repitch": {"proba", "max_tempo", "max_pitch", "tempo_std"},

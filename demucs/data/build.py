@@ -18,13 +18,16 @@ from . import kinds
 from .audio_cache import AudioCache
 from .faults import together
 from .index import scan
+from .kinds import file_names
+from .mixes import SourceMixes
 from .musdb import VALIDATION_TRACKS
-from .segments import Balanced, Chosen, Grid, Joined, Random, RandomMix, SegmentDataset, Weighted, Whole
+from .policies import Balanced, Grid, InterfererMix, Policy, Random, RandomMix, Whole
+from .segments import Chosen, Joined, SegmentDataset, Weighted, whole_lengths
 from .targets import REST
 from .tracks import MIXTURE, Tracks
 
 Sets = tp.Tuple[Dataset, Dataset]
-SAMPLINGS = ("grid", "random", "balanced", "random_mix")
+SAMPLINGS = ("grid", "random", "balanced", "random_mix", "interferer_mix")
 DATASETS = ("musdb", "wav", "wav2")
 MAX_MUSDB_SOURCES = len(SOURCES)   # more sources than MUSDB has exist only in custom datasets
 SUBSET_SEED = 42          # fixed, so that the validation subset does not depend on the seed of the experiment
@@ -39,9 +42,10 @@ def random_subset(dataset: tp.Any, size: int) -> tp.Any:
     return Chosen(dataset, order[:size].tolist())
 
 
-def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str], policy: Grid, samplerate: int,
+def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str], policy: Policy, samplerate: int,
               channels: int, normalize: bool, full_cv: bool, train_valid: bool = False, cache_dir: tp.Union[str, Path],
-              layout: tp.Mapping[str, str] = {}, cache: AudioCache = AudioCache()) -> Sets:
+              layout: tp.Mapping[str, str] = {}, cache: AudioCache = AudioCache(), seed: int = 0, train_samples: int = 1000,
+              valid_draws: int = 100) -> Sets:
     """(train, valid) datasets of the songs in `path`, whose layout is `kind`. Training examples are [S, A, L]; with a
     single source, the rest of the song is a second one. Validation examples are [1 + S, A, L], the mixture first.
 
@@ -57,6 +61,7 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
         cache_dir: folder for the index of the songs.
         layout: further arguments of `KindSettings`.
         cache: copies of the files.
+        seed, train_samples, valid_draws: of the mixtures of a dataset of sounds (`SourceMixes`), and their numbers.
 
     Raises:
         DatasetError: as `folder_tracks`, or if a set has no track.
@@ -84,10 +89,19 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
         raise DatasetError(f"{splits[0].root}: {sum(map(len, training))} tracks to train on and {len(valid)} of the official "
                            f"validation tracks (such as {VALIDATION_TRACKS[0]!r}); both are needed, is this a MUSDB18-HQ "
                            f"folder?")
-    sets = [SegmentDataset(index, sources=stems, policy=policy, **form) for index in training]
-    validation = SegmentDataset(valid, sources=[MIXTURE, *sources],
-                                policy=Whole() if full_cv else Grid(policy.segment, policy.shift), **form)
+    if kind == file_names.SOURCES:
+        draws: tp.Dict[str, tp.Any] = {**form, "segment": policy.segment}
+        sets = [SourceMixes(index, sources=sources, count=train_samples if index is not valid else valid_draws, seed=seed, **draws)
+                for index in training]
+        validation = SourceMixes(valid, sources=[MIXTURE, *sources], count=valid_draws, seed=None, **draws)
+    else:
+        sets = [SegmentDataset(index, sources=stems, policy=policy, **form) for index in training]
+        validation = SegmentDataset(valid, sources=[MIXTURE, *sources], policy=_of_validation(policy, full_cv), **form)
     return sets[0] if len(sets) == 1 else Joined(sets), validation
+
+
+def _of_validation(policy: Policy, full_cv: bool) -> Policy:
+    return Whole() if full_cv or not isinstance(policy, Grid) or policy.segment is None else Grid(policy.segment, policy.shift)
 
 
 def _joined(first: tp.Optional[Sets], second: tp.Optional[Sets]) -> tp.Optional[Sets]:
@@ -133,14 +147,42 @@ def check_sampling(sampling: str) -> None:
                           f"{did_you_mean(sampling, SAMPLINGS)}")
 
 
-def build_policy(sampling: str, *, segment: float, shift: tp.Optional[float], seed: int, per_track: int = 64) -> Grid:
+def build_policy(sampling: str, *, segment: tp.Optional[float], shift: tp.Optional[float], seed: int, per_track: int = 64,
+                 own: tp.Optional[int] = None) -> Policy:
     """Choice of training examples: for "grid", segments of `segment` seconds that start every `shift` seconds (0 or
     None: `segment`); for "random", equally many segments at random positions, which depend on `seed`; for "balanced",
-    `per_track` such segments of each track; for "random_mix", as many mixes of sources from different tracks."""
+    `per_track` such segments of each track; for "random_mix", as many mixes of sources from different tracks; for
+    "interferer_mix", as many mixes of a source of the track with all others of one other track.
+
+    With the segment None or 0, whole tracks take the place of segments, once per epoch, or `per_track` times. `own` is the
+    index of a source that mixes always take from the track of the example; None: none, or for "interferer_mix" the first.
+    """
+    segment = segment or None
+    if sampling in ("random_mix", "interferer_mix"):
+        mixed = RandomMix if sampling == "random_mix" else InterfererMix
+        more = {} if own is None else {"own": own}
+        return mixed(tp.cast(float, segment), tp.cast(float, shift or segment), seed, per_track, **more)
+    if segment is None:
+        return Whole(per_track=per_track if sampling == "balanced" else 1)
     shift = shift or segment
-    if sampling in ("balanced", "random_mix"):
-        return (Balanced if sampling == "balanced" else RandomMix)(segment, shift, seed, per_track)
+    if sampling == "balanced":
+        return Balanced(segment, shift, seed, per_track)
     return Random(segment, shift, seed) if sampling == "random" else Grid(segment, shift)
+
+
+def require_one_length(dataset: tp.Any, examples: int, processes: int) -> None:
+    """Check that the whole tracks of a training set fit into batches with `examples` per process: that they have one
+    length, unless that is one.
+
+    Raises:
+        ConfigError: if not.
+    """
+    lengths = whole_lengths(dataset)
+    if examples > 1 and len(lengths) > 1:
+        (shortest, first), *_, (longest, second) = sorted(lengths.items())
+        raise ConfigError(f"dset.segment=0 trains on whole tracks, and {examples} in a batch per process need one length: {first} "
+                          f"has {shortest} samples and {second} {longest}; set batch_size={processes}, one track per process, or "
+                          f"give the length of segments in seconds by dset.segment")
 
 
 def replaces_musdb(wav: tp.Union[str, Path, None], sources: tp.Sequence[str], kind: str = "musdb") -> bool:
@@ -164,9 +206,10 @@ def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_
                   wav: tp.Union[str, Path, None] = None, wav2: tp.Union[str, Path, None] = None,
                   wav2_weight: tp.Optional[float] = None, wav2_valid: bool = False,
                   valid_samples: tp.Optional[int] = None, sources: tp.Sequence[str],
-                  policy: Grid, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
+                  policy: Policy, samplerate: int, channels: int, normalize: bool, full_cv: bool, train_valid: bool,
                   cache_dir: tp.Union[str, Path], missing: str = "error", instruments: str = "", split: str = "",
-                  shares: tp.Optional[tp.Mapping[str, float]] = None, seed: int = 0, cache: AudioCache = AudioCache()) -> Sets:
+                  files: str = "", shares: tp.Optional[tp.Mapping[str, float]] = None, seed: int = 0,
+                  train_samples: int = 1000, valid_draws: int = 100, cache: AudioCache = AudioCache()) -> Sets:
     """(train, valid) datasets for the settings of section `dset` of the configuration. Examples are [S, A, L] in the
     order of `sources` (with a single source, the rest of the song is a second one); validation examples are [1 + S, A,
     L] and start with the mixture.
@@ -180,9 +223,10 @@ def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_
         wav2_weight: fraction of `wav2` in the training examples, in (0, 1), approximately; None: each example once.
         wav2_valid: add `wav2` to the validation set, too.
         valid_samples: largest number of validation examples, a random subset; None for all.
-        missing, instruments, split: as in `KindSettings`; the last two for `musdb` only.
+        missing, instruments, split, files: as in `KindSettings`; the last three for `musdb` only.
         shares: fractions of musdb, wav and wav2 in the training examples; None: by their sizes.
-        seed: of the order of examples with `shares`.
+        seed: of the order of examples with `shares`, and of mixtures of sounds.
+        train_samples, valid_draws: numbers of these mixtures.
         all other arguments: as in `kind_sets`.
 
     Raises ConfigError if no dataset is chosen or a value is impossible, DatasetError as `kind_sets`.
@@ -201,7 +245,8 @@ def training_sets(*, kind: str = "musdb", musdb: tp.Union[str, Path, None], use_
         raise ConfigError("no dataset to train on: dset.use_musdb is false and dset.wav is not set")
     first, second, extra = together(
         lambda: kind_sets(kind, musdb, train_valid=train_valid, **common,
-                          layout={**plain, "instruments": instruments, "split": split}) if with_musdb else None,
+                          layout={**plain, "instruments": instruments, "split": split, "files": files}, seed=seed,
+                          train_samples=train_samples, valid_draws=valid_draws) if with_musdb else None,
         lambda: kind_sets("wav", wav, **common, layout=plain) if wav else None,
         lambda: kind_sets("wav", wav2, **common, layout=plain) if wav2 else None)
     train, valid = _joined(first, second)

@@ -7,10 +7,8 @@ padded with zeros.
 """
 
 import itertools
-import math
 import typing as tp
 from bisect import bisect_right
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,116 +18,13 @@ from torch.utils.data import Dataset
 from ..dsp.convert import convert_channels, resample
 from ..dsp.randomness import generator
 from .index import TrackIndex, TrackMeta
+from .policies import Balanced, Grid, InterfererMix, Place, Policy, Random, RandomMix, Whole    # imported from here, too
 from .sampler import ExampleKey
 from .targets import REST
-from .tracks import MIXTURE
+from .tracks import MIXTURE, OTHERS, lengthened
 
 Key = tp.Union[int, ExampleKey]
 BLOCK = 2 ** 16      # samples
-Place = tp.Tuple[int, tp.Optional[int]]
-
-
-class Policy(tp.Protocol):
-    """Interface of the choice of segments that are examples of a track. `segment` is their length in seconds; None for
-    whole tracks."""
-
-    @property
-    def segment(self) -> tp.Optional[float]:
-        """Length of an example in seconds; None for whole tracks."""
-        ...
-
-    def examples(self, meta: TrackMeta) -> int:
-        """Number of examples of a track with the metadata `meta`, at least 1."""
-        ...
-
-    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
-        """(first sample, number of samples or None for all), at the rate of the track, of example `number` (from 0) of
-        a track with the metadata `meta`. Random positions depend on `key`."""
-        ...
-
-    def describe(self, number: int) -> str:
-        """Position of example `number` in its track as text for messages, such as " at 12.0 s"; "" if `number` does not
-        determine it."""
-        ...
-
-    def draw(self, tracks: tp.Sequence[TrackMeta], source: int, key: ExampleKey) -> tp.Optional[tp.Tuple[int, Place]]:
-        """(index of the track, place in it) of the source with this index in an example that mixes sources of different
-        tracks; None if all sources are those of the track of the example."""
-        ...
-
-
-class _OneTrack:
-    def draw(self, tracks: tp.Sequence[TrackMeta], source: int, key: ExampleKey) -> tp.Optional[tp.Tuple[int, Place]]:
-        return None
-
-
-@dataclass(frozen=True)
-class Whole(_OneTrack):
-    """Policy with each whole track as one example."""
-    segment: None = None
-
-    def examples(self, meta: TrackMeta) -> int:
-        return 1
-
-    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
-        return 0, None
-
-    def describe(self, number: int) -> str:
-        return " at 0.0 s"
-
-
-@dataclass(frozen=True)
-class Grid(_OneTrack):
-    """Policy with segments of `segment` seconds, one every `shift` seconds as long as they fit, and one more that
-    reaches beyond the end of the track."""
-    segment: float
-    shift: float
-
-    def examples(self, meta: TrackMeta) -> int:
-        return 1 if meta.seconds < self.segment else math.ceil((meta.seconds - self.segment) / self.shift) + 1
-
-    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
-        return int(meta.samplerate * self.shift * number), math.ceil(meta.samplerate * self.segment)
-
-    def describe(self, number: int) -> str:
-        return f" at {number * self.shift:.1f} s"
-
-
-@dataclass(frozen=True)
-class Random(Grid):
-    """Policy with segments at random positions in their tracks, as many as in the grid. The position is a function of
-    `seed` and of epoch, step and position in the key."""
-    seed: int
-
-    def place(self, meta: TrackMeta, number: int, key: ExampleKey) -> Place:
-        return self._at_random(meta, generator(self.seed, "segment", key.epoch, key.step, key.position))
-
-    def _at_random(self, meta: TrackMeta, draw: np.random.Generator) -> Place:
-        frames = math.ceil(meta.samplerate * self.segment)
-        return int(draw.integers(max(0, meta.length - frames) + 1)), frames
-
-    def describe(self, number: int) -> str:
-        return ""
-
-
-@dataclass(frozen=True)
-class Balanced(Random):
-    """Segments at random positions in their tracks, the same number of each track, whatever its length."""
-    per_track: int = 64
-
-    def examples(self, meta: TrackMeta) -> int:
-        return self.per_track
-
-
-@dataclass(frozen=True)
-class RandomMix(Balanced):
-    """Mixes of sources from different tracks: each source is a segment at a random position in a track of its own, drawn
-    uniformly. `per_track` examples per track of the dataset."""
-
-    def draw(self, tracks: tp.Sequence[TrackMeta], source: int, key: ExampleKey) -> tp.Optional[tp.Tuple[int, Place]]:
-        draw = generator(self.seed, "mix", key.epoch, key.step, key.position, source)
-        track = int(draw.integers(len(tracks)))
-        return track, self._at_random(tracks[track], draw)
 
 
 def _place(ends: tp.Sequence[int], index: int) -> tp.Tuple[int, int]:
@@ -149,7 +44,8 @@ class SegmentDataset(Dataset):
 
     def __init__(self, index: TrackIndex, *, sources: tp.Sequence[str], policy: Policy, samplerate: int, channels: int,
                  normalize: bool = True):
-        """`sources` may contain "mixture", and as the last one "rest": the mixture minus the sources before it."""
+        """`sources` may contain "mixture", and as the last one "rest": all of the song but the sources before it, which is
+        the sum of the track's `OTHERS` if it has these, and otherwise the mixture minus these sources."""
         self.index = index
         self.sources = list(sources)
         self.policy = policy
@@ -192,14 +88,32 @@ class SegmentDataset(Dataset):
         drawn = self._drawn(key)
         if not drawn:
             return self._segment(name, self.sources, self.policy.place(self.index.tracks[name], number, key), out)
-        return torch.cat([self._segment(self.names[track], [source], place) if source != REST else
-                          self._segment(self.names[track], self.sources, place)[-1:]
-                          for source, (track, place) in zip(self.sources, drawn)])
+        rows = [None if out is None else out[row:row + 1] for row in range(len(self.sources))]
+        wavs = [self._source(self.names[track], source, place, row) for source, (track, place), row in
+                zip(self.sources, drawn, rows)]
+        if out is None:
+            return stacked(wavs)
+        for row, wav in zip(out, wavs):
+            if wav is not None:
+                row.copy_(wav[:, :out.shape[-1]])
+        return out
 
     def _drawn(self, key: ExampleKey) -> tp.List[tp.Tuple[int, Place]]:
         """(index of the track, place in it) of each source, if an example mixes tracks; else an empty list."""
-        return [found for found in (self.policy.draw(self.metas, source, key) for source in range(len(self.sources)))
+        track, _ = _place(self.ends, key.index)
+        return [found for found in (self.policy.draw(self.metas, source, key, track) for source in range(len(self.sources)))
                 if found is not None]
+
+    def _source(self, name: str, source: str, place: Place, out: tp.Optional[torch.Tensor] = None
+                ) -> tp.Optional[torch.Tensor]:
+        """One source [A, L] of a track at one place; None if its first samples could be read directly into `out`
+        [1, A, L]."""
+        rest = source == REST and not self._has_others(name)
+        example = self._segment(name, self.sources if rest else [source], place, None if rest else out)
+        return None if example is out else example[-1]
+
+    def _has_others(self, name: str) -> bool:
+        return OTHERS in self.index.files[name].stems
 
     def _segment(self, name: str, sources: tp.Sequence[str], place: Place, out: tp.Optional[torch.Tensor] = None
                  ) -> torch.Tensor:
@@ -209,8 +123,10 @@ class SegmentDataset(Dataset):
         example = self._from_integers(name, sources, place, out)
         if example is not None:
             return example
-        wavs = [self._read(name, source, start, frames) for source in sources if source != REST]
-        if sources[-1] == REST:
+        rest = sources[-1] == REST and not self._has_others(name)
+        wavs = [self._read(name, OTHERS if source == REST else source, start, frames)
+                for source in (sources[:-1] if rest else sources)]
+        if rest:
             wavs.append(self._read(name, MIXTURE, start, frames) - torch.stack(wavs).sum(dim=0))
         example = resample(torch.stack(wavs), meta.samplerate, self.samplerate)
         if self.normalize:
@@ -251,6 +167,12 @@ class SegmentDataset(Dataset):
 
     def _read(self, name: str, source: str, start: int, frames: tp.Optional[int]) -> torch.Tensor:
         return convert_channels(self.index.read(name, source, start, frames), self.channels)
+
+
+def stacked(wavs: tp.Sequence[torch.Tensor]) -> torch.Tensor:
+    """Waveforms [A, L] as one tensor [S, A, L]; shorter ones end in silence."""
+    longest = max(wav.shape[-1] for wav in wavs)
+    return torch.stack([lengthened(wav, longest) for wav in wavs])
 
 
 class Joined(Dataset):
@@ -354,3 +276,13 @@ def count_tracks(dataset: tp.Any) -> int:
     if isinstance(dataset, Joined):
         return sum(map(count_tracks, dataset.datasets))
     return len(dataset.names) if isinstance(dataset, SegmentDataset) else count_tracks(dataset.dataset)
+
+
+def whole_lengths(dataset: tp.Any) -> tp.Dict[int, str]:
+    """Lengths in samples of the whole tracks of a `SegmentDataset`, or of those within `Joined`, `Weighted` and `Chosen`,
+    with the name of one track of each length."""
+    if isinstance(dataset, Joined):
+        return {length: name for part in dataset.datasets for length, name in whole_lengths(part).items()}
+    if not isinstance(dataset, SegmentDataset):
+        return whole_lengths(dataset.dataset)
+    return {meta.length * dataset.samplerate // meta.samplerate: name for name, meta in zip(dataset.names, dataset.metas)}

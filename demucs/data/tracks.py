@@ -13,6 +13,7 @@ from ..dsp.convert import convert_channels
 from ..errors import AudioError
 
 MIXTURE = "mixture"
+OTHERS = "others/"      # key of a track's stems: all files of the song but those of the source, which no file can be named
 MANY = 4        # up to so many waveforms, torch adds them up one after the other
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aiff", ".aif")    # of stems; the first existing one is read
 
@@ -68,7 +69,8 @@ class Track:
 
     Attributes:
         name: unique within its dataset.
-        stems: source -> files that add up to it; none for a source that is silent in this song.
+        stems: source -> files that add up to it; none for a source that is silent in this song. With the key `OTHERS`,
+            those of the rest of the song.
         mixture: files of the mixture; if empty, the mixture is the sum of the stems in `mixed`.
         mixed: stems that add up to the song, for songs without a mixture file; empty if unknown.
         folder: of the song, for messages.

@@ -76,6 +76,8 @@ class Request:
             return found._replace(kind=self.kind or found.kind, layout={**found.layout, **layout})
         if self.nonhq is not None or not self.kind and is_compressed(given):
             return test_sets.Place(given, True, *((own.targets, own.stems) if own else (None, None)))
+        if own is not None and self.kind == own.kind and own.layout.get("files"):
+            layout["files"] = own.layout["files"]       # the names of a layout in another folder
         return test_sets.Place(given, False, *((own.targets, own.stems) if own else (None, None)),
                                kind=self.kind if self.kind not in test_sets.FOLDERS else "", layout=layout)
 

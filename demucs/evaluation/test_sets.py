@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import schema
 from ..data.decoded import is_compressed
+from ..data.kinds import file_names
 from ..errors import DatasetError
 from ..runs.experiments import names_experiment
 from ..runs.layout import EXPERIMENTS, RESULTS, RUN_CARD
@@ -101,12 +102,26 @@ def from_overrides(settings: tp.Mapping[str, tp.Any], sources: tp.Sequence[str])
     layout = {name: text(f"dset.{name}") for name in LAYOUT if text(f"dset.{name}")}
     if layout.get("missing") == "error":
         del layout["missing"]
+    if kind in file_names.NEEDED:
+        names = _file_names(settings)
+        layout["files"] = names.text()
+        stems = _listed(text("dset.sources")) or file_names.sources(kind, names)
     if stems is None and (kind or layout):
         stems = _listed(text("dset.sources")) or list(SOURCES)
     wav = text("dset.wav")
     if wav and (text("dset.use_musdb").lower() in _FALSE or len(sources) > len(SOURCES)):
         return TestSet("dset.wav", wav, targets, stems, "", {name: layout[name] for name in layout if name == "missing"})
     return TestSet("dset.musdb", text("dset.musdb") or MUSDB, targets, stems, kind, layout)
+
+
+def _file_names(settings: tp.Mapping[str, tp.Any]) -> file_names.FileNames:
+    """The section `dset.files` of `settings`."""
+    def given(name: str) -> tp.Any:
+        return settings.get(f"dset.files.{name}")
+    interferers = given("interferers") or []
+    texts = {name: str(given(name)) for name in ("ext", "input", "output", "target") if given(name) not in (None, "", "null")}
+    return file_names.FileNames(**texts, interferers=list(map(str, interferers)) if isinstance(interferers, list)
+                                else _listed(interferers))
 
 
 def _listed(value: str) -> tp.List[str]:

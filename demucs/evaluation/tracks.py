@@ -22,7 +22,9 @@ from ..audio import reading
 from ..data import kinds
 from ..data.download import PREVIEW, RECORD
 from ..data.faults import FaultyTracks, broken_link, unreadable
+from ..data.kinds import file_names
 from ..data.kinds.folders import left_out, stem_files, whole_song
+from ..data.kinds.track_folders import tested_split
 from ..data.synthetic.dataset import MANIFEST
 from ..data.tracks import MIXTURE, Track, lengthened, part_path
 from ..dsp.convert import convert_channels
@@ -85,7 +87,8 @@ def song_set(root: tp.Union[str, Path], *, sources: tp.Sequence[str], split: str
     if kind or layout:
         tracks = kind_tracks(root, kind=kind or "wav", layout=layout, sources=sources, split=split, targets=targets,
                              stems=stems)
-        return SongSet(name or dataset_name(root, split), tracks, list(sources))
+        scored = split if kind not in file_names.NEEDED or split != "test" else tested_split(Path(root))
+        return SongSet(name or dataset_name(root, scored), tracks, list(sources))
     found = list(SOURCES) if compressed else sorted(stem_files(_song_folders(root, split)[0]))
     folded = {source: REST for source in sources
               if source not in (targets or {}) and not _parts(source, found) and REST in found and REST in sources}

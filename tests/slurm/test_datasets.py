@@ -33,7 +33,8 @@ def slakh(root, split, song):
     slakh_song(root / {"valid": "validation"}.get(split, split) / song, [("drums", noise(1, 2., 1)), (33, noise(2, 2., 1))])
 
 
-KINDS = {"moises": moises, "slakh": slakh, "songs": songs, "songs_of_mine:tracks": songs}
+KINDS = {"moises": moises, "slakh": slakh, "songs": songs, "songs_of_mine:tracks": songs, "trackfolder_fix": songs}
+FILES = {"trackfolder_fix": ["dset.files.target=drums.wav", "dset.files.interferers=[bass.wav]", "dset.sampling=random_mix"]}
 
 
 def test_every_kind(real, tmp_path):
@@ -45,7 +46,7 @@ def test_every_kind(real, tmp_path):
             for number in range(2):
                 write_song(root, split, f"{split} {number}")
         begun = real.run("sbatch", "--parsable", "--ntasks=1", "--gres=gpu:1", "slurm_scripts/train_slurm.sh", "--plain", "1",
-                         *OVERRIDES, f"dset.kind={kind}", f"dset.musdb={root}", f"dset.metadata={tmp_path / 'meta'}")
+                         *OVERRIDES, *FILES.get(kind, []), f"dset.kind={kind}", f"dset.musdb={root}", f"dset.metadata={tmp_path / 'meta'}")
         assert begun.returncode == 0, begun.stderr
         jobs.append(begun.stdout.strip())
     for job in jobs:

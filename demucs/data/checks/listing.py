@@ -5,10 +5,10 @@ import os
 import typing as tp
 from pathlib import Path
 
-from ...errors import DatasetError
+from ...errors import ConfigError, DatasetError
 from ...schema import SOURCES
 from .. import kinds
-from ..kinds import moises, slakh
+from ..kinds import file_names, moises, slakh
 from ..kinds.folders import WITHOUT, WITHOUT_VOCALS, folder_tracks
 from ..tracks import MIXTURE, SUFFIXES, Tracks
 
@@ -45,6 +45,9 @@ def list_songs(root: Path, kind: tp.Optional[str] = None, sources: tp.Optional[t
         raise DatasetError(f"{root}: no such folder; give the folder of the dataset")
     if kind is not None and kind != FOLDERS:
         kinds.check(kind)
+    if kind in file_names.NEEDED:
+        raise ConfigError(f"--kind {kind}: needs names of files (dset.files), which a check does not take; use --kind wav, and "
+                          f"--sources with the names of the files without their suffix")
     kind = kind or guessed_kind(root)
     sources = list(sources or (guessed_sources(root) if kind in NAMED else SOURCES))
     if kind == FOLDERS:

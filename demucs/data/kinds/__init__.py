@@ -12,11 +12,13 @@ import typing as tp
 
 from ...errors import ConfigError, DatasetError, DemucsError, did_you_mean
 from ..tracks import Track, Tracks
-from . import moises, musdb, slakh, songs, wav
+from . import file_names, moises, musdb, slakh, songs, source_folders, track_folders, wav
 from .settings import Kind, KindSettings
 
 KINDS: tp.Dict[str, Kind] = {"musdb": musdb.tracks, "wav": wav.tracks, "songs": songs.tracks, "sdx23": songs.tracks,
-                             "moises": moises.tracks, "slakh": slakh.tracks}
+                             "moises": moises.tracks, "slakh": slakh.tracks,
+                             file_names.ALIGNED: track_folders.aligned, file_names.SOURCES: source_folders.tracks,
+                             file_names.FIXED: track_folders.fixed, file_names.VARIABLE: track_folders.variable}
 
 
 def check(kind: str) -> None:
@@ -35,6 +37,7 @@ def tracks(kind: str, settings: KindSettings, split: str) -> Tracks:
         ConfigError: for an unknown kind, or invalid settings.
         DatasetError: if there are none.
     """
+    track_folders.require_known(kind, settings)
     if ":" not in kind:
         check(kind)
         return KINDS[kind](settings, split)

@@ -5,7 +5,10 @@ import typing as tp
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...errors import ConfigError
 from ..tracks import Tracks
+from . import file_names
+from .file_names import FileNames
 from .folders import folder_tracks
 from .mapping import SHIPPED, Instruments
 
@@ -17,15 +20,17 @@ class KindSettings:
     Attributes:
         root: folder of the dataset.
         sources: stems that every song must have.
-        missing: what a source without a file is: an "error", or "silence".
+        missing: what a source without a file is: an "error", or "silence"; "exclude" leaves the song out.
         instruments: YAML file that maps sources to instruments; "" for the one of the kind.
         split: YAML file with the names of songs for validation and test; "" for the split of the kind.
+        files: names of files as `FileNames.text`, for the kinds in `file_names`.
     """
     root: Path
     sources: tp.Tuple[str, ...]
     missing: str = "error"
     instruments: str = ""
     split: str = ""
+    files: str = ""
     _listed: tp.Dict[tp.Any, Tracks] = field(default_factory=dict, repr=False, compare=False)
 
     def folder(self, name: str = "") -> Tracks:
@@ -37,6 +42,17 @@ class KindSettings:
         if key not in self._listed:
             self._listed[key] = work()
         return self._listed[key]
+
+    def names(self, kind: str) -> FileNames:
+        """The names of files of the layout `kind`. Raises ConfigError as `file_names.check`, or if the sources are not
+        those that the files name."""
+        found = FileNames.parse(self.files)
+        file_names.check(kind, found)
+        named = file_names.sources(kind, found)
+        if sorted(named) != sorted(self.sources):
+            raise ConfigError(f"dset.files names the sources {', '.join(named)} of dset.kind={kind}, and these are needed: "
+                              f"{', '.join(self.sources)}; name the files of those")
+        return found
 
     def mapping(self, default: str) -> Instruments:
         """The map of instruments: the user's, or the shipped one named `default`."""
