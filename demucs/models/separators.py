@@ -88,8 +88,8 @@ def changed(model: nn.Module, *, targets: tp.Optional[tp.Sequence[str]] = None, 
 
     Args:
         targets: names of the networks that are used; all if None.
-        niter: by default that of `model`, but 0 if the mixture is not divided into at least two sources, and 1 for a
-            network with a residual.
+        niter: by default that of `model`, but 0 without at least two sources, residual included, and 1 if `model` has only
+            one.
         residual: True, or the name of the residual.
         wiener_win_len: 0 for all frames.
         aggregate: {output: names of targets, or of the residual}. It is not kept if targets or residual change.
@@ -107,6 +107,7 @@ def changed(model: nn.Module, *, targets: tp.Optional[tp.Sequence[str]] = None, 
                                   f"{', '.join(known)}")
         chosen = [target for target in known if target in targets]
     name = residual if isinstance(residual, str) else RESIDUAL
+    divided = len(known) + bool(kwargs["residual"]) > 1        # before; otherwise there was nothing to filter
     if residual is not None:
         kwargs["residual"] = bool(residual)
     if aggregate is None and (chosen != known or residual is not None):
@@ -122,7 +123,7 @@ def changed(model: nn.Module, *, targets: tp.Optional[tp.Sequence[str]] = None, 
                                for output, parts in kwargs["aggregate"].items()}
     estimated = len(chosen) + bool(kwargs["residual"])
     if niter is None:
-        kwargs["niter"] = 0 if estimated < 2 else 1 if isinstance(model, OpenUnmix) else kwargs["niter"]
+        kwargs["niter"] = 0 if estimated < 2 else kwargs["niter"] if divided else 1
     else:
         kwargs["niter"] = niter
     kwargs["softmask"] = kwargs["softmask"] if softmask is None else softmask

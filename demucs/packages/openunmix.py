@@ -82,16 +82,21 @@ def load(folder: tp.Union[str, Path], targets: tp.Optional[tp.Sequence[str]] = N
     said = {target: _settings(folder / f"{target}.json", target) for target in chosen}
     files = {target: _weights_of(folder, target, known) for target in chosen}
     model = assembled(files, transform, folder, said={target: record["args"] for target, record in said.items()})
-    model.card = _card(model, folder, said)
+    model.card = card_of(model, folder.resolve().name, written=(folder / SETTINGS).stat().st_mtime, said=said)
     return model
 
 
 def targets_in(folder: Path) -> tp.List[str]:
     """Names of the targets in a folder of openunmix, in the order of `separators.ordered`: those with a TARGET.json and
     weights, and those with a TARGET.json of a training. Other files are ignored."""
+    def trained(stem: str) -> bool:
+        try:
+            return isinstance(_json(folder / f"{stem}.json").get("args"), dict)
+        except PackageError:
+            return False
     stems = sorted(path.stem for path in folder.glob("*.json") if path.name != SETTINGS and not path.name.startswith("."))
-    return ordered([stem for stem in stems if _candidates(folder, stem, stems) or (folder / f"{stem}{CHECKPOINT}").is_file()
-                    or isinstance(_json(folder / f"{stem}.json").get("args"), dict)])
+    return ordered([stem for stem in stems if weights_in(folder, stem, stems) or (folder / f"{stem}{CHECKPOINT}").is_file()
+                    or trained(stem)])
 
 
 def selected(targets: tp.Optional[tp.Sequence[str]], known: tp.Sequence[str], where: tp.Any) -> tp.List[str]:
@@ -187,7 +192,7 @@ def _settings(path: Path, target: str) -> tp.Dict[str, tp.Any]:
     return {**content, "args": args}
 
 
-def _candidates(folder: Path, target: str, names: tp.Collection[str]) -> tp.List[Path]:
+def weights_in(folder: Path, target: str, names: tp.Collection[str]) -> tp.List[Path]:
     """Files of the weights of `target`: TARGET.pth, or with a hash. A file that is exactly called after another of the
     targets `names` is that one's."""
     pattern = re.compile(rf"{re.escape(target)}([-_]{_HASH})?{re.escape(SUFFIX)}")
@@ -197,7 +202,7 @@ def _candidates(folder: Path, target: str, names: tp.Collection[str]) -> tp.List
 
 def _weights_of(folder: Path, target: str, known: tp.Collection[str]) -> Path:
     """File with the weights of `target`, checked against the hash in its name. Raises PackageError."""
-    found = _candidates(folder, target, known)
+    found = weights_in(folder, target, known)
     checkpoint = folder / f"{target}{CHECKPOINT}"
     if not found and checkpoint.is_file():
         logger.warning("%s: has no %s%s with the best weights; those of the last epoch in %s are used", folder, target, SUFFIX,
@@ -264,18 +269,21 @@ def _bandwidth(sizes: networks.Sizes, transform: Transform) -> float:
     return (sizes.cropped - 0.5) * transform.samplerate / sizes.nfft       # between two bins
 
 
-def _card(model: OpenUnmixSeparator, folder: Path, said: tp.Mapping[str, tp.Mapping[str, tp.Any]]) -> ReleaseCard:
-    """Card of a model, as far as the files of openunmix tell."""
+def card_of(model: OpenUnmixSeparator, signature: str, *, written: float,
+            said: tp.Optional[tp.Mapping[str, tp.Mapping[str, tp.Any]]] = None) -> ReleaseCard:
+    """Card of a model, as far as the files of openunmix tell: `said` has the content of TARGET.json by target, `written` is
+    their time in seconds since 1970."""
     def whole(value: tp.Any) -> int:
         return value if type(value) is int and 0 <= value < 10 ** 9 else 0
-    losses = {f"loss_{target}": float(record["best_loss"]) for target, record in said.items()
+    records = said or {}
+    losses = {f"loss_{target}": float(record["best_loss"]) for target, record in records.items()
               if type(record.get("best_loss")) in (int, float) and math.isfinite(record["best_loss"])}
-    written = datetime.datetime.fromtimestamp((folder / SETTINGS).stat().st_mtime, datetime.timezone.utc)
+    created = datetime.datetime.fromtimestamp(written, datetime.timezone.utc)
     return ReleaseCard(
-        signature=folder.resolve().name, model=model.zoo_name, sources=list(model.sources), samplerate=model.samplerate,
+        signature=signature, model=model.zoo_name, sources=list(model.sources), samplerate=model.samplerate,
         audio_channels=model.audio_channels, segment=float(model.segment), precision="float32",
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         model_hash=weights.state_hash(model.state_dict()),
-        epochs_done=max(whole(record.get("epochs_trained")) for record in said.values()),
-        epochs=max(whole(record["args"].get("epochs")) for record in said.values()), valid=losses, argv=[], commit="",
-        versions={}, created=written.isoformat(timespec="seconds"))
+        epochs_done=max((whole(record.get("epochs_trained")) for record in records.values()), default=0),
+        epochs=max((whole(record["args"].get("epochs")) for record in records.values()), default=0), valid=losses, argv=[],
+        commit="", versions={}, created=created.isoformat(timespec="seconds"))
