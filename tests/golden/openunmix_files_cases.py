@@ -36,6 +36,6 @@ SETTINGS = {
 
 
 def mixture(channels):
-    """Noise that is stronger at low frequencies, [channels, LENGTH]."""
-    noise = torch.randn(channels, LENGTH, generator=torch.Generator().manual_seed(5)) / 3
+    """Noise that is stronger at low frequencies, [channels, LENGTH], with a peak below 1."""
+    noise = torch.randn(channels, LENGTH, generator=torch.Generator().manual_seed(5)) / 10
     return noise + noise.roll(1, -1) + noise.roll(2, -1)

@@ -1,6 +1,8 @@
 """Folders for openunmix, and Separators of several experiments."""
 
 import json
+import logging
+import re
 import subprocess
 import sys
 
@@ -74,7 +76,8 @@ ALL = [f"cafe000{index}" for index in range(5)]
 
 def test_a_separator_of_experiments(workplace, monkeypatch, capsys, caplog):
     """The better of two seeds; the card names the experiments; the samples are those of openunmix."""
-    assert call(export_separator, monkeypatch, *reversed(ALL), "--name", "mine") == 0
+    with caplog.at_level(logging.INFO):
+        assert call(export_separator, monkeypatch, *reversed(ALL), "--name", "mine") == 0
     out = capsys.readouterr().out
     assert out.startswith("release_models/mine.th: openunmix_separator of drums=cafe0000, bass=cafe0001, other=cafe0002, "
                           "vocals=cafe0004, ")
@@ -113,17 +116,13 @@ def test_a_name_of_its_own_and_half_precision(workplace, monkeypatch, capsys):
     (["beef0002", "cafe0004"], "beef0002 has no loss on the validation set, by which one of the 2 runs of vocals is chosen"),
     (["beef0003"], "beef0003 has no weights to export: no epoch has finished")])
 def test_experiments_that_make_no_separator(arguments, message, workplace, monkeypatch, capsys):
-    import re
-
     other = zoo.build("hdemucs", sources=["a", "b"], audio_channels=2, samplerate=8000, segment=2, channels=4, depth=2, nfft=64)
     experiment(workplace, "beef0000", other, 1.)
     experiment(workplace, "beef0001", single("noise", hidden_size=14), 1.)
     experiment(workplace, "beef0002", single("vocals"), None)
     (workplace / "outputs" / "xps" / "beef0003").mkdir()
     assert call(export_separator, monkeypatch, *arguments) == 1
-    error = capsys.readouterr().err
-    line, = [line for line in error.splitlines() if line.startswith("export")  or "error" in line or message[:8] in line][-1:]
-    assert re.search(message, line), error
+    assert re.search(message, capsys.readouterr().err)
     assert not list(workplace.glob("release_models/*"))
 
 
@@ -139,7 +138,7 @@ def test_the_format_of_openunmix(workplace, monkeypatch, capsys):
     assert json.loads(transform.read_text()) == json.loads((FOLDER / "separator.json").read_text())
     found, expected = json.loads(settings.read_text()), json.loads((FOLDER / "vocals.json").read_text())
     assert set(found) == set(expected) and set(found["args"]) <= set(expected["args"])
-    for key in ("target", "nfft", "nhop", "nb_channels", "hidden_size", "bandwidth", "unidirectional", "batch_size", "seed"):
+    for key in ("target", "nfft", "nhop", "nb_channels", "hidden_size", "bandwidth", "unidirectional", "batch_size"):
         assert found["args"][key] == expected["args"][key], key
     assert (found["best_loss"], found["best_epoch"], found["num_bad_epochs"], found["commit"]) == (0.25, 2, 1, "0123456")
     assert found["valid_loss_history"] == [1.25, 0.25, 0.75] and found["epochs_trained"] == 3
@@ -206,7 +205,7 @@ separator = utils.load_separator(sys.argv[1], targets=sys.argv[3].split(","))
 separator.freeze()
 audio = torch.from_numpy(numpy.load(sys.argv[2]))
 estimates = predict.separate(audio, rate=separator.sample_rate, separator=separator)
-numpy.savez(sys.argv[2].replace("mix", "estimates"), **{name: wav[0].numpy() for name, wav in estimates.items()})
+numpy.savez("estimates.npz", **{name: wav[0].numpy() for name, wav in estimates.items()})
 """
 
 
