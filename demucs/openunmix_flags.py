@@ -63,8 +63,8 @@ def load(args: argparse.Namespace) -> "nn.Module":
             return changed(model, **chosen)
         for name in OUTPUTS:
             if name in chosen:
-                raise ConfigError(f"{FLAGS[name]} changes the outputs of a model, but {args.name} is a bag, whose models must "
-                                  f"have equal outputs; leave it out")
+                raise ConfigError(f"{FLAGS[name]} changes the outputs of a model, but {args.name} is a bag, whose "
+                                  f"models must have equal outputs; leave it out")
         return BagOfModels([changed(member, **chosen) if is_openunmix(member) else member for member in members],
                            model.weights)
     except ConfigError as error:

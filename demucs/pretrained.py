@@ -29,8 +29,8 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None, *, targets: tp.
 
     `name` is a signature or the name of a bag in the folder `repo`; without `repo`, in ./release_models or among the
     models that Demucs published (downloaded once); or `hf://[NAMESPACE/]NAME` on the Hugging Face hub.
-    It may also be the name of a folder of openunmix in `repo` or ./release_models, or of a published model of Open-Unmix
-    (umx, umxhq, umxl, umxse), of which only the networks of `targets` are loaded if that is given.
+    It may also be the name of a folder of openunmix in `repo` or ./release_models, or of a published model of
+    Open-Unmix (umx, umxhq, umxl, umxse), of which only the networks of `targets` are loaded if that is given.
 
     Raises:
         ModelLoadingError: if there is no such model, or it cannot be downloaded or read. The message says what to do.

@@ -1,8 +1,8 @@
 """Export one Separator of Open-Unmix from experiments that trained a target each: `python -m tools.export_separator SIG
 SIG... [--name NAME] [-o FOLDER]`.
 
-Of several experiments with the same target (other seeds), the one with the smallest loss on the validation set is taken.
-`demucs --repo FOLDER -n NAME` separates with the result.
+Of several experiments with the same target (other seeds), the one with the smallest loss on the validation set is
+taken. `demucs --repo FOLDER -n NAME` separates with the result.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from tools.export import bytes_of
 def main() -> int:
     parser = Parser(prog="python -m tools.export_separator", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("signatures", nargs="+", metavar="SIG", help="signatures of experiments, at least one per target")
+    parser.add_argument("signatures", nargs="+", metavar="SIG",
+                        help="signatures of experiments, at least one per target")
     parser.add_argument("--name", help="name of the Separator (default: openunmix_ and 8 digits)")
     parser.add_argument("-o", "--out", type=Path, default=MODELS, help="folder for the model (default: %(default)s)")
     parser.add_argument("--format", choices=[PLAIN, KIND], default=PLAIN,

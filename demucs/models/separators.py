@@ -1,4 +1,5 @@
-"""Separators of Open-Unmix with the weights of other models: from single networks, or with other outputs and filters."""
+"""Separators of Open-Unmix with the weights of other models: from single networks, or with other outputs and
+filters."""
 
 import typing as tp
 
@@ -20,7 +21,8 @@ def ordered(targets: tp.Iterable[str]) -> tp.List[str]:
     """The targets in the order of the sources of Demucs, so that bags may hold both, and all others after them in their
     order."""
     targets = list(targets)
-    return [*(source for source in SOURCES if source in targets), *(target for target in targets if target not in SOURCES)]
+    first = [source for source in SOURCES if source in targets]
+    return [*first, *(target for target in targets if target not in SOURCES)]
 
 
 def is_openunmix(model: nn.Module) -> bool:
@@ -51,8 +53,8 @@ def network_of(model: nn.Module, target: str) -> nn.Module:
 
 
 def joined(models: tp.Mapping[str, nn.Module]) -> OpenUnmixSeparator:
-    """The Separator of single networks, {label: network}, in evaluation mode, with one iteration of the filter if it has
-    several targets. Its weights are those of `models`, not copies. Labels are for messages.
+    """The Separator of single networks, {label: network}, in evaluation mode, with one iteration of the filter if it
+    has several targets. Its weights are those of `models`, not copies. Labels are for messages.
 
     Raises:
         ConfigError: if a model is not a network of Open-Unmix, two have the same target, or their settings differ.
@@ -65,7 +67,8 @@ def joined(models: tp.Mapping[str, nn.Module]) -> OpenUnmixSeparator:
                               f"{', '.join(model.sources)}; a Separator is made of models openunmix")
         target = model.sources[0]
         if target in by_target:
-            raise ConfigError(f"{by_target[target]} and {label} are both networks of {target}; give one for each target")
+            raise ConfigError(f"{by_target[target]} and {label} are both networks of {target}; give one for each "
+                              f"target")
         by_target[target] = label
         found[label] = settings_of(model)
     (first, expected), *others = found.items()
@@ -88,14 +91,15 @@ def changed(model: nn.Module, *, targets: tp.Optional[tp.Sequence[str]] = None, 
 
     Args:
         targets: names of the networks that are used; all if None.
-        niter: by default that of `model`, but 0 without at least two sources, residual included, and 1 if `model` has only
-            one.
+        niter: by default that of `model`, but 0 without at least two sources, residual included, and 1 if `model` has
+            only one.
         residual: True, or the name of the residual.
         wiener_win_len: 0 for all frames.
         aggregate: {output: names of targets, or of the residual}. It is not kept if targets or residual change.
 
     Raises:
-        ConfigError: for another model, an unknown target (with the nearest one), and settings that contradict each other.
+        ConfigError: for another model, an unknown target (with the nearest one), and settings that contradict each
+            other.
     """
     kwargs = settings_of(model)
     known = kwargs["targets"]

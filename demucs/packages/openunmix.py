@@ -1,9 +1,9 @@
 """Reader of the folders that openunmix's training script leaves, and of other files of its networks.
 
-A folder has `separator.json` with the transform ({"nfft", "nhop", "sample_rate", "nb_channels"}) and for each target its
-settings, `TARGET.json` ({"args": {...}, ...}), and weights, `TARGET.pth` or TARGET-HASH.pth (or TARGET_HASH.pth), where
-HASH are the first 8 or more digits of the sha256 of the file. If there are no weights of a target, those of the last
-epoch in `TARGET.chkpnt` are read instead.
+A folder has `separator.json` with the transform ({"nfft", "nhop", "sample_rate", "nb_channels"}) and for each target
+its settings, `TARGET.json` ({"args": {...}, ...}), and weights, `TARGET.pth` or TARGET-HASH.pth (or
+TARGET_HASH.pth), where HASH are the first 8 or more digits of the sha256 of the file. If there are no weights of a
+target, those of the last epoch in `TARGET.chkpnt` are read instead.
 
 openunmix itself ignores entries that are missing or unknown, takes any file whose name begins with that of the target,
 and builds bidirectional networks of three layers only. Here names are exact, and files that do not fit are errors. All
@@ -47,8 +47,8 @@ _SAID = {"nfft": "nfft", "nb_channels": "channels", "hidden_size": "hidden_size"
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """Settings that all networks of a Separator share, which are not in their weights; `bandwidth` in Hz is None if it is
-    not known."""
+    """Settings that all networks of a Separator share, which are not in their weights; `bandwidth` in Hz is None if it
+    is not known."""
     nfft: int
     nhop: int
     samplerate: int
@@ -94,14 +94,15 @@ def targets_in(folder: Path) -> tp.List[str]:
             return isinstance(_json(folder / f"{stem}.json").get("args"), dict)
         except PackageError:
             return False
-    stems = sorted(path.stem for path in folder.glob("*.json") if path.name != SETTINGS and not path.name.startswith("."))
-    return ordered([stem for stem in stems if weights_in(folder, stem, stems) or (folder / f"{stem}{CHECKPOINT}").is_file()
-                    or trained(stem)])
+    names = [path.name for path in folder.glob("*.json")]
+    stems = sorted(Path(name).stem for name in names if name != SETTINGS and not name.startswith("."))
+    return ordered([stem for stem in stems if weights_in(folder, stem, stems)
+                    or (folder / f"{stem}{CHECKPOINT}").is_file() or trained(stem)])
 
 
 def selected(targets: tp.Optional[tp.Sequence[str]], known: tp.Sequence[str], where: tp.Any) -> tp.List[str]:
-    """Those of the targets `known` that are in `targets` (None: all), in the order of `known`. Raises ConfigError, naming
-    the nearest one, for others, for none, and for repetitions. `where` is the name of the model in messages."""
+    """Those of the targets `known` that are in `targets` (None: all), in the order of `known`. Raises ConfigError,
+    naming the nearest one, for others, for none, and for repetitions. `where` is the name of the model in messages."""
     if targets is None:
         return list(known)
     for target in targets:
@@ -132,12 +133,13 @@ def assembled(files: tp.Mapping[str, Path], transform: Transform, where: tp.Unio
         for field in dataclasses.fields(network.sizes):
             mine, other = getattr(network.sizes, field.name), getattr(first.sizes, field.name)
             if mine != other:
-                raise PackageError(f"{where}: the networks of a Separator have equal sizes, but {field.name} is {mine} for "
-                                   f"{target} ({network.path.name}) and {other} for {first_target} ({first.path.name}); "
-                                   f"keep them in folders of their own")
+                raise PackageError(f"{where}: the networks of a Separator have equal sizes, but {field.name} is "
+                                   f"{mine} for {target} ({network.path.name}) and {other} for {first_target} "
+                                   f"({first.path.name}); keep them in folders of their own")
     sizes, targets = first.sizes, list(read)
-    kwargs = {"sources": targets, "audio_channels": sizes.channels, "samplerate": transform.samplerate, "segment": SEGMENT,
-              "hidden_size": sizes.hidden_size, "nb_layers": sizes.nb_layers, "unidirectional": sizes.unidirectional,
+    kwargs = {"sources": targets, "audio_channels": sizes.channels, "samplerate": transform.samplerate,
+              "segment": SEGMENT, "hidden_size": sizes.hidden_size, "nb_layers": sizes.nb_layers,
+              "unidirectional": sizes.unidirectional,
               "nfft": sizes.nfft, "nhop": transform.nhop, "niter": int(len(targets) > 1),
               "bandwidth": _bandwidth(sizes, transform)}
     try:
@@ -187,8 +189,8 @@ def _settings(path: Path, target: str) -> tp.Dict[str, tp.Any]:
         raise PackageError(f"{path}: its args are a {type(args).__name__} instead of settings by name")
     trained = args.get("target", target)
     if trained != target:
-        raise PackageError(f"{path}: belongs to a training of {quoted(repr(trained), 60)}, not of {target!r}; put the files "
-                           f"of {target!r} there, or rename all files of the target")
+        raise PackageError(f"{path}: belongs to a training of {quoted(repr(trained), 60)}, not of {target!r}; put the "
+                           f"files of {target!r} there, or rename all files of the target")
     return {**content, "args": args}
 
 
@@ -205,15 +207,15 @@ def _weights_of(folder: Path, target: str, known: tp.Collection[str]) -> Path:
     found = weights_in(folder, target, known)
     checkpoint = folder / f"{target}{CHECKPOINT}"
     if not found and checkpoint.is_file():
-        logger.warning("%s: has no %s%s with the best weights; those of the last epoch in %s are used", folder, target, SUFFIX,
-                       checkpoint.name)
+        logger.warning("%s: has no %s%s with the best weights; those of the last epoch in %s are used", folder, target,
+                       SUFFIX, checkpoint.name)
         return checkpoint
     if not found:
-        raise PackageError(f"{folder}: has no weights of {target!r}: neither {target}{SUFFIX} nor {target}-HASH{SUFFIX} nor "
-                           f"{checkpoint.name}")
+        raise PackageError(f"{folder}: has no weights of {target!r}: neither {target}{SUFFIX} nor "
+                           f"{target}-HASH{SUFFIX} nor {checkpoint.name}")
     if len(found) > 1:
-        raise PackageError(f"{folder}: has several weights of {target!r}: {', '.join(path.name for path in found)}; keep one "
-                           f"of them")
+        raise PackageError(f"{folder}: has several weights of {target!r}: {', '.join(path.name for path in found)}; "
+                           f"keep one of them")
     path, = found
     if path.stem != target:
         require_hash(path)
@@ -232,8 +234,8 @@ def require_hash(path: Path) -> None:
     except OSError as error:
         raise PackageError(f"{path}: cannot be read ({error.strerror})") from error
     if found != wanted:
-        raise PackageError(f"{path}: is damaged, or was changed: its checksum is {found}, its name says {wanted}; copy or "
-                           f"download it again")
+        raise PackageError(f"{path}: is damaged, or was changed: its checksum is {found}, its name says {wanted}; "
+                           f"copy or download it again")
 
 
 def hash_in(name: str) -> str:
@@ -248,8 +250,8 @@ def _check_said(network: Network, transform: Transform, said: tp.Mapping[str, tp
     expected = {"nfft": transform.nfft, "nb_channels": transform.audio_channels}
     for name, value in (*expected.items(), *said.items()):
         if name in _SAID and value is not None and value != getattr(sizes, _SAID[name]):
-            raise PackageError(f"{network.path}: its weights have {name}={getattr(sizes, _SAID[name])}, its settings say "
-                               f"{quoted(repr(value), 60)}; weights and JSON files belong to different models")
+            raise PackageError(f"{network.path}: its weights have {name}={getattr(sizes, _SAID[name])}, its settings "
+                               f"say {quoted(repr(value), 60)}; weights and JSON files belong to different models")
     bandwidth = said.get("bandwidth")
     if bandwidth in Range(0, 10 ** 7):
         bins = bins_below(bandwidth, nfft=sizes.nfft, samplerate=transform.samplerate)
@@ -271,8 +273,8 @@ def _bandwidth(sizes: networks.Sizes, transform: Transform) -> float:
 
 def card_of(model: OpenUnmixSeparator, signature: str, *, written: float,
             said: tp.Optional[tp.Mapping[str, tp.Mapping[str, tp.Any]]] = None) -> ReleaseCard:
-    """Card of a model, as far as the files of openunmix tell: `said` has the content of TARGET.json by target, `written` is
-    their time in seconds since 1970."""
+    """Card of a model, as far as the files of openunmix tell: `said` has the content of TARGET.json by target,
+    `written` is their time in seconds since 1970."""
     def whole(value: tp.Any) -> int:
         return value if type(value) is int and 0 <= value < 10 ** 9 else 0
     records = said or {}
@@ -285,5 +287,5 @@ def card_of(model: OpenUnmixSeparator, signature: str, *, written: float,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         model_hash=weights.state_hash(model.state_dict()),
         epochs_done=max((whole(record.get("epochs_trained")) for record in records.values()), default=0),
-        epochs=max((whole(record["args"].get("epochs")) for record in records.values()), default=0), valid=losses, argv=[],
-        commit="", versions={}, created=created.isoformat(timespec="seconds"))
+        epochs=max((whole(record["args"].get("epochs")) for record in records.values()), default=0), valid=losses,
+        argv=[], commit="", versions={}, created=created.isoformat(timespec="seconds"))

@@ -1,7 +1,7 @@
 """Writer of folders for openunmix: what its training script leaves, so that its command `umx` loads them.
 
-openunmix 1.3.0 reads only networks of three bidirectional layers. It takes the first file whose name begins with that of
-the target, so that in a folder no name of a target may begin with another.
+openunmix 1.3.0 reads only networks of three bidirectional layers. It takes the first file whose name begins with that
+of the target, so that in a folder no name of a target may begin with another.
 """
 
 import hashlib
@@ -30,15 +30,16 @@ LAYERS = 3                  # of the networks that openunmix 1.3.0 builds
 MOST_CHANNELS = 2           # of its filter
 HASH = 8                    # digits of the sha256 in names of files
 # Settings of its Separator that its files do not have, with the defaults of its command.
-UNSAID: tp.Dict[str, tp.Any] = {"niter": 1, "softmask": False, "residual": False, "wiener_win_len": 300, "aggregate": None}
+UNSAID: tp.Dict[str, tp.Any] = {"niter": 1, "softmask": False, "residual": False, "wiener_win_len": 300,
+                                "aggregate": None}
 
 Record = tp.Dict[str, tp.Any]
 
 
 def save(model: torch.nn.Module, folder: tp.Union[str, Path], *, card: ReleaseCard, half: bool = False,
          records: tp.Optional[tp.Mapping[str, Record]] = None) -> ReleaseCard:
-    """Write `model` to `folder` for openunmix: `separator.json`, and `TARGET.json` and `TARGET-HASH.pth` of each target;
-    and its card to a `.json` file beside the folder.
+    """Write `model` to `folder` for openunmix: `separator.json`, and `TARGET.json` and `TARGET-HASH.pth` of each
+    target; and its card to a `.json` file beside the folder.
 
     Args:
         model: `openunmix` or `openunmix_separator` of the zoo.
@@ -51,18 +52,19 @@ def save(model: torch.nn.Module, folder: tp.Union[str, Path], *, card: ReleaseCa
         The completed card.
 
     Raises:
-        PackageError: for a model that openunmix would not load, or load wrongly; for a folder with other files; if a file
-            cannot be written.
+        PackageError: for a model that openunmix would not load, or load wrongly; for a folder with other files; if a
+            file cannot be written.
     """
     folder = Path(folder)
     if not is_openunmix(model):
-        raise PackageError(f"{folder}: openunmix has no model {getattr(model, 'zoo_name', type(model).__name__)}; export it "
-                           f"in plain format")
+        raise PackageError(f"{folder}: openunmix has no model {getattr(model, 'zoo_name', type(model).__name__)}; "
+                           f"export it in plain format")
     settings = settings_of(model)
     targets: tp.List[str] = settings["targets"]
     _require_loadable(settings, folder)
     _require_own(folder, targets)
-    changed = [f"{name}={settings[name]}" for name, value in UNSAID.items() if (settings[name] or None) != (value or None)]
+    changed = [f"{name}={settings[name]}" for name, value in UNSAID.items()
+               if (settings[name] or None) != (value or None)]
     if changed and isinstance(model, OpenUnmixSeparator) and len(targets) > 1:
         logger.warning("%s: the files of openunmix do not have %s; give its command the options for that", folder,
                        ", ".join(changed))
@@ -89,8 +91,8 @@ def save(model: torch.nn.Module, folder: tp.Union[str, Path], *, card: ReleaseCa
 
 
 def record_of(folder: Path) -> Record:
-    """Entries of openunmix's TARGET.json about a training, from the records in the folder of its experiment, as far as it
-    has them: epochs_trained, best_loss, best_epoch, histories of losses and times, num_bad_epochs, and some of args.
+    """Entries of openunmix's TARGET.json about a training, from the records in the folder of its experiment, as far as
+    it has them: epochs_trained, best_loss, best_epoch, histories of losses and times, num_bad_epochs, and some of args.
 
     Raises:
         SchemaError: if a record is damaged.
@@ -130,8 +132,8 @@ def _require_loadable(settings: tp.Mapping[str, tp.Any], folder: Path) -> None:
     for target in settings["targets"]:
         for other in settings["targets"]:
             if other != target and other.startswith(target):
-                raise PackageError(f"{folder}: openunmix takes any file that begins with {target!r} for that target, so it "
-                                   f"would confuse it with {other!r}; export it in plain format")
+                raise PackageError(f"{folder}: openunmix takes any file that begins with {target!r} for that target, "
+                                   f"so it would confuse it with {other!r}; export it in plain format")
 
 
 def _require_own(folder: Path, targets: tp.Sequence[str]) -> None:
@@ -142,8 +144,8 @@ def _require_own(folder: Path, targets: tp.Sequence[str]) -> None:
         raise PackageError(f"{folder}: is there already, and is no folder of openunmix; choose another one with -o")
     others = [name for name in openunmix.targets_in(folder) if name not in targets]
     if others:
-        raise PackageError(f"{folder}: has the targets {', '.join(others)} of another model; choose another folder with -o, "
-                           f"or delete it")
+        raise PackageError(f"{folder}: has the targets {', '.join(others)} of another model; choose another folder "
+                           f"with -o, or delete it")
 
 
 def _weights(network: torch.nn.Module, *, half: bool) -> bytes:

@@ -60,15 +60,15 @@ def read(path: Path) -> Network:
     """The network in a .pth file, or the one of the last epoch in a .chkpnt file, of openunmix.
 
     Raises:
-        PackageError: if the file is damaged, names objects that weights do not need, or is no network of Open-Unmix; the
-            message names the entries that are missing, unknown or of another shape.
+        PackageError: if the file is damaged, names objects that weights do not need, or is no network of Open-Unmix;
+            the message names the entries that are missing, unknown or of another shape.
     """
     content = pickled.read(path)
     if path.suffix == ".chkpnt":
         content = content.get(STATE) if isinstance(content, dict) else None
     elif isinstance(content, dict) and isinstance(content.get(STATE), dict):
-        raise PackageError(f"{path}: is a checkpoint of a training, not the weights; name it {path.stem}.chkpnt, or save "
-                           f"its entry {STATE!r}")
+        raise PackageError(f"{path}: is a checkpoint of a training, not the weights; name it {path.stem}.chkpnt, or "
+                           f"save its entry {STATE!r}")
     state = weights.checked_state(content, path)
     extras = {name: tensor for name, tensor in state.items() if _WINDOW.fullmatch(name) or name == _RATE}
     state = {name: tensor for name, tensor in state.items() if name not in extras}
@@ -87,7 +87,8 @@ def read(path: Path) -> Network:
 
 
 def sizes_of(state: tp.Mapping[str, torch.Tensor], path: Path) -> Sizes:
-    """Sizes of the network with the weights `state`, as far as their names and shapes tell; those of umxhq for the rest.
+    """Sizes of the network with the weights `state`, as far as their names and shapes tell; those of umxhq for the
+    rest.
     Raises PackageError for sizes that no network has."""
     default = Sizes()
     layers = [(int(match[1]), bool(match[2])) for match in map(_LAYER.fullmatch, map(str, state)) if match]
@@ -129,8 +130,8 @@ def _check_window(extras: weights.State, sizes: Sizes, path: Path) -> None:
         if name != _RATE:
             expected = torch.hann_window(sizes.nfft)
             if window.shape != expected.shape or not torch.allclose(window.float(), expected, rtol=0, atol=1e-4):
-                raise PackageError(f"{path}: its {name} is {_short(window)}, not the periodic Hann window of {sizes.nfft} "
-                                   f"samples; such transforms are not supported")
+                raise PackageError(f"{path}: its {name} is {_short(window)}, not the periodic Hann window of "
+                                   f"{sizes.nfft} samples; such transforms are not supported")
 
 
 def _length(state: tp.Mapping[str, torch.Tensor], name: str, axis: int, default: int) -> int:
@@ -139,4 +140,6 @@ def _length(state: tp.Mapping[str, torch.Tensor], name: str, axis: int, default:
 
 
 def _short(tensor: torch.Tensor) -> str:
-    return f"{tensor.item():g}" if tensor.numel() == 1 and not tensor.is_complex() else f"of shape {tuple(tensor.shape)}"
+    if tensor.numel() == 1 and not tensor.is_complex():
+        return f"{tensor.item():g}"
+    return f"of shape {tuple(tensor.shape)}"

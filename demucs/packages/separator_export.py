@@ -24,8 +24,8 @@ SELECTION = "loss"           # metric on the validation set: the run of a target
 
 
 class Run(tp.NamedTuple):
-    """Best weights of an experiment that trained the network of one target, with its card, and its loss on the validation
-    set (NaN: unknown)."""
+    """Best weights of an experiment that trained the network of one target, with its card, and its loss on the
+    validation set (NaN: unknown)."""
     signature: str
     model: nn.Module
     card: ReleaseCard
@@ -34,9 +34,9 @@ class Run(tp.NamedTuple):
 
 def export_separator(signatures: tp.Sequence[str], out: Path, *, name: tp.Optional[str] = None, kind: str = PLAIN,
                      half: bool = False, experiments: Path = EXPERIMENTS) -> tp.Tuple[Path, ReleaseCard]:
-    """Write the Separator of the networks that the experiments trained: to OUT/NAME.th with its card in OUT/NAME.json, or
-    for `kind` "openunmix" to the folder OUT/NAME. Of several experiments with the same target, that with the smallest
-    loss on the validation set is taken, and the choice is logged.
+    """Write the Separator of the networks that the experiments trained: to OUT/NAME.th with its card in OUT/NAME.json,
+    or for `kind` "openunmix" to the folder OUT/NAME. Of several experiments with the same target, that with the
+    smallest loss on the validation set is taken, and the choice is logged.
 
     The card names the experiments in `argv`, as TARGET=SIGNATURE, and has their losses as loss_TARGET.
 
@@ -68,7 +68,8 @@ def export_separator(signatures: tp.Sequence[str], out: Path, *, name: tp.Option
     name = name or "openunmix_" + hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
     cards = [run.card for run in chosen.values()]
     card = package.new_card(
-        model, signature=name, epochs_done=max(each.epochs_done for each in cards), epochs=max(each.epochs for each in cards),
+        model, signature=name, epochs_done=max(each.epochs_done for each in cards),
+        epochs=max(each.epochs for each in cards),
         valid={f"{SELECTION}_{target}": chosen[target].loss for target in model.targets
                if math.isfinite(chosen[target].loss)}, argv=parts)
     if kind == openunmix_export.KIND:
@@ -104,8 +105,9 @@ def best_by_target(runs: tp.Sequence[Run]) -> tp.Dict[str, Run]:
 
 def check_name(name: str) -> None:
     """Raise ConfigError unless `name` can be the name of an exported model: that of a file, without a checksum."""
-    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f]", name) or re.search(r"-[0-9a-f]{8,64}$", name):
-        raise ConfigError(f"--name {name!r}: is no name of a model; use letters, digits and _, without a checksum after -")
+    if not name or name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f]|-[0-9a-f]{8,64}$", name):
+        raise ConfigError(f"--name {name!r}: is no name of a model; use letters, digits and _, without a checksum "
+                          f"after -")
 
 
 def _run(signature: str, experiments: Path) -> Run:
@@ -116,8 +118,8 @@ def _run(signature: str, experiments: Path) -> Run:
     model = package.load(folder / BEST)
     if not isinstance(model, OpenUnmix):
         raise PackageError(f"experiment {signature} trained {getattr(model, 'zoo_name', type(model).__name__)} for "
-                           f"{', '.join(model.sources)}; a Separator is made of experiments with model=openunmix, one for "
-                           f"each target")
+                           f"{', '.join(model.sources)}; a Separator is made of experiments with model=openunmix, one "
+                           f"for each target")
     card = with_epochs(model.card, folder)
     warn_if_unfinished(signature, card, folder)
     loss = card.valid.get(SELECTION)

@@ -40,9 +40,10 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None, *, targets: Tar
             `hf://NAMESPACE/NAME` are loaded from the Hugging Face hub only.
         repo: a folder, which is then searched exclusively. Default: `release_models` in the working directory, if it
             contains the name, then the published models of Demucs and Open-Unmix. Their files are downloaded once and
-            verified; if the server of Demucs cannot be reached, they are downloaded from the hub, which has no checksums
-            for them.
-        targets: of a folder of openunmix, or a published model of Open-Unmix: the networks that are loaded; default: all.
+            verified; if the server of Demucs cannot be reached, they are downloaded from the hub, which has no
+            checksums for them.
+        targets: of a folder of openunmix, or a published model of Open-Unmix: the networks that are loaded; default:
+            all.
 
     Raises:
         ModelLoadingError: with a message of one line, for an unknown name, files that are damaged or cannot be
@@ -57,8 +58,8 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None, *, targets: Tar
 
 
 def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, Place]]:
-    """Models that `get_model` finds by name for this `repo`, hub and published models of Open-Unmix excluded: {"single":
-    {signature: file, folder of openunmix or URL}, "bag": {name: YAML file}}. Nothing is downloaded.
+    """Models that `get_model` finds by name for this `repo`, hub and published models of Open-Unmix excluded:
+    {"single": {signature: file, folder of openunmix or URL}, "bag": {name: YAML file}}. Nothing is downloaded.
 
     Raises SignatureError if `repo` is not a folder.
     """
@@ -134,8 +135,8 @@ def _fetch_target(about: PublishedSeparator, target: str, path: Path) -> None:
     except download.Unreachable as error:
         raise ModelLoadingError(
             f"the network of {target} of {about.name} is not in {path.parent}, and cannot be fetched from "
-            f"{about.url(target)} ({error}). Without a network, put it there by hand as {path}; another server can be named "
-            f"with the environment variable {catalogue.MIRROR}") from error
+            f"{about.url(target)} ({error}). Without a network, put it there by hand as {path}; another server can be "
+            f"named with the environment variable {catalogue.MIRROR}") from error
 
 
 class Folder:
@@ -242,8 +243,8 @@ def _get(name: str, repo: tp.Union[None, str, Path], targets: Targets) -> nn.Mod
     known = [*bags, *catalogue.published_files(), *separators, *local]
     raise SignatureError(f"no model {name!r}.{did_you_mean(name, known)} In {MODELS} there are: "
                          f"{', '.join(local) or 'none'}; published are {', '.join(bags)} and their single models, and "
-                         f"{', '.join(separators)} of Open-Unmix; {hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face "
-                         f"hub. `python -m tools.export SIG` exports a model that was trained here")
+                         f"{', '.join(separators)} of Open-Unmix; {hub.PREFIX}NAMESPACE/NAME is sought on the Hugging "
+                         f"Face hub. `python -m tools.export SIG` exports a model that was trained here")
 
 
 def _assembled(definition: BagDefinition, load: tp.Callable[[str], nn.Module]) -> BagOfModels:

@@ -18,8 +18,8 @@ FILE = "openunmix.ini"
 
 @dataclasses.dataclass(frozen=True)
 class PublishedSeparator:
-    """Published model of Open-Unmix: name, training data, licence of the weights, record on Zenodo, names of the files by
-    target, and the settings of its transform and networks."""
+    """Published model of Open-Unmix: name, training data, licence of the weights, record on Zenodo, names of the files
+    by target, and the settings of its transform and networks."""
     name: str
     data: str
     licence: str

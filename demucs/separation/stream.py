@@ -55,9 +55,9 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
             channels, normalised as in training. The same samples are read more than once, but never further back from
             the last call than a block, a chunk and its context.
         block: shortest distance between the starts of two spans in seconds; None: the whole song is one span.
-        level: for a bag of models that expect normalised songs and of others. `read` gives the song as it is. Models that
-            expect it are given the song normalised by `level`, and their estimates are scaled back. None: the song is as
-            all models expect it.
+        level: for a bag of models that expect normalised songs and of others. `read` gives the song as it is.
+            Models that expect it are given the song normalised by `level`, and their estimates are scaled back. None:
+            the song is as all models expect it.
 
     Raises:
         ConfigError: as `apply.separate`, before anything is computed.
