@@ -18,8 +18,10 @@ from . import pretrained
 from .audio import reading, save_audio
 from .dsp.convert import as_waveform, convert_audio
 from .errors import AudioError, DemucsError
+from .models.protocol import default_shifts
 from .repositories import repository
 from .repositories.catalogue import ModelLoadingError
+from .separation import defaults
 from .separation import settings as allowed
 from .separation.devices import gpu_wanted, usable_device
 from .separation.progress import CallbackProgress, reporter, together
@@ -66,7 +68,8 @@ class Separator:
         model: name or signature of a model, as for `pretrained.get_model`, or a loaded model.
         repo: folder with models, in which `model` is then looked for exclusively.
         device: device of the computation; None for that of the audio. Results are on the device of the audio.
-        shifts: number of random shifts whose estimates are averaged: slower, slightly better; 0 for no shift.
+        shifts: number of random shifts whose estimates are averaged: slower, slightly better; 0 for no shift. By
+            default 1, and 0 for models of Open-Unmix.
         overlap: fraction of a segment that overlaps with the next one, in [0, 1).
         split: separate the song in segments; otherwise in one piece.
         segment: length of a segment in seconds; by default that of the model.
@@ -89,8 +92,9 @@ class Separator:
 
     def __init__(self, model: tp.Union[str, nn.Module] = "htdemucs", repo: tp.Optional[Path] = None,
                  device: tp.Union[None, str, torch.device] = "cuda" if gpu_wanted() else "cpu",
-                 shifts: int = 1, overlap: float = 0.25, split: bool = True, segment: tp.Optional[float] = None,
-                 jobs: int = 0, progress: bool = False, callback: tp.Optional[Callback] = None,
+                 shifts: int = defaults.SHIFTS, overlap: float = 0.25, split: bool = True,
+                 segment: tp.Optional[float] = None, jobs: int = 0, progress: bool = False,
+                 callback: tp.Optional[Callback] = None,
                  callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0,
                  precision: str = "float32"):
         if isinstance(model, nn.Module):
@@ -163,6 +167,8 @@ class Separator:
     def _separate(self, wav: torch.Tensor, rate: tp.Optional[int], name: str) -> Stems:
         wav = convert_audio(wav, self.samplerate if rate is None else rate, self.samplerate, self.audio_channels)
         settings = dict(self._settings)
+        if isinstance(settings["shifts"], defaults.ByModel):
+            settings["shifts"] = default_shifts(self._model)
         callback, extra = settings.pop("callback"), settings.pop("callback_arg") or {}
         listeners = [
             reporter(logger, name) if settings.pop("progress") else None,

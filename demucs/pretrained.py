@@ -23,18 +23,21 @@ __all__ = ["DEFAULT_MODEL", "REMOTE_ROOT", "ROOT_URL", "SOURCES", "ModelLoadingE
            "demucs_unittest", "get_model", "get_model_from_args", "get_model_from_sig"]
 
 
-def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> "nn.Module":
+def get_model(name: str, repo: tp.Union[None, str, Path] = None, *, targets: tp.Optional[tp.Sequence[str]] = None
+              ) -> "nn.Module":
     """The model or bag of models `name`, in evaluation mode on the CPU.
 
     `name` is a signature or the name of a bag in the folder `repo`; without `repo`, in ./release_models or among the
     models that Demucs published (downloaded once); or `hf://[NAMESPACE/]NAME` on the Hugging Face hub.
+    It may also be the name of a folder of openunmix in `repo` or ./release_models, or of a published model of
+    Open-Unmix (umx, umxhq, umxl, umxse), of which only the networks of `targets` are loaded if that is given.
 
     Raises:
         ModelLoadingError: if there is no such model, or it cannot be downloaded or read. The message says what to do.
     """
     from .repositories import repository
 
-    return repository.get_model(name, repo)
+    return repository.get_model(name, repo, targets=targets)
 
 
 def get_model_from_sig(sig: str) -> "nn.Module":

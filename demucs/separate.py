@@ -12,7 +12,7 @@ import traceback
 import typing as tp
 from pathlib import Path
 
-from . import __version__, pretrained
+from . import __version__, openunmix_flags, pretrained
 from .arguments import Parser, number
 from .audio.encoding import bit_rate, check_mp3
 from .console import OutputLost, command, debugging, log_messages, one_line
@@ -41,8 +41,9 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("separation")
     group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else cpu)")
-    group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
-                       help="number of random shifts that are averaged: slower, slightly better (default: %(default)s)")
+    group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=defaults.SHIFTS,
+                       help="number of random shifts that are averaged: slower, slightly better (default: %(default)s; "
+                            "0 for models of Open-Unmix)")
     group.add_argument("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
                        help="overlap of the segments (default: %(default)s)")
     pieces = group.add_mutually_exclusive_group()
@@ -59,6 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
                        help="bf16 multiplies in 16 bits: faster if the processor supports it, with errors some 40 dB "
                             "below the result; tf32 in 19 bits, on NVIDIA GPUs from Ampere on (default: %(default)s)")
 
+    openunmix_flags.add_flags(parser.add_argument_group("models of Open-Unmix"))
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--out", type=Path, default=Path("separated"),
                        help="folder for the results, which are written to OUT/NAME (default: %(default)s)")
@@ -121,7 +123,8 @@ def load(args: argparse.Namespace) -> "Separator":
     from .separation.devices import gpu_wanted
 
     device = args.device or ("cuda" if gpu_wanted() else "mps" if torch.backends.mps.is_available() else "cpu")
-    model = args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
+    model = openunmix_flags.load(args) if openunmix_flags.given(args) else \
+        args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
     separator = Separator(model, args.repo, device=device, shifts=args.shifts, split=args.split, overlap=args.overlap,
                           segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed,
                           precision=args.precision)
@@ -140,9 +143,14 @@ def print_models(repo: tp.Optional[Path]) -> None:
     """Print the names of the available bags and models, or of those in the folder `repo`. Raises OutputLost if that
     fails."""
     from .api import list_models
+    from .repositories.separators import published_separators
 
-    found = list_models(repo)
-    for title, kind in (("Bag of models:", "bag"), ("Single models:", "single")):
+    found: tp.Dict[str, tp.Iterable[str]] = dict(list_models(repo))
+    titles = {"bag": "Bag of models:", "single": "Single models:"}
+    if repo is None:
+        titles["openunmix"] = "Models of Open-Unmix:"
+        found["openunmix"] = published_separators()
+    for kind, title in titles.items():
         print(f"{title}\n    " + "\n    ".join(found[kind]), flush=True)
     failure = getattr(sys.stdout, "failure", None)
     if failure is not None:              # the list is the purpose of this call, so its loss is an error
@@ -158,7 +166,8 @@ def run(args: argparse.Namespace) -> bool:
         print_models(args.repo)
         return True
     if not args.tracks:
-        raise ConfigError("no audio file given; example: demucs --repo ./release_models -n SIG song.mp3")
+        taken = f" (--residual took {args.residual!r} as its NAME: write --residual=NAME)" if args.residual else ""
+        raise ConfigError(f"no audio file given{taken}; example: demucs --repo ./release_models -n SIG song.mp3")
     missing = [track for track in args.tracks if not os.path.lexists(track) or not track.name]
     for track in missing:               # before loading the model, which may have to be downloaded
         reason = "no such file" if track.name else "is a folder; give the files in it"

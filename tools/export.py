@@ -1,7 +1,8 @@
 """Export the best weights of trained experiments: `python -m tools.export SIG [SIG...] [-o FOLDER] [--half]`.
 
 `--format demucs` and `--format safetensors` write the formats of Demucs 4.x: SIG.th for its --repo, SIG.safetensors for
-a hub.
+a hub. `--format openunmix` writes a folder SIG that openunmix 1.3.0 loads. `python -m tools.export_separator` makes one
+model from several experiments with a target each.
 """
 
 import argparse
@@ -14,6 +15,11 @@ from demucs.errors import DemucsError
 from demucs.packages.export import FORMATS, PLAIN, export
 from demucs.runs.layout import EXPERIMENTS
 from demucs.runs.layout import MODELS
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file, or of the files in a folder."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 @command()
@@ -42,7 +48,7 @@ def main() -> int:
         else:
             path = args.out / f"{signature}{FORMATS[args.format]}"
             print(f"{path}: {card.model}, {card.parameters / 1e6:.2f} million parameters, {card.precision}, "
-                  f"{path.stat().st_size / 1e6:.1f} MB, {card.epochs_done} of {card.epochs} epochs")
+                  f"{bytes_of(path) / 1e6:.1f} MB, {card.epochs_done} of {card.epochs} epochs")
     return 1 if failed else 0
 
 

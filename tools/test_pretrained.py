@@ -20,7 +20,9 @@ from demucs.errors import ConfigError
 from demucs.evaluation import records
 from demucs.evaluation.request import NO_COMPRESSED_TRAINING, score_model
 from demucs.evaluation_settings import KEYS, apply_overrides
+from demucs.models.protocol import default_shifts
 from demucs.runs.layout import EXPERIMENTS
+from demucs.separation.defaults import SHIFTS, ByModel
 from demucs.separation.outputs import folder_name
 from demucs.separation.precision import PRECISIONS
 from demucs.separation.settings import RANGES
@@ -37,8 +39,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"overrides, with the keys {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
     add_flags(parser)
-    add("--shifts", type=number("--shifts", RANGES["shifts"]), default=1,
-        help="number of random shifts that are averaged (default: %(default)s)")
+    add("--shifts", type=number("--shifts", RANGES["shifts"]), default=SHIFTS,
+        help="number of random shifts that are averaged (default: %(default)s; 0 for models of Open-Unmix)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
         help="overlap of the segments (default: %(default)s)")
     add("--no-split", action="store_false", dest="split", help="do not split songs into segments")
@@ -69,8 +71,11 @@ def run(args: argparse.Namespace) -> None:
     request = request_of(args, folder_name(args.sig or args.name))
     if args.collect:
         return records.finish(request.folder)
-    score_model(request, pretrained.get_model_from_args(args), settings={key: getattr(args, key) for key in SEPARATION},
-                precision=args.precision, save_to=args.save, references=args.reference_separators)
+    model = pretrained.get_model_from_args(args)
+    if isinstance(args.shifts, ByModel):
+        args.shifts = default_shifts(model)
+    score_model(request, model, settings={key: getattr(args, key) for key in SEPARATION}, precision=args.precision,
+                save_to=args.save, references=args.reference_separators)
 
 
 @command()

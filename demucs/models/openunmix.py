@@ -43,6 +43,7 @@ class OpenUnmix(SpectralMask, SeparationModel):
     """
 
     normalizes_songs = False
+    default_shifts = 0
     estimates_magnitudes = True
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100,
@@ -96,6 +97,7 @@ class OpenUnmixSeparator(SeparationModel):
     """
 
     normalizes_songs = False
+    default_shifts = 0
     estimates_magnitudes = True
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100,
@@ -118,6 +120,9 @@ class OpenUnmixSeparator(SeparationModel):
         if niter and len(estimated) < 2:
             raise ValueError(f"niter={niter} needs at least two sources, but there is only {estimated[0]!r}; set "
                              f"residual=true, or niter=0")
+        for target in self.targets:
+            if "." in target or hasattr(nn.ModuleDict(), target):
+                raise ValueError(f"a network cannot be called {target!r}, which torch reserves; choose another name")
         _check_hop(nfft, nhop)
         self.audio_channels = audio_channels
         self.samplerate = samplerate

@@ -23,6 +23,7 @@ class SeparationModel(nn.Module):
         segment: length in seconds of the segments into which separation cuts songs.
         normalizes_songs: whether a whole song is normalised to zero mean and unit standard deviation before it is
             separated, as in the training of Demucs.
+        default_shifts: rounds of the shift trick in separation, unless the user chooses a number.
         draws_in_training: whether the forward pass draws random numbers in training.
     """
 
@@ -32,6 +33,7 @@ class SeparationModel(nn.Module):
     samplerate: int
     segment: float
     normalizes_songs: bool = True
+    default_shifts: int = 1
     draws_in_training: bool = False
 
     def __init_subclass__(cls, **kwargs: tp.Any) -> None:
@@ -97,6 +99,12 @@ def normalizes_songs(model: nn.Module) -> bool:
     """Whether a song must be normalised as a whole before `model` separates it; True for a module without that
     attribute."""
     return getattr(model, "normalizes_songs", True)
+
+
+def default_shifts(model: nn.Module) -> int:
+    """Number of rounds of the shift trick with which `model` separates songs, unless the user chooses another; 1 for a
+    module without that attribute."""
+    return getattr(model, "default_shifts", 1)
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float] = None) -> int:

@@ -17,23 +17,24 @@ from ..runs.layout import ARGV, BEST, EXPERIMENTS, HISTORY, RUN_CARD
 from ..runs.provenance import now
 from ..runs.status import last_said
 from ..schema import ReleaseCard, RunCard
-from . import package, publish
+from . import openunmix_export, package, publish
 
 logger = logging.getLogger(__name__)
 
 PLAIN = "plain"
-FORMATS = {PLAIN: ".th", **publish.KINDS}
+FORMATS = {PLAIN: ".th", **publish.KINDS, openunmix_export.KIND: ""}       # of openunmix: a folder
 
 
 def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bool] = None,
            experiments: Path = EXPERIMENTS) -> ReleaseCard:
-    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors), and its card to
+    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors, or a folder), and its card to
     OUT/SIGNATURE.json. An unfinished training gives a warning. Returns the card.
 
     Args:
         signature: of the experiment.
         out: folder of models.
-        kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads.
+        kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads; "openunmix", a
+            folder for models of Open-Unmix that openunmix 1.3.0 reads.
         half: True for float16, False for float32. None: quantised if training quantised the weights; otherwise float32
             for "plain", and float16 for the formats of published Demucs, as published models are.
         experiments: folder of the experiments.
@@ -48,20 +49,34 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
         raise SignatureError(f"experiment {signature} has no weights to export: no epoch has finished ({folder / BEST} "
                              f"is not there). Train it first, or wait for its first epoch.")
     model = package.load(folder / BEST)
-    card = dataclasses.replace(model.card, signature=signature, created=now())
-    if (folder / RUN_CARD).exists():
-        run = schema.load(RunCard, folder / RUN_CARD)
-        card = dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
-    elif (folder / HISTORY).exists():      # a run of published Demucs
-        card = _from_history(card, folder)
-    if card.epochs_done < card.epochs and not _done(folder):      # otherwise early stopping has ended it
-        logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
-                       card.epochs)
+    card = with_epochs(dataclasses.replace(model.card, signature=signature, created=now()), folder)
+    warn_if_unfinished(signature, card, folder)
     path = out / f"{signature}{FORMATS[kind]}"
+    if kind == openunmix_export.KIND:
+        record = openunmix_export.record_of(folder)
+        return openunmix_export.save(model, path, card=card, half=bool(half),
+                                     records={target: record for target in getattr(model, "targets", model.sources)})
     state = getattr(model, "quantised_state", None) if half is None else None
     if kind == PLAIN:
         return package.save(model, path, card=card, half=bool(half), quantizer_state=state)
     return publish.save(model, path, kind=kind, card=card, half=half is not False, quantizer_state=state)
+
+
+def with_epochs(card: ReleaseCard, folder: Path) -> ReleaseCard:
+    """`card` with the numbers of epochs and the overrides of the experiment in `folder`, as far as it has records."""
+    if (folder / RUN_CARD).exists():
+        run = schema.load(RunCard, folder / RUN_CARD)
+        return dataclasses.replace(card, epochs_done=run.epochs_done, epochs=run.epochs, argv=run.argv)
+    if (folder / HISTORY).exists():      # a run of published Demucs
+        return _from_history(card, folder)
+    return card
+
+
+def warn_if_unfinished(signature: str, card: ReleaseCard, folder: Path) -> None:
+    """Log a warning if the experiment in `folder` has not all its epochs, and early stopping has not ended it."""
+    if card.epochs_done < card.epochs and not _done(folder):
+        logger.warning("%s has %d of %d epochs: the best weights so far are exported", signature, card.epochs_done,
+                       card.epochs)
 
 
 def _done(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Tables of docs/models.md, generated from the code: models of the zoo, and published bags."""
+"""Tables of docs/models.md, generated from the code: models of the zoo, published bags, published Separators."""
 
 import re
 import typing as tp
@@ -11,6 +11,7 @@ from ..models import zoo
 from ..schema import SOURCES
 from ..tables import markdown
 from . import catalogue
+from .separators import published_separators
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "models"
 
@@ -50,7 +51,24 @@ def bag_table() -> str:
     return markdown(["name", "models", "what each source comes from", "trained on"], rows)
 
 
-TABLES: tp.Dict[str, tp.Callable[[], str]] = {"zoo": zoo_table, "bags": bag_table}
+def separator_table() -> str:
+    """Markdown table of the published models of Open-Unmix, one row each: targets, size, transform, training data,
+    licence."""
+    rows = []
+    for name, about in published_separators().items():
+        with torch.device("meta"):
+            model = zoo.build("openunmix_separator", sources=list(about.files), audio_channels=about.audio_channels,
+                              samplerate=about.samplerate, segment=1, hidden_size=about.hidden_size, nfft=about.nfft,
+                              nhop=about.nhop, bandwidth=about.bandwidth)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        rows.append([f"`{name}`", ", ".join(about.files), str(about.hidden_size), f"{count / 1e6:.2f} million",
+                     f"{about.samplerate} Hz, {'mono' if about.audio_channels == 1 else 'stereo'}",
+                     f"{about.nfft}, {about.nhop}", about.data, about.licence])
+    return markdown(["name", "targets", "hidden size", "parameters", "rate, channels", "window, hop", "trained on",
+                     "licence"], rows)
+
+
+TABLES: tp.Dict[str, tp.Callable[[], str]] = {"zoo": zoo_table, "bags": bag_table, "openunmix": separator_table}
 
 
 def filled(page: str) -> str:

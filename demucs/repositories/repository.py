@@ -1,8 +1,9 @@
-"""Models by name: published by Demucs, on the Hugging Face hub, or in a folder of exported models.
+"""Models by name: published by Demucs or Open-Unmix, on the Hugging Face hub, or in a folder of exported models.
 
 A folder contains single models, as SIGNATURE.th, SIGNATURE-CHECKSUM.th (checked against the first digits of its sha256)
-or SIGNATURE.safetensors, and bags, as NAME.yaml (see `catalogue`). Published files are stored in the cache of torch.hub
-($TORCH_HOME/hub/checkpoints), so that files downloaded by published Demucs are reused.
+or SIGNATURE.safetensors, folders of openunmix (see `packages.openunmix`), and bags, as NAME.yaml (see `catalogue`).
+Published files are stored in the cache of torch.hub ($TORCH_HOME/hub/checkpoints), so that files downloaded by
+published Demucs and by openunmix are reused.
 """
 
 import logging
@@ -14,12 +15,13 @@ from torch import nn
 
 from ..errors import ConfigError, PackageError, SignatureError, did_you_mean, quoted
 from ..models import zoo
-from ..packages import package
+from ..packages import openunmix, package
 from ..runs.layout import MODELS
 from ..schema import SOURCES
 from ..separation.bag import BagOfModels
 from . import catalogue, download, hub
 from .catalogue import BagDefinition, ModelLoadingError
+from .separators import PublishedSeparator, hash_in, published_separators
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +29,28 @@ SUFFIXES = (".th", ".safetensors")
 UNITTEST = "demucs_unittest"                # a tiny model with random weights, for tests of other programs
 
 Place = tp.Union[str, Path]
+Targets = tp.Optional[tp.Sequence[str]]
 
 
-def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
+def get_model(name: str, repo: tp.Union[None, str, Path] = None, *, targets: Targets = None) -> nn.Module:
     """The model or `BagOfModels` called `name`, in evaluation mode on the CPU.
 
     Args:
         name: a signature or the name of a bag; never a path, so that it cannot lead out of a folder. `hf://NAME` and
             `hf://NAMESPACE/NAME` are loaded from the Hugging Face hub only.
         repo: a folder, which is then searched exclusively. Default: `release_models` in the working directory, if it
-            contains the name, then the published models of Demucs. Their files are downloaded once and verified; if the
-            server cannot be reached, they are downloaded from the hub, which has no checksums for them.
+            contains the name, then the published models of Demucs and Open-Unmix. Their files are downloaded once and
+            verified; if the server of Demucs cannot be reached, they are downloaded from the hub, which has no
+            checksums for them.
+        targets: of a folder of openunmix, or a published model of Open-Unmix: the networks that are loaded; default:
+            all.
 
     Raises:
         ModelLoadingError: with a message of one line, for an unknown name, files that are damaged or cannot be
             downloaded, and invalid bags. It is a `SignatureError` and a `PackageError`.
     """
     try:
-        return _get(name, repo).eval()
+        return _get(name, repo, targets).eval()
     except ModelLoadingError:
         raise
     except (SignatureError, PackageError, ConfigError) as error:
@@ -52,8 +58,8 @@ def get_model(name: str, repo: tp.Union[None, str, Path] = None) -> nn.Module:
 
 
 def available(repo: tp.Union[None, str, Path] = None) -> tp.Dict[str, tp.Dict[str, Place]]:
-    """Models that `get_model` finds by name for this `repo`, hub excluded: {"single": {signature: file or URL}, "bag":
-    {name: YAML file}}. Nothing is downloaded.
+    """Models that `get_model` finds by name for this `repo`, hub and published models of Open-Unmix excluded:
+    {"single": {signature: file, folder of openunmix or URL}, "bag": {name: YAML file}}. Nothing is downloaded.
 
     Raises SignatureError if `repo` is not a folder.
     """
@@ -97,9 +103,46 @@ def published_path(signature: str, *, bag: str = "") -> Path:
                 f"another server can be named with the environment variable {catalogue.MIRROR}") from other
 
 
+def published_separator(name: str, targets: Targets = None) -> nn.Module:
+    """A published model of Open-Unmix, whose files are downloaded if necessary. The first time, its licence is logged.
+
+    Args:
+        name: a key of `separators.published_separators()`.
+        targets: networks that are loaded; default: all.
+
+    Raises:
+        PackageError: with a message of one line, if a file cannot be downloaded or does not fit.
+        ConfigError: for an unknown target.
+    """
+    about = published_separators()[name]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    files = {target: folder / about.files[target] for target in openunmix.selected(targets, list(about.files), name)}
+    if not all(path.is_file() for path in files.values()):
+        logger.warning("%s: the licence of its weights is %s; see %s", name, about.licence, about.page)
+    for target, path in files.items():
+        _fetch_target(about, target, path)
+    said = {"hidden_size": about.hidden_size, "nfft": about.nfft, "unidirectional": False, "bandwidth": about.bandwidth}
+    transform = openunmix.Transform(nfft=about.nfft, nhop=about.nhop, samplerate=about.samplerate,
+                                    audio_channels=about.audio_channels, bandwidth=about.bandwidth)
+    model = openunmix.assembled(files, transform, name, said={target: said for target in files})
+    model.card = openunmix.card_of(model, name, written=max(path.stat().st_mtime for path in files.values()))
+    return model
+
+
+def _fetch_target(about: PublishedSeparator, target: str, path: Path) -> None:
+    try:
+        download.fetch(about.url(target), path, checksum=hash_in(path.name))
+    except download.Unreachable as error:
+        raise ModelLoadingError(
+            f"the network of {target} of {about.name} is not in {path.parent}, and cannot be fetched from "
+            f"{about.url(target)} ({error}). Without a network, put it there by hand as {path}; another server can be "
+            f"named with the environment variable {catalogue.MIRROR}") from error
+
+
 class Folder:
-    """Single models (`singles`, files by name) and bags (`bags`, files by name) in the folder `root`. Subfolders and
-    hidden files are ignored. Raises SignatureError if it is not a folder."""
+    """Single models (`singles`, files by name), folders of openunmix (`separators`, by name) and bags (`bags`, files by
+    name) in the folder `root`. Other subfolders and hidden files are ignored. Raises SignatureError if it is not a
+    folder."""
 
     def __init__(self, root: tp.Union[str, Path]):
         self.root = Path(root)
@@ -107,8 +150,11 @@ class Folder:
             raise SignatureError(f"{self.root}: no such folder of models; `python -m tools.export SIG -o {self.root}` "
                                  f"makes one")
         self.singles: tp.Dict[str, tp.List[Path]] = {}
+        self.separators: tp.Dict[str, Path] = {}
         self.bags: tp.Dict[str, Path] = {}
         for path in sorted(self.root.iterdir()):
+            if not path.name.startswith(".") and openunmix.is_folder(path):
+                self.separators[path.name] = path
             if not path.is_file() or path.name.startswith("."):
                 continue
             if path.suffix in SUFFIXES:
@@ -117,30 +163,34 @@ class Folder:
                 self.bags[path.stem] = path
 
     def __contains__(self, name: str) -> bool:
-        return name in self.singles or name in self.bags
+        return name in self.singles or name in self.separators or name in self.bags
 
     def models(self) -> tp.Dict[str, Path]:
-        """Files of the single models by name, sorted; of several files for one name, which `get` refuses, the first."""
-        return {name: paths[0] for name, paths in sorted(self.singles.items())}
+        """Files and folders of the single models by name, sorted; of several for one name, the first. `get` refuses
+        several files."""
+        return dict(sorted({**self.separators, **{name: paths[0] for name, paths in self.singles.items()}}.items()))
 
-    def get(self, name: str) -> nn.Module:
-        """The single model `name`, or else the bag of that name.
+    def get(self, name: str, targets: Targets = None) -> nn.Module:
+        """The single model `name`, or else the folder of openunmix or the bag of that name.
 
         Raises:
             SignatureError: if the folder has neither, or several files of that name, or a bag names a model that is not
                 in it.
             PackageError: if a file is damaged or invalid.
+            ConfigError: if a folder of openunmix has no such target.
         """
-        if name in self.singles:
-            return self._single(name)
+        if name in self.singles or name in self.separators:
+            return self._single(name, targets)
         if name in self.bags:
             return self._bag(catalogue.read_bag(self.bags[name]))
-        known = [*self.singles, *self.bags]
+        known = [*self.singles, *self.separators, *self.bags]
         raise SignatureError(f"no model {name!r} in {self.root}.{did_you_mean(name, known)} There are: "
                              f"{', '.join(known) or 'none yet'}. `python -m tools.export SIG -o {self.root}` puts one "
                              f"there")
 
-    def _single(self, name: str) -> nn.Module:
+    def _single(self, name: str, targets: Targets = None) -> nn.Module:
+        if name not in self.singles:
+            return openunmix.load(self.separators[name], targets)
         path, *others = self.singles[name]
         if others:
             raise SignatureError(f"model {name!r} is more than once in {self.root}: "
@@ -155,16 +205,17 @@ class Folder:
         return package.load(path)
 
     def _bag(self, definition: BagDefinition) -> nn.Module:
+        known = [*self.singles, *self.separators]
         for name in definition.models:
-            if name not in self.singles:
+            if name not in known:
                 reason = "which is a bag; a bag holds single models" if name in self.bags else \
-                    f"which is no model in {self.root}.{did_you_mean(name, self.singles)} There are: " \
-                    f"{', '.join(self.singles) or 'none'}"
+                    f"which is no model in {self.root}.{did_you_mean(name, known)} There are: " \
+                    f"{', '.join(known) or 'none'}"
                 raise SignatureError(f"{definition.where}: models has {quoted(name, 60)!r}, {reason}")
         return _assembled(definition, self._single)
 
 
-def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
+def _get(name: str, repo: tp.Union[None, str, Path], targets: Targets) -> nn.Module:
     if name.startswith(hub.PREFIX):
         definition, files = hub.fetch_bag(name)
         return _assembled(definition, lambda signature: package.load(files[signature]))
@@ -174,23 +225,26 @@ def _get(name: str, repo: tp.Union[None, str, Path]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             return zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=44100, segment=40, channels=4)
     if repo is not None:
-        return Folder(repo).get(name)
+        return Folder(repo).get(name, targets)
     own = Folder(MODELS) if MODELS.is_dir() else None
     if own is not None and name in own:
-        return own.get(name)
+        return own.get(name, targets)
     if name in catalogue.published_files():
         return package.load(published_path(name))
     if name in catalogue.published_bags():
         definition = catalogue.read_bag(catalogue.published_bags()[name])
         files = {signature: published_path(signature, bag=name) for signature in dict.fromkeys(definition.models)}
         return _assembled(definition, lambda signature: package.load(files[signature]))
-    local = [*own.singles, *own.bags] if own is not None else []
+    separators = published_separators()
+    if name in separators:
+        return published_separator(name, targets)
+    local = [*own.singles, *own.separators, *own.bags] if own is not None else []
     bags = catalogue.published_bags()
-    known = [*bags, *catalogue.published_files(), *local]
+    known = [*bags, *catalogue.published_files(), *separators, *local]
     raise SignatureError(f"no model {name!r}.{did_you_mean(name, known)} In {MODELS} there are: "
-                         f"{', '.join(local) or 'none'}; published are {', '.join(bags)} and their single models; "
-                         f"{hub.PREFIX}NAMESPACE/NAME is sought on the Hugging Face hub. `python -m tools.export SIG` "
-                         f"exports a model that was trained here")
+                         f"{', '.join(local) or 'none'}; published are {', '.join(bags)} and their single models, and "
+                         f"{', '.join(separators)} of Open-Unmix; {hub.PREFIX}NAMESPACE/NAME is sought on the Hugging "
+                         f"Face hub. `python -m tools.export SIG` exports a model that was trained here")
 
 
 def _assembled(definition: BagDefinition, load: tp.Callable[[str], nn.Module]) -> BagOfModels:

@@ -15,13 +15,14 @@ from ..errors import AudioError
 from . import settings as allowed
 from .plan import Progress
 from .precision import check_precision
-from .stream import stream
+from .stream import Level, stream
 
 
 def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: bool = True, overlap: float = 0.25,
              transition_power: float = 1., segment: tp.Optional[float] = None,
              device: tp.Union[None, str, torch.device] = None, seed: int = 0,
-             progress: tp.Optional[Progress] = None, workers: int = 0, precision: str = "float32") -> torch.Tensor:
+             progress: tp.Optional[Progress] = None, workers: int = 0, precision: str = "float32",
+             level: tp.Optional[Level] = None) -> torch.Tensor:
     """Estimates float32 [B, S, A, L] of the sources in `mix` [B, A, L], on the device of `mix`, which is not modified.
 
     Afterwards the model is in its previous training mode and on its previous device. The models of a bag are moved to
@@ -44,6 +45,7 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
         workers: number of threads on a CPU, each of which takes the memory of one chunk; with 0 or 1, and on a GPU,
             chunks are computed one after the other.
         precision: "float32", "bf16" or "tf32"; see `precision`.
+        level: for a mixture that is not normalised: its `stream.Level`.
 
     Raises:
         AudioError: for a mixture without samples, with samples that are not finite, or of another number of channels.
@@ -60,5 +62,5 @@ def separate(model: nn.Module, mix: torch.Tensor, *, shifts: int = 1, split: boo
     read: tp.Callable[[int, int], torch.Tensor] = lambda start, stop: mix[..., start:stop]
     (whole,) = stream(model, read, mix.shape[-1], shifts=shifts, split=split, overlap=overlap,
                       transition_power=transition_power, segment=segment, device=device, seed=seed, progress=progress,
-                      workers=workers, precision=precision)
+                      workers=workers, precision=precision, level=level)
     return whole.estimates

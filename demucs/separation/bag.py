@@ -59,6 +59,17 @@ class BagOfModels(nn.Module):
                 model.segment = segment
 
     @property
+    def normalizes_songs(self) -> bool:
+        """Whether some model expects a normalised song. If not all of them do, each gets the song as it expects it; see
+        `stream.stream`."""
+        return any(map(protocol.normalizes_songs, self.models))
+
+    @property
+    def default_shifts(self) -> int:
+        """Largest number of rounds of the shift trick that one of the models has as default."""
+        return max(map(protocol.default_shifts, self.models))
+
+    @property
     def max_allowed_segment(self) -> float:
         """Longest segment in seconds that every model of the bag can separate: the shortest training length of its
         transformers; infinite if it has none."""

@@ -16,6 +16,8 @@ from ..dsp.convert import convert_audio
 from ..errors import AudioError
 from ..models.protocol import normalizes_songs
 from .apply import separate
+from .bag import BagOfModels
+from .stream import Level
 
 logger = logging.getLogger(__name__)
 
@@ -104,14 +106,17 @@ def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> to
     the song.
 
     If the model expects normalised songs (`SeparationModel.normalizes_songs`), the song is normalised by the mean and
-    standard deviation of its mono mixture, and the estimates are denormalised. `mix` is not modified. `settings` are
-    the keyword arguments of `apply.separate`.
+    standard deviation of its mono mixture, and the estimates are denormalised. Of a bag, each model gets the song as it
+    expects it. `mix` is not modified. `settings` are the keyword arguments of `apply.separate`.
 
     Raises:
         AudioError: as `apply.separate`, or if the model's output is not finite.
         ConfigError: as `apply.separate`.
     """
-    if normalizes_songs(model):
+    if isinstance(model, BagOfModels) and len(set(map(normalizes_songs, model.models))) > 1:
+        mean, scale = _level(mix)
+        estimates = separate(model, mix[None], level=Level(float(mean), float(scale)), **settings)[0]
+    elif normalizes_songs(model):
         mean, scale = _level(mix)
         estimates = separate(model, (mix - mean).div_(scale)[None], **settings)[0]
         estimates *= scale

@@ -21,11 +21,18 @@ from torch.nn import functional as F
 
 from ..dsp.overlap_add import Chunk, widened
 from ..errors import ConfigError
+from ..models.protocol import normalizes_songs
 from .devices import at_work
 from .plan import Member, Meter, Piece, Progress, input_length, members_of, number_of_models
 from .precision import check_precision, computing_in
 
 Read = tp.Callable[[int, int], torch.Tensor]
+
+
+class Level(tp.NamedTuple):
+    """Mean and standard deviation of a song, by which it is normalised for the models that expect that."""
+    mean: float
+    std: float
 
 
 class Span(tp.NamedTuple):
@@ -37,7 +44,7 @@ class Span(tp.NamedTuple):
 def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[float] = None, shifts: int = 1,
            split: bool = True, overlap: float = 0.25, transition_power: float = 1., segment: tp.Optional[float] = None,
            device: tp.Union[None, str, torch.device] = None, seed: int = 0, progress: tp.Optional[Progress] = None,
-           workers: int = 0, precision: str = "float32") -> tp.Iterator[Span]:
+           workers: int = 0, precision: str = "float32", level: tp.Optional[Level] = None) -> tp.Iterator[Span]:
     """Estimates of a song of `length` samples, as an iterator of consecutive spans that cover it. Chunks are computed
     while the spans are consumed.
 
@@ -48,6 +55,9 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
             channels, normalised as in training. The same samples are read more than once, but never further back from
             the last call than a block, a chunk and its context.
         block: shortest distance between the starts of two spans in seconds; None: the whole song is one span.
+        level: for a bag of models that expect normalised songs and of others. `read` gives the song as it is.
+            Models that expect it are given the song normalised by `level`, and their estimates are scaled back. None:
+            the song is as all models expect it.
 
     Raises:
         ConfigError: as `apply.separate`, before anything is computed.
@@ -59,7 +69,7 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
                          transition_power=transition_power, segment=segment)
     meter = Meter(progress, members, models=number_of_models(model))
     return _spans(model, members, read, length, block=block, rounds=max(1, shifts), segment=segment, device=device,
-                  meter=meter, workers=workers, precision=precision)
+                  meter=meter, workers=workers, precision=precision, level=level)
 
 
 def _spans(model: nn.Module, members: tp.Sequence[Member], read: Read, length: int, *, block: tp.Optional[float],
@@ -118,14 +128,16 @@ class _Window:
 
 def _add(member: Member, pieces: tp.Sequence[Piece], read: Read, length: int, window: _Window, *,
          segment: tp.Optional[float], device: tp.Union[None, str, torch.device], meter: Meter, precision: str,
-         workers: int) -> None:
+         workers: int, level: tp.Optional[Level]) -> None:
     """Add a model's weighted estimates of `pieces` to the window."""
+    level = level if normalizes_songs(member.model) else None
     with at_work(member.model, device) as where:
         def run(piece: Piece) -> torch.Tensor:
             meter("start", member, piece)
             gain = torch.from_numpy(member.plans[piece.shift].gain(piece.index)).to(where)
             with torch.no_grad(), computing_in(precision, where):     # inside the thread: both contexts are per thread
-                estimate = (_estimate(member.model, read, length, piece.chunk, segment, where) * gain).to(window.device)
+                estimate = _estimate(member.model, read, length, piece.chunk, segment, where, level)
+                estimate = (estimate * gain).to(window.device)
             meter("end", member, piece)
             return estimate
 
@@ -138,12 +150,15 @@ def _add(member: Member, pieces: tp.Sequence[Piece], read: Read, length: int, wi
 
 
 def _estimate(model: nn.Module, read: Read, length: int, chunk: Chunk, segment: tp.Optional[float],
-              device: torch.device) -> torch.Tensor:
-    """The model's estimates [B, S, A, chunk.length] of one chunk, computed with as much context as the model needs."""
+              device: torch.device, level: tp.Optional[Level]) -> torch.Tensor:
+    """The model's estimates [B, S, A, chunk.length] of one chunk, computed with as much context as the model needs, and
+    of the normalised chunk if `level` is given."""
     wide, before = widened(chunk, input_length(model, chunk.length, segment))
     inside = read(max(0, wide.start), min(length, wide.stop)).to(device)
-    padded = F.pad(inside, (max(0, -wide.start), max(0, wide.stop - length)))
-    return model(padded)[..., before:before + chunk.length]
+    inside = inside if level is None else (inside - level.mean) / level.std
+    padded = F.pad(inside, (max(0, -wide.start), max(0, wide.stop - length)))      # with the mean of the song
+    estimate = model(padded)[..., before:before + chunk.length]
+    return estimate if level is None else estimate * level.std + level.mean
 
 
 def _in_order(function: tp.Callable[[Piece], torch.Tensor], pieces: tp.Sequence[Piece], workers: int

@@ -23,7 +23,7 @@ from demucs.audio import reading, stems
 from demucs.data import index
 from demucs.data.tracks import Track, Tracks
 from demucs.downloads import archive as zip_files
-from demucs.packages import package, pickled, weights
+from demucs.packages import openunmix, package, pickled, weights
 from demucs.repositories import repository as models
 from demucs.runs import requeue
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
@@ -201,6 +201,21 @@ def use_package(path: Path, number: int) -> None:
     require(list(model.sources) == model.card.sources, "sources that are not those of the card")
 
 
+def use_openunmix(path: Path, number: int) -> None:
+    """A file of a folder of openunmix, with the files beside it; a checkpoint instead of the weights every fourth time."""
+    for name in ("separator.json", "vocals.json", "vocals.pth"):
+        if name != path.name:
+            shutil.copy(seeds.OPENUNMIX / name, path.parent / name)
+    if path.suffix == ".pth" and number % 4 == 0:
+        content = {"state_dict": pickled.read(path), "epoch": 3}
+        path.unlink()
+        torch.save(content, path.with_suffix(".chkpnt"))
+    model = openunmix.load(path.parent)
+    require(model.sources == ["vocals"] == model.card.sources, f"sources {model.sources}")
+    require(weights.state_hash(model.state_dict()) == model.card.model_hash, "weights that are not those of the card")
+    require(sum(value.numel() for value in model.state_dict().values()) < 10 ** 7, "a model far larger than its file")
+
+
 def use_bag(path: Path, number: int) -> None:
     """A bag of two models in its folder."""
     for seed, name in enumerate(("first", "second")):
@@ -313,6 +328,9 @@ KINDS: tp.Dict[str, Kind] = {
     "package": Kind(0.11, "x.th", ("package",), mutate_archive, use_package),
     "published": Kind(0.06, "x.th", ("published",), mutate_archive, use_package),
     "safetensors": Kind(0.07, "x.safetensors", ("safetensors",), mutate_safetensors, use_package),
+    "openunmix": Kind(0.01, "vocals.pth", ("openunmix",), mutate_archive, use_openunmix),
+    "openunmix_target": Kind(0.003, "vocals.json", ("openunmix_target",), texts.mutate_json, use_openunmix),
+    "openunmix_transform": Kind(0.003, "separator.json", ("openunmix_transform",), texts.mutate_json, use_openunmix),
     "bag": Kind(0.05, "x.yaml", ("bag",), texts.scribble, use_bag),
     "history": Kind(0.03, "history.json", ("history",), texts.mutate_json, loading(list)),
     "evaluation": Kind(0.03, "evaluation.json", ("evaluation",), texts.mutate_json, loading(Evaluation)),

@@ -24,6 +24,7 @@ from demucs.training.state import write_checkpoint
 
 RATE = 8000                                # Hz
 SOURCES = ["drums", "vocals"]
+OPENUNMIX = Path(__file__).resolve().parents[1] / "golden" / "openunmix_files" / "trained"
 SECONDS = 0.4
 MODEL = {"sources": SOURCES, "audio_channels": 2, "samplerate": RATE, "segment": 1., "channels": 4, "depth": 2, "nfft": 256,
          "time_stride": 2}
@@ -181,6 +182,13 @@ def records(folder: Path) -> Seeds:
             "checkpoint_records": [(folder / "checkpoint.json").read_bytes()]}
 
 
+def openunmix() -> Seeds:
+    """The files of one target that openunmix wrote."""
+    return {"openunmix": [(OPENUNMIX / f"{target}.pth").read_bytes() for target in ("vocals", "drums")],
+            "openunmix_target": [(OPENUNMIX / "vocals.json").read_bytes()],
+            "openunmix_transform": [(OPENUNMIX / "separator.json").read_bytes()]}
+
+
 def bags() -> Seeds:
     made = [{"models": ["first", "second"], "weights": [[1, 0], [0., 1.]], "segment": 0.5},
             {"models": ["second"], "segment": 1}, {"models": ["first", "first"], "weights": [[1, 1], [0.5, 0]]}]
@@ -198,4 +206,5 @@ def clusters(repository: Path) -> Seeds:
 def everything(folder: Path, repository: Path) -> Seeds:
     """Kind of file -> its seeds."""
     folder.mkdir(parents=True, exist_ok=True)
-    return {**sounds(folder), **datasets(folder), **packages(folder), **records(folder), **bags(), **clusters(repository)}
+    return {**sounds(folder), **datasets(folder), **packages(folder), **records(folder), **bags(), **openunmix(),
+            **clusters(repository)}
