@@ -1,5 +1,5 @@
-"""Environments of the benchmarks: ours, and that of published Demucs (DEMUCS_ORACLE, by default .published, which has
-the packages of ours)."""
+"""Environments of the benchmarks: ours, that of published Demucs (DEMUCS_ORACLE, by default .published, which has the
+packages of ours), and that of the package openunmix (DEMUCS_OPENUNMIX)."""
 
 import contextlib
 import json
@@ -14,9 +14,15 @@ SIDES = ("ours", "published")
 
 
 def python(side: str) -> str:
-    """Path of the Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
+    """Path of the Python interpreter of a side. Exits with a remedy if the peer is not installed."""
     if side == "ours":
         return sys.executable
+    if side == "openunmix":
+        found = os.environ.get("DEMUCS_OPENUNMIX") or str(REPOSITORY / ".openunmix" / "bin" / "python")
+        if not Path(found).exists():
+            sys.exit(f"error: no openunmix at {found}: install openunmix==1.3.0 in an environment with the torch of "
+                     f"ours, and set DEMUCS_OPENUNMIX to its Python")
+        return found
     oracle = os.environ.get("DEMUCS_ORACLE") or str(REPOSITORY / ".published" / "bin" / "python")
     if not Path(oracle).exists():
         sys.exit(f"error: no published Demucs at {oracle}: `make oracle` installs it, or set DEMUCS_ORACLE")
@@ -62,9 +68,9 @@ class Peer:
         self.process.communicate()
 
 
-def in_turns(rounds: int) -> tp.Iterator[tp.Tuple[int, str]]:
+def in_turns(rounds: int, sides: tp.Sequence[str] = SIDES) -> tp.Iterator[tp.Tuple[int, str]]:
     """(round, side) pairs: both sides in every round, in alternating order, so that a drift of the machine affects
     both."""
     for number in range(rounds):
-        for side in SIDES if number % 2 else reversed(SIDES):
+        for side in sides if number % 2 else reversed(sides):
             yield number, side

@@ -24,6 +24,8 @@ class SeparationModel(nn.Module):
         normalizes_songs: whether a whole song is normalised to zero mean and unit standard deviation before it is
             separated, as in the training of Demucs.
         draws_in_training: whether the forward pass draws random numbers in training.
+        estimates_magnitudes: whether `model(mixture, magnitudes=True)` returns magnitude spectrograms [B, S, A, F, T]
+            of the sources, as `dsp.spectral.magnitudes` computes them with windows of `nfft` samples every `nhop`.
     """
 
     Settings: tp.ClassVar[tp.Optional[type]] = None     # a frozen dataclass of all arguments except the sources
@@ -33,6 +35,7 @@ class SeparationModel(nn.Module):
     segment: float
     normalizes_songs: bool = True
     draws_in_training: bool = False
+    estimates_magnitudes: bool = False
 
     def __init_subclass__(cls, **kwargs: tp.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -97,6 +100,11 @@ def normalizes_songs(model: nn.Module) -> bool:
     """Whether a song must be normalised as a whole before `model` separates it; True for a module without that
     attribute."""
     return getattr(model, "normalizes_songs", True)
+
+
+def estimates_magnitudes(model: nn.Module) -> bool:
+    """Whether `model` estimates magnitude spectrograms as well; False for a module without that attribute."""
+    return getattr(model, "estimates_magnitudes", False)
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float] = None) -> int:

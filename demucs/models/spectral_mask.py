@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..layers.normalisation import BatchNorm1d
 from ..layers.recurrent import LSTM
 
 DROPOUT = 0.4                # between the layers of the LSTM
@@ -58,13 +59,13 @@ class SpectralMask(nn.Module):
         self.output_scale = nn.Parameter(torch.ones(bins))
         self.output_mean = nn.Parameter(torch.ones(bins))
         self.fc1 = nn.Linear(cropped * channels, hidden_size, bias=False)
-        self.bn1 = nn.BatchNorm1d(hidden_size)
+        self.bn1 = BatchNorm1d(hidden_size)
         self.lstm = LSTM(hidden_size, hidden_size if unidirectional else hidden_size // 2, num_layers=nb_layers,
                          bidirectional=not unidirectional, dropout=DROPOUT if nb_layers > 1 else 0)
         self.fc2 = nn.Linear(2 * hidden_size, hidden_size, bias=False)
-        self.bn2 = nn.BatchNorm1d(hidden_size)
+        self.bn2 = BatchNorm1d(hidden_size)
         self.fc3 = nn.Linear(hidden_size, channels * bins, bias=False)
-        self.bn3 = nn.BatchNorm1d(channels * bins)
+        self.bn3 = BatchNorm1d(channels * bins)
 
     def set_input_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
         """Set mean and standard deviation [F] of the magnitudes of training mixtures, which normalise the input.
