@@ -4,6 +4,7 @@ import typing as tp
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 Sum = tp.Callable[[torch.Tensor], torch.Tensor]
 
@@ -21,12 +22,27 @@ class BatchNorm1d(nn.BatchNorm1d):
 
     sum_over_ranks: tp.Optional[Sum] = None
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.sum_over_ranks is None:
+    def forward(self, input: torch.Tensor, *, gain: tp.Optional[torch.Tensor] = None,
+                offset: tp.Optional[torch.Tensor] = None) -> torch.Tensor:
+        """Normalised rows, multiplied by `gain` [C] with `offset` [C] added, which costs no further pass over them."""
+        if gain is None and offset is None and (not self.training or self.sum_over_ranks is None):
             return super().forward(input)
-        return self._over_ranks(input.float(), self.sum_over_ranks).to(input.dtype)
+        weight, bias = self.weight, self.bias
+        if gain is not None:
+            weight, bias = weight * gain, bias * gain
+        if offset is not None:
+            bias = bias + offset
+        if self.training and self.sum_over_ranks is not None:
+            return self._over_ranks(input.float(), weight, bias, self.sum_over_ranks).to(input.dtype)
+        if self.training:
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+        assert self.momentum is not None
+        return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, self.training, self.momentum,
+                            self.eps)
 
-    def _over_ranks(self, x: torch.Tensor, sum_over_ranks: Sum) -> torch.Tensor:
+    def _over_ranks(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, sum_over_ranks: Sum
+                    ) -> torch.Tensor:
         """Rows normalised by mean and variance of all ranks. Sums are in float64, so that they depend on the number of
         ranks no more than the rest of the network."""
         rows = x.new_full((1,), len(x), dtype=torch.float64)
@@ -37,7 +53,7 @@ class BatchNorm1d(nn.BatchNorm1d):
         variance = sum_over_ranks(centred.square().sum(0, dtype=torch.float64)) / count
         self._update(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
         gain = (variance + self.eps).rsqrt().to(x.dtype)
-        return centred * gain * self.weight + self.bias
+        return centred * (gain * weight) + bias
 
     @torch.no_grad()
     def _update(self, mean: torch.Tensor, variance: torch.Tensor) -> None:

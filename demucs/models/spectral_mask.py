@@ -103,14 +103,18 @@ class SpectralMask(nn.Module):
 
     def _encode(self, x: torch.Tensor) -> torch.Tensor:
         frames, batch = x.shape[:2]
-        x = (x[..., :self.cropped] + self.input_mean) * self.input_scale
-        return torch.tanh(self.bn1(self.fc1(x.flatten(2).flatten(0, 1)))).view(frames, batch, -1)
+        # The scaler is part of the weights: the gradient of the input, for which it would be needed, is not computed.
+        scale = self.input_scale.repeat(self.channels)
+        shift = (self.input_mean * self.input_scale).repeat(self.channels)
+        x = F.linear(x[..., :self.cropped].flatten(2).flatten(0, 1), self.fc1.weight * scale, self.fc1.weight @ shift)
+        return torch.tanh(self.bn1(x)).view(frames, batch, -1)
 
     def _decode(self, features: torch.Tensor) -> torch.Tensor:
         frames, batch = features.shape[:2]
         x = F.relu(self.bn2(self.fc2(features.flatten(0, 1))))
-        x = self.bn3(self.fc3(x)).view(frames, batch, self.channels, self.bins)
-        return F.relu(x * self.output_scale + self.output_mean)
+        gain, offset = self.output_scale.repeat(self.channels), self.output_mean.repeat(self.channels)
+        x = self.bn3(self.fc3(x), gain=gain, offset=offset)
+        return F.relu(x).view(frames, batch, self.channels, self.bins)
 
     def _fused(self) -> Layers:
         scale = self.input_scale.repeat(self.channels)

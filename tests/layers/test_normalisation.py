@@ -68,3 +68,16 @@ def test_16_bits_are_normalised_in_float32():
     ours, _ = pair()
     ours.sum_over_ranks = lambda x: x
     assert ours(torch.randn(20, 6, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("ranks", [None, 1])
+def test_a_gain_and_an_offset_of_the_result(training, ranks):
+    gain, offset = torch.linspace(-1, 2, 6), torch.linspace(0, 1, 6)
+    x = torch.randn(20, 6) * 3 + 5
+    ours, torch_s = pair()
+    ours.sum_over_ranks = None if ranks is None else lambda tensor: tensor
+    found = ours.train(training)(x, gain=gain, offset=offset)
+    assert torch.allclose(found, torch_s.train(training)(x) * gain + offset, atol=1e-5)
+    for one, other in zip(ours.buffers(), torch_s.buffers()):
+        assert torch.allclose(one.float(), other.float(), rtol=1e-5)

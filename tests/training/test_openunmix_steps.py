@@ -49,7 +49,8 @@ def test_five_steps_as_openunmix(name):
     optimizer.register_step_pre_hook(lambda *_: gradients.append(torch.cat(
         [parameter.grad.flatten() for parameter in model.parameters()])[::SPEC["stride"]].numpy().copy()))
     stage = TrainStage(model=model, wrapped=model, optimizer=optimizer, loader=None, sampler=None, augment=None,
-                       averages=[], group=Group(0, 1, torch.device("cpu")), seed=0, svd=NO_SVD, clip_grad=0, prints=0, track_name=str,
+                       averages=[], group=Group(0, 1, torch.device("cpu")), seed=0, svd=NO_SVD, clip_grad=0, prints=0,
+                       track_name=str,
                        objective=build_objective("magnitude_mse", model, targets=["vocals"], weights=[1.]),
                        targets=Targets(["rest", "vocals"], {"vocals": ["vocals"]}))
     model.train()
