@@ -1,5 +1,5 @@
 """Environments of the benchmarks: ours, that of published Demucs (DEMUCS_ORACLE, by default .published, which has the
-packages of ours), and that of openunmix 1.3.0 (OPENUNMIX_ORACLE, by default .openunmix)."""
+packages of ours), and that of openunmix 1.3.0 (DEMUCS_OPENUNMIX, by default .openunmix)."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ SIDES = ("ours", "published")
 
 
 def python(side: str) -> str:
-    """Path of the Python interpreter of a side. Exits with a remedy if published Demucs is not installed."""
+    """Path of the Python interpreter of a side. Exits with a remedy if the peer is not installed."""
     if side == "ours":
         return sys.executable
     if side == "openunmix":
-        other = os.environ.get("OPENUNMIX_ORACLE") or str(REPOSITORY / ".openunmix" / "bin" / "python")
+        other = os.environ.get("DEMUCS_OPENUNMIX") or str(REPOSITORY / ".openunmix" / "bin" / "python")
         if not Path(other).exists():
-            sys.exit(f"error: no openunmix at {other}: set OPENUNMIX_ORACLE to the Python of an environment with openunmix 1.3.0, "
+            sys.exit(f"error: no openunmix at {other}: set DEMUCS_OPENUNMIX to the Python of an environment with openunmix 1.3.0, "
                      f"musdb and soundfile")
         return other
     oracle = os.environ.get("DEMUCS_ORACLE") or str(REPOSITORY / ".published" / "bin" / "python")
@@ -68,9 +68,9 @@ class Peer:
         self.process.communicate()
 
 
-def in_turns(rounds: int) -> tp.Iterator[tp.Tuple[int, str]]:
+def in_turns(rounds: int, sides: tp.Sequence[str] = SIDES) -> tp.Iterator[tp.Tuple[int, str]]:
     """(round, side) pairs: both sides in every round, in alternating order, so that a drift of the machine affects
     both."""
     for number in range(rounds):
-        for side in SIDES if number % 2 else reversed(SIDES):
+        for side in sides if number % 2 else reversed(sides):
             yield number, side

@@ -37,12 +37,14 @@ from .separation.bag import BagOfModels
 from .separation.precision import use_tf32
 from .training import restoring
 from .training.batches import BatchLoader
+from .training.accumulation import require_whole_batches
 from .training.best import Selection
 from .training.curves import Curves, require_tensorboard
 from .training.distributed import Group
 from .training.ema import ModelEMA
+from .training.input_statistics import set_input_statistics
 from .training.interruption import GRACE, Requests, Watchdog, launched_here
-from .training.objectives import WaveformObjective
+from .training.objectives import build_objective
 from .training.optim import build_optimizer
 from .training.precision import Precision
 from .training.quantisation import build as build_quantisation
@@ -93,9 +95,9 @@ def build_augment(config: Config, world_size: int) -> Augment:
     divided into groups for remixing."""
     remix, scale = config.augment.remix, config.augment.scale
     return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
-                   shift_same=config.augment.shift_same, flip=config.augment.flip, scale_proba=scale.proba,
-                   scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba, remix_group=remix.group_size,
-                   batch_size=config.batch_size, world_size=world_size)
+                   shift_same=config.augment.shift_same, flip=config.augment.flip, sign=config.augment.sign,
+                   scale_proba=scale.proba, scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba,
+                   remix_group=remix.group_size, batch_size=config.batch_size, world_size=world_size)
 
 
 def build_loaders(config: Config, group: Group
@@ -279,6 +281,8 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
         use_tf32(config.misc.tf32)
     precision = Precision(config.optim.precision, group.device)
     model = build_model(config).to(group.device)
+    require_whole_batches(model, at_once=config.misc.examples_at_once,
+                          examples=config.batch_size // group.world_size)
     set_checkpointing(model, config.misc.checkpoint_activations)
     optim = config.optim
     optimizer = build_optimizer(model, kind=optim.optim, lr=optim.lr, momentum=optim.momentum, beta2=optim.beta2,
@@ -288,10 +292,12 @@ def build_solver(config: Config, folder: Path, group: Group, *, signature: str =
     songs.download(config, group, needed=lambda: finished(config, folder) is None)
     tracks, loaders = together(lambda: inspected_tracks(config, group), lambda: build_loaders(config, group))
     train_loader, sampler, valid_loader, train_set = loaders
+    if not (config.debug or config.continue_from or config.continue_pretrained or restoring.begun(folder, group)):
+        set_input_statistics(model, train_set, group=group, cache_dir=config.dset.metadata)
     averages = build_averages(config, model, group)
     schedule = build_schedule(config.schedule, optimizer, config.epochs)
     targets = Targets(config.dset.sources, config.dset.targets)
-    objective = WaveformObjective(optim.loss, targets.names, config.target_weights)
+    objective = build_objective(optim.loss, model, targets=targets.names, weights=config.target_weights)
     shared: tp.Dict[str, tp.Any] = dict(model=model, group=group, seed=config.seed, objective=objective, targets=targets,
                                         prints=config.misc.num_prints, quantisation=quantisation)
     train = TrainStage(wrapped=group.wrap(model), optimizer=optimizer, loader=train_loader, sampler=sampler,

@@ -26,7 +26,7 @@ from .ranges import (CHANNELS, COUNT, POSITIVE, PROBABILITY, PROCESSES, RATE, SE
 from .schema import MISSING, SOURCES
 from .separation import settings as separation
 from .separation.precision import TF32
-from .training.losses import KINDS
+from .training.objectives import LOSSES
 from .training.precision import check_precision
 from .training.quantisation import QuantSettings
 from .training.schedules import KINDS as SCHEDULES
@@ -124,6 +124,7 @@ class AugmentConfig:
     remix: RemixConfig
     scale: ScaleConfig
     flip: bool
+    sign: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,8 +409,8 @@ def _check(config: Config) -> None:
     metrics = ["loss", "nsdr", *(f"nsdr_{source}" for source in config.target_names)]
     if config.test.metric not in metrics:
         raise ConfigError(f"test.metric={config.test.metric!r} is unknown; use one of {', '.join(metrics)}")
-    if config.optim.loss not in KINDS:
-        raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(KINDS)}")
+    if config.optim.loss not in LOSSES:
+        raise ConfigError(f"optim.loss={config.optim.loss!r} is unknown; use one of {', '.join(LOSSES)}")
     check_precision(config.optim.precision)
     if config.misc.tf32 not in list(TF32):
         raise ConfigError(f"misc.tf32={config.misc.tf32!r} is unknown; use one of {', '.join(TF32)}")

@@ -80,9 +80,17 @@ class ExperimentMain(HydraMain):
 
     def _get_delta(self, init: tp.Any, other: tp.Any) -> tp.Any:
         """As Dora's, with a reset of its mutable default argument: after an error, Dora's comparison would keep the
-        path of the unreadable value as a prefix of later ones. Caches without loss do not distinguish experiments."""
+        path of the unreadable value as a prefix of later ones. Caches without loss do not distinguish experiments.
+        Targets that replace those of a variant are compared as a whole."""
         _compare_config.__defaults__[0].clear()
-        return [(key, value) for key, value in super()._get_delta(init, other) if key != "dset.cache" or value == "int16"]
+        default, targets = init.dset.targets, other.dset.targets
+        replaced = []
+        if default is not None:
+            init, other = map(_without_targets, (init, other))
+            replaced = [("dset.targets", targets)] if targets != default else []
+        delta = [(key, value) for key, value in super()._get_delta(init, other)
+                 if key != "dset.cache" or value == "int16"]
+        return delta + replaced
 
     def init_xp(self, xp: tp.Any) -> tp.Any:
         """As Dora's: create the folder of `xp` and write its arguments there, but atomically, so that the file survives
@@ -176,6 +184,14 @@ class ExperimentMain(HydraMain):
                 if isinstance(value, dict):
                     yield from flatten(value, f"{prefix}{key}.")
         return frozenset(self._config_groups) | frozenset(flatten(config, ""))
+
+
+def _without_targets(config: tp.Any) -> tp.Any:
+    """Copy of a configuration without `dset.targets`."""
+    config = copy.deepcopy(config)
+    OmegaConf.set_readonly(config, False)
+    config.dset.targets = None
+    return config
 
 
 def _launch_ranks() -> None:

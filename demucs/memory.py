@@ -16,11 +16,12 @@ from .config import Config, read
 from .data.targets import Targets
 from .errors import ConfigError
 from .models.protocol import set_checkpointing
+from .training.accumulation import require_whole_batches
 from .training.distributed import Group
 from .training.ema import swapped
 from .training.memory import (AVERAGES, BATCH, OPTIMIZER, PARAMETERS, MemoryCount, labelling_layers,
                               like_a_gpu)
-from .training.objectives import WaveformObjective
+from .training.objectives import build_objective
 from .training.optim import build_optimizer
 from .training.precision import Precision
 from .training.stages import TrainStage, ValidStage
@@ -70,7 +71,7 @@ class Stages:
         targets = Targets(config.dset.sources, config.dset.targets)
         shared: tp.Dict[str, tp.Any] = dict(
             model=model, group=group, seed=config.seed, targets=targets, prints=0, loader=None,
-            objective=WaveformObjective(optim.loss, targets.names, config.target_weights))
+            objective=build_objective(optim.loss, model, targets=targets.names, weights=config.target_weights))
         on_device = [average for name, average in averages.items() if name.startswith("ema_batch")]
         train = TrainStage(wrapped=model, optimizer=optimizer, sampler=tp.cast(tp.Any, None),
                            augment=build_augment(config, 1), averages=on_device, svd=config.svd,
@@ -137,6 +138,7 @@ def count(config: Config, *, world_size: int = 1, gpu: bool = True, song: float 
         if gpu:
             stack.enter_context(like_a_gpu())
         stages = Stages.of(config)
+        require_whole_batches(stages.train.model, at_once=config.misc.examples_at_once, examples=examples)
         model, optimizer = stages.train.model, stages.train.optimizer
         counter.label(PARAMETERS, model.state_dict(keep_vars=True).values())
         for average in stages.train.averages if gpu else stages.averages.values():
@@ -196,10 +198,13 @@ def _validate(counter: MemoryCount, stages: Stages, config: Config, seconds: flo
 
 @contextlib.contextmanager
 def _one_call(model: torch.nn.Module) -> tp.Iterator[None]:
-    """Context in which only the first forward pass of `model` is computed: all chunks of a song take the same."""
+    """Context in which only the first forward pass of `model` is computed: all chunks of a song take the same. The
+    magnitudes of a song are one such pass of their own."""
     original, lengths = model.forward, []
 
-    def forward(mix: torch.Tensor) -> torch.Tensor:
+    def forward(mix: torch.Tensor, **other: tp.Any) -> torch.Tensor:
+        if other:
+            return original(mix, **other)
         lengths.append(mix.shape[-1])
         first = len(lengths) == 1
         return original(mix) if first else mix.new_empty(len(mix), len(model.sources), *mix.shape[1:])

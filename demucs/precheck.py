@@ -20,6 +20,7 @@ from .data.sampler import EpochSampler
 from .errors import ConfigError, DemucsError, TrainingError
 from .evaluation import test_sets
 from .evaluation.tracks import song_set
+from .training.accumulation import require_whole_batches
 
 KEPT = 3             # checkpoints: the last two, and the one that is being written
 MOMENTS = 2          # running averages in Adam's state, each as large as the weights
@@ -60,13 +61,17 @@ def check(config: Config, *, ranks: int, folder: Path) -> Path:
 
 
 def require_batches(config: Config, ranks: int) -> None:
-    """Check that a batch can be split over the ranks, and the part of a rank into groups for remixing.
+    """Check that a batch can be split over the ranks, and the part of a rank into groups for remixing, and into
+    micro-batches for gradient accumulation.
 
     Raises:
         ConfigError: if not.
     """
     EpochSampler(config.batch_size, batch_size=config.batch_size, world_size=ranks, seed=config.seed)
     build_augment(config, ranks)
+    if config.misc.examples_at_once is not None:
+        require_whole_batches(build_model(config), at_once=config.misc.examples_at_once,
+                              examples=config.batch_size // ranks)
 
 
 def require_examples(config: Config, ranks: int) -> None:

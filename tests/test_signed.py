@@ -26,7 +26,7 @@ CHANGES_NUMBERS = {
     "dset.files": {"ext", "input", "output", "target", "interferers"},
     "test": {"split", "metric"},                         # how validation separates, and what it selects by
     "optim": {"lr", "momentum", "beta2", "loss", "optim", "weight_decay", "clip_grad", "precision"},
-    "augment": {"shift_same", "flip"}, "augment.repitch": {"proba", "max_tempo", "max_pitch", "tempo_std"},
+    "augment": {"shift_same", "flip", "sign"}, "augment.repitch": {"proba", "max_tempo", "max_pitch", "tempo_std"},
     "augment.remix": {"proba", "group_size"}, "augment.scale": {"proba", "min", "max"},
     "ema": {"epoch", "batch"},
     "svd": {"penalty", "min_size", "dim", "niters", "powm", "proba", "conv_only", "convtr", "bs"},

@@ -3,7 +3,8 @@
 The distributions and their order are those of published Demucs (Défossez et al., https://arxiv.org/abs/1911.13254):
 
 - shift: each source (or each example, with `shift_same`) starts at a uniform offset in [0, shift);
-- flip: the channels of each stereo source are swapped with probability 1/2, its sign is flipped with probability 1/2;
+- flip: the channels of each stereo source are swapped with probability 1/2, its sign is flipped with probability 1/2
+  (the latter not without `sign`, as in Open-Unmix);
 - scale: with probability `scale_proba` per batch, each source is scaled by a uniform factor in [scale_min, scale_max);
 - remix: with probability `remix_proba` per batch, the sources within each group of `remix_group` examples are permuted
   over the examples, with one permutation per source.
@@ -38,8 +39,8 @@ class Augment:
     """Data augmentation of a batch: `augment(sources, epoch=, step=, first=)` maps separated sources [b, S, A, L] to a
     new tensor [b, S, A, L - shift]."""
 
-    def __init__(self, *, seed: int, shift: int, shift_same: bool = False, flip: bool = True, scale_proba: float = 1.,
-                 scale_min: float = 0.25, scale_max: float = 1.25, remix_proba: float = 1.,
+    def __init__(self, *, seed: int, shift: int, shift_same: bool = False, flip: bool = True, sign: bool = True,
+                 scale_proba: float = 1., scale_min: float = 0.25, scale_max: float = 1.25, remix_proba: float = 1.,
                  remix_group: tp.Optional[int] = 4, batch_size: tp.Optional[int] = None, world_size: int = 1):
         """The settings are those listed at the top of this module: `shift` in samples, probabilities and factors as
         numbers, and `remix_group` in examples, where 0 or None means the whole global batch. `batch_size` is the size
@@ -52,6 +53,7 @@ class Augment:
         self.shift = shift
         self.shift_same = shift_same
         self.flip = flip
+        self.sign = sign
         self.scale_proba = scale_proba
         self.scale_min = scale_min
         self.scale_max = scale_max
@@ -90,7 +92,7 @@ class Augment:
                 offset[example] = chance("shift", place).integers(self.shift, size=1 if self.shift_same else sources)
             if self.flip:
                 left[example], sign = chance("flip", place).integers(2, size=(2, sources))
-                factor[example] = 2 * sign - 1
+                factor[example] = 2 * sign - 1 if self.sign else 1
             if scale:
                 factor[example] *= chance("scale", place).uniform(self.scale_min, self.scale_max, sources)
         if chance("remix this batch").random() < self.remix_proba:

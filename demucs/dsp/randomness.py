@@ -23,6 +23,11 @@ def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
 
+def torch_generator(seed: int, purpose: str, *key: int, device: tp.Union[str, torch.device] = "cpu") -> torch.Generator:
+    """New random generator of torch on `device`, whose state depends only on `seed`, `purpose` and `key`."""
+    return torch.Generator(device).manual_seed(int(generator(seed, purpose, *key).integers(2 ** 63)))
+
+
 @contextlib.contextmanager
 def seeded_torch(seed: int, purpose: str, *key: int, device: tp.Optional[torch.device] = None) -> tp.Iterator[None]:
     """Context in which torch's global random generator (used by svd_lowrank, dropout) has a state that depends only on

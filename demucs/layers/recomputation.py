@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from . import dropout
+
 
 class _Module(tp.NamedTuple):
     """The tensors of a module (without those of its children) at the time of a forward pass."""
@@ -51,13 +53,22 @@ def _as_they_were(modules: tp.Sequence[_Module]) -> tp.Iterator[None]:
             each.put_back()
 
 
+@contextlib.contextmanager
+def _again(*contexts: tp.ContextManager[None]) -> tp.Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for each in contexts:
+            stack.enter_context(each)
+        yield
+
+
 def _recomputed(block: nn.Module, *args: tp.Any) -> tp.Any:
     forward = functools.partial(type(block).forward, block)
     if not torch.is_grad_enabled():
         return forward(*args)
 
     def contexts() -> tp.Tuple[tp.ContextManager[None], tp.ContextManager[None]]:
-        return contextlib.nullcontext(), _as_they_were([_Module.of(module, copies=True) for module in block.modules()])
+        modules = [_Module.of(module, copies=True) for module in block.modules()]
+        return contextlib.nullcontext(), _again(_as_they_were(modules), dropout.repeated())
     return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts)
 
 

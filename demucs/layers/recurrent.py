@@ -2,23 +2,57 @@
 
 import math
 import typing as tp
+import warnings
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .dropout import dropout
+
 
 class LSTM(nn.LSTM):
     """`nn.LSTM` that stays in float32 under autocast on a GPU, and in training. On a GPU torch would compute it in
     float16 regardless of the type of autocast, and values above 65504 would become infinite. On a CPU torch has no
-    training in 16 bits of it without the instructions of newer processors."""
+    training in 16 bits of it without the instructions of newer processors.
+
+    In training, dropout between its layers is that of `layers.dropout`. On a GPU cuDNN would draw the masks from a
+    state of its own, which neither torch's seeds nor a checkpoint have, so that a run that was interrupted would end
+    otherwise.
+    """
 
     def forward(self, input: torch.Tensor, hx: tp.Any = None) -> tp.Any:
         device = input.device.type
         if (input.is_cuda or torch.is_grad_enabled()) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
-                return super().forward(input.float(), hx)
+                return self._run(input.float(), hx)
+        return self._run(input, hx)
+
+    def _run(self, input: torch.Tensor, hx: tp.Any) -> tp.Any:
+        if self.training and self.dropout and self.num_layers > 1 and hx is None and input.dim() == 3:
+            return self._layer_by_layer(input)
         return super().forward(input, hx)
+
+    def _layer_by_layer(self, x: torch.Tensor) -> tp.Tuple[torch.Tensor, tp.Tuple[torch.Tensor, torch.Tensor]]:
+        """The same as torch's forward pass of [T, B, H] in training, one call per layer."""
+        assert not self.batch_first and not self.proj_size and self.bias
+        directions = 2 if self.bidirectional else 1
+        start = x.new_zeros(directions, x.shape[1], self.hidden_size)
+        states = []
+        for layer in range(self.num_layers):
+            own = self.all_weights[layer * directions:(layer + 1) * directions]
+            weights = [weight for each in own for weight in each]
+            x, *state = self._one_layer(dropout(x, self.dropout) if layer else x, start, weights)
+            states.append(state)
+        h, c = (torch.cat(parts) for parts in zip(*states))
+        return x, (h, c)
+
+    def _one_layer(self, x: torch.Tensor, start: torch.Tensor, weights: tp.List[torch.Tensor]
+                   ) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        with warnings.catch_warnings():
+            # cuDNN wants the weights of a call side by side, and copies them; they are small beside the activations.
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+            return torch.lstm(x, (start, start), weights, True, 1, 0., True, self.bidirectional, False)
 
 
 class BLSTM(nn.Module):

@@ -25,6 +25,8 @@ class SeparationModel(nn.Module):
             separated, as in the training of Demucs.
         default_shifts: rounds of the shift trick in separation, unless the user chooses a number.
         draws_in_training: whether the forward pass draws random numbers in training.
+        estimates_magnitudes: whether `model(mixture, magnitudes=True)` returns magnitude spectrograms [B, S, A, F, T]
+            of the sources, as `dsp.spectral.magnitudes` computes them with windows of `nfft` samples every `nhop`.
     """
 
     Settings: tp.ClassVar[tp.Optional[type]] = None     # a frozen dataclass of all arguments except the sources
@@ -35,6 +37,7 @@ class SeparationModel(nn.Module):
     normalizes_songs: bool = True
     default_shifts: int = 1
     draws_in_training: bool = False
+    estimates_magnitudes: bool = False
 
     def __init_subclass__(cls, **kwargs: tp.Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -105,6 +108,11 @@ def default_shifts(model: nn.Module) -> int:
     """Number of rounds of the shift trick with which `model` separates songs, unless the user chooses another; 1 for a
     module without that attribute."""
     return getattr(model, "default_shifts", 1)
+
+
+def estimates_magnitudes(model: nn.Module) -> bool:
+    """Whether `model` estimates magnitude spectrograms as well; False for a module without that attribute."""
+    return getattr(model, "estimates_magnitudes", False)
 
 
 def input_length(model: nn.Module, length: int, segment: tp.Optional[float] = None) -> int:

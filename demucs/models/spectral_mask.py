@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..layers.normalisation import BatchNorm1d
 from ..layers.recurrent import LSTM
 
 DROPOUT = 0.4                # between the layers of the LSTM
@@ -58,13 +59,13 @@ class SpectralMask(nn.Module):
         self.output_scale = nn.Parameter(torch.ones(bins))
         self.output_mean = nn.Parameter(torch.ones(bins))
         self.fc1 = nn.Linear(cropped * channels, hidden_size, bias=False)
-        self.bn1 = nn.BatchNorm1d(hidden_size)
+        self.bn1 = BatchNorm1d(hidden_size)
         self.lstm = LSTM(hidden_size, hidden_size if unidirectional else hidden_size // 2, num_layers=nb_layers,
                          bidirectional=not unidirectional, dropout=DROPOUT if nb_layers > 1 else 0)
         self.fc2 = nn.Linear(2 * hidden_size, hidden_size, bias=False)
-        self.bn2 = nn.BatchNorm1d(hidden_size)
+        self.bn2 = BatchNorm1d(hidden_size)
         self.fc3 = nn.Linear(hidden_size, channels * bins, bias=False)
-        self.bn3 = nn.BatchNorm1d(channels * bins)
+        self.bn3 = BatchNorm1d(channels * bins)
 
     def set_input_statistics(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
         """Set mean and standard deviation [F] of the magnitudes of training mixtures, which normalise the input.
@@ -102,14 +103,18 @@ class SpectralMask(nn.Module):
 
     def _encode(self, x: torch.Tensor) -> torch.Tensor:
         frames, batch = x.shape[:2]
-        x = (x[..., :self.cropped] + self.input_mean) * self.input_scale
-        return torch.tanh(self.bn1(self.fc1(x.flatten(2).flatten(0, 1)))).view(frames, batch, -1)
+        # The scaler is part of the weights: the gradient of the input, for which it would be needed, is not computed.
+        scale = self.input_scale.repeat(self.channels)
+        shift = (self.input_mean * self.input_scale).repeat(self.channels)
+        x = F.linear(x[..., :self.cropped].flatten(2).flatten(0, 1), self.fc1.weight * scale, self.fc1.weight @ shift)
+        return torch.tanh(self.bn1(x)).view(frames, batch, -1)
 
     def _decode(self, features: torch.Tensor) -> torch.Tensor:
         frames, batch = features.shape[:2]
         x = F.relu(self.bn2(self.fc2(features.flatten(0, 1))))
-        x = self.bn3(self.fc3(x)).view(frames, batch, self.channels, self.bins)
-        return F.relu(x * self.output_scale + self.output_mean)
+        gain, offset = self.output_scale.repeat(self.channels), self.output_mean.repeat(self.channels)
+        x = self.bn3(self.fc3(x), gain=gain, offset=offset)
+        return F.relu(x).view(frames, batch, self.channels, self.bins)
 
     def _fused(self) -> Layers:
         scale = self.input_scale.repeat(self.channels)

@@ -18,6 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import ConfigError, DatasetError, DemucsError
+from ..layers.normalisation import BatchNorm1d
 from ..separation.devices import CPU_ONLY, given_gpus, require_kernels
 
 Result = tp.TypeVar("Result")
@@ -37,8 +38,27 @@ class _WithUnusedParameter(nn.Module):
         like = next(model.parameters())
         self.spare = nn.Parameter(torch.zeros(1, device=like.device))
 
-    def forward(self, *args: tp.Any) -> tp.Any:
-        return self.model(*args)
+    def forward(self, *args: tp.Any, **kwargs: tp.Any) -> tp.Any:
+        return self.model(*args, **kwargs)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Sum of a tensor over all ranks, on every rank. Its gradient is the sum of the gradients of all ranks, as each
+    rank's loss depends on the tensors of all. Collective, in the forward and in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: tp.Any, x: torch.Tensor) -> torch.Tensor:
+        return _summed(x)
+
+    @staticmethod
+    def backward(ctx: tp.Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return _summed(gradients[0])
+
+
+def _summed(x: torch.Tensor) -> torch.Tensor:
+    total = x.detach().clone(memory_format=torch.contiguous_format)
+    distributed.all_reduce(total)
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +90,13 @@ class Group:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`, wrapped such that each backward pass averages the gradients over the group
-        (DistributedDataParallel). For a single process it is `model` itself. Collective."""
+        (DistributedDataParallel), and that batch normalisation has the statistics of the global batch. For a single
+        process it is `model` itself. Collective."""
         if self.world_size == 1:
             return model
+        for module in model.modules():
+            if isinstance(module, BatchNorm1d):
+                module.sum_over_ranks = _SumOverRanks.apply
         devices = [self.device] if self.device.type == "cuda" else None
         # `find_unused_parameters` keeps torch from reordering the gradient buckets after the first step of each
         # process. With three ranks or more, that order changes how the all-reduce rounds, so that a run that was

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from ..dsp.eager import as_on_other_devices
+from ..layers.recurrent import LSTM
 
 PARAMETERS, GRADIENTS, OPTIMIZER, AVERAGES = "parameters", "gradients", "optimizer", "averages"
 BATCH = "batch"                       # the stems of the examples, on the device
@@ -155,9 +156,9 @@ class _Recurrent(torch.autograd.Function):
     every layer, direction and step in cuDNN's reserve."""
 
     @staticmethod
-    def forward(ctx: tp.Any, x: torch.Tensor, layers: int, hidden: int, *weights: torch.Tensor) -> torch.Tensor:
-        out = x.new_empty(*x.shape[:2], 2 * hidden)
-        reserve = x.new_empty(layers * 2 * 6 * hidden * x.shape[0] * x.shape[1])
+    def forward(ctx: tp.Any, x: torch.Tensor, layers: int, width: int, *weights: torch.Tensor) -> torch.Tensor:
+        out = x.new_empty(*x.shape[:2], width)
+        reserve = x.new_empty(layers * 6 * width * x.shape[0] * x.shape[1])
         ctx.save_for_backward(x, out, reserve, *weights)
         return out
 
@@ -167,8 +168,17 @@ class _Recurrent(torch.autograd.Function):
         return (torch.empty_like(x), None, None, *map(torch.empty_like, weights))
 
 
+def _width(self: nn.LSTM) -> int:
+    return self.hidden_size * (2 if self.bidirectional else 1)
+
+
 def _lstm(self: nn.LSTM, input: torch.Tensor, hx: tp.Any = None) -> tp.Tuple[torch.Tensor, None]:
-    return _Recurrent.apply(input, self.num_layers, self.hidden_size, *self.parameters()), None
+    return _Recurrent.apply(input, self.num_layers, _width(self), *self.parameters()), None
+
+
+def _one_layer(self: LSTM, x: torch.Tensor, start: torch.Tensor, weights: tp.List[torch.Tensor]
+               ) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return _Recurrent.apply(x, 1, _width(self), *weights), start, start
 
 
 def _in_float32(forward: tp.Callable[..., torch.Tensor]) -> tp.Callable[..., torch.Tensor]:
@@ -185,12 +195,15 @@ def like_a_gpu() -> tp.Iterator[None]:
     """Context in which the operations of a CPU take the memory of those of a GPU: autocast keeps normalisations in
     float32, and LSTMs are those of cuDNN. Their results are meaningless."""
     own = {kind: kind.forward for kind in (nn.LSTM, nn.GroupNorm, nn.LayerNorm)}
+    one_layer = LSTM._one_layer
     with as_on_other_devices():
         try:
             nn.LSTM.forward = _lstm                                     # type: ignore[method-assign, assignment]
+            LSTM._one_layer = _one_layer                                # type: ignore[method-assign]
             for kind in (nn.GroupNorm, nn.LayerNorm):
                 kind.forward = _in_float32(own[kind])                   # type: ignore[method-assign]
             yield
         finally:
             for kind, forward in own.items():
                 kind.forward = forward                                  # type: ignore[method-assign]
+            LSTM._one_layer = one_layer                                 # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import DemucsError, PackageError, TrainingError
 from ..packages import weights
-from ..runs.layout import HISTORY, RUN_CARD
+from ..runs.layout import HISTORY, NEWEST, PREVIOUS, RUN_CARD
 from ..runs.progress import progress
 from ..schema import EpochRecord, RunCard, load, load_history
 from .best import Selection, enough
@@ -19,6 +19,11 @@ from .state import NOTES, StateRegistry, different_settings, read_checkpoint
 logger = logging.getLogger(__name__)
 
 Package = tp.Mapping[str, tp.Any]
+
+
+def begun(folder: Path, group: Group) -> bool:
+    """Whether the run in `folder` has a checkpoint, as rank 0 sees it. A collective call."""
+    return group.gather(any((folder / name).exists() for name in (NEWEST, PREVIOUS)))[0]
 
 
 def newest(checkpoints: Checkpoints, group: Group) -> tp.Optional[tp.Tuple[tp.Dict[str, tp.Any], Path]]:

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from ..data.augment import Augment
 from ..data.sampler import EpochSampler
 from ..data.targets import Targets
-from ..dsp.randomness import generator, seeded_torch
+from ..dsp.randomness import generator, seeded_torch, torch_generator
 from ..errors import TrainingError
+from ..layers.dropout import drawn_per_example
 from ..schema import Metrics
 from ..separation.apply import separate
 from ..separation.precision import computing_in
@@ -214,7 +215,7 @@ class TrainStage:
               ) -> tp.Tuple[torch.Tensor, tp.Dict[str, torch.Tensor]]:
         """Loss and metrics of a micro-batch, which is the fraction `share` of this rank's batch. Terms that depend on
         the weights alone are added for the last micro-batch, where `whole` is True."""
-        with self._seeded(epoch, step, first):
+        with self._seeded(epoch, step, first, len(sources)):
             loss, metrics = self.objective.loss(self._forward, Batch(sources.sum(dim=1), self.targets(sources)))
         # Gradients are averaged over ranks: a loss that is a sum over the global batch needs the factor `world_size`.
         loss = loss * (self.group.world_size if self.objective.summed else share)
@@ -231,15 +232,19 @@ class TrainStage:
         return loss, metrics
 
     @contextlib.contextmanager
-    def _seeded(self, epoch: int, step: int, first: int) -> tp.Iterator[None]:
+    def _seeded(self, epoch: int, step: int, first: int, examples: int) -> tp.Iterator[None]:
         """Context of a training forward pass with seeded random draws: the noise of quantisation, equal on all ranks,
-        and the draws of the model itself (dropout, shifts of positional encodings), keyed by the examples of this
-        rank."""
+        the dropout of LSTMs, keyed by each of the `examples`, and all other draws of the model (dropout of
+        transformers, shifts of positional encodings), keyed by the first example of this rank, so that those depend on
+        the number of ranks."""
         with contextlib.ExitStack() as stack:
             if self.quantisation is not None:
                 stack.enter_context(self.quantisation.in_training(epoch, step))
             if self.model.draws_in_training:
                 stack.enter_context(seeded_torch(self.seed, "model", epoch, step, first, device=self.group.device))
+                stack.enter_context(drawn_per_example([
+                    torch_generator(self.seed, "dropout", epoch, step, place, device=self.group.device)
+                    for place in range(first, first + examples)]))
             yield
 
     def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:

@@ -155,3 +155,13 @@ def test_same_on_the_device():
         pytest.skip("no CUDA device")
     augment, sources = make(), batch(length=100_000)
     assert torch.equal(augment(sources.cuda(), epoch=1, step=2).cpu(), augment(sources, epoch=1, step=2))
+
+
+def test_the_sign_alone_can_be_switched_off():
+    """Channels are swapped as before, and scales are positive."""
+    settings = {"seed": 3, "shift": 0, "remix_proba": 0.}
+    sources = torch.randn(6, 4, 2, 50)
+    with_sign, without = (Augment(**settings, sign=sign)(sources, epoch=1, step=2) for sign in (True, False))
+    assert torch.equal(with_sign.abs(), without.abs()) and not torch.equal(with_sign, without)
+    draws = Augment(**settings, sign=False).draw(40, 4, epoch=0, step=0, first=0)
+    assert (draws.factor > 0).all() and set(draws.left.flatten()) == {0, 1}

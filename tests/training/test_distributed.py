@@ -10,6 +10,7 @@ import numpy as np
 import preloaded
 import pytest
 from training.small import composed
+from training.test_every_model import SMALL
 
 from demucs import experiment
 from demucs import train as entry
@@ -53,6 +54,8 @@ if "STOP_AT_A_SAVE" in os.environ:
 solver.run()
 flat = torch.cat([p.detach().flatten() for p in solver.model.parameters()]).numpy()
 np.save(folder / f"rank{group.rank}.npy", flat)
+buffers = torch.cat([torch.zeros(1), *(buffer.flatten() for buffer in solver.model.buffers())])
+np.save(folder / f"buffers{group.rank}.npy", buffers.numpy())
 if group.is_first:
     record = solver.history[-1]
     np.save(folder / "metrics.npy", [record.train["loss"], record.train["penalty"], record.valid["loss"],
@@ -96,6 +99,36 @@ def test_any_split_gives_the_same_step(songs, tmp_path, overrides):
         # Two Adam steps of 3e-4 on sums in another order.
         assert np.abs(ranks[0] - alone).max() <= 1e-6
         assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
+
+
+OPENUNMIX = ["model=openunmix", *SMALL["openunmix"], "optim.loss=magnitude_mse", "optim.lr=1e-3",
+             "optim.weight_decay=1e-5", "dset.normalize=false"]
+SEPARATOR = ["model=openunmix_separator", *SMALL["openunmix_separator"], "optim.loss=l1", "dset.normalize=false"]
+
+
+@pytest.mark.parametrize("overrides", [OPENUNMIX, SEPARATOR], ids=["magnitudes", "waveforms"])
+def test_batch_normalisation_and_dropout_do_not_depend_on_the_number_of_processes(songs, tmp_path, overrides):
+    """Statistics are over the global batch, and the masks of dropout are drawn for each example."""
+    (alone,), metrics = train(songs, tmp_path / "one", 1, *overrides)
+    statistics = np.load(tmp_path / "one" / "buffers0.npy")
+    assert len(statistics) > 100
+    for world_size in (2, 4) if overrides is OPENUNMIX else (2,):
+        ranks, others = train(songs, tmp_path / f"{world_size}", world_size, *overrides)
+        buffers = [np.load(tmp_path / f"{world_size}" / f"buffers{rank}.npy") for rank in range(world_size)]
+        for weights, running in zip(ranks, buffers):
+            assert np.array_equal(weights, ranks[0]) and np.array_equal(running, buffers[0])
+        assert np.abs(ranks[0] - alone).max() <= 1e-5
+        assert np.abs(buffers[0] - statistics).max() <= 1e-5 * np.abs(statistics).max()
+        assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
+
+
+def test_processes_with_batch_normalisation_end_with_the_same_bits_however_often_they_are_started(songs, tmp_path):
+    argv = [*OPENUNMIX, "epochs=2"]
+    ranks, metrics = train(songs, tmp_path / "straight", 2, *argv)
+    start(songs, tmp_path / "again", 2, *argv, STOP_AT_A_SAVE="1")
+    others, same = train(songs, tmp_path / "again", 2, *argv)
+    assert all(np.array_equal(weights, ranks[0]) for weights in [*ranks, *others]) and np.array_equal(metrics, same)
+    assert np.array_equal(*(np.load(tmp_path / name / "buffers0.npy") for name in ("straight", "again")))
 
 
 def test_mixed_precision_and_activation_checkpointing(songs, tmp_path):
