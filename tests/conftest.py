@@ -80,9 +80,9 @@ def published_python() -> Path:
 def openunmix_python() -> Path:
     """Python with openunmix 1.3.0. If it is missing, the test is skipped: its files are compared in any case, with golden
     ones."""
-    found = Path(os.environ.get("OPENUNMIX_ORACLE") or REPOSITORY / ".openunmix" / "bin" / "python")
+    found = Path(os.environ.get("DEMUCS_OPENUNMIX") or REPOSITORY / ".openunmix" / "bin" / "python")
     if not found.exists():
-        pytest.skip("openunmix 1.3.0 is not installed (set OPENUNMIX_ORACLE to a Python that has it)")
+        pytest.skip("openunmix 1.3.0 is not installed (set DEMUCS_OPENUNMIX to a Python that has it)")
     return found
 
 
