@@ -26,13 +26,16 @@ setup: programs .venv/.ready-$(EXTRAS)  ## programs, and .venv with pinned packa
 .published/.ready: tests/published.sh | .venv/.ready-$(EXTRAS)
 	tests/published.sh .published || { echo "no published Demucs to compare with"; [[ -z $$CI ]]; }
 
+.openunmix/.ready: tests/openunmix.sh | .venv/.ready-$(EXTRAS)
+	tests/openunmix.sh .openunmix || { echo "no openunmix to compare with"; [[ -z $$CI ]]; }
+
 # Compiled modules are kept, since tests start hundreds of processes that import them.
 PYTEST := PYTHONDONTWRITEBYTECODE= .venv/bin/python -m pytest
 
-test: setup .published/.ready  ## all tests, and the slowest twenty (ARGS="-k name" for some of them)
+test: setup .published/.ready .openunmix/.ready  ## all tests, and the slowest twenty (ARGS="-k name" for some of them)
 	$(PYTEST) -n 4 --durations=20 $(ARGS)
 
-unit: setup .published/.ready  ## the tests without trainings, processes, Slurm and browser: some minutes
+unit: setup .published/.ready .openunmix/.ready  ## the tests without trainings, processes, Slurm and browser: some minutes
 	$(PYTEST) -n 2 -m unit $(ARGS)
 
 chaos: setup       ## 200 faults injected into a training on a private Slurm, results in docs/cluster.md: hours; resumable
@@ -55,10 +58,10 @@ report: setup      ## figures and report of the newest run, and of ../shared/ref
 		.venv/bin/python graphing_scripts/plot_comparison.py $(REFERENCE)/museval/demucs-v2-seed4* --results outputs/reference; \
 		.venv/bin/python graphing_scripts/plot_scores.py $(REFERENCE)/museval/* --results outputs/reference; }
 
-oracle: setup .published/.ready  ## .published: published Demucs on our packages, the peer of tests and benchmarks
+oracle: setup .published/.ready .openunmix/.ready  ## published Demucs and openunmix on our packages, the peers of tests and benchmarks
 
 bench: oracle      ## docs/benchmarks.md: speed and memory beside published Demucs, measured in the same run
 	.venv/bin/python -m benchmarks.run
 
 clean: ## remove the environments; results of runs stay
-	rm -rf .venv .published *.egg-info soundtouch/build soundtouch/src
+	rm -rf .venv .published .openunmix *.egg-info soundtouch/build soundtouch/src
