@@ -25,7 +25,10 @@ def write_folder(signature: str, target: str, folder: Path, *, experiments: Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
-            export(signature, Path(temporary), kind="openunmix", experiments=experiments)
+            try:
+                export(signature, Path(temporary), kind="openunmix", experiments=experiments)
+            except PackageError as error:
+                raise PackageError(str(error).replace(str(Path(temporary) / signature), str(folder))) from error
             _move(Path(temporary) / signature, target, folder)
     except OSError as error:
         raise PackageError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder with "

@@ -32,6 +32,9 @@ def notes_of(args: argparse.Namespace) -> tp.List[str]:
         notes.append(f"--root is not given: the 7-second preview of MUSDB18 is downloaded to {PREVIEW}, for tests only")
     if args.audio_backend not in (None, "soundfile"):
         notes.append(f"--audio-backend {args.audio_backend}: audio is read by soundfile, with the same samples")
+    if args.unidirectional:
+        notes.append("--unidirectional: openunmix cannot read such a network, so no folder is written for it after the "
+                     "training; tools.export exports it")
     return notes
 
 
@@ -42,8 +45,8 @@ def check_checkpoint(checkpoint: tp.Optional[str], signature: str) -> None:
     if checkpoint is not None and not (own / NEWEST).exists():
         raise ConfigError(f"--checkpoint {checkpoint}: a training continues from its own checkpoint, when the same "
                           f"command is called again, and {own} has none. Leave --checkpoint out to begin this "
-                          f"training; to begin it with the weights of a folder that openunmix wrote, give --model {checkpoint} "
-                          f"instead")
+                          f"training; to begin it with the weights of a folder that openunmix wrote, give --model "
+                          f"{checkpoint} instead")
 
 
 def train(overrides: tp.Sequence[str]) -> None:
