@@ -22,11 +22,12 @@ from .data.repitch import RepitchDataset, trimmed_length
 from .data.sampler import EpochSampler
 from .data.segments import Chosen, count_tracks, whole_lengths
 from .data.targets import Targets
-from .errors import ConfigError, PackageError, SignatureError
+from .errors import ConfigError, PackageError, SignatureError, did_you_mean
 from .evaluation import test_sets
 from .evaluation.inspection import inspect
 from .evaluation.tracks import ReferenceTrack, kind_tracks, musdb_stem_tracks, track_folders
 from .models import zoo
+from .models.openunmix import OpenUnmixSeparator
 from .models.protocol import set_checkpointing
 from .packages.weights import differences
 from .repositories import repository
@@ -184,19 +185,35 @@ def inspected_tracks(config: Config, group: Group) -> tp.Sequence[ReferenceTrack
 
 def pretrained_model(config: Config) -> nn.Module:
     """The single model named by `continue_pretrained`, also as a bag of one: from the folder `pretrained_repo`, or
-    without it from ./release_models or the published models.
+    without it from ./release_models or the published models. Of a separator of Open-Unmix it is the network of the
+    target, for `model=openunmix`.
 
     Raises:
-        ConfigError: for a bag of several models.
+        ConfigError: for a bag of several models, or a separator without a network of the target.
         ModelLoadingError: as `repository.get_model`.
     """
     found = repository.get_model(config.continue_pretrained or "", config.pretrained_repo)
-    if not isinstance(found, BagOfModels):
-        return found
-    if len(found.models) > 1:
-        raise ConfigError(f"continue_pretrained={config.continue_pretrained} is a bag of {len(found.models)} models; "
-                          f"give the signature of one of them")
-    return found.models[0]
+    if isinstance(found, BagOfModels):
+        if len(found.models) > 1:
+            raise ConfigError(f"continue_pretrained={config.continue_pretrained} is a bag of {len(found.models)} models; "
+                              f"give the signature of one of them")
+        found = found.models[0]
+    if config.model == "openunmix" and isinstance(found, OpenUnmixSeparator):
+        return _network(found, config)
+    return found
+
+
+def _network(separator: OpenUnmixSeparator, config: Config) -> nn.Module:
+    """The network of the target of `config` in a separator, as a model of its own. Raises ConfigError if there is
+    none."""
+    target, = config.target_names
+    if target not in separator.targets:
+        raise ConfigError(f"continue_pretrained={config.continue_pretrained} has no network of {target!r}; it has "
+                          f"{', '.join(separator.targets)}.{did_you_mean(target, separator.targets)}")
+    settings = {key: value for key, value in separator.zoo_kwargs.items() if key in zoo.MODELS[config.model].settings}
+    network = zoo.build(config.model, **{**settings, "sources": [target]})
+    network.load_state_dict(separator.target_models[target].state_dict())
+    return network
 
 
 def require_same_architecture(model: nn.Module, pretrained: nn.Module, state: tp.Mapping[str, torch.Tensor],

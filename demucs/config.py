@@ -133,6 +133,7 @@ class MiscConfig:
     num_prints: int
     show: bool
     verbose: bool
+    quiet: bool
     deterministic: bool
     tf32: tp.Any
     patience: float

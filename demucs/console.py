@@ -163,6 +163,14 @@ def tolerant_logs() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def quiet_logs() -> None:
+    """Change the handlers of the root logger that write to a terminal: they show warnings and errors only. Log files keep
+    all messages."""
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:      # a handler of a file is a subclass
+            handler.setLevel(logging.WARNING)
+
+
 def log_messages() -> None:
     """Configure logging for a command line: messages go to stderr, without level and time."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

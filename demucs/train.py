@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from . import scheduling
 from .building import build_model, build_solver, draw_finished, finished, test_set
 from .config import Config, read
-from .console import INTERRUPTED, debugging, fill_streams, hook, one_line, tolerant_logs
+from .console import INTERRUPTED, debugging, fill_streams, hook, one_line, quiet_logs, tolerant_logs
 from .errors import ConfigError, DatasetError, TrainingError, exhausted_memory
 from .experiment import ExperimentMain, in_one_line, rank_of_process
 from .runs.lock import locked
@@ -81,6 +81,8 @@ def main(cfg: tp.Any) -> None:
     end_with_launcher()
     rank = rank_of_process()
     logging.getLogger().setLevel(logging.WARNING if rank else logging.DEBUG if cfg.misc.verbose else logging.INFO)
+    if cfg.misc.quiet:
+        quiet_logs()
     expected = os.environ.get("DEMUCS_EXPECTED_SIGNATURE", xp.sig)
     if xp.sig != expected:
         logger.error("these settings are experiment %s, but they were submitted as %s, which other jobs may rely on: the "

@@ -6,9 +6,12 @@ usage='Trains, exports, evaluates, separates two songs and reports: jobs with de
     bash slurm_scripts/pipeline_slurm.sh [--plain] [EPOCHS=390] [OVERRIDE...]
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --with OVERRIDE... [--with OVERRIDE...]...
     bash slurm_scripts/pipeline_slurm.sh [EPOCHS] [OVERRIDE...] --seeds 42,43,44
+    bash slurm_scripts/pipeline_slurm.sh --plain variant=openunmix --targets vocals,drums,bass,other [--seeds 42,43]
 The second form is a sweep: a training for each --with, then one report that compares all of them with the first.
 --seeds is short for several --with seed=NUMBER. Trainings that differ only in the seed are a sample of one
 configuration, whose spread is drawn. A sweep of one training is refused.
+The last form trains a network for each target, and for each seed. Of every target the network with the lowest
+validation loss is kept, and the separator of these is exported, evaluated, used and reported as one model.
     --plain       train with the values of conf/ and these overrides, without the settings of train_slurm.sh
     --dry-run     print the signatures and the jobs      --test-only   ask Slurm when each job could start
     --local       run all steps in sequence on this machine; the default without Slurm
@@ -22,21 +25,40 @@ source "$here/slurm_scripts/common.sh" "$here"
 begin "$@"
 [[ $mode != job ]] || fail "this script submits jobs and is none: bash slurm_scripts/$name"
 common=() flat=() starts=()     # overrides of all variants, concatenated, and the index where each variant starts
+targets=() seeds=()
 ! take --plain || common=(--plain)
+if [[ " ${arguments[*]} " == *" --targets "* ]]; then with_targets=1; else with_targets=''; fi
 for ((index = 0; index < ${#arguments[@]}; index++)); do
     word=${arguments[index]}
     case $word in
-        --with)  starts+=("${#flat[@]}") ;;
+        --targets)
+            index=$((index + 1))
+            [[ ${arguments[index]:-} =~ ^[[:alnum:]_-]+(,[[:alnum:]_-]+)+$ ]] \
+                || fail "--targets takes two names of sources or more, with commas between them, such as vocals,drums"
+            read -ra targets <<< "${arguments[index]//,/ }"
+            ;;
+        --with)
+            [[ -z $with_targets ]] || fail "--with makes a sweep, and --targets one separator: leave one of them out"
+            starts+=("${#flat[@]}")
+            ;;
         --seeds)
             index=$((index + 1))
             [[ ${arguments[index]:-} =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds takes numbers with commas between them"
-            for seed in ${arguments[index]//,/ }; do
+            read -ra seeds <<< "${arguments[index]//,/ }"
+            [[ -z $with_targets ]] || continue
+            for seed in "${seeds[@]}"; do
                 starts+=("${#flat[@]}")
                 flat+=("seed=$seed")
             done
             ;;
         *)  if [[ ${#starts[@]} -eq 0 ]]; then common+=("$word"); else flat+=("$word"); fi ;;
     esac
+done
+for target in ${targets[@]+"${targets[@]}"}; do
+    for seed in "${seeds[@]:-}"; do
+        starts+=("${#flat[@]}")
+        flat+=("dset.targets={$target:[$target]}" ${seed:+"seed=$seed"})
+    done
 done
 [[ ${#starts[@]} -ne 1 ]] \
     || fail "a sweep needs two trainings at least: give --seeds more than one number, or a further --with"
@@ -123,15 +145,18 @@ training_ranks() {
     echo "$ranks"
 }
 
-on_the_cluster() {   # TRAINING ARGUMENTS...
-    local train release evaluate
+submit_training() {   # TRAINING ARGUMENTS...: sets `id`
     extra_sbatch_args=${DEMUCS_TRAIN_SBATCH_ARGS[*]:-}
     training_options
     [[ -z $test_only ]] || training_options=("--job-name=$signature")
     step train "${training_options[@]}" -- "$code/slurm_scripts/train_slurm.sh" "$@"
-    train=$id extra_sbatch_args=''
-    after "afterok:$train"
-    step release "--job-name=$signature-release" "${waits[@]}" -- "$code/slurm_scripts/slurm_release.sh" "$signature"
+    extra_sbatch_args=''
+}
+
+submit_rest() {   # DEPENDENCY, ARGUMENTS OF slurm_release.sh...: all steps after the training of the model `signature`
+    local release evaluate
+    after "$1"
+    step release "--job-name=$signature-release" "${waits[@]}" -- "$code/slurm_scripts/slurm_release.sh" "${@:2}"
     release=$id
     after "afterok:$release"
     step evaluate "--job-name=$signature-evaluate" "${waits[@]}" "--array=0-$((DEMUCS_EVALUATE_JOBS - 1))" \
@@ -143,16 +168,26 @@ on_the_cluster() {   # TRAINING ARGUMENTS...
         -- "$code/slurm_scripts/slurm_separate.sh" "${songs[@]}" "$signature"
 }
 
-in_sequence() {   # TRAINING ARGUMENTS...
-    local options=(--local)
+local_options() {   # sets `options`
+    options=(--local)
     [[ -z $dry_run ]] || options+=(--dry-run)
-    # Stop at the first failure: later steps would use results of an earlier run.
+}
+
+# The steps without Slurm. They stop at the first failure, since later ones would use results of an earlier run.
+train_here() {   # TRAINING ARGUMENTS...
+    local options
+    local_options
     failed_at=training
     bash "$scripts/train_slurm.sh" "${options[@]}" "$@" || return 1
+    [[ -n $dry_run ]] || trained+=("$signature")
+}
+
+rest_here() {   # ARGUMENTS OF slurm_release.sh...
+    local options
+    local_options
     [[ -z $dry_run ]] || { echo "    then export, evaluate and separate $signature"; return 0; }
-    trained+=("$signature")
     failed_at=release
-    bash "$scripts/slurm_release.sh" "${options[@]}" "$signature" || return 1
+    bash "$scripts/slurm_release.sh" "${options[@]}" "$@" || return 1
     failed_at=evaluation
     bash "$scripts/evaluate_slurm.sh" "${options[@]}" "$signature" || return 1
     scored+=("$signature")
@@ -160,7 +195,7 @@ in_sequence() {   # TRAINING ARGUMENTS...
     [[ ${#songs[@]} -eq 0 ]] || bash "$scripts/slurm_separate.sh" "${options[@]}" "${songs[@]}" "$signature"
 }
 
-signatures=() folders=() evaluations=() trained=() scored=() failed=()
+signatures=() folders=() evaluations=() trainings=() trained=() scored=() failed=()
 ranks=$(training_ranks)
 if [[ $mode == submit ]]; then keep_code; fi
 # All signatures are checked before anything is submitted. The second line of the output is the folder of the test
@@ -174,23 +209,40 @@ for index in "${!starts[@]}"; do
     folder=${found#"$signature"}
     folders+=("${folder#$'\n'}")
 done
+models=("${signatures[@]}")
+[[ -z $with_targets ]] || models=("$(printf '%s\n' "${signatures[@]}" | sha1sum | cut -c1-8)")
 for index in "${!starts[@]}"; do
     words_of "$index"
     signature=${signatures[index]}
-    choose_songs "${folders[index]}"
+    [[ -n $with_targets ]] || choose_songs "${folders[index]}"
     say "Signature $signature, in outputs/xps/$signature:" "$(quoted "${common[@]}" "${words[@]}")"
     if [[ $mode == submit ]]; then
-        on_the_cluster "${common[@]}" "${words[@]}"
-    else
-        in_sequence "${common[@]}" "${words[@]}" || failed+=("$signature ($failed_at)")
+        submit_training "${common[@]}" "${words[@]}"
+        trainings+=("$id")
+        [[ -n $with_targets ]] || submit_rest "afterok:$id" "$signature"
+    elif ! train_here "${common[@]}" "${words[@]}"; then
+        failed+=("$signature ($failed_at)")
+    elif [[ -z $with_targets ]]; then
+        rest_here "$signature" || failed+=("$signature ($failed_at)")
     fi
 done
+if [[ -n $with_targets && ${#failed[@]} -eq 0 ]]; then
+    signature=${models[0]}
+    choose_songs "${folders[0]}"
+    say "Separator $signature: of each target the network with the lowest validation loss"
+    release=(--separator "${signatures[@]}" --name "$signature")
+    if [[ $mode == submit ]]; then
+        submit_rest "afterok:$(IFS=:; echo "${trainings[*]}")" "${release[@]}"
+    else
+        rest_here "${release[@]}" || failed+=("$signature ($failed_at)")
+    fi
+fi
 
 if [[ $mode == submit ]]; then
     parents=$(IFS=:; echo "${evaluations[*]}")
-    if [[ ${#signatures[@]} -eq 1 ]]; then after "afterok:$parents"; else after "afterany:$parents"; fi
-    step report "--job-name=${signatures[0]}-report" "${waits[@]}" \
-        -- "$code/slurm_scripts/report_slurm.sh" "${signatures[@]}"
+    if [[ ${#models[@]} -eq 1 ]]; then after "afterok:$parents"; else after "afterany:$parents"; fi
+    step report "--job-name=${models[0]}-report" "${waits[@]}" \
+        -- "$code/slurm_scripts/report_slurm.sh" "${models[@]}"
     submitted=()
     [[ -n $dry_run$test_only ]] \
         || say "The report will be demucs_results/report.html; python -m tools.runs shows the progress"
@@ -199,7 +251,7 @@ elif [[ -z $dry_run ]]; then
     [[ ${#scored[@]} -gt 0 ]] \
         || fail "trained, but not scored, so there is nothing to report; what failed: ${failed[*]}"
     status=0
-    bash "$scripts/report_slurm.sh" --local "${signatures[@]}" || status=$?
+    bash "$scripts/report_slurm.sh" --local "${models[@]}" || status=$?
     [[ ${#failed[@]} -eq 0 ]] || fail "these did not come to their end: ${failed[*]}"
     exit "$status"
 fi

@@ -9,8 +9,9 @@
 #SBATCH --requeue
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
-usage='Exports trained experiments to release_models/SIG.th.
+usage='Exports trained experiments to release_models/SIG.th, or networks of several targets to one separator.
     sbatch slurm_scripts/slurm_release.sh [SIG...] [OPTION...]     without SIG: the newest experiment that has weights
+    sbatch slurm_scripts/slurm_release.sh --separator SIG... [OPTION...]   options are those of tools.export_separator
     bash slurm_scripts/slurm_release.sh [--dry-run] [--local] ...  options are those of tools.export, last'
 
 # Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
@@ -35,7 +36,10 @@ newest_experiment() {
 }
 
 begin "$@"
+module=tools.export separator=()
+if take --separator; then module=tools.export_separator separator=(--separator); fi
 set -- "${arguments[@]}"
+[[ $# -gt 0 && $1 != -* || ${#separator[@]} -eq 0 ]] || fail "which networks? $usage"
 if [[ $# -eq 0 || $1 == -* ]]; then
     newest=$(newest_experiment)
     [[ -n $newest ]] || fail "no experiment in $repository/outputs/xps has weights"
@@ -48,5 +52,5 @@ for signature in "$@"; do
     has_weights "$signature" || fail "experiment $signature has no weights yet (no best.th)"
 done
 
-hand_over "$@"
-launch one -- -m tools.export "$@"
+hand_over ${separator[@]+"${separator[@]}"} "$@"
+launch one -- -m "$module" "$@"

@@ -19,7 +19,8 @@ UNIT, OTHERS = "unit", ("runs", "slurm", "browser")
 SHORT = {"git", "uname", "lscpu", "soundstretch", "ffmpeg", "ffprobe", "file", "fc-list", "gcc", "ldconfig"}
 # Files that share a private Slurm, those that compose the same configurations, and those with the longest tests.
 CHAOS = "slurm/test_chaos.py"      # with a cluster of its own
-CLUSTER = tuple(f"slurm/test_{name}.py" for name in ("real_chain", "datasets", "grid_jobs", "private_cluster", "runs_on_slurm"))
+CLUSTER = tuple(f"slurm/test_{name}.py" for name in
+                ("real_chain", "targets", "datasets", "grid_jobs", "private_cluster", "runs_on_slurm"))
 CONFIGURATION = ("test_signatures.py", "test_defaults.py", "test_grids.py", "test_published_config.py", "test_signed.py")
 LONG = ("training/test_interruption.py", "training/test_distributed.py", "models/test_published_models.py", *CONFIGURATION,
         "training/test_runs.py", "training/test_nothing_lost.py", "training/test_extending.py",

@@ -1,5 +1,6 @@
 """Test set of a model: that of the dataset it was trained on, according to its run card."""
 
+import dataclasses
 import os
 import re
 import typing as tp
@@ -57,7 +58,23 @@ def _of_model(model: tp.Any, experiments_folder: Path, results: Path) -> tp.Opti
     if release is None:
         return None
     card = _card(release.signature, experiments_folder, results)
-    return of_run(card) if card is not None else from_overrides(_pairs(release.argv), release.sources)
+    if card is not None:
+        return of_run(card)
+    return _of_parts(release, experiments_folder, results) or from_overrides(_pairs(release.argv), release.sources)
+
+
+def _of_parts(release: tp.Any, *folders: Path) -> tp.Optional[TestSet]:
+    """Test set of a separator that consists of networks of several runs, one for each source, which its `release` card
+    names as SOURCE=SIGNATURE: that of these runs, with the targets of all. None for another model, and if the runs are
+    not known here or have different test songs."""
+    parts = _pairs(release.argv)
+    if set(parts) != set(release.sources):
+        return None
+    cards = [_card(signature, *folders) for signature in parts.values()]
+    found = [of_run(card) for card in cards if card is not None]
+    targets = {name: stems for each in found if each is not None for name, stems in (each.targets or {}).items()}
+    alike = {dataclasses.replace(each, targets=targets) for each in found if each is not None}
+    return alike.pop() if len(alike) == 1 and set(targets) == set(parts) else None
 
 
 def _card(signature: str, *folders: Path) -> tp.Optional[RunCard]:

@@ -37,7 +37,7 @@ name = "-".join(os.environ.get(key, "x") for key in ("SLURM_JOB_ID", "RANK")) + 
 with open(os.path.join({folder!r}, name + ".tmp"), "w") as file:
     json.dump(record, file)
 os.rename(file.name, os.path.join({folder!r}, name + ".json"))
-if "TEST_EXPORTS" in os.environ and "tools.export" in sys.argv:
+if "TEST_EXPORTS" in os.environ and {{"tools.export", "tools.export_separator"}} & set(sys.argv):
     os.makedirs(os.path.join(os.environ["TEST_EXPORTS"], "release_models"), exist_ok=True)
     open(os.path.join(os.environ["TEST_EXPORTS"], "release_models", sys.argv[-1] + ".th"), "w").close()
 if os.environ.get("TEST_FAIL_RANK", "none") == os.environ.get("RANK"):
@@ -119,7 +119,7 @@ def checkout(tmp_path):
 
 # What the scripts call, apart from Slurm. A PATH of these only is a machine without it.
 PROGRAMS = ("basename", "bash", "cat", "cut", "date", "dirname", "env", "git", "grep", "head", "hostname", "ln", "mkdir",
-            "readlink", "realpath", "sleep", "sort", "stat", "tail", "tee", "timeout")
+            "readlink", "realpath", "sha1sum", "sleep", "sort", "stat", "tail", "tee", "timeout")
 
 
 @pytest.fixture
