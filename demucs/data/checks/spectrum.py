@@ -24,7 +24,8 @@ LINES = 7.5                    # dB between the means of a band: 2.5 for noise, 
 LOWEST, HIGHEST = 7000., 20500.      # Hz: a cut-off elsewhere is of another kind, or no loss
 NEAR_NYQUIST = 0.93            # of the Nyquist frequency: filters of resampling without loss begin above
 FEWEST = 16                    # frames of a spectrum
-THOROUGH, EVERY = 320, 4       # after so many frames (30 s), every 4th is used, which is enough for the average
+THOROUGH, EVERY = 320, 4       # after so many frames (30 s), every 4th is used, which is enough for the average; and of
+                               # those used, every 4th for the flatness
 
 
 class SpectrumMeter:
@@ -36,8 +37,8 @@ class SpectrumMeter:
         self._window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
         self._scale = 2 / float(np.square(self._window).sum()) / WINDOW
         self._total = np.zeros(WINDOW // 2 // BAND)
-        self._logarithms = np.zeros(WINDOW // 2 // BAND)
-        self._count, self._power = 0, 0.
+        self._unevenness = np.zeros(WINDOW // 2 // BAND)
+        self._count, self._sampled, self._power = 0, 0, 0.
 
     def add(self, wav: np.ndarray) -> None:
         """Add a block [A, L]; what is left after whole frames is not used."""
@@ -52,14 +53,16 @@ class SpectrumMeter:
         if not len(frames):
             return
         spectrum = scipy.fft.rfft(frames * self._window)[:, :WINDOW // 2]
-        parts = np.ascontiguousarray(spectrum).view(np.float32)
-        parts *= parts
-        power = (parts[:, ::2] + parts[:, 1::2]).reshape(len(frames), -1, BAND)
-        power *= np.float32(self._scale)
-        power += np.float32(FLOOR)
-        self._total += np.log10(power.mean(axis=2)).sum(axis=0, dtype=np.float64)
-        self._logarithms += np.log10(power, out=power).mean(axis=2).sum(axis=0, dtype=np.float64)
+        pairs = np.ascontiguousarray(spectrum).view(np.float32).reshape(-1, 2 * BAND)
+        bands = np.einsum("bi,bi->b", pairs, pairs).reshape(len(frames), -1) * np.float32(self._scale / BAND)
+        logarithms = np.log10(bands + np.float32(FLOOR))
+        self._total += logarithms.sum(axis=0, dtype=np.float64)
         self._count += len(frames)
+        some = spectrum[::EVERY]
+        power = (np.square(some.real) + np.square(some.imag)) * np.float32(self._scale) + np.float32(FLOOR)
+        means = np.log10(power).reshape(-1, BAND) @ np.full(BAND, 1 / BAND, np.float32)
+        self._unevenness += (logarithms[::EVERY] - means.reshape(len(some), -1)).sum(axis=0, dtype=np.float64)
+        self._sampled += len(some)
 
     @property
     def levels(self) -> np.ndarray:
@@ -68,9 +71,9 @@ class SpectrumMeter:
 
     @property
     def flatness(self) -> np.ndarray:
-        """Ratio of the arithmetic and the geometric mean of the power in each band in dB, averaged over time; empty if
-        there were too few frames."""
-        return 10 * (self._total - self._logarithms) / self._count if self._count >= FEWEST else np.empty(0)
+        """Ratio of the arithmetic and the geometric mean of the power in each band in dB, averaged over some of the
+        frames; empty if there were too few frames."""
+        return 10 * self._unevenness / self._sampled if self._count >= FEWEST else np.empty(0)
 
     def cutoff(self) -> tp.Optional[tp.Tuple[float, float]]:
         """(frequency in Hz, drop in dB) of the cut-off; None if there is none."""
