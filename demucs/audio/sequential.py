@@ -16,11 +16,12 @@ class SequentialFile(soundfile.SoundFile):
     _reading = False
 
     def read(self, *arguments: tp.Any, **keywords: tp.Any) -> np.ndarray:
-        self._reading = True
+        state = vars(self)            # soundfile's own assignment of attributes takes longer, for every short file
+        state["_reading"] = True
         try:
             return super().read(*arguments, **keywords)
         finally:
-            self._reading = False
+            state["_reading"] = False
 
     def seekable(self) -> bool:
         """Whether `seek` is possible. During a read it is not, so that soundfile leaves it out."""

@@ -5,7 +5,9 @@ separate folder, never in the dataset. The entry of a track is valid as long as 
 modification times, so only tracks that have changed are scanned again.
 """
 
+import contextlib
 import dataclasses
+import gc
 import hashlib
 import json
 import logging
@@ -91,7 +93,7 @@ def _stamp(track: Track) -> Stamp:
     for source in (*track.stems, MIXTURE):
         for path in map(part_path, track.files(source)):
             try:
-                status = path.stat()
+                status = os.stat(path)
             except OSError as error:
                 raise DatasetError(f"track {track.folder.name}: {unreadable(path, error)}") from error
             stamps.setdefault(source, []).append([status.st_size, status.st_mtime_ns])
@@ -215,6 +217,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def without_collection() -> tp.Iterator[None]:
+    """Context in which Python does not look for reference cycles. That takes a quarter of the time in which the songs of a
+    large dataset are listed, whose objects all stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, cache_dir: tp.Union[str, Path],
          workers: tp.Optional[int] = None) -> TrackIndex:
     """Index of the songs `found`, from the cache for those whose files have the same sizes and modification times as
@@ -231,14 +246,15 @@ def scan(found: Tracks, *, sources: tp.Sequence[str], normalize: bool = True, ca
     root, faults = found.root, list(found.faults)
     tracks: tp.Dict[str, Track] = {}
     stamps: tp.Dict[str, Stamp] = {}
-    for track in found.tracks:
-        try:
-            stamps[track.name] = _stamp(track)
-            tracks[track.name] = track
-        except DatasetError as error:
-            faults.append(str(error))
     path = cache_file(root, sources=sources, normalize=normalize, cache_dir=cache_dir)
-    cached = _load_cache(path)
+    with without_collection():
+        for track in found.tracks:
+            try:
+                stamps[track.name] = _stamp(track)
+                tracks[track.name] = track
+            except DatasetError as error:
+                faults.append(str(error))
+        cached = _load_cache(path)
     entries = {name: cached[name] for name, stamp in stamps.items() if cached.get(name, {}).get("files") == stamp}
     missing = [name for name in stamps if name not in entries]
     if missing:
