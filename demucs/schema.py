@@ -391,6 +391,7 @@ class FileCheck:
     balance: tp.Optional[float] = None     # dB, left channel relative to the right one
     cutoff: tp.Optional[float] = None      # Hz
     drop: tp.Optional[float] = None        # dB, at the cut-off
+    drift: float = 0.                  # standard deviation of `offset` over blocks of the file
     levels: str = ""                   # dBFS, in equal parts of the song, as `pack_frames`
     spectrum: str = ""                 # dB, in equal bands up to the Nyquist frequency, as `pack_frames`
 
@@ -830,10 +831,11 @@ def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any
     return rest
 
 
-def write_json(plain: tp.Any, path: tp.Union[str, Path]) -> None:
+def write_json(plain: tp.Any, path: tp.Union[str, Path], *, indent: tp.Optional[int] = 1) -> None:
     """Write `plain` to the file `path` as JSON, atomically: a reader sees the old file or the new one, never a part of
-    it. Raises ValueError for numbers that are not finite, OSError if it cannot be written."""
-    text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
+    it. With `indent` None it is one line, which is written ten times faster. Raises ValueError for numbers that are not
+    finite, OSError if it cannot be written."""
+    text = json.dumps(plain, indent=indent, allow_nan=False) + "\n"
     with atomic(path) as file:
         file.write(text.encode("utf-8"))
 

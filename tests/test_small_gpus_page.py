@@ -6,7 +6,9 @@ import shlex
 import pytest
 
 from demucs import memory, memory_page
+from demucs.songs import to_download
 from demucs.train import main
+from tools import memory as tool
 
 MIB = 2 ** 20
 FREE = 1024          # MiB that a preset leaves for CUDA, torch, workspaces and pieces of freed memory
@@ -37,15 +39,8 @@ def number(cell):
 
 
 def overrides(command):
-    words = shlex.split(command.split("#")[0])
-    words = words[words.index("run") + 1:]
-    keys = memory_page_keys()
-    # The key of the download is explained beside this page's; where it does not exist yet, the rest is checked.
-    return [word for word in words if "=" in word and (word.split("=")[0] in keys or word.split("=")[0] != "dset.download")]
-
-
-def memory_page_keys():
-    return {f"dset.{key}" for key in main.get_xp([]).cfg.dset}
+    words = shlex.split(command, comments=True)
+    return [word for word in words[words.index("run") + 1:] if "=" in word]
 
 
 def commands(page):
@@ -60,6 +55,31 @@ def test_every_command_is_an_experiment(page):
         memory.configuration(overrides(command))
         variable = re.match(r"(\w+)=", command)
         assert variable is None or variable[1] in ("CUDA_VISIBLE_DEVICES", "DEMUCS_DEVICE")
+
+
+def test_the_commands_with_a_download_fetch_the_dataset(page):
+    found = [overrides(command) for command in commands(page) if "dset.download" in command]
+    assert len(found) == 2
+    for words in found:
+        config = memory.configuration(words)
+        assert to_download(config) == "musdb18-hq" and config.dset.musdb == "musdb18hq"
+        assert main.get_xp(words).sig == main.get_xp([word for word in words if not word.startswith("dset.download")]).sig
+    assert re.search(r"^\| `download=True` \| `dset.download=true` \|", page, re.M)
+
+
+def test_every_count_of_the_page_is_printed(page, monkeypatch, capsys):
+    """A small count stands for those of the page, which take longer."""
+    counted = []
+    small = memory.count(memory.configuration(["model=hdemucs", "hdemucs.channels=4", "batch_size=4"]))
+    monkeypatch.setattr(memory, "count", lambda config, **settings: counted.append((config, settings)) or small)
+    lines = re.findall(r"^    python -m tools\.memory (.*)$", page, re.M)
+    assert len(lines) == 5
+    for arguments in map(shlex.split, lines):
+        assert tool.main(arguments) == 0 and capsys.readouterr().out
+        config, settings = counted.pop()
+        assert config.model == ("htdemucs" if "-f" in arguments else "hdemucs")
+        assert settings["world_size"] == (8 if "--gpus" in arguments else 1)
+        assert bool(config.misc.checkpoint_activations) == ("variant=small_gpu_8gb" in arguments)
 
 
 def test_presets_are_the_same_experiment(page):

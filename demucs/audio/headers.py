@@ -5,6 +5,7 @@ write the size into the header: they leave 0, or a number near the largest possi
 """
 
 import io
+import os
 import struct
 import typing as tp
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 # their counterparts of 64 bits.
 PLACEHOLDERS = ((0x7FFF0000, 0x80000000), (0xFFFF0000, 0xFFFFFFFF), (2 ** 62, 2 ** 64))
 LARGEST = 2 ** 62          # maximum offset of a chunk in bytes
+BUFFER = 1 << 13           # bytes read at a time: most headers are shorter
 MOST_CHUNKS = 10_000       # maximum number of chunks before the samples; a file of zeros looks like empty chunks
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
@@ -35,9 +37,8 @@ class Promise:
 def promise(path: Path) -> tp.Optional[Promise]:
     """Bytes of samples that the header of the file promises and those that are present, for wav (RIFF, RIFX, RF64,
     BW64), w64, aiff, au and caf; None for other files, and if no chunk with samples is found."""
-    with open(path, "rb") as file:
-        total = file.seek(0, io.SEEK_END)
-        file.seek(0)
+    with open(path, "rb", buffering=BUFFER) as file:
+        total = os.fstat(file.fileno()).st_size
         head = file.read(16)
         if head[8:12] == b"WAVE" and head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
             found = _riff(file, ">I" if head[:4] == b"RIFX" else "<I")

@@ -22,6 +22,7 @@ from ..errors import AudioError, DemucsError, exhausted_memory
 from ..notes import without_library_notes
 from . import headers, streams
 from .ffmpeg import decode, existing_file, installed
+from .sequential import SequentialFile
 from .writing import write_mp3, write_samples
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def _open(path: Path, *, complete: bool = True) -> tp.Optional[soundfile.SoundFi
     mended = promise is not None and headers.holds_samples(path, promise)
     try:
         with without_library_notes() if promise is None else contextlib.nullcontext():
-            file = soundfile.SoundFile(headers.with_sizes(path, promise) if mended else os.fsencode(path))
+            file = SequentialFile(headers.with_sizes(path, promise) if mended else os.fsencode(path))
     except (soundfile.LibsndfileError, TypeError):   # TypeError: a suffix of raw files without header
         file = None
     if promise is not None and promise.truncated and (file is None or file.subtype not in ESTIMATED):
@@ -216,18 +217,24 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
             raise _zero_length(path)
         return wav, samplerate
     with file:
-        if file.frames <= 0:
-            raise _zero_length(path)
-        samplerate, channels, promised = file.samplerate, file.channels, file.frames
-        wanted: tp.Optional[int] = None if promised >= UNKNOWN else max(promised - start, 0)
-        if frames is not None:
-            wanted = frames if wanted is None else min(wanted, frames)
-        try:
-            _move(file, start)
-            found = list(_blocks(file, wanted))
-        except soundfile.LibsndfileError:      # before the start, or after the end of a file of unknown length
-            found = [(np.empty((0, channels), np.float32), None)]
-        exact = file.subtype not in ESTIMATED and promised < UNKNOWN
+        return _decoded(file, path, start, frames, complete)
+
+
+def _decoded(file: soundfile.SoundFile, path: Path, start: int, frames: tp.Optional[int], complete: bool
+             ) -> tp.Tuple[torch.Tensor, int]:
+    """As `read`, of an open file."""
+    if file.frames <= 0:
+        raise _zero_length(path)
+    samplerate, channels, promised = file.samplerate, file.channels, file.frames
+    wanted: tp.Optional[int] = None if promised >= UNKNOWN else max(promised - start, 0)
+    if frames is not None:
+        wanted = frames if wanted is None else min(wanted, frames)
+    try:
+        _move(file, start)
+        found = list(_blocks(file, wanted))
+    except soundfile.LibsndfileError:      # before the start, or after the end of a file of unknown length
+        found = [(np.empty((0, channels), np.float32), None)]
+    exact = file.subtype not in ESTIMATED and promised < UNKNOWN
     error = found[-1][1] if found else None
     samples = found[0][0] if len(found) == 1 else np.concatenate([part for part, _ in found]) if found else \
         np.empty((0, channels), np.float32)
@@ -248,6 +255,28 @@ def read(path: tp.Union[str, Path], start: int = 0, frames: tp.Optional[int] = N
     if not len(samples) and start == 0 and wanted != 0:
         raise _zero_length(path)
     return wav, samplerate
+
+
+@_naming
+def probe_and_read(path: tp.Union[str, Path], frames: int
+                   ) -> tp.Tuple[AudioInfo, tp.Union[torch.Tensor, AudioError, None]]:
+    """(result of `probe`, samples [A, L] of `read` from the beginning, at most `frames`), for which the file is opened
+    once. Instead of the samples, the error that `read` raises, or None where the beginning of the file would be decoded
+    twice. Raises the errors of `probe`."""
+    path = existing_file(path)
+    file = _open(path)
+    if file is None:
+        return probe(path), None
+    with file:
+        info = AudioInfo(_frames(file), file.samplerate, file.channels)
+        if info.frames <= 0:
+            raise _zero_length(path)
+        if file.frames >= UNKNOWN:       # counted by decoding
+            return info, None
+        try:
+            return info, _decoded(file, path, 0, frames, True)[0]
+        except AudioError as error:
+            return info, error
 
 
 @_naming

@@ -17,7 +17,7 @@ from ..schema import SOURCES
 from . import kinds
 from .audio_cache import AudioCache
 from .faults import together
-from .index import scan
+from .index import scan, without_collection
 from .kinds import file_names
 from .mixes import SourceMixes
 from .musdb import VALIDATION_TRACKS
@@ -68,7 +68,9 @@ def kind_sets(kind: str, path: tp.Union[str, Path], *, sources: tp.Sequence[str]
         FaultyTracks: as `scan`.
     """
     settings = kinds.KindSettings(Path(path), tuple(sources), **layout)
-    splits = [cache.copied(kinds.tracks(kind, settings, split)) for split in ("train", "valid")]
+    with without_collection():
+        listed = [kinds.tracks(kind, settings, split) for split in ("train", "valid")]
+    splits = [cache.copied(found) for found in listed]
     by_root: tp.Dict[Path, Tracks] = {}              # splits in the same folder share one cache
     for found in splits:
         there = by_root.get(found.root, Tracks(found.root, [], []))

@@ -10,8 +10,8 @@ from conftest import require_program
 from data.songs import moises_song
 from data.planted import RATE, decoded, delayed, load, store
 
-from demucs.data.checks import dataset, listing
-from demucs.data.synthetic.dataset import generate
+from demucs.data.checks import dataset, listing, meter, scan, spectrum
+from demucs.data.synthetic.dataset import generate, render_song
 from demucs.schema import SOURCES
 
 SECONDS = 12.
@@ -59,6 +59,64 @@ def test_generated_songs_are_sound(generated):
     assert record.findings == [] and record.kind == "musdb" and record.sources == list(SOURCES)
     assert record.splits == {"train": 2, "valid": 1, "test": 1} and record.seconds == 4 * SECONDS
     assert all(track.residual < -80 for track in record.tracks)
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Sound songs of the demo: tones with a mean (17, 34), and tones whose highest partials end at 14 kHz (25)."""
+    root = tmp_path_factory.mktemp("odd")
+    for number in (17, 25, 34):
+        (root / f"{number}").mkdir()
+        for name, wav in render_song(1, "train", number - 1, 20.).items():
+            soundfile.write(root / f"{number}" / f"{name}.wav", wav.T, RATE, subtype="PCM_16")
+    return root
+
+
+def test_tones_with_a_mean_or_a_last_partial_are_sound(odd):
+    record = check(odd)
+    assert record.findings == []
+    files = {(track.name, file.source): file for track in record.tracks for file in track.files}
+    for name, source in (("17", "bass"), ("34", "other")):
+        assert 0.005 < files[name, source].offset < 2 * files[name, source].drift
+    loud = soundfile.read(odd / "25" / "other.wav", dtype="float32", always_2d=True)[0].T
+    measured = spectrum.SpectrumMeter(RATE)
+    measured.add(loud)
+    edge = round(14000 / measured.width)
+    assert measured.levels[edge - 4:edge].mean() - measured.levels[edge + 2:].max() > 30 and measured.cutoff() is None
+
+
+def test_an_offset_of_tones_with_a_mean_is_found(odd, tmp_path):
+    song = shutil.copytree(odd / "17", tmp_path / "one" / "17")
+    soundfile.write(song / "bass.wav", load(song)["bass"] + 0.02, RATE, subtype="PCM_16")
+    assert found(song.parent) == {("warning", "dc", "bass")}
+
+
+@pytest.mark.parametrize("blocks", [1, 2.1, 20])
+def test_a_constant_has_no_drift(blocks):
+    wav = np.full((2, round(blocks * scan.BLOCK)), 0.01, np.float32)
+    wav[0] += 0.3 * np.sin(2 * np.pi * 50 * np.arange(wav.shape[1]) / RATE)
+    measured = meter.FileMeter(2, RATE)
+    for start in range(0, wav.shape[1], scan.BLOCK):
+        measured.add(wav[:, start:start + scan.BLOCK])
+    assert measured.offset == pytest.approx(0.01, abs=1e-3) and measured.drift < 0.3 * measured.offset
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_the_end_of_lines_is_no_cutoff(lines):
+    """Noise or tones that end at 14 kHz, at the same level."""
+    draw = np.random.default_rng(0)
+    spectra = draw.standard_normal(10 * RATE // 2 + 1) + 1j * draw.standard_normal(10 * RATE // 2 + 1)
+    hertz = np.arange(len(spectra)) / 10
+    if lines:
+        spectra *= np.where(hertz % 200 == 0, 45, 0)
+    wav = np.fft.irfft(np.where(hertz <= 14000, spectra, 0))
+    measured = spectrum.SpectrumMeter(RATE)
+    measured.add((0.1 * wav / wav.std()).astype(np.float32)[None] + 1e-5 * draw.standard_normal(len(wav)).astype(np.float32))
+    edge = round(14000 / measured.width)
+    assert measured.levels[edge - 4:edge].mean() - measured.levels[edge + 2:].max() > 40
+    assert (measured.cutoff() is None) == lines
+    if not lines:
+        assert measured.cutoff()[0] == pytest.approx(14000, abs=600)
 
 
 def test_sound_songs_of_other_shapes(song):
@@ -248,6 +306,15 @@ def test_lossy_sources_in_wav_files(songs, tmp_path, codec, rate):
     finding, = check(songs).findings
     assert (finding.severity, finding.check, finding.source, finding.split) == ("warning", "lossy", "mixture", "test")
     assert {"128k": 15500, "320k": 19500}[rate] < finding.value < {"128k": 17500, "320k": 20500}[rate]
+
+
+@pytest.mark.parametrize("codec, rate", [("libmp3lame", "320k"), ("aac", "128k")])
+def test_a_single_lossy_stem(songs, tmp_path, codec, rate):
+    require_program("ffmpeg")
+    song = songs / "test" / "Synthetic Guest 001 - Song 001"
+    wav = decoded(song / "drums.wav", codec, rate, tmp_path)[:round(SECONDS * RATE)]
+    soundfile.write(song / "drums.wav", wav, RATE, subtype="PCM_16")
+    assert ("warning", "lossy", "drums") in found(songs) <= {("warning", "lossy", "drums"), ("warning", "residual", "mixture")}
 
 
 def copy_of(song, target, *, start=0, gain=1., suffix=".flac"):

@@ -80,6 +80,44 @@ def test_long_mixtures_are_measured_in_parts(dataset, monkeypatch):
         assert parts.tracks[name].std == pytest.approx(meta.std, rel=1e-9)
 
 
+@pytest.mark.parametrize("mixture", [True, False])
+def test_each_file_is_opened_once(tmp_path, monkeypatch, mixture):
+    make_track(tmp_path / "set" / "song", mixture=mixture)
+    opened = []
+    plain = reading._open
+    monkeypatch.setattr(reading, "_open", lambda path, **options: opened.append(path.name) or plain(path, **options))
+    scanned(tmp_path / "set")
+    assert sorted(opened) == sorted(path.name for path in (tmp_path / "set" / "song").iterdir())
+
+
+@pytest.mark.parametrize("suffix, subtype", [(".wav", "PCM_16"), (".wav", "PCM_24"), (".wav", "FLOAT"), (".flac", "PCM_16"),
+                                             (".aiff", "PCM_16"), (".ogg", "VORBIS"), (".mp3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("mixture", [True, False])
+@pytest.mark.parametrize("chunk", [777, arrays.CHUNK])
+def test_levels_are_those_of_files_that_are_opened_again(tmp_path, monkeypatch, suffix, subtype, mixture, chunk):
+    make_track(tmp_path / "set" / "song", mixture=mixture)
+    for path in (tmp_path / "set" / "song").glob("*.wav"):
+        samples, rate = soundfile.read(path)
+        path.unlink()
+        soundfile.write(path.with_suffix(suffix), samples, rate, subtype=subtype)
+    track, = folder_tracks(tmp_path / "set", SOURCES).tracks
+    monkeypatch.setattr(arrays, "CHUNK", chunk)
+    once = index._measure(track, True)
+    monkeypatch.setattr(reading, "probe_and_read", lambda path, frames: (reading.probe(path), None))
+    assert once == index._measure(track, True)
+
+
+def test_damage_behind_a_header_is_found(dataset):
+    """Where the header has been read, the samples fail later."""
+    samples, rate = soundfile.read(dataset / "one" / "mixture.wav")
+    (dataset / "one" / "mixture.wav").unlink()
+    soundfile.write(dataset / "one" / "mixture.flac", samples, rate)
+    content = (dataset / "one" / "mixture.flac").read_bytes()
+    (dataset / "one" / "mixture.flac").write_bytes(content[:len(content) // 2])
+    with pytest.raises(DatasetError, match="^track one: .*mixture.flac: truncated or damaged: .* the header promises 8000"):
+        scanned(dataset)
+
+
 def test_second_scan_reads_nothing_and_changes_nothing(dataset, measured):
     before = sorted((str(path), path.stat().st_mtime_ns) for path in dataset.rglob("*"))
     first = scanned(dataset)

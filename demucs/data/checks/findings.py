@@ -52,7 +52,8 @@ def _of_file(track: TrackCheck, file: FileCheck) -> tp.List[Finding]:
     if file.clipped >= limits.CLIPPED_RUNS:
         add("clipping", f"clipped at {_dbfs(file.peak)}: {file.clipped} runs of equal samples at one peak",
             "export it again at a lower level, before the limiter or converter that clips", file.clipped)
-    if abs(file.offset) >= limits.DC_OFFSET and file.frames >= limits.DC_SECONDS * file.samplerate:
+    steady = abs(file.offset) >= max(limits.DC_OFFSET, limits.DC_STEADY * file.drift)
+    if steady and file.frames >= limits.DC_SECONDS * file.samplerate:
         add("dc", f"the mean of a channel is {file.offset:+.4f} of full scale",
             "subtract the mean, or high-pass at 10 Hz", file.offset)
     if file.source == MIXTURE and file.silent > limits.SILENT_SHARE:

@@ -3,6 +3,9 @@
 A clipped sample belongs to a run of at least `RUN` equal samples at the positive or negative peak of its channel that
 begins or ends with a jump. So files whose level was changed after clipping are found as well, while the rounded crest
 of a quiet low note, where samples are equal too, is not clipping.
+
+A DC offset is the same throughout a file. Low notes and distorted ones have a mean as well, but another one in every
+block, and of either sign.
 """
 
 import math
@@ -70,6 +73,7 @@ class FileMeter:
         self.levels: tp.List[float] = []
         self.spectrum = SpectrumMeter(samplerate)
         self._sums, self._energies = np.zeros(channels), np.zeros(channels)
+        self._products = np.zeros(channels)               # of sum and mean of each block
         self._crests = [(_Crest(), _Crest()) for _ in range(channels)]
         self._mid, self._side = 0., 0.
         self._silent, self._counted = 0, 0
@@ -84,7 +88,9 @@ class FileMeter:
         if not np.isfinite(energies).all():
             wav, energies = self._cleaned(wav)
         self._energies += energies
-        self._sums += wav.sum(axis=1, dtype=np.float32)
+        sums = wav.sum(axis=1, dtype=np.float32).astype(np.float64)
+        self._sums += sums
+        self._products += np.square(sums) / length
         for row, (high, low) in zip(wav, self._crests):
             high.add(row)
             if -row.min() >= low.level:       # negated only where it matters
@@ -140,8 +146,21 @@ class FileMeter:
     @property
     def offset(self) -> float:
         """DC offset: the mean of the channel in which its magnitude is largest."""
-        means = self._sums / max(self.frames, 1)
-        return float(means[np.abs(means).argmax()])
+        return float(self._means[self._offset_channel])
+
+    @property
+    def drift(self) -> float:
+        """Standard deviation of the means of all blocks of that channel; 0 if there is one block."""
+        variances = self._products / max(self.frames, 1) - np.square(self._means)
+        return math.sqrt(max(float(variances[self._offset_channel]), 0.))
+
+    @property
+    def _means(self) -> np.ndarray:
+        return self._sums / max(self.frames, 1)
+
+    @property
+    def _offset_channel(self) -> int:
+        return int(np.abs(self._means).argmax())
 
     @property
     def power(self) -> float:

@@ -161,7 +161,8 @@ def _file(source: str, reader: BlockReader, meter: FileMeter, root: Path) -> Fil
         source=source, path=relative(reader.path, root), form=reader.form, frames=meter.frames,
         samplerate=reader.samplerate, channels=reader.channels, level=round(decibels(meter.power), 2),
         peak=round(decibels(meter.peak ** 2), 2),
-        clipped=meter.clipped, offset=round(meter.offset, 6), nonfinite=meter.nonfinite, silent=round(meter.silent, 4),
+        clipped=meter.clipped, offset=round(meter.offset, 6), drift=round(meter.drift, 6),
+        nonfinite=meter.nonfinite, silent=round(meter.silent, 4),
         side=rounded(meter.side), balance=rounded(meter.balance), cutoff=found and round(found[0]),
         drop=found and round(found[1], 1), levels=curve(meter.levels),
         spectrum=pack_frames(round(float(level), 1) for level in meter.spectrum.levels))
