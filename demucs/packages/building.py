@@ -1,6 +1,7 @@
 """Construction of the model of a file from its name, arguments and weights, all of them untrusted."""
 
 import logging
+import math
 import typing as tp
 from pathlib import Path
 
@@ -72,7 +73,8 @@ class _Allowance(TorchFunctionMode):
             size = size[:1] if function is torch.full else size
             self.left -= torch.empty(*size, device="meta").numel()
         elif function is torch.arange:
-            self.left -= torch.arange(*args, device="meta").numel()
+            start, end, step = (0, args[0], 1) if len(args) == 1 else (*args, 1)[:3]
+            self.left -= math.ceil((end - start) / step)      # a meta tensor would cost the import of sympy, a second
         if self.left < 0:
             raise ValueError("its arguments ask for many times the memory that its weights take")
         return function(*args, **kwargs)

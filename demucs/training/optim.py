@@ -1,11 +1,34 @@
 """Optimisers, built from plain numbers."""
 
+import inspect
 import typing as tp
 
 import torch
 from torch import nn
 
 from ..errors import ConfigError
+
+Optimizer = tp.TypeVar("Optimizer", bound=tp.Type[torch.optim.Optimizer])
+
+
+def _without_compiler(optimizer: Optimizer) -> Optimizer:
+    """`optimizer` without the decorators by which torch excludes its methods from `torch.compile`. Nothing is compiled
+    here, and at their first call they import the compiler, with as many modules as the rest of a training."""
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        setattr(optimizer, name, inspect.unwrap(getattr(optimizer, name)))
+    # One decorator of `step` disables gradients. That of the hooks is added by torch when an optimiser is built.
+    setattr(optimizer, "step", torch.no_grad()(inspect.unwrap(optimizer.step)))
+    return optimizer
+
+
+@_without_compiler
+class Adam(torch.optim.Adam):
+    """Adam of torch."""
+
+
+@_without_compiler
+class AdamW(torch.optim.AdamW):
+    """AdamW of torch."""
 
 
 def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, beta2: float, weight_decay: float
@@ -32,7 +55,7 @@ def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, 
             grouped |= set(group["params"])
             groups.append(group)
     rest = [parameter for parameter in model.parameters() if parameter not in grouped]
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kinds = {"adam": Adam, "adamw": AdamW}
     if kind not in kinds:
         raise ConfigError(f"optim.optim={kind!r} is unknown; use one of {', '.join(kinds)}")
     return kinds[kind]([{"params": rest}, *groups], lr=lr, betas=(momentum, beta2), weight_decay=weight_decay)

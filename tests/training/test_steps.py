@@ -1,6 +1,7 @@
 """Five training steps against published Demucs's solver, from golden files (tests/golden/make_training.py)."""
 
 import contextlib
+import copy
 import json
 from pathlib import Path
 
@@ -94,3 +95,40 @@ def test_svd_draws_are_keyed_and_leave_the_global_generator_alone():
             draws.append(torch.randn(3))
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind, theirs", [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_optimisers_are_those_of_torch(kind, theirs):
+    """Bit by bit, with hooks, without gradients in a step, and continued from a state."""
+    def begin(build):
+        model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3))
+        with torch.no_grad():
+            for index, parameter in enumerate(model.parameters()):
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index)))
+        optimizer = build(model)
+        steps = []
+        optimizer.register_step_pre_hook(lambda *_: steps.append(torch.is_grad_enabled()))
+        return model, optimizer, steps
+
+    def train(model, optimizer, first):
+        for step in range(first, first + 3):
+            optimizer.zero_grad()
+            model(torch.randn(4, 5, generator=torch.Generator().manual_seed(step))).square().sum().backward()
+            optimizer.step()
+    settings = dict(lr=0.01, momentum=0.8, beta2=0.9, weight_decay=0.1)
+    ours = begin(lambda model: build_optimizer(model, kind=kind, **settings))
+    expected = begin(lambda model: theirs(model.parameters(), lr=0.01, betas=(0.8, 0.9), weight_decay=0.1))
+    again = begin(lambda model: build_optimizer(model, kind=kind, **settings))
+    for model, optimizer, _ in (ours, expected):
+        train(model, optimizer, 0)
+    again[0].load_state_dict(ours[0].state_dict())
+    again[1].load_state_dict(copy.deepcopy(ours[1].state_dict()))
+    for model, optimizer, _ in (ours, expected, again):
+        train(model, optimizer, 3)
+    for model, optimizer, _ in (ours, again):
+        assert all(torch.equal(*pair) for pair in zip(model.parameters(), expected[0].parameters()))
+        found, wanted = optimizer.state_dict(), expected[1].state_dict()
+        assert found["param_groups"] == wanted["param_groups"] and found["state"].keys() == wanted["state"].keys()
+        assert all(torch.equal(value, wanted["state"][key][name]) for key, values in found["state"].items()
+                   for name, value in values.items())
+    assert len(ours[2]) == 6 and ours[2] == expected[2]
