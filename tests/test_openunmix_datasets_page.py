@@ -18,7 +18,7 @@ TINY = ["hdemucs.channels=4", "dset.segment=1", "dset.shift=0.5", "dset.samplera
 
 @pytest.fixture
 def page(repository):
-    found = next(path for path in map((repository / "docs").joinpath, ("openunmix_datasets.md", "openunmix.md")) if path.exists())
+    found = repository / "docs" / "openunmix_datasets.md"
     return found.read_text().partition("## Datasets")[2].partition("\n## ")[0]
 
 

@@ -18,8 +18,7 @@ from demucs.repositories import repository, separators
 pytestmark = pytest.mark.runs
 
 FILES = REPOSITORY / "tests" / "golden" / "openunmix_files" / "trained"
-PAGE = next(path for path in (REPOSITORY / "docs" / "openunmix.md", REPOSITORY / "docs" / "openunmix_separate.md")
-            if path.exists()).read_text()
+PAGE = (REPOSITORY / "docs" / "openunmix_separate.md").read_text()
 
 
 @pytest.fixture
