@@ -11,6 +11,7 @@ from .hybrid import composition
 from .hybrid.segment import SegmentNet
 
 Section = tp.Optional[tp.Dict[str, tp.Any]]
+SECTIONS = ("levels", "branches", "mixers", "fusion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +53,20 @@ class Composed(SegmentNet):
     """
 
     Settings = ComposedSettings
-    unused: tp.ClassVar[tp.Sequence[str]] = ()     # names of scalars that only `as_published` has, without an effect
+    row: tp.ClassVar[tp.Mapping[str, tp.Any]] = {}      # sections of a variant, which those of its settings change
+    unused: tp.ClassVar[tp.Sequence[str]] = ()          # names of scalars that only `as_published` has, without an effect
 
     def __init__(self, sources: tp.Sequence[str], *args: tp.Any, **kwargs: tp.Any):
         s = self.Settings(*args, **kwargs)
+        levels, parts, mixers, fusion = (composition.changed(self.row.get(key), getattr(s, key), key) for key in SECTIONS)
         branches = composition.branches(
-            s.branches, s.levels, {"channels": s.channels, "growth": s.growth, "depth": s.depth},
+            parts, levels, {"channels": s.channels, "growth": s.growth, "depth": s.depth},
             audio_channels=s.audio_channels, as_published=s.as_published)
         built: tp.Dict[str, tp.Any] = {"rescale": s.rescale, "as_published": s.as_published}
         super().__init__(
             sources, audio_channels=s.audio_channels, samplerate=s.samplerate, segment=s.segment, branches=branches,
-            mixers=composition.mixers(s.mixers, branches, **built),
-            fusion=composition.fusion(s.fusion, branches, sources=len(sources), audio_channels=s.audio_channels,
+            mixers=composition.mixers(mixers, branches, **built),
+            fusion=composition.fusion(fusion, branches, sources=len(sources), audio_channels=s.audio_channels,
                                       **built),
             context=1, context_enc=0, rescale=s.rescale, use_train_segment=s.use_train_segment)
         for name in self.unused if s.as_published else ():

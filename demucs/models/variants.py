@@ -5,12 +5,10 @@ mended: every parameter has an effect, silence gives silence, a fusion starts as
 aligned with the time branch. `as_published` builds what the author's code computes.
 """
 
-import copy
 import dataclasses
-import functools
 import typing as tp
 
-from .composed import Composed
+from .composed import SECTIONS, Composed
 
 Row = tp.Dict[str, tp.Any]
 LEVELS: Row = {"kernel_size": 8, "stride": 4, "padding": None, "rewrite": True, "norm_starts": 4, "norm_groups": 4,
@@ -117,19 +115,22 @@ WITH_UNUSED = {"htdemucs_d": UNUSED, "htdemucs_d2": UNUSED, "htdemucs_d3": (*GAT
 
 
 def _variant(name: str) -> tp.Type[Composed]:
-    """Class of the variant `name`, a `Composed` whose settings have the defaults in its row."""
-    row, fields = {**ROW, **ROWS[name]}, []
+    """Class of the variant `name`, a `Composed` with its row: its numbers are defaults of the settings, and its sections are
+    those that settings change."""
+    row = {**ROW, **ROWS[name]}
+    fields = []
     for field in dataclasses.fields(Composed.Settings):
-        value = row.get(field.name, field.default)
-        default: tp.Any = dataclasses.field(default_factory=functools.partial(copy.deepcopy, value)) \
-            if isinstance(value, (dict, list)) else dataclasses.field(default=value)
+        value = field.default if field.name in SECTIONS else row.get(field.name, field.default)
+        default: tp.Any = dataclasses.field(default_factory=value.copy) if isinstance(value, list) else \
+            dataclasses.field(default=value)
         fields.append((field.name, field.type, default))
-    settings = dataclasses.make_dataclass(f"{name}_settings", fields, frozen=True)
 
     def __init__(self: Composed, sources: tp.Sequence[str], *args: tp.Any, **kwargs: tp.Any) -> None:
         Composed.__init__(self, sources, *args, **kwargs)
-    return type(name, (Composed,), {"__init__": __init__, "__doc__": f"The variant {name} of HTDemucs; see `Composed`.",
-                                    "__module__": __name__, "Settings": settings, "unused": WITH_UNUSED.get(name, ())})
+    return type(name, (Composed,), {
+        "__init__": __init__, "__doc__": f"The variant {name} of HTDemucs; see `Composed`.", "__module__": __name__,
+        "Settings": dataclasses.make_dataclass(f"{name}_settings", fields, frozen=True),
+        "row": {key: row[key] for key in SECTIONS}, "unused": WITH_UNUSED.get(name, ())})
 
 
 VARIANTS: tp.Dict[str, tp.Type[Composed]] = {name: _variant(name) for name in ROWS}

@@ -62,8 +62,7 @@ def value(name, shape):
         return drawn
     if len(shape) == 1:
         return 1 + 0.2 * drawn if last == "weight" else 0.1 * drawn
-    gain = 3 if "attn" in name else 1
-    return gain * drawn / math.sqrt(drawn[0].numel())
+    return drawn / math.sqrt(drawn[0].numel())
 
 
 @torch.no_grad()

@@ -25,6 +25,25 @@ LEVELS = tuple(field.name for field in dataclasses.fields(BranchSettings)      #
 FUSIONS = ("sum", "weights", "convolution", "unet")
 
 
+def changed(row: tp.Any, given: tp.Any, where: str) -> tp.Any:
+    """The section `row` of a variant with the changes in `given`, which is `where` in the settings: sections within it are
+    changed in the same way, other values are replaced, and None takes an entry out. Without a row it is `given`.
+
+    Raises:
+        ValueError: if `given` is not a section.
+    """
+    if not row or given is None:
+        return row or given
+    result = dict(row)
+    for key, value in settings.section(given, where).items():
+        if isinstance(result.get(key), dict) and value is not None:
+            value = changed(result[key], value, f"{where}.{key}")
+        result[key] = value
+        if value is None and key in row:
+            del result[key]
+    return result
+
+
 def branches(sections: tp.Any, levels: tp.Any, common: tp.Mapping[str, tp.Any], *, audio_channels: int,
              as_published: bool) -> tp.List[Branch]:
     """Branches from their `sections` by name (None: those of HTDemucs).
