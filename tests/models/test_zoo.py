@@ -31,7 +31,12 @@ SMALL = {"demucs": {"channels": 8, "depth": 5, "dconv_attn": 3, "dconv_lstm": 4}
          "htdemucs_dnf": {"channels": 8, "fusion": {"kind": "unet", "channels": 8, "width": 5}},
          "htdemucs_dn": {"channels": 8, "fusion": {"kind": "unet", "channels": 8, "width": 5}}}
 PARAMETERS = {"demucs": 510_844, "hdemucs": 568_576, "htdemucs": 564_780, "torch_hdemucs": 2_351_808,
-              "openunmix": 18_568, "openunmix_separator": 4 * 18_568}
+              "openunmix": 18_568, "openunmix_separator": 4 * 18_568,
+              "hybrid": 624_080, "htdemucs_p": 2_376_332, "htdemucs_i": 993_266, "htdemucs_c": 2_107_980,
+              "htdemucs_s": 244_302, "htdemucs_d": 585_426, "htdemucs_d2": 1_733_906, "htdemucs_d3": 1_307_604,
+              "htdemucs_d4": 7_550_558, "htdemucs_n": 1_107_091, "htdemucs_nn": 1_100_911,
+              "htdemucs_nn_conv": 4_281_232, "htdemucs_nc": 237_356, "htdemucs_nf": 814_384, "htdemucs_dnf": 803_744,
+              "htdemucs_dn": 1_106_275}
 SOURCES = ["drums", "bass", "other", "vocals"]
 
 
