@@ -1,7 +1,7 @@
 """Attention between tokens [B, N, C]: dense, with a fixed sparsity pattern, and linear.
 
-Names of parameters and the order in which initial weights are drawn are those of published Demucs. Softmax attention goes
-through torch's `scaled_dot_product_attention`.
+Names of parameters and the order in which initial weights are drawn are those of published Demucs. Softmax attention
+goes through torch's `scaled_dot_product_attention`.
 """
 
 import dataclasses

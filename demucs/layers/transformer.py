@@ -229,8 +229,8 @@ class _Transformer(nn.Module):
 
 
 class SelfTransformer(_Transformer):
-    """Transformer with self-attention within a single branch [B, C, F, T] or [B, C, T], whose output has the same shape.
-    Sinusoidal encodings of frequency and time are added to the input.
+    """Transformer with self-attention within a single branch [B, C, F, T] or [B, C, T], whose output has the same
+    shape. Sinusoidal encodings of frequency and time are added to the input.
 
     With `unused` it has the input normalisation of a second branch, without gradients, as in published weights.
     """

@@ -38,8 +38,8 @@ class Composed(SegmentNet):
     Args:
         sources: names of the sources.
         audio_channels, samplerate: number of channels and sample rate in Hz of the waveforms.
-        channels, growth, depth: channels of the first level of all branches, their factor from one level to the next (or
-            a list of them), and the number of levels.
+        channels, growth, depth: channels of the first level of all branches, their factor from one level to the next
+            (or a list of them), and the number of levels.
         levels: other settings of the levels of all branches; see `hybrid.settings.BranchSettings`.
         branches: by name, their settings that differ; None: a spectrogram of 4096 samples and the waveform.
         mixers: transformers by name, with their sites; see `hybrid.settings.MixerSettings`. None: no mixer.
@@ -54,11 +54,12 @@ class Composed(SegmentNet):
 
     Settings = ComposedSettings
     row: tp.ClassVar[tp.Mapping[str, tp.Any]] = {}      # sections of a variant, which those of its settings change
-    unused: tp.ClassVar[tp.Sequence[str]] = ()          # names of scalars that only `as_published` has, without an effect
+    unused: tp.ClassVar[tp.Sequence[str]] = ()          # scalars that only `as_published` has, without an effect
 
     def __init__(self, sources: tp.Sequence[str], *args: tp.Any, **kwargs: tp.Any):
         s = self.Settings(*args, **kwargs)
-        levels, parts, mixers, fusion = (composition.changed(self.row.get(key), getattr(s, key), key) for key in SECTIONS)
+        levels, parts, mixers, fusion = (composition.changed(self.row.get(key), getattr(s, key), key)
+                                         for key in SECTIONS)
         branches = composition.branches(
             parts, levels, {"channels": s.channels, "growth": s.growth, "depth": s.depth},
             audio_channels=s.audio_channels, as_published=s.as_published)

@@ -1,8 +1,9 @@
-"""The variants of HTDemucs by piusssss (github.com/piusssss/demucs_learn), as rows of numbers over the parts of `Composed`.
+"""The variants of HTDemucs by piusssss (github.com/piusssss/demucs_learn), as rows of numbers over the parts of
+`Composed`.
 
-Each row has the settings in which a variant differs from `ROW`. conf/models/ has the same numbers. By default models are
-mended: every parameter has an effect, silence gives silence, a fusion starts as the mean over resolutions, and frames are
-aligned with the time branch. `as_published` builds what the author's code computes.
+Each row has the settings in which a variant differs from `ROW`. conf/models/htdemucs_variants.yaml has the same
+numbers. By default models are mended: every parameter has an effect, silence gives silence, a fusion starts as the mean over
+resolutions, and frames are aligned with the time branch. `as_published` builds what the author's code computes.
 """
 
 import dataclasses
@@ -40,8 +41,8 @@ THREE, FIVE = (2048, 4096, 8192), (1024, 2048, 4096, 8192, 16384)
 SUM: Row = {"kind": "sum"}
 CONVOLUTION: Row = {"kind": "convolution", "width": 129}
 LINEAR = {"crosstransformer": _transformer(kernel="linear", resolutions="weights")}
-ROW: Row = {"channels": 48, "growth": 2.0, "depth": 4, "levels": LEVELS, "branches": _both(4096), "mixers": {}, "fusion": SUM,
-            "rescale": 0.1, "as_published": False, "segment": 10}
+ROW: Row = {"channels": 48, "growth": 2.0, "depth": 4, "levels": LEVELS, "branches": _both(4096), "mixers": {},
+            "fusion": SUM, "rescale": 0.1, "as_published": False, "segment": 10}
 OF_N: Row = {"channels": 24, "levels": _levels(freq_emb=0.3), "branches": _resolutions(*THREE), "mixers": LINEAR}
 
 ROWS: tp.Dict[str, Row] = {
@@ -59,14 +60,15 @@ ROWS: tp.Dict[str, Row] = {
                                    "padding": [4, 4, 4, 0, 1, 1], "dconv_depth": [3, 3, 3, 3, 5, 5],
                                    "mixed_skips": True},
                      "time": {"growth": [2, 2, 1], "depth": 4, "kernel_size": [16, 16, 16, 8], "joins": "frequency"}},
-        "mixers": {"crosstransformer_en": _transformer(at=["encoder.2"], layers=2, hidden_scale=2.0, pattern="cross",
-                                                       gates=["residual_weight_cross_en", "residual_weight_cross_en_t"]),
-                   "mytransformer_en": _transformer(at=["encoder.4"], layers=2, heads=16, hidden_scale=2.0, pattern="self",
-                                                    gates=["residual_weight_2en"]),
-                   "mytransformer_de": _transformer(at=["decoder.4"], layers=2, heads=16, hidden_scale=2.0, pattern="self",
-                                                    gates=["residual_weight_2de"]),
-                   "crosstransformer_de": _transformer(at=["decoder.2"], layers=2, hidden_scale=2.0, pattern="cross",
-                                                       gates=["residual_weight_cross_de", "residual_weight_cross_de_t"])}},
+        "mixers": {
+            "crosstransformer_en": _transformer(at=["encoder.2"], layers=2, hidden_scale=2.0, pattern="cross",
+                                                gates=["residual_weight_cross_en", "residual_weight_cross_en_t"]),
+            "mytransformer_en": _transformer(at=["encoder.4"], layers=2, heads=16, hidden_scale=2.0, pattern="self",
+                                             gates=["residual_weight_2en"]),
+            "mytransformer_de": _transformer(at=["decoder.4"], layers=2, heads=16, hidden_scale=2.0, pattern="self",
+                                             gates=["residual_weight_2de"]),
+            "crosstransformer_de": _transformer(at=["decoder.2"], layers=2, hidden_scale=2.0, pattern="cross",
+                                                gates=["residual_weight_cross_de", "residual_weight_cross_de_t"])}},
     "htdemucs_c": {
         "channels": 38, "depth": 6, "levels": _levels(kernel_size=16, overlap=8),
         "branches": {"frequency": {"nfft": 8192, "kernel_size": [16, 16, 16, 16, 16, 4], "stride": [4, 4, 4, 4, 4, 2],
@@ -88,7 +90,8 @@ ROWS: tp.Dict[str, Row] = {
         "mixers": {"crosstransformer": _transformer(layers=3, hidden_scale=1.0, gates=GATES)}},
     "htdemucs_d3": {
         "channels": 24, "growth": [2.5, 2, 2, 1.5], "depth": 5, "rescale": 0.15,
-        "levels": _levels(kernel_size=[32, 32, 16, 16, 8], stride=[4, 4, 2, 2, 2], norm_starts=999, dconv_init=0.003, overlap=8),
+        "levels": _levels(kernel_size=[32, 32, 16, 16, 8], stride=[4, 4, 2, 2, 2], norm_starts=999, dconv_init=0.003,
+                          overlap=8),
         "branches": _both(8192)},
     "htdemucs_d4": {
         "channels": 64, "growth": [1.5, 1.5, 1.5, 2], "depth": 5,
@@ -115,8 +118,8 @@ WITH_UNUSED = {"htdemucs_d": UNUSED, "htdemucs_d2": UNUSED, "htdemucs_d3": (*GAT
 
 
 def _variant(name: str) -> tp.Type[Composed]:
-    """Class of the variant `name`, a `Composed` with its row: its numbers are defaults of the settings, and its sections are
-    those that settings change."""
+    """Class of the variant `name`, a `Composed` with its row: its numbers are defaults of the settings, and its
+    sections are those that settings change."""
     row = {**ROW, **ROWS[name]}
     fields = []
     for field in dataclasses.fields(Composed.Settings):

@@ -24,7 +24,7 @@ from .encoding import encode
 from .pickled import Reference
 
 KINDS = {"demucs": ".th", "safetensors": ".safetensors"}
-OWN = "demucs.models.zoo."     # prefix of the class in a safetensors file, for models that published Demucs does not have
+OWN = "demucs.models.zoo."     # prefix of the class in a safetensors file, for models that published Demucs lacks
 
 
 def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind: str = "demucs", half: bool = True,
@@ -72,8 +72,8 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
 
 
 def _written(model: nn.Module, kind: str) -> nn.Module:
-    """The model that is written for `model`: see `as_published`. Safetensors files name no class of Python, so they can have
-    any model of the zoo, which only this project reads."""
+    """The model that is written for `model`: see `as_published`. Safetensors files name no class of Python, so they can
+    have any model of the zoo, which only this project reads."""
     entry = zoo.MODELS[model.zoo_name]
     own = kind == "safetensors" and not entry.published and entry.written_as is None
     return model if own else as_published(model)

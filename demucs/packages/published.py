@@ -81,8 +81,8 @@ def from_content(content: tp.Mapping[str, tp.Any], path: Path) -> nn.Module:
 
 
 def own_model(klass: str) -> str:
-    """Name in the zoo of the model whose class a safetensors file of ours calls `klass`, if published Demucs has no such
-    model; otherwise ""."""
+    """Name in the zoo of the model whose class a safetensors file of ours calls `klass`, if published Demucs has no
+    such model; otherwise ""."""
     name = klass.removeprefix(OWN)
     return name if klass.startswith(OWN) and name in zoo.MODELS and not zoo.MODELS[name].published else ""
 

@@ -1,9 +1,9 @@
 """Writes variants.npz: what the code of github.com/piusssss/demucs_learn gives for variants_cases.py.
 
-Run it with a clone of that repository, in an environment with torch 2.11, einops, julius and the packages of this project,
-but without `demucs` itself:
+Run it with a clone of that repository, in an environment of published Demucs (`make oracle`), whose package `demucs` is
+replaced by that of a commit there:
 
-    PYTHON tests/golden/make_variants.py PATH/TO/demucs_learn/.git
+    .published/bin/python tests/golden/make_variants.py PATH/TO/demucs_learn/.git
 
 Weights are drawn from their names, so that only outputs are stored.
 """

@@ -8,7 +8,7 @@ import torch
 
 SOURCES = ["drums", "bass", "other", "vocals"]
 SEGMENT = 1            # seconds
-LENGTH, SHORT = 40_009, 30_011        # samples of the mixture in evaluation mode (padded to the segment) and in training
+LENGTH, SHORT = 40_009, 30_011        # samples of the mixture in evaluation mode (padded to the segment), in training
 STRIDE = 61            # of the stored samples
 
 # Commits of github.com/piusssss/demucs_learn.
@@ -49,7 +49,7 @@ def ours(name):
 
 
 def value(name, shape):
-    """Value of a parameter or buffer, drawn with a seed from its name, such that every part of a model has an effect."""
+    """Value of a parameter or buffer, drawn with a seed from its name, such that every part has an effect."""
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
     last = name.rpartition(".")[2]
     if last.endswith("ema"):

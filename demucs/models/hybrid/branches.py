@@ -224,16 +224,16 @@ def scheduled_rows(*, axis: str, outer: int, channels: tp.Sequence[int], kernels
         settings = f"level {index} with kernel {kernel}, stride {stride} and padding {padding}"
         here = axis if bins > 1 else "time"
         if kernel < stride or padding < 0:
-            raise ValueError(f"{settings} would leave out some of its input; the kernel must be at least the stride, and "
-                             f"the padding at least 0")
+            raise ValueError(f"{settings} would leave out some of its input; the kernel must be at least the stride, "
+                             f"and the padding at least 0")
         if here == "frequency":
             reach = bins + 2 * padding - kernel
             if reach < 0:
                 raise ValueError(f"{settings} leaves no frequency; use fewer levels or smaller kernels")
             if reach % stride:
-                raise ValueError(f"{settings} does not divide {bins} frequencies evenly, so its decoder could not restore "
-                                 f"them; choose a padding of (kernel - stride) / 2, and strides that divide the "
-                                 f"frequencies")
+                raise ValueError(f"{settings} does not divide {bins} frequencies evenly, so its decoder could not "
+                                 f"restore them; choose a padding of (kernel - stride) / 2, and strides that divide "
+                                 f"the frequencies")
             bins = reach // stride + 1
         if here == "time" and (2 * padding - kernel) // stride * stride + kernel < padding:
             raise ValueError(f"{settings} leaves out the end of its input; choose a padding of (kernel - stride) / 2")

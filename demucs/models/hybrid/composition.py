@@ -20,14 +20,15 @@ from .settings import BranchSettings, FusionSettings, MixerSettings
 from .view import ComplexAsChannels, SpectralView
 
 DEFAULT = {"frequency": {"nfft": 4096}, "time": {}}      # branches of HTDemucs
-LEVELS = tuple(field.name for field in dataclasses.fields(BranchSettings)      # settings that branches may have in common
+# Settings that all branches may have in common.
+LEVELS = tuple(field.name for field in dataclasses.fields(BranchSettings)
                if field.name not in ("channels", "growth", "depth", "nfft", "joins"))
 FUSIONS = ("sum", "weights", "convolution", "unet")
 
 
 def changed(row: tp.Any, given: tp.Any, where: str) -> tp.Any:
-    """The section `row` of a variant with the changes in `given`, which is `where` in the settings: sections within it are
-    changed in the same way, other values are replaced, and None takes an entry out. Without a row it is `given`.
+    """The section `row` of a variant with the changes in `given`, which is `where` in the settings: sections within it
+    are changed in the same way, other values are replaced, and None takes an entry out. Without a row it is `given`.
 
     Raises:
         ValueError: if `given` is not a section.
@@ -65,7 +66,8 @@ def branches(sections: tp.Any, levels: tp.Any, common: tp.Mapping[str, tp.Any], 
     named = {name: BranchSettings(**{**shared, **settings.checked(
         BranchSettings, settings.section(section, f"branches.{name}"), f"branches.{name}")})
         for name, section in (settings.section(sections, "branches") or DEFAULT).items()}
-    several = {spectral: [name for name, s in named.items() if (s.nfft is not None) == spectral] for spectral in (True, False)}
+    several = {spectral: [name for name, s in named.items() if (s.nfft is not None) == spectral]
+               for spectral in (True, False)}
     made: tp.Dict[str, Branch] = {}
     for name, s in named.items():
         alike = several[s.nfft is not None]
@@ -87,8 +89,8 @@ def _rows(s: BranchSettings, where: str, *, view: tp.Optional[SpectralView], out
     for factor in settings.per_level(s.growth, s.depth - 1, f"{where}.growth"):
         channels.append(int(factor * channels[-1]))
         if not 1 <= channels[-1] <= WIDEST:
-            raise ValueError(f"{where}: channels={s.channels} and growth={shown(s.growth)} make {channels[-1]} channels at "
-                             f"level {len(channels) - 1}; at least 1 and at most {WIDEST} are possible")
+            raise ValueError(f"{where}: channels={s.channels} and growth={shown(s.growth)} make {channels[-1]} "
+                             f"channels at level {len(channels) - 1}; at least 1 and at most {WIDEST} are possible")
     for index, width in enumerate(channels):
         if index >= s.norm_starts and s.norm_groups and width % s.norm_groups:
             raise ValueError(f"{where}: level {index} has {width} channels, which norm_groups={s.norm_groups} does not "
@@ -110,7 +112,7 @@ def _rows(s: BranchSettings, where: str, *, view: tp.Optional[SpectralView], out
 
 
 def _check_join(name: str, s: BranchSettings, rows: tp.Sequence[Row], made: tp.Mapping[str, Branch]) -> None:
-    """Check that the branch `name` can join another one: equal channels and frame rates where a single frequency is left.
+    """Check that the branch `name` can join another one: equal channels and frame rates where one frequency is left.
 
     Raises:
         ValueError: if not.
@@ -125,8 +127,8 @@ def _check_join(name: str, s: BranchSettings, rows: tp.Sequence[Row], made: tp.M
     if theirs is None or theirs.layer.axis != "frequency" or theirs.bins_below != 1:
         raise ValueError(f"{where}: its level {level} must be the one that leaves a single frequency there")
     if steps != other.view.hop or theirs.layer.inner != rows[-1].layer.inner:
-        raise ValueError(f"{where}: they meet with {rows[-1].layer.inner} and {theirs.layer.inner} channels, and with steps "
-                         f"of {steps} and {other.view.hop} samples; both must be equal")
+        raise ValueError(f"{where}: they meet with {rows[-1].layer.inner} and {theirs.layer.inner} channels, and with "
+                         f"steps of {steps} and {other.view.hop} samples; both must be equal")
 
 
 def shortest_input(made: tp.Sequence[Branch]) -> int:
@@ -150,7 +152,8 @@ def shortest_input(made: tp.Sequence[Branch]) -> int:
     return most
 
 
-def mixers(sections: tp.Any, made: tp.Sequence[Branch], *, rescale: float, as_published: bool) -> tp.Dict[str, MakeMixer]:
+def mixers(sections: tp.Any, made: tp.Sequence[Branch], *, rescale: float, as_published: bool
+           ) -> tp.Dict[str, MakeMixer]:
     """Factories of mixers by site, from their `sections` by name, for the branches `made`. `rescale` and `as_published`
     are those of the model.
 
@@ -170,7 +173,8 @@ def mixers(sections: tp.Any, made: tp.Sequence[Branch], *, rescale: float, as_pu
                                  f"{did_you_mean(key, known)}")
         s = MixerSettings(**settings.checked(MixerSettings, own, where))
         spec = TransformerSpec(channels=0, **settings.checked(
-            TransformerSpec, {key: value for key, value in values.items() if key not in own}, where, settings.TRANSFORMER))
+            TransformerSpec, {key: value for key, value in values.items() if key not in own}, where,
+            settings.TRANSFORMER))
         make = functools.partial(_mixer, name=name, s=s, spec=spec, branches=made, rescale=rescale,
                                  as_published=as_published)
         sites = (s.at,) if isinstance(s.at, str) else s.at
@@ -187,10 +191,11 @@ def _check_site(where: str, site: str, s: MixerSettings, spec: TransformerSpec, 
     depth = max(len(branch.rows) for branch in made)
     side, _, level = site.partition(".")
     if site != BOTTOM and not (side in ("encoder", "decoder") and level.isdecimal() and int(level) < depth):
-        raise ValueError(f"{where}.at: there is no place {shown(site)} for a mixer in {depth} levels; there are: {BOTTOM}, "
-                         f"encoder.0 to encoder.{depth - 1} and decoder.0 to decoder.{depth - 1}")
+        raise ValueError(f"{where}.at: there is no place {shown(site)} for a mixer in {depth} levels; there are: "
+                         f"{BOTTOM}, encoder.0 to encoder.{depth - 1} and decoder.0 to decoder.{depth - 1}")
     index = depth - 1 if site == BOTTOM else int(level)
-    present = [branch for branch in made if branch.joins is None or index < len(branch.rows) - 1 or len(branch.rows) == depth]
+    present = [branch for branch in made if branch.joins is None or index < len(branch.rows) - 1
+               or len(branch.rows) == depth]
     inner = [branch.rows[min(index, len(branch.rows) - 1)].layer for branch in present]
     # After a level over time, the state of a branch with a spectrogram has no frequency axis.
     flat = [branch.name for branch, layer in zip(present, inner) if layer.axis == "time"]
@@ -203,16 +208,16 @@ def _check_site(where: str, site: str, s: MixerSettings, spec: TransformerSpec, 
             raise ValueError(f"{where}.at: resolutions=convolution is for the site {BOTTOM}, got {site}")
         if len(deep) < 2 or present[0].name not in deep or len(flat) != (spec.pattern != "self"):
             raise ValueError(f"{where}.resolutions={s.resolutions}: it needs several branches with spectrograms and "
-                             f"{'no' if spec.pattern == 'self' else 'one'} branch on the waveform at {site}, with pattern="
-                             f"{spec.pattern}; there are: {', '.join(branch.name for branch in present)}")
+                             f"{'no' if spec.pattern == 'self' else 'one'} branch on the waveform at {site}, with "
+                             f"pattern={spec.pattern}; there are: {', '.join(branch.name for branch in present)}")
     elif spec.pattern == "self":
         if len(present) != 1:
             raise ValueError(f"{where}: pattern=self is for a single branch, and at {site} there are: "
                              f"{', '.join(branch.name for branch in present)}")
     elif len(present) != 2 or present[0].name not in deep or present[1].name not in flat:
-        raise ValueError(f"{where}: at {site} it needs a branch with a spectrogram and one on the waveform, in this order; "
-                         f"there are: {', '.join(branch.name for branch in present)}. For several with spectrograms, set "
-                         f"resolutions; for a single branch, pattern: self")
+        raise ValueError(f"{where}: at {site} it needs a branch with a spectrogram and one on the waveform, in this "
+                         f"order; there are: {', '.join(branch.name for branch in present)}. For several with "
+                         f"spectrograms, set resolutions; for a single branch, pattern: self")
 
 
 def _mixer(channels: int, *, name: str, s: MixerSettings, spec: TransformerSpec, branches: tp.Sequence[Branch],
@@ -225,7 +230,8 @@ def _mixer(channels: int, *, name: str, s: MixerSettings, spec: TransformerSpec,
     count = 1 if spec.pattern == "self" else 2
     if gates and len(gates) != count:
         raise ValueError(f"mixers.{name}.gates={shown(list(gates))}: it needs {count} name{'s' * (count > 1)}")
-    mixer = cross_domain(channels, bottom=s.bottom_channels, spec=spec, gates=gates or (), name=name, unused=as_published)
+    mixer = cross_domain(channels, bottom=s.bottom_channels, spec=spec, gates=gates or (), name=name,
+                         unused=as_published)
     if s.resolutions is None or not spec.layers:
         return mixer
     spectral = [branch for branch in branches if branch.view is not None]
@@ -267,8 +273,8 @@ def fusion(section: tp.Any, made: tp.Sequence[Branch], *, sources: int, audio_ch
     if s.channels * 2 ** (s.depth - 1) > WIDEST:
         raise ValueError(f"fusion.channels={s.channels} and fusion.depth={s.depth} make "
                          f"{s.channels * 2 ** (s.depth - 1)} channels; {WIDEST} are the most")
-    return UNetFusion(names, channels=s.channels, depth=s.depth, as_published=s.published_form if as_published else None,
-                      **common)
+    return UNetFusion(names, channels=s.channels, depth=s.depth,
+                      as_published=s.published_form if as_published else None, **common)
 
 
 def _check_odd(width: int, name: str) -> None:

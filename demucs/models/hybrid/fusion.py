@@ -83,8 +83,8 @@ class WeightedFusion(ResolutionFusion):
 
 
 class ConvolutionFusion(ResolutionFusion):
-    """Fusion by a convolution over resolutions and time, with a kernel of [resolutions, `width`] samples. The channels of
-    a source are mixed with each other only.
+    """Fusion by a convolution over resolutions and time, with a kernel of [resolutions, `width`] samples. The channels
+    of a source are mixed with each other only.
 
     It starts as the mean over resolutions and has no bias, so that silence stays silence. With `as_published` it has a
     bias, and random initial weights, rescaled to the standard deviation `rescale` (0: not).
@@ -173,8 +173,8 @@ class _TimeUNet(nn.Module):
 
 @torch.no_grad()
 def start_as_mean(conv: nn.Conv2d) -> None:
-    """Set the weights of a convolution over [resolutions, time] to the mean over resolutions at the centre of the kernel,
-    of each channel alone. With groups, channel k of a group maps to channel k."""
+    """Set the weights of a convolution over [resolutions, time] to the mean over resolutions at the centre of the
+    kernel, of each channel alone. With groups, channel k of a group maps to channel k."""
     per_group = conv.weight.shape[1]
     channel = torch.arange(len(conv.weight))
     nn.init.zeros_(conv.weight)

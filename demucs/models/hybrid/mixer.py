@@ -1,8 +1,8 @@
 """Mixers of a hybrid model: modules in the bottleneck or between levels that map the states of all branches to new
 states.
 
-The children of a mixer are children of the model itself, under the same names, as in the names of published weights. So a
-model builds its mixers last, from factories.
+The children of a mixer are children of the model itself, under the same names, as in the names of published weights. So
+a model builds its mixers last, from factories.
 """
 
 import dataclasses
@@ -51,8 +51,8 @@ class PassedOn(Mixer):
 
 class CrossDomain(Mixer):
     """Mixer with a transformer across a spectral and a temporal branch, as in the bottleneck of HTDemucs (Rouard et al.
-    2022), or within one branch. It maps the states of the branches that the transformer takes, the first ones at its site,
-    to new ones of the same shapes, and returns those of further branches unchanged.
+    2022), or within one branch. It maps the states of the branches that the transformer takes, the first ones at its
+    site, to new ones of the same shapes, and returns those of further branches unchanged.
 
     Args:
         resize: 1x1 convolutions by name, before and after a transformer with another number of channels; empty if it

@@ -1,6 +1,6 @@
-"""Mixers of branches with spectrograms of different resolutions: they are combined to one at the resolution of the branch
-in the middle, which another mixer processes, and distributed again. Branches without a spectrogram are passed to that
-mixer as they are.
+"""Mixers of branches with spectrograms of different resolutions: they are combined to one at the resolution of the
+branch in the middle, which another mixer processes, and distributed again. Branches without a spectrogram are passed to
+that mixer as they are.
 """
 
 import typing as tp
@@ -57,9 +57,9 @@ class _Resolutions(Mixer):
 
 
 class WeightedResolutions(_Resolutions):
-    """Mixer whose combination is the sum of the R resolutions with softmax weights, `fusion_weights` [R]. The new state of
-    a resolution with the weight w is w T(x) + (1 - w) x, where T(x) is the processed combination; see `SoftmaxWeights`
-    for the weights in training."""
+    """Mixer whose combination is the sum of the R resolutions with softmax weights, `fusion_weights` [R]. The new state
+    of a resolution with the weight w is w T(x) + (1 - w) x, where T(x) is the processed combination; see
+    `SoftmaxWeights` for the weights in training."""
 
     def __init__(self, mixer: Mixer, resolutions: int):
         super().__init__(mixer)
@@ -76,8 +76,8 @@ class WeightedResolutions(_Resolutions):
 
 
 class ConvolvedResolutions(_Resolutions):
-    """Mixer whose combination is a convolution over the R resolutions and `width` frames that mixes the frequencies of a
-    channel. A transposed convolution distributes the processed combination to the resolutions, where it is added.
+    """Mixer whose combination is a convolution over the R resolutions and `width` frames that mixes the frequencies of
+    a channel. A transposed convolution distributes the processed combination to the resolutions, where it is added.
 
     Both start as the mean over resolutions and the copy to all of them. With `as_published` they have random initial
     weights, rescaled to the standard deviation `rescale` (0: not).

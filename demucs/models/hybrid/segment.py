@@ -9,8 +9,9 @@ from .net import HybridNet
 
 
 class SegmentNet(HybridNet):
-    """Hybrid model whose `segment` in seconds is also the length of a training example, if `use_train_segment`: outside of
-    training, shorter input is padded to it, and longer input is refused. Other arguments are those of `HybridNet`."""
+    """Hybrid model whose `segment` in seconds is also the length of a training example, if `use_train_segment`: outside
+    of training, shorter input is padded to it, and longer input is refused. Other arguments are those of
+    `HybridNet`."""
 
     def __init__(self, sources: tp.Sequence[str], *, use_train_segment: bool, **settings: tp.Any):
         super().__init__(sources, **settings)

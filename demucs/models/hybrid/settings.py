@@ -32,8 +32,8 @@ class BranchSettings:
         nfft: window length of the spectrogram in samples; None: the input is the waveform.
         overlap: windows that cover a sample; the hop is nfft / overlap.
         freq_emb, emb_scale, emb_smooth: frequency embedding (0: none); see `FrequencyEmbedding`.
-        joins: of a branch on the waveform, the branch with a spectrogram that its innermost level is added to, where that
-            has a single frequency left; the levels after it are shared, and convolve over time.
+        joins: of a branch on the waveform, the branch with a spectrogram that its innermost level is added to, where
+            that has a single frequency left; the levels after it are shared, and convolve over time.
         mixed_skips: skip connections at a level with a mixer come after it instead of before it.
     """
     channels: int = 48
@@ -60,11 +60,11 @@ class BranchSettings:
 
 @dataclasses.dataclass(frozen=True)
 class MixerSettings:
-    """Settings of a mixer, a transformer between levels or in the bottleneck, except for those of `TransformerSpec`, which
-    it has as well.
+    """Settings of a mixer, a transformer between levels or in the bottleneck, except for those of `TransformerSpec`,
+    which it has as well.
 
     Attributes:
-        at: its sites: "bottom", "encoder.K" after the encoders of level K, or "decoder.K" before the decoders of level K.
+        at: its sites: "bottom", "encoder.K" after the encoders of level K, or "decoder.K" before the decoders of it.
             At several sites it is the same module.
         bottom_channels: channels of the transformer; 0 for those of the branches.
         gates: names of the scalars of learned gates, one per branch (see `Gated`); true for names after the mixer.
@@ -101,8 +101,8 @@ class FusionSettings:
 WIDTH = Range(1, 65_535, whole=True)
 RANGES: tp.Dict[str, Allowed] = {
     **{key: MODEL_RANGES[key] for key in (
-        "channels", "growth", "depth", "kernel_size", "stride", "norm_starts", "norm_groups", "dconv_mode", "dconv_depth",
-        "dconv_comp", "dconv_init", "nfft", "freq_emb", "emb_scale", "bottom_channels")},
+        "channels", "growth", "depth", "kernel_size", "stride", "norm_starts", "norm_groups", "dconv_mode",
+        "dconv_depth", "dconv_comp", "dconv_init", "nfft", "freq_emb", "emb_scale", "bottom_channels")},
     **{key[2:]: MODEL_RANGES[key] for key in (
         "t_layers", "t_hidden_scale", "t_heads", "t_dropout", "t_max_positions", "t_max_period", "t_norm_in_group",
         "t_group_norm", "t_norm_out", "t_weight_decay", "t_lr")},
@@ -181,6 +181,6 @@ def per_level(value: tp.Any, count: int, name: str) -> tp.List[tp.Any]:
     if not isinstance(value, (list, tuple)):
         return count * [value]
     if len(value) != count:
-        raise ValueError(f"{name}={shown(list(value))} has {len(value)} numbers, and needs {count}; a single one is for all "
-                         f"levels")
+        raise ValueError(f"{name}={shown(list(value))} has {len(value)} numbers, and needs {count}; a single one is "
+                         f"for all levels")
     return list(value)
