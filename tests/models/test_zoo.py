@@ -24,19 +24,16 @@ SMALL = {"demucs": {"channels": 8, "depth": 5, "dconv_attn": 3, "dconv_lstm": 4}
              "frequency": {"nfft": 512, **OF_I, "mixed_skips": True},
              "time": {"growth": [2, 2, 1], "depth": 4, "joins": "frequency",
                       **{key: value[:3] + [value[3] if key != "padding" else 0] for key, value in OF_I.items()}}}},
-         "htdemucs_c": {"channels": 8}, "htdemucs_s": {"channels": 8}, "htdemucs_d": {"channels": 16},
-         "htdemucs_d2": {"channels": 16}, "htdemucs_d3": {"channels": 8}, "htdemucs_d4": {"channels": 32},
-         "htdemucs_n": {"channels": 8}, "htdemucs_nn": {"channels": 8}, "htdemucs_nn_conv": {"channels": 8},
-         "htdemucs_nc": {"channels": 8, "depth": 5}, "htdemucs_nf": {"channels": 8},
-         "htdemucs_dnf": {"channels": 8, "fusion": {"kind": "unet", "channels": 8, "width": 5}},
-         "htdemucs_dn": {"channels": 8, "fusion": {"kind": "unet", "channels": 8, "width": 5}}}
+         "htdemucs_c": {"channels": 8}, "htdemucs_s": {"channels": 8}, "htdemucs_nc": {"channels": 8, "depth": 5},
+         **{f"htdemucs_{name}": {"channels": 8, "growth": 1} for name in ("d", "d2", "d3", "d4", "n", "nn", "nn_conv", "nf")},
+         "htdemucs_dnf": {"channels": 8, "growth": 1, "fusion": {"kind": "unet", "channels": 8, "width": 5}},
+         "htdemucs_dn": {"channels": 8, "growth": 1, "fusion": {"kind": "unet", "channels": 8, "width": 5}}}
 PARAMETERS = {"demucs": 510_844, "hdemucs": 568_576, "htdemucs": 564_780, "torch_hdemucs": 2_351_808,
               "openunmix": 18_568, "openunmix_separator": 4 * 18_568,
               "hybrid": 624_080, "htdemucs_p": 2_376_332, "htdemucs_i": 993_266, "htdemucs_c": 2_107_980,
-              "htdemucs_s": 244_302, "htdemucs_d": 585_426, "htdemucs_d2": 1_733_906, "htdemucs_d3": 1_307_604,
-              "htdemucs_d4": 7_550_558, "htdemucs_n": 1_107_091, "htdemucs_nn": 1_100_911,
-              "htdemucs_nn_conv": 4_281_232, "htdemucs_nc": 237_356, "htdemucs_nf": 814_384, "htdemucs_dnf": 803_744,
-              "htdemucs_dn": 1_106_275}
+              "htdemucs_s": 244_302, "htdemucs_nc": 237_356, "htdemucs_d": 32_546, "htdemucs_d2": 32_242,
+              "htdemucs_d3": 45_732, "htdemucs_d4": 43_014, "htdemucs_n": 67_803, "htdemucs_nn": 61_623,
+              "htdemucs_nn_conv": 464_600, "htdemucs_nf": 90_904, "htdemucs_dnf": 83_304, "htdemucs_dn": 64_555}
 SOURCES = ["drums", "bass", "other", "vocals"]
 
 
