@@ -5,6 +5,7 @@ from compositions import resolved
 from dora.xp import XP
 from omegaconf import OmegaConf
 
+from demucs.models import zoo
 from demucs.train import main
 
 PLAIN = resolved([])
@@ -36,7 +37,7 @@ CHANGES_NUMBERS = {
          "continue_pretrained", "continue_best", "continue_opt", "use_train_segment", "model_segment", "model",
          "early_stopping"},
 }
-MODELS = ("demucs", "hdemucs", "htdemucs", "torch_hdemucs", "openunmix", "openunmix_separator")      # all their keys change numbers
+MODELS = zoo.NAMES                                       # all their keys change numbers
 
 
 def leaves(section, prefix=""):

@@ -14,32 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from .positions import POSITIONS, CapeTime, LearntTime, SinusoidalTime, sinusoids_2d
-from .sparsity import attention_mask, check_kinds
-
+from .token_attention import DenseAttention, LinearAttention, MaskedAttention, MaskSpec
 
 KERNELS = ("softmax", "linear")
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskSpec:
-    """Sparsity pattern of an attention layer; see `sparsity.attention_mask`. A call with numbers of queries and keys
-    and a device gives the mask."""
-    kinds: tp.Tuple[str, ...]
-    window: int
-    global_window: int
-    sparsity: float
-    seed: int
-
-    def check(self) -> None:
-        """Check that all `kinds` are known patterns of `sparsity`.
-
-        Raises:
-            ValueError: for the first that is not.
-        """
-        check_kinds(self.kinds)
-
-    def __call__(self, queries: int, keys: int, device: torch.device) -> torch.Tensor:
-        return attention_mask(queries, keys, **dataclasses.asdict(self)).to(device)
+PATTERNS = ("alternating", "cross", "self")     # which layers have cross-attention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +28,7 @@ class TransformerSpec:
         channels, heads: number of channels C, and the number of attention heads, which divides it.
         hidden_scale: width of the feed-forward network in multiples of C.
         layers: number of layers in each of the two branches; with `cross_first` the first one has cross-attention.
+        pattern: "alternating" layers of self-attention and cross-attention, only "cross", or only "self".
         dropout: dropout probability in training, after attention and in the feed-forward network.
         norm_in: layer normalisation of the input tokens; if false, `norm_in_group` is the number of groups of a group
             normalisation over all tokens (0: none).
@@ -95,12 +74,30 @@ class TransformerSpec:
     sparse_self: tp.Optional[MaskSpec] = None
     sparse_cross: tp.Optional[MaskSpec] = None
     kernel: str = "softmax"
+    pattern: str = "alternating"
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel={self.kernel!r} is unknown; use one of {', '.join(KERNELS)}")
         if self.kernel == "linear" and (self.sparse_self or self.sparse_cross):
             raise ValueError("attention with a linear kernel has no sparse pattern: leave one of them out")
+        if self.pattern not in PATTERNS:
+            raise ValueError(f"pattern={self.pattern!r} is unknown; use one of {', '.join(PATTERNS)}")
+
+    def check(self) -> None:
+        """Check that the numbers fit together.
+
+        Raises:
+            ValueError: for channels that the heads or the positional encodings do not divide, or unknown positions.
+        """
+        if self.channels % self.heads:
+            raise ValueError(f"{self.channels} channels at the bottom are not divisible by t_heads={self.heads}; "
+                             f"change one of channels, growth, depth, bottom_channels and t_heads")
+        if self.channels % 4:
+            raise ValueError(f"{self.channels} channels at the bottom are not divisible by 4, as codes of position "
+                             f"need")
+        if self.positions not in POSITIONS:
+            raise ValueError(f"t_emb={self.positions!r} is unknown; use one of {', '.join(POSITIONS)}")
 
 
 class TokenScale(nn.Module):
@@ -123,76 +120,6 @@ class TokenGroupNorm(nn.GroupNorm):
             mean, std = x.mean((1, 2), keepdim=True), x.var((1, 2), correction=0, keepdim=True)
             return torch.addcmul(self.bias, (x - mean) * (std + self.eps).rsqrt(), self.weight)
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
-
-
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, heads: int, dropout: float,
-            mask: tp.Optional[torch.Tensor]) -> torch.Tensor:
-    """Multi-head attention [B, N, C], [B, M, C], [B, M, C] -> [B, N, C]; zero for queries without any unmasked key."""
-    split = [x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value)]
-    attended = F.scaled_dot_product_attention(*split, attn_mask=mask, dropout_p=dropout)
-    return attended.transpose(1, 2).flatten(2)
-
-
-class DenseAttention(nn.MultiheadAttention):
-    """Dense multi-head attention with the parameters and initialisation of `nn.MultiheadAttention`, but a forward pass
-    that is faster on CPUs (`benchmarks/bench_layers.py`)."""
-
-    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Attention of tokens `query` [B, N, C] to tokens `memory` [B, M, C], as keys and values: [B, N, C]."""
-        channels = self.embed_dim
-        if query is memory:
-            parts = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        else:
-            key_value = F.linear(memory, self.in_proj_weight[channels:], self.in_proj_bias[channels:])
-            parts = (F.linear(query, self.in_proj_weight[:channels], self.in_proj_bias[:channels]),
-                     *key_value.chunk(2, dim=-1))
-        attended = _attend(*parts, heads=self.num_heads, dropout=self.dropout if self.training else 0., mask=None)
-        return self.out_proj(attended)
-
-
-class MaskedAttention(nn.Module):
-    """Multi-head attention with the fixed sparsity pattern `mask`, and the parameter names of published Demucs."""
-
-    def __init__(self, channels: int, heads: int, *, dropout: float, mask: MaskSpec):
-        super().__init__()
-        self.heads = heads
-        self.mask = mask
-        self.q = nn.Linear(channels, channels)
-        self.k = nn.Linear(channels, channels)
-        self.v = nn.Linear(channels, channels)
-        self.proj = nn.Linear(channels, channels)
-        self.dropout = dropout
-
-    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Attention of tokens `query` [B, N, C] to those tokens `memory` [B, M, C] that the mask admits: [B, N, C]."""
-        dropout = self.dropout if self.training else 0.
-        attended = _attend(self.q(query), self.k(memory), self.v(memory), heads=self.heads, dropout=dropout,
-                           mask=self.mask(query.shape[1], memory.shape[1], query.device))
-        return F.dropout(self.proj(attended), dropout)
-
-
-class LinearAttention(nn.Module):
-    """Multi-head linear attention with the kernel phi(q) phi(k), phi(x) = ELU(x) + 1 (Katharopoulos et al. 2020,
-    arXiv:2006.16236), without scaling. The sum over keys and values is computed once for all queries."""
-
-    EPSILON = 1e-6       # added to the sum of the weights
-
-    def __init__(self, channels: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.q = nn.Linear(channels, channels)
-        self.k = nn.Linear(channels, channels)
-        self.v = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, channels)
-
-    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Attention of tokens `query` [B, N, C] to tokens `memory` [B, M, C], as keys and values: [B, N, C]."""
-        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                   for layer, x in ((self.q, query), (self.k, memory), (self.v, memory)))
-        q, k = F.elu(q) + 1, F.elu(k) + 1
-        weights = q @ k.sum(dim=2)[..., None]                         # [B, heads, N, 1]
-        attended = q @ (k.transpose(2, 3) @ v) / (weights + self.EPSILON)
-        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 class _Layer(nn.Module):
@@ -265,7 +192,76 @@ class CrossLayer(_Layer):
         return x if self.norm_out is None else self.norm_out(x)
 
 
-class CrossTransformer(nn.Module):
+def _input_norm(spec: TransformerSpec) -> nn.Module:
+    """Normalisation of the input tokens."""
+    if spec.norm_in:
+        return nn.LayerNorm(spec.channels)
+    return TokenGroupNorm(spec.norm_in_group, spec.channels) if spec.norm_in_group else nn.Identity()
+
+
+def _spectral_tokens(x: torch.Tensor, norm: nn.Module, spec: TransformerSpec) -> torch.Tensor:
+    """Normalised tokens [B, T F, C] of a spectral branch [B, C, F, T], with positional encodings. They are in the order
+    frame by frame, and all frequencies within a frame."""
+    encoding = sinusoids_2d(*x.shape[1:], spec.max_period, x.device)
+    tokens = norm(x.permute(0, 3, 2, 1).flatten(1, 2))
+    return torch.add(tokens, encoding.permute(2, 1, 0).flatten(0, 1), alpha=spec.weight_positions)
+
+
+class _Transformer(nn.Module):
+    """Base class of transformers with the settings `spec`, with a parameter group of their own in the optimiser.
+
+    Raises:
+        ValueError: for inconsistent settings.
+    """
+
+    def __init__(self, spec: TransformerSpec):
+        super().__init__()
+        spec.check()
+        self.spec = spec
+
+    def make_optim_group(self) -> tp.Dict[str, tp.Any]:
+        """Parameter group of the optimiser for the parameters of this transformer, with its weight decay, and its
+        learning rate if that is set."""
+        group: tp.Dict[str, tp.Any] = {"params": list(self.parameters()), "weight_decay": self.spec.weight_decay}
+        if self.spec.lr is not None:
+            group["lr"] = self.spec.lr
+        return group
+
+
+class SelfTransformer(_Transformer):
+    """Transformer with self-attention within a single branch [B, C, F, T] or [B, C, T], whose output has the same
+    shape. Sinusoidal encodings of frequency and time are added to the input.
+
+    With `unused` it has the input normalisation of a second branch, without gradients, as in published weights.
+    """
+
+    def __init__(self, spec: TransformerSpec, *, unused: bool = False):
+        super().__init__(spec)
+        self.norm_in = _input_norm(spec)
+        if unused:
+            self.norm_in_t = _input_norm(spec).requires_grad_(False)
+        self.layers = nn.ModuleList(SelfLayer(spec) for _ in range(spec.layers))
+
+    @property
+    def draws_in_training(self) -> bool:
+        """Whether the forward pass draws random numbers in training, for dropout."""
+        return bool(self.spec.dropout)
+
+    @property
+    def blocks(self) -> tp.List[nn.Module]:
+        """All layers."""
+        return list(self.layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() == 3:
+            return self.forward(x[:, :, None])[:, :, 0]
+        tokens = _spectral_tokens(x, self.norm_in, self.spec)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return tokens.unflatten(1, (x.shape[3], x.shape[2])).permute(0, 3, 2, 1)
+
+
+class CrossTransformer(_Transformer):
     """Cross-domain transformer of a spectral branch [B, C, F, T] and a temporal branch [B, C, T'], whose outputs have
     the same shapes. Positional encodings are added to both inputs.
 
@@ -274,16 +270,7 @@ class CrossTransformer(nn.Module):
     """
 
     def __init__(self, spec: TransformerSpec):
-        super().__init__()
-        if spec.channels % spec.heads:
-            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by t_heads={spec.heads}; "
-                             f"change one of channels, growth, depth, bottom_channels and t_heads")
-        if spec.channels % 4:
-            raise ValueError(f"{spec.channels} channels at the bottom are not divisible by 4, as codes of position "
-                             f"need")
-        if spec.positions not in POSITIONS:
-            raise ValueError(f"t_emb={spec.positions!r} is unknown; use one of {', '.join(POSITIONS)}")
-        self.spec = spec
+        super().__init__(spec)
         if spec.positions == "scaled":
             if spec.max_positions < 1:
                 raise ValueError(f"t_max_positions={spec.max_positions} must be at least 1")
@@ -295,15 +282,11 @@ class CrossTransformer(nn.Module):
                                           local_shift=local_shift, scale=scale)
         else:
             self.time_encoding = SinusoidalTime(spec.channels, period=spec.max_period, random_shift=spec.random_shift)
-
-        def norm_in() -> nn.Module:
-            if spec.norm_in:
-                return nn.LayerNorm(spec.channels)
-            return TokenGroupNorm(spec.norm_in_group, spec.channels) if spec.norm_in_group else nn.Identity()
-        self.norm_in, self.norm_in_t = norm_in(), norm_in()
+        self.norm_in, self.norm_in_t = _input_norm(spec), _input_norm(spec)
         self.layers, self.layers_t = nn.ModuleList(), nn.ModuleList()
         for index in range(spec.layers):
-            kind = CrossLayer if (index % 2 == 0) == spec.cross_first else SelfLayer
+            crossed = (index % 2 == 0) == spec.cross_first if spec.pattern == "alternating" else spec.pattern == "cross"
+            kind = CrossLayer if crossed else SelfLayer
             self.layers.append(kind(spec))
             self.layers_t.append(kind(spec))
 
@@ -314,24 +297,17 @@ class CrossTransformer(nn.Module):
         return bool(spec.dropout or (spec.positions == "sin" and spec.random_shift)
                     or (spec.positions == "cape" and spec.cape_augment))
 
+    @property
+    def blocks(self) -> tp.List[nn.Module]:
+        """All layers of both branches."""
+        return [*self.layers, *self.layers_t]
+
     def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor]:
-        batch, channels, bins, frames = spectral.shape
-        weight, device = self.spec.weight_positions, spectral.device
-        encoding = sinusoids_2d(channels, bins, frames, self.spec.max_period, device)
-        # Order of the tokens: frame by frame, and all frequencies within a frame.
-        x = self.norm_in(spectral.permute(0, 3, 2, 1).flatten(1, 2))
-        x = torch.add(x, encoding.permute(2, 1, 0).flatten(0, 1), alpha=weight)
+        batch, _, bins, frames = spectral.shape
+        x = _spectral_tokens(spectral, self.norm_in, self.spec)
         encoding_t = self.position_embeddings if self.spec.positions == "scaled" else self.time_encoding
         xt = self.norm_in_t(temporal.transpose(1, 2))
-        xt = torch.add(xt, encoding_t(batch, xt.shape[1], device), alpha=weight)
+        xt = torch.add(xt, encoding_t(batch, xt.shape[1], temporal.device), alpha=self.spec.weight_positions)
         for layer, layer_t in zip(self.layers, self.layers_t):
             x, xt = layer(x, xt), layer_t(xt, x)
         return x.unflatten(1, (frames, bins)).permute(0, 3, 2, 1), xt.transpose(1, 2)
-
-    def make_optim_group(self) -> tp.Dict[str, tp.Any]:
-        """Parameter group of the optimiser for the parameters of this transformer, with its weight decay, and its
-        learning rate if that is set."""
-        group: tp.Dict[str, tp.Any] = {"params": list(self.parameters()), "weight_decay": self.spec.weight_decay}
-        if self.spec.lr is not None:
-            group["lr"] = self.spec.lr
-        return group

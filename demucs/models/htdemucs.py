@@ -11,14 +11,11 @@ import dataclasses
 import functools
 import typing as tp
 
-import torch
-from torch.nn import functional as F
-
 from ..layers.transformer import MaskSpec, TransformerSpec
 from .hybrid.branches import NEVER, HybridSettings, published_branches
 from .hybrid.fusion import Sum
 from .hybrid.mixer import cross_domain
-from .hybrid.net import HybridNet
+from .hybrid.segment import SegmentNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +101,7 @@ def _transformer(s: tp.Any) -> TransformerSpec:
         sparse_cross=mask if s.t_sparse_cross_attn else None)
 
 
-class HTDemucs(HybridNet):
+class HTDemucs(SegmentNet):
     """Hybrid transformer separation model, mixture [B, A, L] -> estimates [B, S, A, L].
 
     Args:
@@ -145,52 +142,5 @@ class HTDemucs(HybridNet):
         super().__init__(
             sources, audio_channels=s.audio_channels, samplerate=s.samplerate, segment=s.segment, branches=branches,
             mixers={"bottom": functools.partial(cross_domain, bottom=s.bottom_channels, spec=transformer)},
-            fusion=Sum(), context=s.context, context_enc=s.context_enc, rescale=s.rescale)
-        self.use_train_segment = s.use_train_segment
-
-    @property
-    def longest_segment(self) -> float:
-        """Longest segment in seconds that the model can separate: `segment`, the length of its training examples, since
-        the transformer was not trained on later positions."""
-        return self.segment
-
-    def input_length(self, length: int, segment: tp.Optional[float] = None) -> int:
-        """Number of input samples, >= `length`, that the model needs to separate `length` samples: a whole segment of
-        `segment` seconds, or without `segment` that of `valid_length`.
-
-        Raises:
-            ValueError: if that is less than `length`.
-        """
-        if segment is None:
-            return self.valid_length(length)
-        known = int(segment * self.samplerate)
-        if known < length:
-            raise ValueError(f"{length} samples are more than a segment of {segment:g} s")
-        return known
-
-    def valid_length(self, length: int) -> int:
-        """Number of input samples for `length` samples: with `use_train_segment` those of a training example, otherwise
-        `length`.
-
-        Raises:
-            ValueError: with `use_train_segment`, if a training example is shorter than `length`.
-        """
-        if not self.use_train_segment:
-            return length
-        known = int(self.segment * self.samplerate)
-        if length > known:
-            raise ValueError(f"{length} samples are more than the {known} ({float(self.segment):g} s) that this model "
-                             f"was trained on; separate in segments of at most {float(self.segment):g} s")
-        return known
-
-    def forward(self, mix: torch.Tensor) -> torch.Tensor:
-        """Estimates [B, S, A, L] of the sources in a mixture [B, A, L]. Outside of training mode, with
-        `use_train_segment`, shorter input is padded with zeros to the training length.
-
-        Raises:
-            ValueError: if the mixture is longer than that.
-        """
-        length = mix.shape[-1]
-        if self.training:
-            return super().forward(mix)
-        return super().forward(F.pad(mix, (0, self.valid_length(length) - length)))[..., :length]
+            fusion=Sum(), context=s.context, context_enc=s.context_enc, rescale=s.rescale,
+            use_train_segment=s.use_train_segment)

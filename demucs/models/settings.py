@@ -68,6 +68,8 @@ def _check_width(values: tp.Mapping[str, tp.Any], where: str) -> None:
     growth, depth = values.get("growth"), values.get("depth")
     for key in ("channels", "channels_time"):
         channels = values.get(key)
+        if channels and isinstance(growth, (list, tuple)):
+            continue                  # one factor per step: the model itself checks their product
         if channels and growth and depth and channels * float(growth) ** (depth - 1) > WIDEST:
             raise ConfigError(f"{where}{key}={channels}, {where}growth={growth:g} and {where}depth={depth} make "
                               f"{channels * float(growth) ** (depth - 1):.3g} channels at the innermost level, and "

@@ -10,12 +10,14 @@ import typing as tp
 
 from ..errors import ConfigError, did_you_mean, exhausted_memory
 from . import settings as allowed
+from .composed import Composed
 from .demucs import Demucs
 from .hdemucs import HDemucs
 from .htdemucs import HTDemucs
 from .openunmix import OpenUnmix, OpenUnmixSeparator
 from .protocol import SeparationModel
 from .torch_hdemucs import TorchHDemucs
+from .variants import VARIANTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,23 @@ MODELS: tp.Dict[str, Entry] = {
                            ("demucs.train.TorchHDemucsWrapper",), written_as="hdemucs"),
     "openunmix": Entry(OpenUnmix, "one target: a mask for magnitude spectrograms (Stöter et al. 2019)", single=True),
     "openunmix_separator": Entry(OpenUnmixSeparator, "several such networks with a multichannel Wiener filter"),
+    "hybrid": Entry(Composed, "branches, mixers and fusion of your choice"),
+    **{name: Entry(VARIANTS[name], description) for name, description in {
+        "htdemucs_p": "HTDemucs to a single frequency, with attention across and within branches",
+        "htdemucs_i": "the same with gates, and with windows of 8192 samples that overlap twice",
+        "htdemucs_c": "HDemucs without LSTM and attention, with windows of 8192 samples that overlap 8 times",
+        "htdemucs_s": "HTDemucs with three wide levels, and gates around its transformer",
+        "htdemucs_d": "HTDemucs with six levels of falling strides, and gates",
+        "htdemucs_d2": "the same with growing channels",
+        "htdemucs_d3": "five levels of falling strides, without transformer",
+        "htdemucs_d4": "HTDemucs with five levels of growing kernels, and gates",
+        "htdemucs_n": "HTDemucs with three spectrograms, linear attention, and a convolution as fusion",
+        "htdemucs_nn": "the same with weights per source as fusion",
+        "htdemucs_nn_conv": "the same with convolutions before, after and instead of the weights",
+        "htdemucs_nc": "waveforms alone, in seven levels without rewriting",
+        "htdemucs_nf": "five spectrograms, and a convolution as fusion",
+        "htdemucs_dnf": "five spectrograms, and a small U-Net as fusion",
+        "htdemucs_dn": "HTDemucs_n with a small U-Net as fusion"}.items()},
 }
 
 NAMES = tuple(MODELS)

@@ -24,6 +24,7 @@ from .encoding import encode
 from .pickled import Reference
 
 KINDS = {"demucs": ".th", "safetensors": ".safetensors"}
+OWN = "demucs.models.zoo."     # prefix of the class in a safetensors file, for models that published Demucs lacks
 
 
 def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind: str = "demucs", half: bool = True,
@@ -49,18 +50,18 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
     """
     path = Path(path)
     if quantizer_state is None:
-        written = as_published(model)
+        written = _written(model, kind)
         state: tp.Dict[str, tp.Any] = weights.stored(written, half=half)
         card = weights.completed(card, written, state, "float16" if half else "float32")
     else:
-        if as_published(model) is not model:     # packed weights are in the parameter order of the model's own class
+        if _written(model, kind) is not model:     # packed weights are in the parameter order of the model's own class
             raise PackageError(f"{path}: Demucs 4 has no form for a quantised {model.zoo_name}; export it in half "
                                f"precision, or in plain format")
         written = requantised(model, quantizer_state)
         card = weights.completed(card, written, written.state_dict(), quantised.PRECISION)
         meta = quantizer_state["meta"]
         state = {**quantizer_state, "meta": {**meta, "klass": Reference(meta["klass"])}}
-    content = {"klass": Reference(zoo.MODELS[written.zoo_name].published[0]), "args": (),
+    content = {"klass": Reference(_class_of(written)), "args": (),
                "kwargs": dict(written.zoo_kwargs), "state": state, "card": schema.to_plain(card)}
     if kind == "safetensors":
         data = _safetensors(content)
@@ -68,6 +69,19 @@ def save(model: nn.Module, path: tp.Union[str, Path], *, card: ReleaseCard, kind
     else:           # no checksum entry: torch archives have their own, and published code expects exactly these entries
         weights.write(path, card, lambda file: torch.save(content, file, pickle_module=_REFERENCES))
     return card
+
+
+def _written(model: nn.Module, kind: str) -> nn.Module:
+    """The model that is written for `model`: see `as_published`. Safetensors files name no class of Python, so they can
+    have any model of the zoo, which only this project reads."""
+    entry = zoo.MODELS[model.zoo_name]
+    own = kind == "safetensors" and not entry.published and entry.written_as is None
+    return model if own else as_published(model)
+
+
+def _class_of(model: nn.Module) -> str:
+    published = zoo.MODELS[model.zoo_name].published
+    return published[0] if published else OWN + model.zoo_name
 
 
 def as_published(model: nn.Module) -> nn.Module:

@@ -24,7 +24,7 @@ from . import checksum, pickled, quantised, weights
 from .building import model_of
 from .encoding import decode
 from .pickled import Reference, plain
-from .publish import safetensors_checksum, save
+from .publish import OWN, safetensors_checksum, save
 
 __all__ = ["from_content", "is_published", "load", "save"]
 logger = logging.getLogger(__name__)
@@ -80,13 +80,21 @@ def from_content(content: tp.Mapping[str, tp.Any], path: Path) -> nn.Module:
     return model
 
 
+def own_model(klass: str) -> str:
+    """Name in the zoo of the model whose class a safetensors file of ours calls `klass`, if published Demucs has no
+    such model; otherwise ""."""
+    name = klass.removeprefix(OWN)
+    return name if klass.startswith(OWN) and name in zoo.MODELS and not zoo.MODELS[name].published else ""
+
+
 def _arguments(content: tp.Mapping[str, tp.Any], path: Path) -> tp.Tuple[str, tp.Dict[str, tp.Any]]:
     """Name in the zoo and arguments of a model, from its class and the arguments of the constructor."""
     klass = content["klass"]
-    if not isinstance(klass, Reference) or klass.name not in pickled.MODELS:
+    own = isinstance(klass, Reference) and own_model(klass.name)
+    if not isinstance(klass, Reference) or not own and klass.name not in pickled.MODELS:
         raise PackageError(f"{path}: refused: its model is {quoted(getattr(klass, 'name', type(klass)))}; models that "
                            f"can be read: {', '.join(pickled.MODELS)}")
-    name = pickled.MODELS[klass.name]
+    name = own or pickled.MODELS[klass.name]
     args, kwargs = plain(content["args"], path), plain(content["kwargs"], path)
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise PackageError(f"{path}: the arguments of its model are no list and dictionary")

@@ -16,12 +16,22 @@ from .separators import published_separators
 CONF = Path(__file__).resolve().parents[2] / "conf" / "models"
 
 
+def settings_in_files() -> tp.Dict[str, tp.Dict[str, tp.Any]]:
+    """Published settings of the models by name, from the files in conf/models, which have one model or several."""
+    sections: tp.Dict[str, tp.Dict[str, tp.Any]] = {}
+    for path in sorted(CONF.glob("*.yaml")):
+        text = path.read_text()
+        content = yaml.safe_load(text)
+        sections.update(content if text.startswith("# @package _global_\n") else {path.stem: content})
+    return sections
+
+
 def zoo_table() -> str:
     """Markdown table of the models of the zoo, one row each: description, number of settings, parameters, size of the
     file. Sizes are for the published configuration in conf/models."""
-    rows = []
+    rows, sections = [], settings_in_files()
     for name, entry in zoo.MODELS.items():
-        settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        settings = sections[name]
         sources = SOURCES[-1:] if entry.single else SOURCES
         with torch.device("meta"):       # shapes without data
             model = zoo.build(name, sources=sources, audio_channels=2, samplerate=44100, segment=44,

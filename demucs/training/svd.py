@@ -44,7 +44,7 @@ def _matrices(model: nn.Module, settings: SvdSettings):
     """The weights to penalise, as matrices [output channels, all other axes]."""
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if parameter.numel() / FLOATS_PER_MIB < settings.min_size or parameter.dim() == 1:
+            if parameter.numel() / FLOATS_PER_MIB < settings.min_size or parameter.dim() < 2:
                 continue
             if parameter.dim() == 2 and settings.conv_only:
                 continue

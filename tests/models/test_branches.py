@@ -168,7 +168,7 @@ def test_linear_attention_is_a_weighted_mean():
         phi_q, phi_k = (torch.where(x > 0, x + 1, x.exp()) for x in (q[..., part], k[..., part]))
         weights = torch.einsum("bnc,bmc->bnm", phi_q, phi_k)
         heads.append(weights @ v[..., part] / (weights.sum(-1, keepdim=True) + 1e-6))
-    torch.testing.assert_close(attention(query, memory), attention.out(torch.cat(heads, -1)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(attention(query, memory), attention.proj(torch.cat(heads, -1)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("overlap", [2, 4, 8])

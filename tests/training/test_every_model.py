@@ -21,6 +21,17 @@ SMALL = {
                   "openunmix.nhop=128"],
     "openunmix_separator": ["openunmix_separator.hidden_size=8", "openunmix_separator.nfft=512",
                             "openunmix_separator.nhop=128"],
+    "hybrid": ["hybrid.channels=8", "hybrid.depth=2", "hybrid.branches={a: {nfft: 512}, b: {nfft: 1024}, time: {}}",
+               "hybrid.fusion={kind: weights}"],
+    "htdemucs_i": ["htdemucs_i.channels=16", "htdemucs_i.branches={frequency: {nfft: 512, kernel_size: [8, 8, 8, 4, 4, 4], "
+                   "stride: [4, 4, 4, 4, 1, 1], padding: [2, 2, 2, 0, 1, 1]}, "
+                   "time: {kernel_size: [8, 8, 8, 4], stride: 4}}"],
+    "htdemucs_nc": ["htdemucs_nc.channels=8", "htdemucs_nc.depth=3"],
+    **{f"htdemucs_{name}": [f"htdemucs_{name}.channels=8"] for name in ("p", "c", "s")},
+    **{f"htdemucs_{name}": [f"htdemucs_{name}.channels=8", f"htdemucs_{name}.growth=1"]
+       for name in ("d", "d2", "d3", "d4", "n", "nn", "nn_conv", "nf")},
+    **{f"htdemucs_{name}": [f"htdemucs_{name}.channels=8", f"htdemucs_{name}.growth=1",
+                            f"htdemucs_{name}.fusion={{channels: 8, width: 5}}"] for name in ("dnf", "dn")},
 }
 
 

@@ -44,13 +44,14 @@ class Branch:
 
     Attributes:
         name: name in messages, mixers and fusion.
-        encoder, decoder: names of its modules in the model.
+        encoder, decoder: names of its modules in the model; a dot is before the place in a list, as in "encoders.0".
         rows: its levels, from the outermost to the innermost.
         view: its spectrogram; None: its input is the waveform.
         representation: real representation of the complex spectrogram, if there is a view.
         embedding: frequency embedding; None: without.
         joins: the branch that its last row, which must have `merge`, is added to in the encoder, and from which it
             continues in the decoder.
+        skips_mixed: whether a skip connection at a level with a mixer is the output of the mixer, instead of its input.
         normalize: whether its input is normalised to zero mean and unit standard deviation, and its output
             denormalised.
     """
@@ -62,6 +63,7 @@ class Branch:
     representation: tp.Union[None, ComplexAsChannels, MagnitudeMask] = None
     embedding: tp.Optional[EmbeddingSpec] = None
     joins: tp.Optional[str] = None
+    skips_mixed: bool = False
     normalize: bool = True
 
 
@@ -188,37 +190,55 @@ def published_rows(s: HybridSettings, *, bins: int, hop: int, spectral_channels:
 
 def scheduled_rows(*, axis: str, outer: int, channels: tp.Sequence[int], kernels: tp.Sequence[int],
                    strides: tp.Sequence[int], paddings: tp.Sequence[int], bins: int = 0, norm_starts: int = NEVER,
-                   norm_groups: int = 4, rewrite: bool = True, down: tp.Optional[DConvSpec] = None,
-                   up: tp.Optional[DConvSpec] = None) -> tp.List[Row]:
+                   norm_groups: int = 4, rewrite: bool = True,
+                   down: tp.Union[None, DConvSpec, tp.Sequence[tp.Optional[DConvSpec]]] = None,
+                   up: tp.Union[None, DConvSpec, tp.Sequence[tp.Optional[DConvSpec]]] = None, merge: bool = False
+                   ) -> tp.List[Row]:
     """Rows of a branch with given channels, kernel sizes, strides and paddings, one number per level, the outermost
     first.
 
     Args:
-        axis: axis of all convolutions, "time" or "frequency".
+        axis: axis of all convolutions, "time" or "frequency". In the second case, levels after the one that leaves a
+            single frequency convolve over time.
         outer: number of input channels.
         channels: output channels of each encoder.
         kernels, strides, paddings: of the strided convolutions.
         bins: number of frequency bins of the input, for `axis` "frequency".
         norm_starts, norm_groups: first level (from 0) with group normalisation, and its number of groups.
         rewrite: use the rewrite convolution in each block.
-        down, up: residual branches of all encoders and of all decoders; None: without.
+        down, up: residual branches of all encoders and of all decoders, or one per level; None: without.
+        merge: whether the last row is added to another branch.
 
     Raises:
-        ValueError: if the lists have different lengths, or a level leaves no frequency bin.
+        ValueError: if the lists have different lengths, a level leaves no frequency bin, or its decoder would not
+            restore the bins of its input.
     """
     lengths = {len(channels), len(kernels), len(strides), len(paddings)}
     if len(lengths) > 1:
         raise ValueError(f"channels, kernels, strides and paddings need one number per level, got {len(channels)}, "
                          f"{len(kernels)}, {len(strides)} and {len(paddings)}")
+    depth = len(channels)
+    downs, ups = (side if isinstance(side, (list, tuple)) else depth * [side] for side in (down, up))
     rows = []
     for index, (inner, kernel, stride, padding) in enumerate(zip(channels, kernels, strides, paddings)):
-        if axis == "frequency":
-            bins = (bins + 2 * padding - kernel) // stride + 1
-            if bins < 1:
-                raise ValueError(f"level {index} with kernel {kernel}, stride {stride} and padding {padding} leaves no "
-                                 f"frequency; use fewer levels or smaller kernels")
-        layer = LayerSpec(outer, inner, kernel, stride, axis, padding, norm_groups if index >= norm_starts else 0,
-                          rewrite)
-        rows.append(Row(layer, bins, down, up))
+        settings = f"level {index} with kernel {kernel}, stride {stride} and padding {padding}"
+        here = axis if bins > 1 else "time"
+        if kernel < stride or padding < 0:
+            raise ValueError(f"{settings} would leave out some of its input; the kernel must be at least the stride, "
+                             f"and the padding at least 0")
+        if here == "frequency":
+            reach = bins + 2 * padding - kernel
+            if reach < 0:
+                raise ValueError(f"{settings} leaves no frequency; use fewer levels or smaller kernels")
+            if reach % stride:
+                raise ValueError(f"{settings} does not divide {bins} frequencies evenly, so its decoder could not "
+                                 f"restore them; choose a padding of (kernel - stride) / 2, and strides that divide "
+                                 f"the frequencies")
+            bins = reach // stride + 1
+        if here == "time" and (2 * padding - kernel) // stride * stride + kernel < padding:
+            raise ValueError(f"{settings} leaves out the end of its input; choose a padding of (kernel - stride) / 2")
+        layer = LayerSpec(outer, inner, kernel, stride, here, padding, norm_groups if index >= norm_starts else 0,
+                          rewrite, merge=merge and index == depth - 1)
+        rows.append(Row(layer, bins, downs[index], ups[index]))
         outer = inner
     return rows

@@ -1,8 +1,8 @@
 """Mixers of a hybrid model: modules in the bottleneck or between levels that map the states of all branches to new
 states.
 
-The children of a mixer are registered as children of the model itself, under the same names, as in the names of
-published weights. So a model builds its mixers last, from factories.
+The children of a mixer are children of the model itself, under the same names, as in the names of published weights. So
+a model builds its mixers last, from factories.
 """
 
 import dataclasses
@@ -11,30 +11,34 @@ import typing as tp
 import torch
 from torch import nn
 
-from ...layers.transformer import CrossTransformer, TransformerSpec
+from ...layers.transformer import CrossTransformer, SelfTransformer, TransformerSpec
+from .part import Part
 
 States = tp.Tuple[torch.Tensor, ...]
 
 
-class SkipsOnly(nn.Module):
-    """Mixer in the bottleneck of HDemucs: it returns zeros for every state, so the input of the decoders is zero, and
-    all information passes through the skip connections."""
+class Mixer(Part):
+    """Base class of mixers: `forward` maps the states of all branches to as many new ones. `draws_in_training` says
+    whether it draws random numbers in training."""
 
     draws_in_training = False
+
+
+class SkipsOnly(Mixer):
+    """Mixer in the bottleneck of HDemucs: it returns zeros for every state, so the input of the decoders is zero, and
+    all information passes through the skip connections."""
 
     def forward(self, *states: torch.Tensor) -> States:
         return tuple(map(torch.zeros_like, states))
 
 
-class PassedOn(nn.Module):
+class PassedOn(Mixer):
     """Mixer that returns the states unchanged: the input of the decoders is the output of the encoders, as in HTDemucs
     without transformer layers.
 
     `unused` are modules by name that published models have without using them; they are registered, without gradients,
     for the names of weights.
     """
-
-    draws_in_training = False
 
     def __init__(self, unused: tp.Mapping[str, nn.Module]):
         super().__init__()
@@ -45,37 +49,52 @@ class PassedOn(nn.Module):
         return states
 
 
-class CrossDomain(nn.Module):
-    """Mixer in the bottleneck of HTDemucs: a transformer across both branches (Rouard et al. 2022). It maps the states
-    of the frequency branch [B, C, F, T] and the time branch [B, C, T'] to new ones of the same shapes.
+class CrossDomain(Mixer):
+    """Mixer with a transformer across a spectral and a temporal branch, as in the bottleneck of HTDemucs (Rouard et al.
+    2022), or within one branch. It maps the states of the branches that the transformer takes, the first ones at its
+    site, to new ones of the same shapes, and returns those of further branches unchanged.
 
-    `resize` are 1x1 convolutions by name, before and after a transformer with another number of channels; empty if it
-    has the same.
+    Args:
+        resize: 1x1 convolutions by name, before and after a transformer with another number of channels; empty if it
+            has the same.
+        transformer: the transformer.
+        name: name of the transformer in the model.
     """
 
-    def __init__(self, resize: tp.Mapping[str, nn.Module], transformer: CrossTransformer):
+    def __init__(self, resize: tp.Mapping[str, nn.Module], transformer: tp.Union[CrossTransformer, SelfTransformer],
+                 name: str = "crosstransformer"):
         super().__init__()
-        for name, module in resize.items():
-            self.add_module(name, module)
+        for key, module in resize.items():
+            self.add_module(key, module)
         self.resized = bool(resize)
-        self.crosstransformer = transformer
+        self.add_module(name, transformer)
+        self.name = name
 
     @property
-    def draws_in_training(self) -> bool:
+    def draws_in_training(self) -> bool:             # type: ignore[override]
         """Whether the transformer draws random numbers in training."""
-        return self.crosstransformer.draws_in_training
+        return getattr(self, self.name).draws_in_training
 
-    def forward(self, spectral: torch.Tensor, temporal: torch.Tensor) -> States:
-        if not self.resized:
-            return self.crosstransformer(spectral, temporal)
-        bins = spectral.shape[2]
-        wide = self.channel_upsampler(spectral.flatten(2)).unflatten(2, (bins, -1))
-        wide, wide_t = self.crosstransformer(wide, self.channel_upsampler_t(temporal))
-        narrow = self.channel_downsampler(wide.flatten(2)).unflatten(2, (bins, -1))
-        return narrow, self.channel_downsampler_t(wide_t)
+    def forward(self, *states: torch.Tensor) -> States:
+        transformer = getattr(self, self.name)
+        if isinstance(transformer, SelfTransformer):
+            return (self._narrow(transformer(self._wide(states[0], "")), ""), *states[1:])
+        spectral, temporal, *rest = states
+        x, xt = transformer(self._wide(spectral, ""), self._wide(temporal, "_t"))
+        return (self._narrow(x, ""), self._narrow(xt, "_t"), *rest)
+
+    def _wide(self, x: torch.Tensor, branch: str) -> torch.Tensor:
+        return self._convolved(x, "channel_upsampler" + branch)
+
+    def _narrow(self, x: torch.Tensor, branch: str) -> torch.Tensor:
+        return self._convolved(x, "channel_downsampler" + branch)
+
+    def _convolved(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """`x` after the 1x1 convolution `name` of all its positions, if there is one."""
+        return getattr(self, name)(x.flatten(2)).unflatten(2, x.shape[2:]) if self.resized else x
 
 
-class Gated(nn.Module):
+class Gated(Mixer):
     """Mixer with a learned gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar initialised to 0.
 
     Args:
@@ -85,15 +104,17 @@ class Gated(nn.Module):
 
     def __init__(self, mixer: nn.Module, names: tp.Sequence[str]):
         super().__init__()
-        self._mixer = (mixer,)                   # a tuple hides it from torch: its children are registered here instead
-        for name, part in mixer.named_children():
-            self.add_module(name, part)
+        self._mixer = (mixer,)                   # a tuple hides it from torch: its children are those of the model
         self.gates = tuple(names)
         for name in names:
             self.register_parameter(name, nn.Parameter(torch.zeros(())))
 
+    def give_to(self, model: nn.Module) -> None:
+        super().give_to(model)
+        self._mixer[0].give_to(model)
+
     @property
-    def draws_in_training(self) -> bool:
+    def draws_in_training(self) -> bool:             # type: ignore[override]
         """Whether the mixer T draws random numbers in training."""
         return self._mixer[0].draws_in_training
 
@@ -103,20 +124,25 @@ class Gated(nn.Module):
                      for gate, mixed, state in zip(gates, self._mixer[0](*states), states, strict=True))
 
 
-def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = ()) -> nn.Module:
-    """New mixer of an HTDemucs whose encoders have `channels` output channels, with a transformer of `bottom` channels
-    (0: of `channels`) and the settings `spec`, whose own number of channels is ignored. With `gates`, the names of two
-    scalars, a learnt gate per branch follows it. Without transformer layers it returns its input.
+def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = (),
+                name: str = "crosstransformer", unused: bool = False) -> Mixer:
+    """New mixer for states with `channels` channels, with a transformer called `name` of `bottom` channels (0: of
+    `channels`) and the settings `spec`, whose own number of channels is ignored. With `gates`, the names of scalars, a
+    learned gate per branch follows it. Without transformer layers it returns its input. `unused` is that of
+    `SelfTransformer`.
 
     Raises:
         ValueError: if the settings of the transformer are inconsistent.
     """
+    single = spec.pattern == "self"
     resize: tp.Dict[str, nn.Module] = {}
     if bottom:
-        for branch in ("", "_t"):
+        for branch in ("",) if single else ("", "_t"):
             resize["channel_upsampler" + branch] = nn.Conv1d(channels, bottom, 1)
             resize["channel_downsampler" + branch] = nn.Conv1d(bottom, channels, 1)
     if not spec.layers:
         return PassedOn(resize)
-    mixer = CrossDomain(resize, CrossTransformer(dataclasses.replace(spec, channels=bottom or channels)))
+    spec = dataclasses.replace(spec, channels=bottom or channels)
+    transformer = SelfTransformer(spec, unused=unused) if single else CrossTransformer(spec)
+    mixer = CrossDomain(resize, transformer, name)
     return Gated(mixer, gates) if gates else mixer

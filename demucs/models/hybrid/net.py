@@ -14,10 +14,11 @@ from ...layers.bands import BandSplitDecoder, BandSplitEncoder
 from ...layers.blocks import DecoderBlock, EncoderBlock
 from ...layers.embedding import FrequencyEmbedding
 from ...layers.initial import rescale_convolutions
-from ...layers.transformer import CrossTransformer
+from ...layers.transformer import CrossTransformer, SelfTransformer
 from ..protocol import SeparationModel
 from .branches import Branch
 from .fusion import Fusion
+from .part import Part
 
 EPSILON = 1e-5   # added to standard deviations, so that silence stays silence
 BOTTOM = "bottom"
@@ -37,6 +38,16 @@ def _normalise(x: torch.Tensor) -> tp.Tuple[torch.Tensor, Level]:
     dims = tuple(range(1, x.dim()))
     mean, std = x.mean(dims, keepdim=True), x.std(dims, keepdim=True)
     return (x - mean) / (EPSILON + std), Level(mean, std)
+
+
+def _register(model: nn.Module, path: str, module: nn.Module) -> None:
+    """Add `module` to `model` under the dotted name `path`, in a list of modules per name before a dot."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(model, parent):
+            model.add_module(parent, nn.ModuleList())
+        model = model.get_submodule(parent)
+    model.add_module(name, module)
 
 
 class Seen(tp.NamedTuple):
@@ -81,15 +92,19 @@ class HybridNet(SeparationModel):
         self.depth = max(len(branch.rows) for branch in branches)
 
         for branch in branches:
-            self.add_module(branch.encoder, nn.ModuleList())
-            self.add_module(branch.decoder, nn.ModuleList())
+            _register(self, branch.encoder, nn.ModuleList())
+            _register(self, branch.decoder, nn.ModuleList())
         for index in range(self.depth):
             self._add_level(index, context=context, context_enc=context_enc)
         if rescale:
             rescale_convolutions(self, rescale)
         self._mixers = self._build_mixers(mixers)
-        self.fusion = fusion
-        parts = [*self.modules(), *(mixer for mixer, in self._mixers.values())]
+        self._fusion = (fusion,)
+        if fusion.published_names:
+            fusion.give_to(self)
+        else:
+            self.fusion = fusion
+        parts = [*self.modules(), *(mixer for mixer, in self._mixers.values()), fusion]
         self._hooked = tuple(dict.fromkeys(part for part in parts if part is not self and hasattr(part, "after_step")))
 
     def _add_level(self, index: int, *, context: int, context_enc: int) -> None:
@@ -98,17 +113,17 @@ class HybridNet(SeparationModel):
                     for branch in branches]
         for branch, encoder in zip(branches, encoders):
             split = bool(encoder.spec.bands)
-            getattr(self, branch.encoder).append(BandSplitEncoder(encoder) if split else encoder)
+            self.get_submodule(branch.encoder).append(BandSplitEncoder(encoder) if split else encoder)
         for branch in branches:
             row = branch.rows[index] if index else branch.rows[index].mirrored(len(self.sources))
             split = bool(row.layer.bands)
             decoder = DecoderBlock(row.layer, context=context, dconv=row.dconv_up, last=index == 0,
                                    context_over_frequency=not split)
-            getattr(self, branch.decoder).insert(0, BandSplitDecoder(decoder) if split else decoder)
+            self.get_submodule(branch.decoder).insert(0, BandSplitDecoder(decoder) if split else decoder)
         for branch in branches if index == 0 else ():
             if branch.embedding is not None:
                 row = branch.rows[0]
-                self.add_module(branch.embedding.name, FrequencyEmbedding(
+                _register(self, branch.embedding.name, FrequencyEmbedding(
                     row.bins_below, row.layer.inner, weight=branch.embedding.weight, scale=branch.embedding.scale,
                     smooth=branch.embedding.smooth))
 
@@ -124,10 +139,12 @@ class HybridNet(SeparationModel):
                                  f"{', '.join(sites)}")
             index = self.depth - 1 if site == BOTTOM else int(site.partition(".")[2])
             if make not in built:
-                built[make] = make(self.branches[0].rows[index].layer.inner)
-                for name, part in built[make].named_children():
+                mixer = built[make] = make(self.branches[0].rows[index].layer.inner)
+                if isinstance(mixer, Part):
+                    mixer.give_to(self)
+                for name, part in mixer.named_children():
                     self.add_module(name, part)
-                for name, parameter in built[make].named_parameters(recurse=False):
+                for name, parameter in mixer.named_parameters(recurse=False):
                     self.register_parameter(name, parameter)
             found[site] = (built[make],)
         return found
@@ -139,9 +156,9 @@ class HybridNet(SeparationModel):
 
     def recomputable_blocks(self) -> tp.List[nn.Module]:
         levels = [level for branch in self.branches for part in (branch.encoder, branch.decoder)
-                  for level in getattr(self, part)]
-        mixed = [layer for part in self.modules() if isinstance(part, CrossTransformer)
-                 for layer in (*part.layers, *part.layers_t)]
+                  for level in self.get_submodule(part)]
+        mixed = [layer for part in self.modules() if isinstance(part, (CrossTransformer, SelfTransformer))
+                 for layer in part.blocks]
         return [*levels, *mixed]
 
     def after_step(self) -> None:
@@ -179,10 +196,11 @@ class HybridNet(SeparationModel):
             if z is not None:
                 features = branch.view.synthesise(branch.representation.decode(features, z, self.training), length)
             estimates[branch.name] = features
-        if not self.fusion.at_unit_level:
-            return self.fusion(estimates)
+        fusion, = self._fusion
+        if not fusion.at_unit_level:
+            return fusion(estimates)
         std = mix.std((1, 2), keepdim=True)[:, None]
-        return self.fusion({name: estimate / (EPSILON + std) for name, estimate in estimates.items()}) * std
+        return fusion({name: estimate / (EPSILON + std) for name, estimate in estimates.items()}) * std
 
     def core(self, *inputs: torch.Tensor) -> tp.Tuple[torch.Tensor, ...]:
         """Outputs of the network without transforms: real tensors, one per branch. The input of a branch is [B, C, F,
@@ -193,6 +211,9 @@ class HybridNet(SeparationModel):
         for index in range(self.depth):
             self._encode(index, states, skips, lengths)
             self._mix(f"encoder.{index}", states)
+            for branch in self.branches:
+                if branch.skips_mixed and index < len(branch.rows) and not branch.rows[index].layer.merge:
+                    skips[branch.name][-1] = states[branch.name]
         self._mix(BOTTOM, states)
         for index in reversed(range(self.depth)):
             self._mix(f"decoder.{index}", states)
@@ -206,7 +227,7 @@ class HybridNet(SeparationModel):
             if index >= len(branch.rows):
                 continue
             lengths[branch.name].append(states[branch.name].shape[-1])
-            encode = getattr(self, branch.encoder)[index]
+            encode = self.get_submodule(branch.encoder)[index]
             if branch.rows[index].layer.merge:
                 joining[tp.cast(str, branch.joins)] = states[branch.name] = encode(states[branch.name])
                 if index + 1 < self.depth:               # in the innermost level, the mixer also gets its state
@@ -214,7 +235,7 @@ class HybridNet(SeparationModel):
                 continue
             x = encode(states[branch.name], joining.get(branch.name))
             if index == 0 and branch.embedding is not None:
-                x = getattr(self, branch.embedding.name)(x)
+                x = self.get_submodule(branch.embedding.name)(x)
             states[branch.name] = x
             skips[branch.name].append(x)
 
@@ -224,7 +245,7 @@ class HybridNet(SeparationModel):
         for branch in self.branches:
             if index >= len(branch.rows):
                 continue
-            decode = getattr(self, branch.decoder)[len(branch.rows) - 1 - index]
+            decode = self.get_submodule(branch.decoder)[len(branch.rows) - 1 - index]
             length = lengths[branch.name].pop()
             if branch.rows[index].layer.merge:           # input of the other branch's transposed convolution
                 before = tp.cast(torch.Tensor, parting[tp.cast(str, branch.joins)])
@@ -232,6 +253,8 @@ class HybridNet(SeparationModel):
             else:
                 states[branch.name], parting[branch.name] = decode(states[branch.name], skips[branch.name].pop(),
                                                                    length)
+            if index and branch.rows[index - 1].layer.axis == "frequency" and states[branch.name].dim() == 3:
+                states[branch.name] = states[branch.name][:, :, None]    # the single frequency of the next level
 
     def _mix(self, site: str, states: States) -> None:
         if site in self._mixers:

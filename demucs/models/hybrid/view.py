@@ -27,6 +27,9 @@ class SpectralView:
             synthesis. This is the padding error of the first published hybrid models (`hybrid_old`), kept for their
             weights.
         overlap: number of windows that cover a sample, n_fft / hop: 4 in published models, 2 and 8 in their variants.
+        early: for an overlap of 2, centre frame t at t hops, as the variant HTDemucs_i does, instead of (t + 1/2) hops.
+            Frames are then half a hop before those of a time branch with the same strides, and the last half hop of a
+            signal is attenuated.
 
     Raises:
         ValueError: for an overlap that is not an even divisor of `n_fft`.
@@ -35,11 +38,14 @@ class SpectralView:
     aligned: bool = True
     legacy_padding: bool = False
     overlap: int = 4
+    early: bool = False
 
     def __post_init__(self) -> None:
         if self.overlap < 2 or self.overlap % 2 or self.n_fft % self.overlap:
             raise ValueError(f"a window of {self.n_fft} samples cannot overlap {self.overlap} times; use an even "
                              f"number that divides it, such as 4")
+        if self.early and self.overlap != 2:
+            raise ValueError(f"frames centred at multiples of the hop need an overlap of 2, got {self.overlap}")
 
     @property
     def hop(self) -> int:
@@ -58,9 +64,9 @@ class SpectralView:
 
     @property
     def _margin(self) -> int:
-        """Number of padded samples before the signal. After dropping frames, frame t is centred at (t + 1/2) hops; with
-        an overlap of 2, at t hops."""
-        return self.hop // 2 * (self.overlap - 1) if self.overlap > 2 else self.hop
+        """Number of padded samples before the signal. After dropping frames, frame t is centred at (t + 1/2) hops; if
+        `early`, at t hops."""
+        return self.hop if self.early else self.hop // 2 * (self.overlap - 1)
 
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """Complex spectrogram [..., F, T] of a waveform [..., L], for any L >= 1. Its normalisation is that of
