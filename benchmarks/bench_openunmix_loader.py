@@ -23,7 +23,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -36,6 +35,7 @@ from demucs.data.kinds.folders import folder_tracks
 from demucs.data.sampler import EpochSampler
 from demucs.data.segments import SegmentDataset
 from demucs.schema import SOURCES
+from demucs.training.batches import BatchLoader
 
 WORKERS, BATCH, SECONDS = 2, 16, 6
 READERS = {"ffmpeg": "as it is, with ffmpeg", "soundfile": "both reading with soundfile"}
@@ -45,7 +45,7 @@ def rate(dataset: SegmentDataset) -> float:
     """Examples per second in the second pass, as measured for the peer."""
     sampler = EpochSampler(len(dataset), batch_size=BATCH, seed=0)
     augment = Augment(seed=0, shift=0, remix_proba=0, remix_group=1)
-    loader = DataLoader(dataset, batch_sampler=sampler, num_workers=WORKERS, persistent_workers=True)
+    loader = BatchLoader(dataset, sampler, example=dataset[0].shape, batch_size=BATCH, workers=WORKERS, device=torch.device("cpu"))
     for epoch in range(2):
         sampler.set_epoch(epoch)
         begin = time.perf_counter()

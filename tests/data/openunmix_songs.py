@@ -1,6 +1,14 @@
-"""Small datasets in the layouts of Open-Unmix, and the settings that name their files."""
+"""Small datasets in the layouts of Open-Unmix, the settings that name their files, and the examples made of them."""
 
+import numpy as np
+import soundfile
+import torch
 from data.songs import noise, write
+
+from demucs.data import kinds
+from demucs.data.build import build_policy, kind_sets
+from demucs.data.kinds import KindSettings
+from demucs.data.kinds.file_names import FileNames, sources
 
 RATE = 8000
 NAMES = {"aligned": ["dset.files.input=mixture.wav", "dset.files.output=vocals.wav"],
@@ -39,3 +47,38 @@ def make(kind, root, *, seconds=2., splits=("train", "valid", "test"), count=2):
                 {"aligned": aligned, "trackfolder_fix": fixed, "trackfolder_var": variable}[kind](
                     root / split / f"{split} {number}", seed, seconds)
     return root
+
+
+FILES = {"aligned": FileNames(input="mixture.wav", output="vocals.wav"),
+         "sourcefolder": FileNames(target="vocals", interferers=["drums", "bass"]),
+         "trackfolder_fix": FileNames(target="vocals.wav", interferers=["drums.wav", "bass.wav"]),
+         "trackfolder_var": FileNames(target="vocals.wav")}
+
+
+def sets(kind, root, *, sampling="balanced", segment=1., seed=0, per_track=3, files=None, samplerate=RATE, channels=2,
+         missing="error", **more):
+    """(training set, validation set) of a kind."""
+    names = files or FILES[kind]
+    policy = build_policy(sampling, segment=segment, shift=0, seed=seed, per_track=per_track, own=0)
+    return kind_sets(kind, root, sources=sources(kind, names), policy=policy, samplerate=samplerate, channels=channels,
+                     normalize=False, full_cv=True, cache_dir=root.parent / "cache", seed=seed,
+                     layout={"missing": missing, "files": names.text()}, **more)
+
+
+def listed(kind, root, split="train", files=None, **settings):
+    names = files or FILES[kind]
+    return kinds.tracks(kind, KindSettings(root, tuple(sources(kind, names)), files=names.text(), **settings), split)
+
+
+def constant(path, value, seconds=2., rate=RATE, channels=1):
+    write(path, np.full((int(seconds * rate), channels), value), rate)
+
+
+def read(path):
+    return torch.from_numpy(soundfile.read(path, dtype="float32", always_2d=True)[0].T)
+
+
+def levels(example):
+    """Value of each source, which must be constant."""
+    assert torch.equal(example, example[:, :1, :1].expand_as(example))
+    return [round(float(value), 4) for value in example[:, 0, 0]]
