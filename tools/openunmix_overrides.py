@@ -27,6 +27,8 @@ TRACKS: Values = {"dset.sampling": "balanced", "dset.samples_per_track": 1, "dse
 PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")       # text that neither Hydra nor a shell reads as anything else
 SEPARATORS = ("openunmix", "openunmix_separator")
 WHOLE = 0                                   # seconds of a training example that is a whole track
+# Texts that Hydra can read as a key of a mapping.
+KEY = re.compile(r"[A-Za-z_]([\w .()\[\]{}:=,\\-]*[\w.()\[\]-])?", re.ASCII)
 WORDS = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 
@@ -158,12 +160,21 @@ def changed(values: Values, plain: tp.Mapping[str, tp.Any]) -> tp.List[str]:
 def hydra(value: tp.Any) -> str:
     """A value in the syntax of Hydra's overrides."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{hydra(key)}:{hydra(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{_key(key)}:{hydra(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(hydra, value))}]"
     if isinstance(value, str):
         return value if PLAIN.fullmatch(value) and value.lower() not in WORDS else overrides.quoted(value)
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)      # 3, not 3.0
+
+
+def _key(name: str) -> str:
+    """The name of a target as a key of a mapping in Hydra's syntax, which has no quotes there. Raises ConfigError if
+    that is impossible."""
+    if not KEY.fullmatch(name) or name.lower() in WORDS:
+        raise ConfigError(f"{name!r} cannot be the name of a target: it must begin with a letter, and have letters, "
+                          f"digits, spaces and - _ . ( ) only; rename its file or folder")
+    return re.sub(r"([\\()\[\]{}:=,])", r"\\\1", name)
 
 
 def line(words: tp.Sequence[str], *, cpu: bool = False) -> str:

@@ -209,6 +209,19 @@ def test_any_text_reaches_the_configuration():
     assert files["target"] == TEXTS[1] and files["interferers"] == TEXTS
 
 
+@pytest.mark.parametrize("name", ["Lead Vox", "a-b (1)", "v.1", "a,b", "a=b: [c]", "_x"])
+def test_names_of_targets(name):
+    found = overrides(["--dataset", "trackfolder_var", "--root", "songs", "--target-file", f"{name}.wav"])
+    config = read(resolved(found))
+    assert config.target_names == [name] and config.dset.files.target == f"{name}.wav"
+
+
+@pytest.mark.parametrize("name", ["12", "true", "\u00fc", "it's", "a~b", " a"])
+def test_names_that_no_target_can_have(name):
+    with pytest.raises(ConfigError, match="cannot be the name of a target.*rename its file or folder"):
+        overrides(["--dataset", "trackfolder_var", "--root", "songs", "--target-file", f"{name}.wav"])
+
+
 def test_the_table_of_the_page(repository):
     assert table() in (repository / "docs" / "openunmix_training.md").read_text()
     assert all(argument.datasets == DATASETS or set(argument.datasets) <= set(DATASETS) for argument in ARGUMENTS)
