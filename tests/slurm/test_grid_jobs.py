@@ -4,12 +4,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
+import preloaded
 import pytest
 from conftest import REPOSITORY, require_program
 from dora.shep import Shepherd
+from slurm.gate import Gate
 from training.small import TINY, write_songs
 
 from demucs import schema
@@ -34,21 +35,27 @@ def test_what_is_written_for_sbatch(tmp_path, monkeypatch):
 
 
 class Submitter:
-    """Jobs of Dora on a private Slurm, with experiments in a folder of their own and songs of noise."""
+    """Jobs of Dora on a private Slurm, with experiments in a folder of their own and songs of noise. They wait at `gate`
+    after the first epoch of each start."""
 
     def __init__(self, root, cluster):
         self.root = root
         self.experiments = root / "outputs" / "xps"
         write_songs(root / "songs")
-        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=40",
+        self.settings = [*TINY, f"dset.musdb={root / 'songs'}", f"dset.metadata={root / 'cache'}", "epochs=6",
                          "max_batches=1", "augment.remix.group_size=2"]
+        self.gate = Gate(root / "gate")
         self.environment = {**os.environ, **cluster, "_DORA_TEST_PATH": str(root / "outputs"), "OMP_NUM_THREADS": "1",
-                            "DEMUCS_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
+                            "DEMUCS_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo", **self.gate.environment}
 
     def run(self, *command):
         done = subprocess.run(command, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def submit(self, *arguments):
+        done = preloaded.run(*arguments, cwd=REPOSITORY, env=self.environment, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def until(self, condition, what):
         deadline = time.monotonic() + PATIENCE
@@ -82,7 +89,7 @@ def starts(folder):
 def test_a_warned_job_goes_on_and_so_does_one_that_has_lost_a_task(dora):
     """Two tasks in one group, under the rules of the batch scripts: what stops them, SIGUSR2 and the death of one, puts
     the job back, and scancel ends it."""
-    dora.run(sys.executable, "-m", "dora", "-P", "demucs", "launch", "--no_tail", "-g", "2", *dora.settings)
+    dora.submit("-m", "dora", "-P", "demucs", "launch", "--no_tail", "-g", "2", *dora.settings)
     (folder,) = dora.experiments.iterdir()
     dora.until(lambda: (folder / "checkpoint.th").exists(), "it trains")
     dora.run("scancel", "--signal=USR2", f"--name=demucs_{folder.name}")
@@ -124,7 +131,7 @@ shepherd.commit()
 @pytest.mark.slurm
 def test_jobs_of_an_array_are_put_back_one_by_one(dora):
     """One of them has the number of the whole array: what ends it must not end the other."""
-    dora.run(sys.executable, "-c", ARRAY, *dora.settings)
+    dora.submit("-c", ARRAY, *dora.settings)
     dora.until(lambda: len(list(dora.experiments.glob("*/checkpoint.th"))) == 2, "both train")
     array = min(int(status(folder).job) for folder in dora.experiments.iterdir())
     hit, other = sorted(dora.experiments.iterdir(), key=lambda folder: int(status(folder).job) != array)
@@ -135,6 +142,7 @@ def test_jobs_of_an_array_are_put_back_one_by_one(dora):
         dora.until(lambda: status(hit).restarts == restarts, "it is back")
         accounts = [schema.read_json(folder / "attempts.json") for folder in (hit, other)]
         assert {account["job"] for account in accounts} == {f"{array}_0", f"{array}_1"}
+    dora.gate.open()
     dora.until(lambda: status(hit).state == status(other).state == "done", "both end")
     assert len(starts(hit)) == 3 and len(starts(other)) == 1
     dora.until(lambda: not dora.jobs(), "the queue is empty")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import soundfile
+from slurm.gate import Gate
 from slurm.jobs import PATIENCE, finish, submit
 from training.small import TINY
 
@@ -58,26 +59,12 @@ def test_pipeline(real):
         assert f"{evaluation.tracks[0].scores[source]['nsdr']:.2f}".replace("-", "") in report
 
 
-# What Python runs when it starts: the first rank waits for ever where it reads audio, as for a dead file server.
-HANGS = """
-import os, time
-if os.environ.get("RANK") == "0":
-    import soundfile
-    read = soundfile.SoundFile.read
-    def dead_file_server(*args, **kwargs):
-        while os.path.exists(os.environ["TEST_HANG"]):
-            time.sleep(0.1)
-        return read(*args, **kwargs)
-    soundfile.SoundFile.read = dead_file_server
-"""
-
-
 def test_a_hung_rank_is_ended_with_the_stacks_of_all_and_the_job_goes_on(real, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(HANGS)
-    hang = tmp_path / "hang"
+    """The first rank stops where it reads audio, as for a dead file server."""
+    gate = Gate(tmp_path / "gate")
     begun = real.run("sbatch", "--parsable", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--gres=gpu:1",
-                     "--cpus-per-task=1", "slurm_scripts/train_slurm.sh", "25", *OVERRIDES, "misc.patience=0.15",
-                     PYTHONPATH=str(tmp_path), TEST_HANG=str(hang))
+                     "--cpus-per-task=1", "slurm_scripts/train_slurm.sh", "3", *OVERRIDES, "misc.patience=0.15",
+                     **gate.environment)
     assert begun.returncode == 0, begun.stderr
     job = begun.stdout.strip()
 
@@ -91,10 +78,9 @@ def test_a_hung_rank_is_ended_with_the_stacks_of_all_and_the_job_goes_on(real, t
                 pytest.fail(log())
             time.sleep(0.05)
     until(lambda: list((real.root / "outputs" / "xps").glob("*/checkpoint.th")))
-    hang.touch()
     until(lambda: "srun: error" in log())
-    hang.unlink()
+    gate.open()
     text = finish(real, job)
     hung = text[text.index("Timeout (0:00:09)!"):text.index("Back into the queue")]
-    assert "in dead_file_server" in hung and "in all_reduce" in hung      # where the one stood, and the other
-    assert text.count("Back into the queue") == 1 and "Valid Summary | Epoch 25 " in text
+    assert "in behind_the_gate" in hung and "in all_reduce" in hung      # where the one stood, and the other
+    assert text.count("Back into the queue") == 1 and "Valid Summary | Epoch 3 " in text
