@@ -48,6 +48,7 @@ SETTINGS = ("model=hdemucs", "hdemucs.channels=4", "hdemucs.nfft=512", "hdemucs.
 SHAPE = ("--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--gres=gpu:1", "--cpus-per-task=3")
 DISK = 48             # MB of the small disk
 PATIENCE = 180.       # seconds for any one thing to happen; nothing may wait for ever
+QUERY = 0.5           # seconds between two questions to the controller, which cost as much as a step of the training
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -55,8 +56,9 @@ class Waited(AssertionError):
     """Something did not happen in time."""
 
 
-def until(condition: tp.Callable[[], tp.Any], what: str, patience: float = PATIENCE) -> tp.Any:
-    """What `condition` returns once that is true."""
+def until(condition: tp.Callable[[], tp.Any], what: str, patience: float = PATIENCE, every: float = 0.05
+          ) -> tp.Any:
+    """What `condition`, looked at `every` so many seconds, returns once that is true."""
     deadline = time.monotonic() + patience
     while True:
         found = condition()
@@ -64,7 +66,7 @@ def until(condition: tp.Callable[[], tp.Any], what: str, patience: float = PATIE
             return found
         if time.monotonic() > deadline:
             raise Waited(f"after {patience:.0f} s: {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Chaos:
@@ -93,6 +95,7 @@ class Chaos:
             self.environment.pop(name, None)
         self.job = self.signature = ""
         self.mounted = False
+        self._asked = 0.          # when the controller was asked last whether the job has ended
 
     # ------------------------------------------------------------------------------------------------- the surroundings
 
@@ -247,7 +250,7 @@ class Chaos:
         self._again()
 
     def _again(self) -> None:
-        until(lambda: self.state() in OVER, "the job has ended" + self.tail())
+        until(lambda: self.state() in OVER, "the job has ended" + self.tail(), every=QUERY)
         if not self.done(self.root):
             self.job = self.submit(continued=True)
 
@@ -255,7 +258,7 @@ class Chaos:
         free = 8 if self.done(self.folder / "alone") else 7
         urgent = self.run("sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--ntasks=2", f"--gres=gpu:{free}",
                           "--output=/dev/null", "--wrap=sleep 0.5").strip()
-        until(lambda: self.state(urgent) in OVER, "the urgent job has run" + self.tail())
+        until(lambda: self.state(urgent) in OVER, "the urgent job has run" + self.tail(), every=QUERY)
 
     def _controller(self, chance: np.random.Generator) -> None:
         """The controller is away while a rank dies."""
@@ -298,7 +301,8 @@ class Chaos:
                 with contextlib.suppress(OSError):
                     while True:
                         file.write(b"x" * size)
-        until(lambda: not before <= set(self.ranks()) or self.state() in OVER, "a save fails" + self.tail())
+        until(lambda: not before <= set(self.ranks()) or self.state() in OVER, "a save fails" + self.tail(),
+              every=0.2)
         filler.unlink()
 
     # ------------------------------------------------------------------------------------------------------- the training
@@ -339,7 +343,10 @@ class Chaos:
         return times
 
     def _over(self) -> bool:
-        """Whether a job has ended; without being killed, that is an error."""
+        """Whether a job has ended; without being killed, that is an error. Slurm is asked every `QUERY` seconds."""
+        if time.monotonic() < self._asked + QUERY:
+            return False
+        self._asked = time.monotonic()
         if self.state() in OVER and not self.done(self.root):
             raise AssertionError("the job has ended" + self.tail())
         return False
