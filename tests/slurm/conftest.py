@@ -178,6 +178,8 @@ def real(checkout, cluster, tmp_path):
             file.unlink()
         folder.rmdir()
     songs = write_songs(tmp_path / "songs of mine")
-    checkout.environment.update(cluster, DEMUCS_PYTHON=sys.executable, DEMUCS_MUSDB=str(songs), DEMUCS_DEVICE="cpu")
+    # One thread each: scripts give an evaluation all CPUs of its task, eight threads on what may be two cores.
+    checkout.environment.update(cluster, DEMUCS_PYTHON=sys.executable, DEMUCS_MUSDB=str(songs), DEMUCS_DEVICE="cpu",
+                                OMP_NUM_THREADS="1")
     checkout.songs = songs
     return checkout
