@@ -68,25 +68,41 @@ def test_everything_off():
     assert torch.equal(result, sources) and result.data_ptr() != sources.data_ptr()
 
 
-def collect(augment, name, steps, examples=8, sources=4):
-    draws = (augment.draw(examples, sources, epoch=0, step=step, first=0) for step in range(steps))
-    return np.stack([getattr(each, name) for each in draws])
+OFF = dict(shift=0, flip=False, scale_proba=0, remix_proba=0)
+
+
+def alone(**changes):
+    return make(**{**OFF, **changes})
+
+
+def collect(augment, *names, steps, examples=8, sources=4):
+    draws = [augment.draw(examples, sources, epoch=0, step=step, first=0) for step in range(steps)]
+    return [np.stack([getattr(each, name) for each in draws]) for name in names]
+
+
+def test_draws_of_one_purpose_do_not_depend_on_those_of_the_others():
+    """So where one is tested, the rest is off."""
+    offset, left, factor, row = collect(make(), "offset", "left", "factor", "row", steps=5)
+    sign, = collect(alone(flip=True), "factor", steps=5)
+    scale, = collect(alone(scale_proba=1), "factor", steps=5)
+    assert np.array_equal(offset, *collect(alone(shift=40), "offset", steps=5))
+    assert np.array_equal(left, *collect(alone(flip=True), "left", steps=5)) and np.array_equal(factor, sign * scale)
+    assert np.array_equal(row, *collect(alone(remix_proba=1), "row", steps=5))
 
 
 def test_shift_is_uniform():
-    offsets = collect(make(shift=10), "offset", 500)
+    offsets, = collect(alone(shift=10), "offset", steps=500)
     counts = np.bincount(offsets.ravel(), minlength=10)
     assert len(counts) == 10, "the offset is below the shift"
     assert np.abs(counts - 1600).max() < 5 * math.sqrt(16000 * .1 * .9)
     same = (offsets[..., 0] == offsets[..., 1]).mean()
     assert abs(same - 0.1) < 5 * math.sqrt(.1 * .9 / 4000), "sources shift independently"
-    together = collect(make(shift=10, shift_same=True), "offset", 50)
+    together, = collect(alone(shift=10, shift_same=True), "offset", steps=50)
     assert (together == together[..., :1]).all() and len(set(together[..., 0].ravel())) == 10
 
 
 def test_flips_are_fair_and_independent():
-    augment = make(scale_proba=0)
-    left, sign = collect(augment, "left", 500), collect(augment, "factor", 500)
+    left, sign = collect(alone(flip=True), "left", "factor", steps=500)
     assert set(left.ravel()) == {0, 1} and set(sign.ravel()) == {-1., 1.}
     tolerance = 5 * math.sqrt(.25 / 16000)
     assert abs(left.mean() - .5) < tolerance and abs((sign > 0).mean() - .5) < tolerance
@@ -95,7 +111,8 @@ def test_flips_are_fair_and_independent():
 
 
 def test_scale_is_uniform():
-    scale = np.abs(collect(make(scale_min=0.25, scale_max=1.25), "factor", 500)).ravel()
+    scale, = collect(alone(scale_proba=1, scale_min=0.25, scale_max=1.25), "factor", steps=500)
+    scale = scale.ravel()
     assert 0.25 <= scale.min() < 0.26 and 1.24 < scale.max() <= 1.25
     assert abs(scale.mean() - .75) < 5 * math.sqrt(1 / 12 / 16000)
     counts = np.histogram(scale, bins=10, range=(.25, 1.25))[0]
@@ -103,8 +120,7 @@ def test_scale_is_uniform():
 
 
 def test_scale_and_remix_happen_to_whole_batches():
-    augment = make(scale_proba=.3, remix_proba=.6)
-    factor, row = np.abs(collect(augment, "factor", 1000)), collect(augment, "row", 1000)
+    factor, row = collect(alone(scale_proba=.3, remix_proba=.6), "factor", "row", steps=1000)
     scaled = (factor != 1).any(axis=(1, 2))
     assert (scaled == (factor != 1).all(axis=(1, 2))).all()
     remixed = (row != np.arange(8)[:, None]).any(axis=(1, 2))
@@ -114,7 +130,7 @@ def test_scale_and_remix_happen_to_whole_batches():
 
 
 def test_remix_draws_every_permutation_equally():
-    rows = collect(make(remix_group=3, remix_proba=1), "row", 2000, examples=6, sources=2)
+    rows, = collect(alone(remix_group=3, remix_proba=1), "row", steps=2000, examples=6, sources=2)
     for group in range(2):
         part = rows[:, 3 * group:3 * group + 3] - 3 * group
         assert (np.sort(part, axis=1) == np.arange(3)[:, None]).all(), "sources stay in their group"
@@ -126,7 +142,7 @@ def test_remix_draws_every_permutation_equally():
 
 
 def test_group_of_the_whole_batch():
-    rows = collect(make(remix_group=None), "row", 200, examples=8, sources=2)
+    rows, = collect(alone(remix_group=None, remix_proba=1), "row", steps=200, examples=8, sources=2)
     assert (np.sort(rows, axis=1) == np.arange(8)[:, None]).all()
     assert len({tuple(row) for row in rows[..., 0]}) > 190
 
