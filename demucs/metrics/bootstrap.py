@@ -27,6 +27,7 @@ from ..ranges import SEED
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+FEWEST_RESAMPLES = 100
 METHODS = ("percentile", "bca")
 ACROSS: tp.Dict[str, tp.Callable[..., tp.Any]] = {"mean": np.mean, "median": np.median}
 
@@ -85,9 +86,9 @@ def interval_of(sample: np.ndarray, statistic: tp.Callable[..., tp.Any], *, leve
     if method not in METHODS:
         raise ConfigError(f"unknown bootstrap method {method!r}; there are: {', '.join(METHODS)}")
     SEED.check("seed", seed)
-    if not 0 < level < 1 or not 100 <= resamples < 1e9:
+    if not 0 < level < 1 or not FEWEST_RESAMPLES <= resamples < 1e9:
         raise ConfigError(f"level={level}, resamples={resamples}: the level lies between 0 and 1, e.g. 0.95, and fewer "
-                          f"than 100 resamples tell nothing")
+                          f"than {FEWEST_RESAMPLES} resamples tell nothing")
     size = sample.shape[-1]
     if size < 2 or not np.isfinite(sample).all():
         raise DatasetError(f"an interval needs at least two differences, all of them finite; found {size}")

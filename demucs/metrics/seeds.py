@@ -24,7 +24,7 @@ from scipy import special
 
 from ..schema import Evaluation
 from .aggregates import ALL, Family, track_values
-from .bootstrap import ACROSS, LEVEL, RESAMPLES, Interval
+from .bootstrap import ACROSS, FEWEST_RESAMPLES, LEVEL, RESAMPLES, Interval
 from .statistics import Comparison, Difference, compare
 
 METHOD = "songs and seeds"    # `Interval.method` of these intervals
@@ -77,8 +77,11 @@ def compare_over_seeds(first: tp.Sequence[Evaluation], second: tp.Sequence[Evalu
         FamilyError, DatasetError: as `statistics.compare`.
     """
     one, other = averaged(first, names[0]), averaged(second, names[1])
-    found = compare(one, other, family, level=level, resamples=resamples, seed=seed)
-    if len(first) + len(second) < 3:
+    seeds = len(first) + len(second) >= 3
+    # The intervals over songs alone are replaced below, so that the fewest resamples do, where their number is valid.
+    fewer = seeds and FEWEST_RESAMPLES < resamples < 1e9
+    found = compare(one, other, family, level=level, resamples=FEWEST_RESAMPLES if fewer else resamples, seed=seed)
+    if not seeds:
         return found
     differences = {source: _over_seeds(difference, first, second, level, resamples, seed, fixed)
                    for source, difference in found.differences.items()}
