@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import nn
 
@@ -38,7 +39,7 @@ class Gain(nn.Module):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=44100, segment=1., channels=4, depth=2,
+    return zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=1., channels=4, depth=2,
                      nfft=1024).eval()
 
 
@@ -113,8 +114,11 @@ def test_oracles_are_as_good_as_their_names_say(song):
 
 @pytest.fixture(scope="module")
 def small_study(model, tmp_path_factory):
-    """Of fewer copies of a model and fewer resamples than usual."""
+    """Of fewer copies of a model and fewer resamples than usual, and of songs with a third of the samples."""
     root = generate(tmp_path_factory.mktemp("songs"), train=1, test=5, seconds=1., seed=2)
+    for path in root.glob("*/*/*.wav"):
+        wav, _ = soundfile.read(path, dtype="int16")
+        soundfile.write(path, wav[::3], RATE, subtype=soundfile.info(path).subtype)
     songs = tracks.track_folders(root, sources=SOURCES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality_study, "KEPT", (1., 0.9, 0.8))
