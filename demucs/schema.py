@@ -833,8 +833,8 @@ def _unsealed(plain: tp.Mapping[str, tp.Any], where: str) -> tp.Dict[str, tp.Any
 
 def write_json(plain: tp.Any, path: tp.Union[str, Path], *, indent: tp.Optional[int] = 1) -> None:
     """Write `plain` to the file `path` as JSON, atomically: a reader sees the old file or the new one, never a part of
-    it. With `indent` None it is one line, which is written ten times faster. Raises ValueError for numbers that are not
-    finite, OSError if it cannot be written."""
+    it. With `indent` None it is one line, which is made several times faster. Raises ValueError for numbers that are
+    not finite, OSError if it cannot be written."""
     text = json.dumps(plain, indent=indent, allow_nan=False) + "\n"
     with atomic(path) as file:
         file.write(text.encode("utf-8"))

@@ -10,6 +10,7 @@ from conftest import require_program
 
 from demucs.audio import reading
 from demucs.audio.blocks import BlockReader
+from demucs.audio.sequential import SequentialFile
 from demucs.errors import AudioError
 
 RATE = 44100
@@ -40,6 +41,24 @@ def test_blocks_are_the_samples_of_the_file(tmp_path, name, subtype, channels, s
     found, samplerate = blocks(path, size)
     assert found.dtype == np.float32 and samplerate == rate
     np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize("name, subtype", [("a.wav", "PCM_16"), ("a.flac", "PCM_16"), ("a.flac", "PCM_24")])
+def test_reads_do_not_seek(tmp_path, monkeypatch, name, subtype):
+    path = sound(tmp_path / name, subtype)
+    expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    positions = []
+    plain = soundfile.SoundFile.seek
+    monkeypatch.setattr(soundfile.SoundFile, "seek",
+                        lambda file, frames, *more: positions.append(frames) or plain(file, frames, *more))
+    np.testing.assert_array_equal(blocks(path, 4096)[0].T, expected)
+    assert positions == []
+    with SequentialFile(path) as file:
+        for start in (30000, 100, 49990):
+            assert file.seekable() and file.seek(start) == start
+            np.testing.assert_array_equal(file.read(300, dtype="float32"), expected[start:start + 300])
+            np.testing.assert_array_equal(file.read(200, dtype="float32"), expected[start + 300:start + 500])
+    assert positions == [30000, 100, 49990]
 
 
 def test_blocks_of_a_file_for_ffmpeg(tmp_path):

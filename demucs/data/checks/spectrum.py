@@ -3,8 +3,9 @@
 Encoders remove all content above a frequency that depends on the bit rate (mp3 and AAC at 128 kbit/s: 16 to 17 kHz).
 The levels of a spectrum that is averaged in dB over time fall there by tens of dB within a few hundred Hz, and stay at
 the noise floor up to the Nyquist frequency. Instruments and microphones roll off gradually. A synthesiser may end as
-abruptly, with the highest partial of its tones: below that are single lines, where encoders leave parts of a continuous
-spectrum. So the flatness of the spectrum below a cut-off decides (ratio of arithmetic and geometric mean, Johnston 1988).
+abruptly, with the highest partial of its tones: below that are single lines, where encoders leave parts of a
+continuous spectrum. So the flatness of the spectrum below a cut-off decides (ratio of arithmetic and geometric mean,
+Johnston 1988).
 """
 
 import math
@@ -20,7 +21,7 @@ AUDIBLE = 1e-7                 # mean square of a frame that counts, and 30 dB b
 WITHIN = 500.                  # Hz, in which the level falls
 BELOW = 700.                   # Hz below the cut-off whose median level is compared
 DROP = 25.                     # dB
-LINES = 7.5                    # dB between the means of a band: 2.5 for noise, up to 6 after encoders, from 9 on for lines
+LINES = 7.5                    # dB between the means of a band: 2.5 for noise, up to 6 after encoders, above 9 for lines
 LOWEST, HIGHEST = 7000., 20500.      # Hz: a cut-off elsewhere is of another kind, or no loss
 NEAR_NYQUIST = 0.93            # of the Nyquist frequency: filters of resampling without loss begin above
 FEWEST = 16                    # frames of a spectrum
@@ -82,8 +83,8 @@ class SpectrumMeter:
 
 def cutoff(levels: np.ndarray, flatness: np.ndarray, width: float) -> tp.Optional[tp.Tuple[float, float]]:
     """(frequency in Hz, drop in dB) at which the spectrum `levels` in dB, in bands of `width` Hz, falls by at least
-    `DROP` within `WITHIN`, and stays below up to the Nyquist frequency. None if it does not, or if `flatness` in dB shows
-    lines below."""
+    `DROP` within `WITHIN`, and stays below up to the Nyquist frequency. None if it does not, or if `flatness` in dB
+    shows lines below."""
     gap, before = max(1, math.ceil(WITHIN / width)), max(2, round(BELOW / width))
     highest = min(HIGHEST, NEAR_NYQUIST * width * len(levels))
     bands = np.arange(max(before, math.ceil(LOWEST / width)), min(len(levels) - gap, math.floor(highest / width) + 1))

@@ -13,7 +13,7 @@ SEVERITIES = (ERROR, WARNING, NOTE)
 # Values from which on there is a finding.
 CLIPPED_RUNS = 10              # of equal samples at one peak
 DC_OFFSET = 0.005              # of full scale
-DC_STEADY = 2.                 # times the standard deviation of the means of blocks (`scan.BLOCK`): an offset is constant
+DC_STEADY = 2.                 # times the standard deviation of the means of blocks (`scan.BLOCK`)
 DC_SECONDS = 1.                # shortest file: the mean of a shorter one says little
 SILENT_PEAK = -60.             # dBFS: a file with a lower peak is silent throughout
 SILENT_SHARE = 0.5             # of a mixture's frames
@@ -49,8 +49,8 @@ CHECKS: tp.Dict[str, Check] = {
     "rates": Check("Songs with different sample rates", NOTE, "any difference; training resamples"),
     "nonfinite": Check("NaN or infinite samples", ERROR, "one sample"),
     "clipping": Check("Clipping", WARNING, f"{CLIPPED_RUNS} runs of 3 or more equal samples at one peak of a channel"),
-    "dc": Check("DC offset", WARNING, f"{DC_OFFSET:g} of full scale, and {DC_STEADY:g} times the standard deviation of the mean "
-                "over blocks of 65,536 samples"),
+    "dc": Check("DC offset", WARNING, f"{DC_OFFSET:g} of full scale, and {DC_STEADY:g} times the standard deviation of "
+                "the mean over blocks of 65,536 samples"),
     "silent": Check("Silent file", WARNING, f"peak below {SILENT_PEAK:g} dBFS; an error for a mixture"),
     "silence": Check("Mostly silent mixture", WARNING, f"below -70 dBFS in {SILENT_SHARE:.0%} of the song"),
     "mono": Check("Mono mixture in a stereo file", WARNING,
