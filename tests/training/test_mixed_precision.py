@@ -22,7 +22,8 @@ SVD = SvdSettings(penalty=1e-3, min_size=0.001, dim=1, niters=2, powm=False, pro
 ERRORS = {"bf16": 1e-2, "fp16": 2e-3}     # of the gradient, relative: some times the measured 2.6e-3 and 5.6e-4
 # Times as much for Open-Unmix, whose batch normalisation subtracts means larger than deviations, and for models with group
 # normalisation of few values.
-NORMALISED = {"openunmix": 12, "openunmix_separator": 12, "htdemucs_i": 4, "htdemucs_nc": 2}
+NORMALISED = {"openunmix": 12, "openunmix_separator": 12, "htdemucs_i": 4, "htdemucs_nc": 2,
+              "htdemucs_d3": 2}
 
 
 def gradients(model, precision):
