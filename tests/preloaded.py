@@ -22,9 +22,10 @@ from pathlib import Path
 from conftest import REPOSITORY
 
 SERVER = multiprocessing.get_context("forkserver")
-# Without demucs.experiment and demucs.train, which read the environment when they are imported.
-SERVER.set_forkserver_preload(["torch", "torch.distributed", "torch.utils.data", "hydra", "submitit", "dora.run", "dora.info",
-                               "dora.grid", "demucs.building", "demucs.config", "demucs.precheck",
+# Without demucs.experiment and demucs.train, which read the environment when they are imported. torch._dynamo and what it
+# needs take 1.5 s, and torch imports them with the first optimiser.
+SERVER.set_forkserver_preload(["torch", "torch._dynamo", "torch.distributed", "torch.utils.data", "hydra", "submitit",
+                               "dora.run", "dora.info", "dora.grid", "demucs.building", "demucs.config", "demucs.precheck",
                                "demucs.training.solver", "demucs.evaluation.evaluate", "demucs.packages.export"])
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +134,24 @@ def test_optimisers_are_those_of_torch(kind, theirs):
         assert all(torch.equal(value, wanted["state"][key][name]) for key, values in found["state"].items()
                    for name, value in values.items())
     assert len(ours[2]) == 6 and ours[2] == expected[2]
+
+
+IMPORTS = """
+import sys
+import torch
+from demucs.training.optim import build_optimizer
+model = torch.nn.Linear(2, 2)
+optimizer = build_optimizer(model, kind="adam", lr=0.1, momentum=0.9, beta2=0.999, weight_decay=0.)
+model(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print(sorted({"torch._dynamo", "sympy"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.runs
+def test_optimisers_import_no_compiler():
+    """With all that it needs, it takes longer to import than torch, and nothing uses it."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
