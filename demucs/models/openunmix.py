@@ -47,7 +47,7 @@ class OpenUnmix(SpectralMask, SeparationModel):
     estimates_magnitudes = True
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100,
-                 segment: float = 600, hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False,
+                 segment: float = 800, hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False,
                  nfft: int = 4096, nhop: int = 1024, bandwidth: tp.Optional[float] = 16000):
         if len(sources) != 1:
             raise ValueError(f"a network of Open-Unmix has one target, got {', '.join(sources)}; set dset.targets to "
@@ -101,7 +101,7 @@ class OpenUnmixSeparator(SeparationModel):
     estimates_magnitudes = True
 
     def __init__(self, sources: tp.Sequence[str], audio_channels: int = 2, samplerate: int = 44100,
-                 segment: float = 600, hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False,
+                 segment: float = 800, hidden_size: int = 512, nb_layers: int = 3, unidirectional: bool = False,
                  nfft: int = 4096, nhop: int = 1024, bandwidth: tp.Optional[float] = 16000,
                  targets: tp.Optional[tp.Sequence[str]] = None, niter: int = 1, softmask: bool = False,
                  residual: bool = False, wiener_win_len: tp.Optional[int] = WINDOW,
