@@ -1,8 +1,8 @@
 """Writes openunmix.npz: what the package openunmix 1.3.0 gives for openunmix_cases.py.
 
-Run it in an environment with openunmix 1.3.0 and torch 2.11:
+Run it in the environment of openunmix (`make oracle`):
 
-    PYTHON tests/golden/make_openunmix.py
+    .openunmix/bin/python tests/golden/make_openunmix.py
 
 Weights are seeded initial ones, so that only outputs are stored.
 """

@@ -3,7 +3,7 @@ mixture with each, and the addresses of its published weights.
 
 Run it in an environment with openunmix 1.3.0 and torch 2.11:
 
-    PYTHON tests/golden/make_openunmix_files.py
+    .openunmix/bin/python tests/golden/make_openunmix_files.py
 
 The networks are seeded and small. The training script itself does not run with torchaudio 2.11; the files are written by
 the function that it calls (utils.save_checkpoint), and the JSON files have its entries.

@@ -2,7 +2,7 @@
 
 Run it in an environment with openunmix 1.3.0 and torch 2.11:
 
-    PYTHON tests/golden/make_openunmix_training.py
+    .openunmix/bin/python tests/golden/make_openunmix_training.py
 
 Network, spectrograms and bandwidth are openunmix's own; loss and optimiser are those of its training script. Dropout is
 switched off, since its masks are random. Weights are seeded initial ones.
