@@ -105,7 +105,7 @@ def build(name: str, *, sources: tp.Sequence[str], audio_channels: int, samplera
             inconsistent settings.
     """
     if name not in MODELS:
-        raise ConfigError(f"unknown model {name!r}; there are: {', '.join(NAMES)}.{did_you_mean(name, MODELS)}")
+        raise ConfigError(f"unknown model {name!r}.{did_you_mean(name, MODELS)} There are: {', '.join(NAMES)}")
     entry = MODELS[name]
     kwargs = {"sources": list(sources), "audio_channels": audio_channels, "samplerate": samplerate,
               "segment": segment, **settings}
