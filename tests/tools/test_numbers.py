@@ -22,7 +22,11 @@ TOOLS = {"test_pretrained": ([], ["--shifts", "--overlap", "--segment", "--seed"
          "study_automix": (["folder"], ["--train", "--valid", "--seconds", "--seed", "--jobs"]),
          "dataset": (["check", "folder"], ["--jobs", "--seconds"]), "memory": ([], ["--gpus", "--song"]),
          "pseudolabel": (["model", "songs"], ["--keep", "--random", "--valid", "--shifts", "--overlap", "--segment", "--seed"]),
-         "study": (["name"], ["--scale", "--seeds"])}
+         "study": (["name"], ["--scale", "--seeds"]),
+         "train_openunmix": (["--dry-run"], ["--epochs", "--batch-size", "--hidden-size", "--nfft", "--nhop", "--nb-workers",
+                                             "--lr-decay-patience", "--lr-decay-gamma", "--weight-decay", "--bandwidth",
+                                             "--nb-channels", "--seed", "--samples-per-track"])}
+ONE_FOR_ALL = ("evaluate", "openunmix_arguments")      # one line reads the numbers of a table of options
 SCRIPTS = {"automix_page": (["folder"], ["--mixes", "--seconds"]), "report": ([], ["--seconds", "--tracks"]), "plot_comparison": ([], ["--level", "--resamples", "--seed"])}
 OPTIONS = [(folder, name, others, option) for folder, table in (("tools", TOOLS), ("graphing_scripts", SCRIPTS))
            for name, (others, options) in table.items() for option in options]
@@ -69,7 +73,8 @@ def test_every_option_with_a_number_is_tested(repository):
                 table = TOOLS if folder == "tools" else SCRIPTS
                 found = text.count("type=number(")
                 known = len(table.get(path.stem, ([], []))[1]) - ("--examples" in table.get(path.stem, ([], []))[1])
-                assert found == (1 if path.stem == "evaluate" else known), path
+                if path.stem != "train_openunmix":           # its options are in openunmix_arguments
+                    assert found == (1 if path.stem in ONE_FOR_ALL else known), path
 
 
 @pytest.mark.parametrize("override, words", [
