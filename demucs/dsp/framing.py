@@ -8,9 +8,7 @@ import typing as tp
 
 import torch
 
-from .spectral import pad_reflect
-
-Planes = tp.Tuple[torch.Tensor, torch.Tensor]       # real and imaginary part
+from .spectral import add_frames, pad_reflect
 
 
 class Frames:
@@ -48,20 +46,13 @@ class Overlap:
     def add(self, block: slice, spectrum: torch.Tensor) -> None:
         """Add the spectrum [*shape, t, n_fft // 2 + 1] of the t frames of a block."""
         signals = torch.fft.irfft(spectrum, n=self.frames.n_fft) * self.frames.window
-        _add(self._rows, signals, block.start, self.frames.hop)
+        add_frames(self._rows, signals, block.start)
 
     def signals(self) -> torch.Tensor:
         """The signals [*shape, L], once all blocks are added. To be called once."""
         frames = self.frames
         weight = torch.zeros(self._rows.shape[-2:], device=self._rows.device)
-        _add(weight, frames.window.square().expand(frames.count, frames.n_fft), 0, frames.hop)
+        add_frames(weight, frames.window.square().expand(frames.count, frames.n_fft), 0)
         first = frames.n_fft // 2
         kept = slice(first, first + frames.length)
         return self._rows.flatten(-2)[..., kept].div_(weight.flatten()[kept])
-
-
-def _add(rows: torch.Tensor, signals: torch.Tensor, start: int, hop: int) -> None:
-    """Add frames [..., t, N], of which the first is number `start`, to the signal [..., rows, hop] in which a frame
-    begins at each row."""
-    for part, piece in enumerate(signals.split(hop, dim=-1)):
-        rows[..., start + part:start + part + piece.shape[-2], :piece.shape[-1]] += piece

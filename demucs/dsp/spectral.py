@@ -51,11 +51,16 @@ def magnitudes(x: torch.Tensor, *, n_fft: int, hop: int) -> torch.Tensor:
 
 def _overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:
     """Sum of frames [T, N] that start `hop` samples apart, which divides N, to [(T - 1) * hop + N]."""
-    parts = frames.shape[1] // hop
-    rows = frames.new_zeros(len(frames) + parts - 1, hop)
-    for part, piece in enumerate(frames.split(hop, dim=1)):
-        rows[part:part + len(frames)] += piece
+    rows = frames.new_zeros(len(frames) + frames.shape[1] // hop - 1, hop)
+    add_frames(rows, frames, 0)
     return rows.flatten()
+
+
+def add_frames(rows: torch.Tensor, frames: torch.Tensor, start: int) -> None:
+    """Add frames [..., T, N], of which the first is number `start`, to the signal `rows` [..., R, hop], in which a frame
+    begins at each row."""
+    for part, piece in enumerate(frames.split(rows.shape[-1], dim=-1)):
+        rows[..., start + part:start + part + piece.shape[-2], :piece.shape[-1]] += piece
 
 
 def pad_reflect(x: torch.Tensor, left: int, right: int) -> torch.Tensor:
