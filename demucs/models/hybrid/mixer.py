@@ -94,20 +94,12 @@ class CrossDomain(Mixer):
         return getattr(self, name)(x.flatten(2)).unflatten(2, x.shape[2:]) if self.resized else x
 
 
-class Gated(Mixer):
-    """Mixer with a learned gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar initialised to 0.
+class Around(Mixer):
+    """Base class of mixers around another one, `mixer`, whose parameters are registered after their own."""
 
-    Args:
-        mixer: the mixer T.
-        names: names of the scalars, one per branch.
-    """
-
-    def __init__(self, mixer: nn.Module, names: tp.Sequence[str]):
+    def __init__(self, mixer: Mixer):
         super().__init__()
         self._mixer = (mixer,)                   # a tuple hides it from torch: its children are those of the model
-        self.gates = tuple(names)
-        for name in names:
-            self.register_parameter(name, nn.Parameter(torch.zeros(())))
 
     def give_to(self, model: nn.Module) -> None:
         super().give_to(model)
@@ -115,8 +107,23 @@ class Gated(Mixer):
 
     @property
     def draws_in_training(self) -> bool:             # type: ignore[override]
-        """Whether the mixer T draws random numbers in training."""
+        """Whether the inner mixer draws random numbers in training."""
         return self._mixer[0].draws_in_training
+
+
+class Gated(Around):
+    """Mixer with a learned gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar initialised to 0.
+
+    Args:
+        mixer: the mixer T.
+        names: names of the scalars, one per branch.
+    """
+
+    def __init__(self, mixer: Mixer, names: tp.Sequence[str]):
+        super().__init__(mixer)
+        self.gates = tuple(names)
+        for name in names:
+            self.register_parameter(name, nn.Parameter(torch.zeros(())))
 
     def forward(self, *states: torch.Tensor) -> States:
         gates = (torch.sigmoid(getattr(self, name)) for name in self.gates)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ...layers.initial import rescale_convolutions
 from .fusion import start_as_mean
-from .mixer import Mixer, States
+from .mixer import Around, Mixer, States
 from .part import SoftmaxWeights
 
 
@@ -22,21 +22,8 @@ def _resized(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
-class _Resolutions(Mixer):
-    """Base class of these mixers, with the mixer of the combination, `mixer`."""
-
-    def __init__(self, mixer: Mixer):
-        super().__init__()
-        self._mixer = (mixer,)                   # a tuple hides it from torch: its children are those of the model
-
-    def give_to(self, model: nn.Module) -> None:
-        super().give_to(model)
-        self._mixer[0].give_to(model)
-
-    @property
-    def draws_in_training(self) -> bool:             # type: ignore[override]
-        """Whether the mixer of the combination draws random numbers in training."""
-        return self._mixer[0].draws_in_training
+class _Resolutions(Around):
+    """Base class of these mixers, around the mixer of the combination."""
 
     def combined(self, states: tp.Sequence[torch.Tensor]) -> torch.Tensor:
         """Combination [B, C, F, T] of states that have been interpolated to this shape."""
