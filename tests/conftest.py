@@ -64,28 +64,27 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-@pytest.fixture(scope="session")
-def published_python() -> Path:
-    """Python with published Demucs 4.1.0. If it is missing, the test is skipped; in CI it fails."""
-    found = Path(os.environ.get("DEMUCS_ORACLE") or REPOSITORY / ".published" / "bin" / "python")
+def _peer(what: str, variable: str, folder: str) -> Path:
+    """Python with the code of a peer. If it is missing, the test is skipped; in CI it fails."""
+    found = Path(os.environ.get(variable) or REPOSITORY / folder / "bin" / "python")
     if not found.exists():
-        reason = "published Demucs is not installed (`make test` or `make oracle` does it, or set DEMUCS_ORACLE)"
+        reason = f"{what} is not installed (`make test` or `make oracle` does it, or set {variable})"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+@pytest.fixture(scope="session")
+def published_python() -> Path:
+    """Python with published Demucs 4.1.0."""
+    return _peer("published Demucs", "DEMUCS_ORACLE", ".published")
 
 
 @pytest.fixture(scope="session")
 def openunmix_python() -> Path:
-    """Python with openunmix 1.3.0. If it is missing, the test is skipped; in CI it fails."""
-    found = Path(os.environ.get("DEMUCS_OPENUNMIX") or REPOSITORY / ".openunmix" / "bin" / "python")
-    if not found.exists():
-        reason = "openunmix 1.3.0 is not installed (`make test` or `make oracle` does it, or set DEMUCS_OPENUNMIX)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    """Python with openunmix 1.3.0."""
+    return _peer("openunmix 1.3.0", "DEMUCS_OPENUNMIX", ".openunmix")
 
 
 @pytest.fixture

@@ -82,6 +82,19 @@ def stop_at_next_save(solver):
     solver.saving.save = save_then_stop
 
 
+def trained_in_parts(folder, config):
+    """Solver of a run that was stopped at each of its first saves, and continued, as it is restored at the end."""
+    for _ in range(8):
+        solver = solver_in(folder, config)
+        stop_at_next_save(solver)
+        try:
+            solver.run()
+            break
+        except Stop:
+            pass
+    return solver_in(folder, config)
+
+
 def weights(solver):
     return torch.cat([p.detach().flatten() for p in solver.model.parameters()])
 
