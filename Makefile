@@ -60,8 +60,11 @@ report: setup      ## figures and report of the newest run, and of ../shared/ref
 
 oracle: setup .published/.ready .openunmix/.ready  ## published Demucs and openunmix on our packages, the peers of tests and benchmarks
 
-bench: oracle      ## docs/benchmarks.md: speed and memory beside published Demucs, measured in the same run
+.demucs_learn:
+	git clone --quiet --bare https://github.com/piusssss/demucs_learn $@
+
+bench: oracle .demucs_learn  ## docs/benchmarks.md: speed and memory beside published Demucs, measured in the same run
 	.venv/bin/python -m benchmarks.run
 
 clean: ## remove the environments; results of runs stay
-	rm -rf .venv .published .openunmix *.egg-info soundtouch/build soundtouch/src
+	rm -rf .venv .published .openunmix .demucs_learn *.egg-info soundtouch/build soundtouch/src

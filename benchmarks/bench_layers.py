@@ -25,7 +25,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks.environments import SIDES, in_turns
 from demucs.dsp import spectral
 from demucs.layers import attention, transformer
-from demucs.layers.cpu import piecewise
+from demucs.layers.cpu import piecewise, toeplitz
 from demucs.metrics.quality import percussive
 from demucs.models import zoo
 from demucs.schema import SOURCES
@@ -37,7 +37,7 @@ Case = tp.Tuple[str, Function, Function]          # name of the row, ours, the p
 
 def usual(module: tp.Any) -> tp.ContextManager[tp.Any]:
     """Context in which `module` uses the implementation for other devices and for training."""
-    return mock.patch.object(module, "eager_on_cpu", lambda x: False)
+    return mock.patch.object(module, "eager_on_cpu", lambda x, **_: False)
 
 
 def within(make: tp.Callable[[], tp.ContextManager[tp.Any]], function: Function) -> Function:
@@ -99,6 +99,18 @@ def parts(seconds: float) -> tp.Iterator[Case]:
             return peer(tokens, memory, memory, need_weights=False)[0]
         yield f"{name}-attention from {tokens.shape[1]} to {memory.shape[1]} tokens, beside torch's", attend, \
             attend_by_torch
+    samples = int(seconds * RATE)
+    conv, planes = torch.nn.Conv2d(8, 8, (3, 129), padding=(0, 64), groups=4), torch.randn(1, 8, 3, samples)
+
+    def fuse() -> torch.Tensor:
+        return toeplitz.convolved(conv, planes)
+    yield f"fusion of 3 resolutions of {seconds:g} s by a convolution: Toeplitz matrices, beside torch's", fuse, \
+        within(lambda: usual(toeplitz), fuse)
+
+    def trained() -> torch.Tensor:
+        with torch.enable_grad():
+            return torch.autograd.grad(fuse().square().mean(), conv.weight)[0]
+    yield "gradient of the same, beside torch's", trained, within(lambda: usual(toeplitz), trained)
     magnitude = np.random.default_rng(0).random((1025, 500), dtype=np.float32)
 
     def median(array: np.ndarray, size: int) -> np.ndarray:

@@ -38,6 +38,7 @@ QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", 
          "bench_startup.py": ["--rounds", "1"],
          "bench_training.py": ["--channels", "8", "--seconds", "1", "--rounds", "2", "--steps", "1",
                                "--min-size", "0.2"],
+         "bench_variants.py": ["--seconds", "10", "--rounds", "1", "--batch", "1", "--length", "1"],
          "bench_validation.py": ["--channels", "8", "--seconds", "12", "--segment", "8", "--rounds", "1"]}
 PEER_VERSIONS = ("import json, platform; from importlib import metadata; print(json.dumps({'python': "
                  "platform.python_version(), **{name: metadata.version(name) for name in "

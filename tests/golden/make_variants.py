@@ -42,16 +42,24 @@ def package_of(repository, commit):
                 del sys.modules[name]
 
 
-def main(repository):
+@contextlib.contextmanager
+def imported(repository, name):
+    """Context with the module of the variant `name` in the package `demucs` of its commit."""
+    commit, kind = CASES[name][:2]
     # Only the Wiener filter of openunmix is imported, and no variant calls it.
     sys.modules["openunmix"] = types.ModuleType("openunmix")
     sys.modules["openunmix.filtering"] = types.SimpleNamespace(wiener=None)
+    with package_of(repository, commit):
+        module = importlib.import_module(f"demucs.htdemucs_{kind}")
+        # A text for debugging formats the segment, which Python before 3.12 cannot do with a fraction.
+        module.Fraction = lambda length, rate: length / rate
+        yield module
+
+
+def main(repository):
     arrays = {"versions": np.array([f"torch {torch.__version__}"])}
     for name, (commit, kind, theirs, _) in CASES.items():
-        with package_of(repository, commit):
-            module = importlib.import_module(f"demucs.htdemucs_{kind}")
-            # A text for debugging formats the segment, which Python before 3.12 cannot do with a fraction.
-            module.Fraction = lambda length, rate: length / rate
+        with imported(repository, name) as module:
             model = getattr(module, f"HTDemucs_{kind}")(SOURCES, segment=SEGMENT, **theirs)
             arrays[f"{name}/entries"] = np.array(fill(model))
             with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...layers.cpu.toeplitz import convolved
 from ...layers.initial import rescale_convolutions
 from .part import Part, SoftmaxWeights
 
@@ -103,7 +104,7 @@ class ConvolutionFusion(ResolutionFusion):
 
     def combined(self, estimates: tp.Sequence[torch.Tensor]) -> torch.Tensor:
         planes = torch.stack(list(estimates), dim=3)                     # [B, S, A, R, L]
-        return self.fusion_conv(planes.flatten(1, 2))[:, :, 0].unflatten(1, planes.shape[1:3])
+        return convolved(self.fusion_conv, planes.flatten(1, 2)).unflatten(1, planes.shape[1:3])
 
 
 class UNetFusion(ResolutionFusion):
