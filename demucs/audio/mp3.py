@@ -95,6 +95,7 @@ class FrameFile(io.RawIOBase):
     Attributes:
         silent: number of samples of the silent frame, which precede those of the file.
         count: number of samples of the file.
+        first: header of its first frame.
 
     Raises:
         ValueError: if the file has no frames, several parts, or fewer frames than its encoder wrote.
@@ -110,6 +111,7 @@ class FrameFile(io.RawIOBase):
         part, = found
         self._head, self.silent = _with_silent_frame(data[part.runs[0][0]:part.runs[0][0] + 4], part.first, alone=True)
         self.count = part.count * part.first.samples
+        self.first = part.first
         self._runs = part.runs
         self._size = len(self._head) + sum(end - begin for begin, end in part.runs)
         self._place = 0
@@ -212,7 +214,7 @@ def _after_tags(data: Data, offset: int) -> int:
     while data[offset:offset + 3] == b"ID3" and len(data) >= offset + 10:
         sevens = data[offset + 6:offset + 10]
         size = sum(byte << 7 * power for power, byte in zip((3, 2, 1, 0), sevens))
-        footer = 10 if data[offset + 5] & 0x10 else 0
+        footer = 10 if data[offset + 5:offset + 6][0] & 0x10 else 0
         if offset + 10 + size + footer > len(data):
             break
         offset += 10 + size + footer

@@ -104,6 +104,10 @@ class SongFile:
         return self
 
     def __exit__(self, *_: tp.Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End reading, and delete the copy of a pipe."""
         self._source = None
         self._blocks.clear()
         self._stack.close()
