@@ -159,7 +159,6 @@ def run(args: argparse.Namespace) -> bool:
     """Separate all files as the options `args` demand, or print the models. Errors of single files are printed. Returns
     whether all files succeeded. Raises DemucsError for errors that concern all files."""
     from .separation.outputs import OutputFolder, folder_name, stem_names
-    from .song_jobs import Job, Jobs
 
     if args.list_models:
         print_models(args.repo)
@@ -172,6 +171,8 @@ def run(args: argparse.Namespace) -> bool:
         print(f"error: {line}", file=sys.stderr)
     if not songs:
         return False
+    from .song_jobs import Job, Jobs        # imports the models
+
     separator = load(args)
     if extension(args) == "mp3" or Path(args.filename).suffix.lower() == ".mp3":
         check_mp3("--mp3-bitrate", separator.samplerate, args.mp3_bitrate, args.mp3_preset)

@@ -11,7 +11,8 @@ from ..dsp.block_resampling import resampled_length
 from ..errors import DemucsError
 
 EXACT = ("WAV", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64", "WAVEX")     # formats whose header has the exact length
-LATE = 4                     # mp3 frames that an encoder adds for its delay and padding, at most
+DELAY = 1105                 # samples of delay of LAME (576) and of a decoder (529), which come before the song
+LATE = 4                     # mp3 frames of delay and padding, at most
 
 
 def length_in_header(song: Path, samplerate: int) -> tp.Optional[int]:
@@ -53,8 +54,8 @@ def _whole_mp3(path: Path, length: int, channels: int, samplerate: int) -> bool:
     """As `_whole`; the frames are counted, since the header does not have the length."""
     try:
         with mp3.FrameFile(path) as file:
-            shortest = length * file.first.rate / samplerate          # LAME lowers the rate for the lowest bit rates
+            song = length * file.first.rate / samplerate              # LAME lowers the rate for the lowest bit rates
             return file.first.channels == channels and \
-                shortest <= file.count <= shortest + LATE * file.first.samples
+                song + DELAY <= file.count <= song + LATE * file.first.samples
     except ValueError:
         return False
