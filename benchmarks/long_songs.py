@@ -64,12 +64,21 @@ ROWS = {row.name: row for row in [
 
 
 def make_song(path: Path, minutes: float) -> None:
-    """Write a song of `minutes`; ffmpeg makes an m4a file."""
+    """Write a song of `minutes`. Of mp3 and m4a one encoded minute is repeated."""
     minute, length = torch.from_numpy(song(60.)), int(60 * RATE * minutes)
+    if path.suffix == ".mp3" and minutes > 1:
+        make_song(path, 1)
+        data = path.read_bytes()
+        with open(path, "wb") as file:
+            for _ in range(int(minutes)):
+                file.write(data)
+        return
     if path.suffix == ".m4a":
-        make_song(path.with_suffix(".wav"), minutes)
-        subprocess.run(["ffmpeg", "-loglevel", "error", "-i", path.with_suffix(".wav"), path], check=True)
-        path.with_suffix(".wav").unlink()
+        make_song(path.with_suffix(".wav"), 1)
+        once = path.with_name("once.m4a")
+        subprocess.run(["ffmpeg", "-loglevel", "error", "-i", path.with_suffix(".wav"), once], check=True)
+        subprocess.run(["ffmpeg", "-loglevel", "error", "-stream_loop", str(int(minutes) - 1), "-i", once, "-c", "copy", path],
+                       check=True)
         return
     with BlockWriter(path, length, 2, RATE, clip="none", encoding=Encoding(bitrate=128, preset=7)) as writer:
         for start in range(0, length, minute.shape[-1]):
