@@ -170,9 +170,9 @@ class Separator:
         return self._separate(wav, None, Path(file).name)
 
     def stream_audio_file(self, file: tp.Union[str, Path]) -> tp.Iterator[Stems]:
-        """Consecutive parts of the results of `separate_audio_file`, in memory that does not depend on the length of the
-        song. They are computed while the iterator is consumed. The file is read twice; the estimates differ by rounding
-        from those of the whole song.
+        """Consecutive parts of the results of `separate_audio_file`, in memory that does not depend on the length of
+        the song. They are computed while the iterator is consumed. The file is read twice; the estimates differ by
+        rounding from those of the whole song.
 
         Raises:
             LoadAudioError: if the file cannot be read.
@@ -186,7 +186,8 @@ class Separator:
             yield from self.stream_song(song, name=Path(file).name)
 
     def stream_song(self, song: SongFile, *, name: str) -> tp.Iterator[Stems]:
-        """As `stream_audio_file`, of a `SongFile` that was entered and not read; `name` is the title of the progress."""
+        """As `stream_audio_file`, of a `SongFile` that was entered and not read. `name` is the title of the
+        progress."""
         settings = self._applied(song.length, name)
         device = settings.pop("device")
         for mix, estimates in separate_in_blocks(self._model, song, device="cpu" if device is None else device,

@@ -33,8 +33,8 @@ def get_parser() -> argparse.ArgumentParser:
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
     parser.add_argument("tracks", nargs="*", type=Path, default=[], help="audio files, and with --recursive folders")
     parser.add_argument("-r", "--recursive", action="store_true",
-                        help="separate all audio files in the folders given and in their subfolders; the results are in "
-                             "the same subfolders of OUT/NAME")
+                        help="separate all audio files in the folders given and in their subfolders; the results are "
+                             "in the same subfolders of OUT/NAME")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
@@ -43,8 +43,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--list-models", action="store_true", help="list the models, or those in --repo, and exit")
 
     group = parser.add_argument_group("separation")
-    group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else cpu); "
-                                              "several share the segments of a song: cuda:0,1")
+    group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else "
+                                              "cpu); several share the segments of a song: cuda:0,1")
     group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=defaults.SHIFTS,
                        help="number of random shifts that are averaged: slower, slightly better (default: %(default)s; "
                             "0 for models of Open-Unmix)")
@@ -58,8 +58,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("-j", "--jobs", type=number("--jobs", RANGES["jobs"]), default=0,
                        help="threads on a CPU, each of which needs the memory for one segment (default: %(default)s)")
     group.add_argument("--batch", type=number("--batch", RANGES["batch"]), metavar="N",
-                       help="segments that a model separates in one call (default: what fits into the memory of a GPU; 1 "
-                            "on a CPU)")
+                       help="segments that a model separates in one call (default: what fits into the memory of a "
+                            "GPU; 1 on a CPU)")
     group.add_argument("--seed", type=number("--seed", RANGES["seed"]), default=0,
                        help="seed of the random shifts (default: %(default)s)")
 
@@ -74,8 +74,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--filename", default=defaults.TEMPLATE,
                        help="template of file names with {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
     group.add_argument("--skip-existing", action="store_true",
-                       help="skip songs whose stems are all there, complete and of the chosen format; partial and damaged "
-                            "ones are written again")
+                       help="skip songs whose stems are all there, complete and of the chosen format; truncated ones "
+                            "are written again")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
                        help="second of two stems: none, the sum of the other sources (no_STEM; the mixture minus STEM "
@@ -177,8 +177,8 @@ def run(args: argparse.Namespace) -> bool:
     if extension(args) == "mp3" or Path(args.filename).suffix.lower() == ".mp3":
         check_mp3("--mp3-bitrate", separator.samplerate, args.mp3_bitrate, args.mp3_preset)
     names = stem_names(separator.model.sources, args.stem, args.other_method)
-    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
-                           stems=names)
+    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename,
+                           extension=extension(args), stems=names)
     # Errors in names appear before hours of work.
     jobs = [Job(song.path, outputs.paths(song.path, names, song.inside)) for song in songs]
     print(f"Separated tracks will be stored in {outputs.folder.resolve()}", flush=True)

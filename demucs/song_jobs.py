@@ -70,8 +70,8 @@ class Jobs:
         return None if there else song
 
     def work(self, job: Job, song: SongFile) -> contextlib.ExitStack:
-        """Separate the song, and close it. The stems appear when the result is closed. Raises AudioError, ConfigError or
-        OSError."""
+        """Separate the song, and close it. The stems appear when the result is closed. Raises AudioError, ConfigError
+        or OSError."""
         args, rate, channels = self.args, song.samplerate, song.channels
         made: tp.List[Path] = []
         with song, contextlib.ExitStack() as stack:
@@ -124,8 +124,8 @@ class Jobs:
     def _sum_up(self, songs: int, failed_before: int, seconds: float) -> None:
         audio, failed = self._samples / self.separator.samplerate, self._failed + failed_before
         skipped = f", {self._skipped} skipped" if self.args.skip_existing else ""
-        print(f"{songs} songs: {songs - failed - self._skipped} separated{skipped}, {failed} failed | {audio / 60:.1f} min "
-              f"of audio in {seconds / 60:.1f} min, {audio / max(seconds, 1e-9):.1f} times real time", flush=True)
+        print(f"{songs} songs: {songs - failed - self._skipped} separated{skipped}, {failed} failed | {audio / 60:.1f} "
+              f"min of audio in {seconds / 60:.1f} min, {audio / max(seconds, 1e-9):.1f} times real time", flush=True)
 
 
 def what_failed(track: Path, error: Exception) -> str:

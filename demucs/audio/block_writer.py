@@ -111,7 +111,8 @@ class BlockWriter:
     def _opened(self) -> tp.ContextManager[tp.Callable[[np.ndarray], None]]:
         chosen = self._encoding
         if self._suffix == ".mp3":
-            return opened_mp3(self.path, self._channels, self._samplerate, bitrate=chosen.bitrate, quality=chosen.preset)
+            return opened_mp3(self.path, self._channels, self._samplerate, bitrate=chosen.bitrate,
+                              quality=chosen.preset)
         subtype = "FLOAT" if chosen.as_float and self._suffix == ".wav" else f"PCM_{chosen.bits_per_sample}"
         return opened_sound(self.path, self._length, self._channels, self._samplerate, subtype=subtype,
                             form=self._suffix[1:].upper())

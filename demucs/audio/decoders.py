@@ -143,7 +143,8 @@ class FfmpegDecoder(Decoder):
         given, said = 0, b""
         for attempt in range(programs.TRIES):
             with tempfile.TemporaryFile() as errors:
-                process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+                process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                           stderr=errors)
                 try:
                     found = 0
                     for block in self._decoded(tp.cast(tp.BinaryIO, process.stdout)):
@@ -198,7 +199,7 @@ class FfmpegDecoder(Decoder):
 
 
 def decoder(path: Path, samplerate: int) -> Decoder:
-    """Decoder of the file `path`, whose blocks have `samplerate` Hz if ffmpeg resamples, otherwise the rate of the file.
+    """Decoder of the file `path`. Its blocks have `samplerate` Hz if ffmpeg resamples, otherwise the rate of the file.
 
     Raises:
         Irregular: if it cannot be decoded in blocks.

@@ -334,8 +334,8 @@ def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int
 
 def not_finite(path: tp.Union[str, Path], count: int, seconds: float) -> AudioError:
     """Error to raise for `count` samples of the file `path` that are not finite, the first of them at `seconds`."""
-    return AudioError(f"{path}: {count} samples are not finite numbers (NaN or infinity), the first at {seconds:.3f} s; "
-                      f"render the file again")
+    return AudioError(f"{path}: {count} samples are not finite numbers (NaN or infinity), the first at {seconds:.3f} "
+                      f"s; render the file again")
 
 
 def _peak(wav: torch.Tensor) -> float:

@@ -1,5 +1,5 @@
-"""Chunks that a model separates in one call, as many as the memory of a GPU allows, and the order of results that several
-threads compute."""
+"""Chunks that a model separates in one call, as many as the memory of a GPU allows, and the order of results that
+several threads compute."""
 
 import concurrent.futures
 import math

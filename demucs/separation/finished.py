@@ -28,8 +28,8 @@ def length_in_header(song: Path, samplerate: int) -> tp.Optional[int]:
 
 
 def all_whole(paths: tp.Iterable[Path], length: int, channels: int, samplerate: int, encoding: Encoding) -> bool:
-    """Whether each of `paths` is a stem that `audio.block_writer` has written completely with these settings, for a song
-    of `length` samples per channel."""
+    """Whether each of `paths` is a stem that `audio.block_writer` has written completely with these settings, for a
+    song of `length` samples per channel."""
     return all(_whole(path, length, channels, samplerate, encoding) for path in paths)
 
 

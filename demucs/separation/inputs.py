@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import AudioError
 
 # Names of the common formats that libsndfile or ffmpeg read; without those of videos.
-SUFFIXES = (".aac", ".aif", ".aiff", ".ape", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp2", ".mp3", ".oga", ".ogg", ".opus",
-            ".rf64", ".tta", ".w64", ".wav", ".wma", ".wv")
+SUFFIXES = (".aac", ".aif", ".aiff", ".ape", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp2", ".mp3", ".oga", ".ogg",
+            ".opus", ".rf64", ".tta", ".w64", ".wav", ".wma", ".wv")
 
 
 class Song(tp.NamedTuple):

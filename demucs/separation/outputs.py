@@ -110,8 +110,8 @@ def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: fl
     most = max(needed, len(paths) * temporary + each)
     if needed <= free < most and temporary:
         raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "
-                         f"{math.ceil(most / 1e6)} MB until they are rescaled, {int(free / 1e6)} MB are free; free some "
-                         f"space, choose another folder with --out, or use --clip-mode clamp, which needs "
+                         f"{math.ceil(most / 1e6)} MB until they are rescaled, {int(free / 1e6)} MB are free; free "
+                         f"some space, choose another folder with --out, or use --clip-mode clamp, which needs "
                          f"{math.ceil(needed / 1e6)} MB")
     if needed > free:
         raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "

@@ -16,8 +16,8 @@ Fatal = tp.Tuple[tp.Type[BaseException], ...]
 def run(items: tp.Sequence[Item], *, prepare: tp.Callable[[Item], Prepared], work: tp.Callable[[Item, Prepared], Done],
         finish: tp.Callable[[Item, Done], None], failed: tp.Callable[[Item, Exception], None],
         discard: tp.Callable[[Prepared], None], stop: threading.Event, fatal: Fatal = ()) -> None:
-    """Work on `items` in their order: `work(item, prepare(item))` in this thread, `prepare` in a second one and `finish`,
-    with the result of `work`, in a third. A single item has no other threads.
+    """Work on `items` in their order: `work(item, prepare(item))` in this thread, `prepare` in a second one, and
+    `finish` with the result of `work` in a third. For a single item all is in this thread.
 
     An exception of a stage is passed to `failed`, in the order of the items, and the next item follows; but one of the
     types `fatal`, or one that is no Exception, is raised here. Before that, `stop` is set, which should end a `prepare`
