@@ -22,13 +22,16 @@ from ..dsp.convert import convert_channels
 from ..errors import AudioError
 from ..models.protocol import normalizes_songs
 from .bag import BagOfModels
+from .devices import Devices
 from .song import EPSILON, NOT_FINITE, load_song, regular_file
 from .stream import Level, longest_input, stream
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 10.             # seconds between the starts of two spans of a single model
-BAG_BLOCK = 60.         # of several models or rounds, between which a GPU may have to exchange weights
+BAG_BLOCK = 60.         # of several models or rounds, whose estimates have to wait for one another
+GPU_BLOCK = 180.        # on a GPU, where batches may be large
+CALLS = 2               # of each thread or device between the starts of two spans, so that they seldom wait
 
 
 class Stopped(Exception):
@@ -198,8 +201,7 @@ def separate_in_blocks(model: nn.Module, song: SongFile, *, shifts: int = 1, spl
     """
     plan: tp.Dict[str, tp.Any] = dict(shifts=shifts, split=split, overlap=overlap, segment=segment, seed=seed)
     longest = longest_input(model, song.length, transition_power=settings.get("transition_power", 1.), **plan)
-    several = isinstance(model, BagOfModels) or shifts > 1
-    block = BAG_BLOCK if several else BLOCK
+    block = _seconds_of_block(model, shifts, overlap, segment, **settings)
     song.kept = int(block * song.samplerate) + 2 * longest
     mean, std = song.level
     mixed = isinstance(model, BagOfModels) and len(set(map(normalizes_songs, model.models))) > 1
@@ -217,6 +219,20 @@ def separate_in_blocks(model: nn.Module, song: SongFile, *, shifts: int = 1, spl
         if not reading.all_finite(estimates):
             raise AudioError(NOT_FINITE)
         yield song.read(span.start, span.start + estimates.shape[-1]), estimates
+
+
+def _seconds_of_block(model: nn.Module, shifts: int, overlap: float, segment: tp.Optional[float], *,
+                      device: Devices = None, workers: int = 0, batch: tp.Optional[int] = 1, **_: tp.Any) -> float:
+    """Distance in seconds between the starts of two spans: short, but long enough for batches and for what is computed
+    in parallel."""
+    models = list(model.models) if isinstance(model, BagOfModels) else [model]
+    stride = max(each.segment if segment is None else segment for each in models) * (1 - overlap)
+    devices = device if isinstance(device, (list, tuple)) else [device]
+    on_gpu = any(each is not None and torch.device(each).type == "cuda" for each in devices)
+    parallel = len(devices) if len(devices) > 1 else 1 if on_gpu else max(1, workers)
+    shortest = BAG_BLOCK if len(models) > 1 or shifts > 1 else BLOCK
+    calls = CALLS if parallel > 1 or (batch or 1) > 1 else 0
+    return max(GPU_BLOCK if on_gpu else shortest, calls * parallel * (batch or 1) * stride / max(1, shifts))
 
 
 def _finite(decoder: decoders.Decoder, path: Path) -> tp.Iterator[torch.Tensor]:

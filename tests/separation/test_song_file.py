@@ -51,6 +51,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(decoders, "FRAMES", 5000)
     monkeypatch.setattr(song_file, "BLOCK", 1.5)
     monkeypatch.setattr(song_file, "BAG_BLOCK", 2.5)
+    monkeypatch.setattr(song_file, "CALLS", 1)
 
 
 def read_all(path):
@@ -140,6 +141,21 @@ def test_what_is_kept_does_not_depend_on_the_length(kind, tmp_path):
                      for _, estimates in separate_in_blocks(model, song, shifts=0)]
         kept[seconds] = max(size for size, _ in sizes), max(size for _, size in sizes)
     assert kept[60] == kept[15] and kept[15][0] <= 2 * RATE * 8
+
+
+@pytest.mark.parametrize("settings,expected", [
+    (dict(), 10.), (dict(workers=1), 10.), (dict(workers=3), 45.), (dict(batch=4), 60.), (dict(shifts=2), 60.),
+    (dict(shifts=2, batch=20), 150.),
+    (dict(device="cuda"), 180.), (dict(device="cuda", batch=20), 300.), (dict(device=(torch.device("cpu"),) * 3), 45.),
+    (dict(device=(torch.device("cuda:0"), torch.device("cuda:1")), batch=16), 480.), (dict(segment=4., workers=4), 24.)], ids=str)
+def test_spans_are_long_enough_for_all_calls(settings, expected, monkeypatch):
+    for name, value in (("BLOCK", 10.), ("BAG_BLOCK", 60.), ("CALLS", 2)):
+        monkeypatch.setattr(song_file, name, value)
+    model = Gains()
+    model.segment = 10.
+    chosen = {"shifts": 1, "overlap": 0.25, "segment": None, **settings}
+    assert song_file._seconds_of_block(model, **chosen, seed=3) == expected
+    assert song_file._seconds_of_block(BagOfModels([model, model]), **chosen) == max(expected, 60.)
 
 
 def test_samples_that_are_not_finite(tmp_path):
