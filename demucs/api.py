@@ -23,9 +23,10 @@ from .repositories import repository
 from .repositories.catalogue import ModelLoadingError
 from .separation import defaults
 from .separation import settings as allowed
-from .separation.devices import gpu_wanted, usable_device
+from .separation.devices import gpu_wanted, usable_devices
 from .separation.progress import CallbackProgress, reporter, together
 from .separation.song import load_song, separate_song
+from .separation.song_file import SongFile, separate_in_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class Separator:
     Args:
         model: name or signature of a model, as for `pretrained.get_model`, or a loaded model.
         repo: folder with models, in which `model` is then looked for exclusively.
-        device: device of the computation; None for that of the audio. Results are on the device of the audio.
+        device: device of the computation; None for that of the audio. Results are on the device of the audio. Several
+            devices, such as "cuda:0,1", share the segments of a song.
         shifts: number of random shifts whose estimates are averaged: slower, slightly better; 0 for no shift. By
             default 1, and 0 for models of Open-Unmix.
         overlap: fraction of a segment that overlaps with the next one, in [0, 1).
@@ -84,6 +86,8 @@ class Separator:
         seed: seed of the random shifts.
         precision: "float32", or "bf16" for convolutions and matrix products in bfloat16, or "tf32" for them in TF32 on
             GPUs that support it.
+        batch: segments that a model separates in one call; None for as many as the memory of a GPU allows, and for 1 on
+            other devices. More change the estimates by rounding.
 
     Raises:
         LoadModelError: if the model does not exist or cannot be loaded.
@@ -96,7 +100,7 @@ class Separator:
                  segment: tp.Optional[float] = None, jobs: int = 0, progress: bool = False,
                  callback: tp.Optional[Callback] = None,
                  callback_arg: tp.Optional[tp.Dict[str, tp.Any]] = None, *, seed: int = 0,
-                 precision: str = "float32"):
+                 precision: str = "float32", batch: tp.Optional[int] = None):
         if isinstance(model, nn.Module):
             self._model = model
         else:
@@ -108,7 +112,7 @@ class Separator:
                 raise LoadModelError(str(error)) from error
         self._settings: tp.Dict[str, tp.Any] = {}
         self.update_parameter(device, shifts, overlap, split, segment, jobs, progress, callback, callback_arg,
-                              seed=seed, precision=precision)
+                              seed=seed, precision=precision, batch=batch)
 
     def update_parameter(self, device: tp.Union[None, str, torch.device, _NotProvided] = NotProvided,
                          shifts: tp.Union[int, _NotProvided] = NotProvided,
@@ -120,15 +124,16 @@ class Separator:
                          callback: tp.Union[None, Callback, _NotProvided] = NotProvided,
                          callback_arg: tp.Union[None, tp.Dict[str, tp.Any], _NotProvided] = NotProvided, *,
                          seed: tp.Union[int, _NotProvided] = NotProvided,
-                         precision: tp.Union[str, _NotProvided] = NotProvided) -> None:
+                         precision: tp.Union[str, _NotProvided] = NotProvided,
+                         batch: tp.Union[None, int, _NotProvided] = NotProvided) -> None:
         """Change those settings that are given; all others keep their values. Arguments and errors are those of the
         class."""
         given = {"device": device, "shifts": shifts, "overlap": overlap, "split": split, "segment": segment,
                  "jobs": jobs, "progress": progress, "callback": callback, "callback_arg": callback_arg, "seed": seed,
-                 "precision": precision}
+                 "precision": precision, "batch": batch}
         allowed.check({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})
         if not isinstance(device, _NotProvided) and device is not None:
-            given["device"] = usable_device(str(device))
+            given["device"] = _devices(device)
         self._settings.update({name: value for name, value in given.items() if not isinstance(value, _NotProvided)})
 
     def separate_tensor(self, wav: tp.Union[torch.Tensor, np.ndarray], sr: tp.Optional[int] = None, *,
@@ -164,18 +169,47 @@ class Separator:
             raise LoadAudioError(str(error)) from error
         return self._separate(wav, None, Path(file).name)
 
+    def stream_audio_file(self, file: tp.Union[str, Path]) -> tp.Iterator[Stems]:
+        """Consecutive parts of the results of `separate_audio_file`, in memory that does not depend on the length of
+        the song. They are computed while the iterator is consumed. The file is read twice; the estimates differ by
+        rounding from those of the whole song.
+
+        Raises:
+            LoadAudioError: if the file cannot be read.
+            AudioError, ConfigError: as `separate_tensor`.
+        """
+        try:
+            song = SongFile(file, samplerate=self.samplerate, channels=self.audio_channels).__enter__()
+        except DemucsError as error:
+            raise LoadAudioError(str(error)) from error
+        with song:
+            yield from self.stream_song(song, name=Path(file).name)
+
+    def stream_song(self, song: SongFile, *, name: str) -> tp.Iterator[Stems]:
+        """As `stream_audio_file`, of a `SongFile` that was entered and not read. `name` is the title of the
+        progress."""
+        settings = self._applied(song.length, name)
+        device = settings.pop("device")
+        for mix, estimates in separate_in_blocks(self._model, song, device="cpu" if device is None else device,
+                                                 **settings):
+            yield mix, dict(zip(self._model.sources, estimates))
+
     def _separate(self, wav: torch.Tensor, rate: tp.Optional[int], name: str) -> Stems:
         wav = convert_audio(wav, self.samplerate if rate is None else rate, self.samplerate, self.audio_channels)
+        settings = self._applied(wav.shape[-1], name)
+        estimates = separate_song(self._model, wav, device=settings.pop("device") or wav.device, **settings)
+        return wav, dict(zip(self._model.sources, estimates))
+
+    def _applied(self, length: int, name: str) -> tp.Dict[str, tp.Any]:
+        """Keyword arguments of `apply.separate` for a song of `length` samples."""
         settings = dict(self._settings)
         if isinstance(settings["shifts"], defaults.ByModel):
             settings["shifts"] = default_shifts(self._model)
         callback, extra = settings.pop("callback"), settings.pop("callback_arg") or {}
-        listeners = [
-            reporter(logger, name) if settings.pop("progress") else None,
-            None if callback is None else CallbackProgress(callback, {**extra, "audio_length": wav.shape[-1]})]
-        estimates = separate_song(self._model, wav, device=settings.pop("device") or wav.device,
-                                  workers=settings.pop("jobs"), progress=together(*listeners), **settings)
-        return wav, dict(zip(self._model.sources, estimates))
+        listeners = [reporter(logger, name) if settings.pop("progress") else None,
+                     None if callback is None else CallbackProgress(callback, {**extra, "audio_length": length})]
+        workers = settings.pop("jobs")
+        return {**settings, "workers": workers, "progress": together(*listeners)}
 
     @property
     def samplerate(self) -> int:
@@ -191,3 +225,10 @@ class Separator:
     def model(self) -> nn.Module:
         """The loaded model or bag."""
         return self._model
+
+
+def _devices(chosen: tp.Any) -> tp.Any:
+    """Device or devices by name, such as "cuda:0,1", or as torch devices."""
+    if isinstance(chosen, (list, tuple)):
+        chosen = ",".join(map(str, chosen))
+    return usable_devices(str(chosen))

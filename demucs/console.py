@@ -22,6 +22,7 @@ import types
 import typing as tp
 
 from .errors import DemucsError, describe_os_error, exhausted_memory
+from .notes import audible
 
 DEBUG = "DEMUCS_DEBUG"            # environment variable: 1 shows tracebacks
 INTERRUPTED = 130                 # exit status after Ctrl-C, as in a shell
@@ -74,12 +75,13 @@ class TolerantStream:
 
     def write(self, text: str) -> int:
         if self._stream is not None and self.failure is None:
-            try:
-                self._stream.write(text)
-            except UnicodeEncodeError:
-                self._try(self._stream.write, self._escaped(text))
-            except Exception as error:      # the stream may be an object of another program, which may raise any error
-                self._fail(error)
+            with audible():             # another thread may be decoding, while stderr is suppressed
+                try:
+                    self._stream.write(text)
+                except UnicodeEncodeError:
+                    self._try(self._stream.write, self._escaped(text))
+                except Exception as error:      # the stream may be an object of another program: any error
+                    self._fail(error)
         self._raise_failure()
         return len(text)
 
@@ -89,7 +91,8 @@ class TolerantStream:
 
     def flush(self) -> None:
         if self._stream is not None and self.failure is None and hasattr(self._stream, "flush"):
-            self._try(self._stream.flush)
+            with audible():
+                self._try(self._stream.flush)
         self._raise_failure()
 
     def _escaped(self, text: str) -> str:

@@ -8,20 +8,20 @@ import argparse
 import logging
 import os
 import sys
-import traceback
 import typing as tp
 from pathlib import Path
 
 from . import __version__, openunmix_flags, pretrained
 from .arguments import Parser, number
 from .audio.encoding import bit_rate, check_mp3
-from .console import OutputLost, command, debugging, log_messages, one_line
-from .errors import ConfigError, exhausted_memory
+from .console import OutputLost, command, log_messages
+from .errors import ConfigError, DemucsError
 from .separation import defaults
 from .separation.settings import RANGES
 
 if tp.TYPE_CHECKING:
     from .api import Separator
+    from .separation.inputs import Song
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(
         "demucs", description="Separate the sources of audio files (wav, flac, mp3, ogg, m4a, ...).",
         epilog="example: demucs --repo ./release_models -n 955717e8 \"my song.mp3\"")
-    parser.add_argument("tracks", nargs="*", type=Path, default=[], help="audio files")
+    parser.add_argument("tracks", nargs="*", type=Path, default=[], help="audio files, and with --recursive folders")
+    parser.add_argument("-r", "--recursive", action="store_true",
+                        help="separate all audio files in the folders given and in their subfolders; the results are "
+                             "in the same subfolders of OUT/NAME")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
@@ -40,7 +43,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--list-models", action="store_true", help="list the models, or those in --repo, and exit")
 
     group = parser.add_argument_group("separation")
-    group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else cpu)")
+    group.add_argument("-d", "--device", help="device of the computation (default: cuda or mps if available, else "
+                                              "cpu); several share the segments of a song: cuda:0,1")
     group.add_argument("--shifts", type=number("--shifts", RANGES["shifts"]), default=defaults.SHIFTS,
                        help="number of random shifts that are averaged: slower, slightly better (default: %(default)s; "
                             "0 for models of Open-Unmix)")
@@ -53,6 +57,9 @@ def get_parser() -> argparse.ArgumentParser:
                         help="seconds per segment; shorter ones need less memory")
     group.add_argument("-j", "--jobs", type=number("--jobs", RANGES["jobs"]), default=0,
                        help="threads on a CPU, each of which needs the memory for one segment (default: %(default)s)")
+    group.add_argument("--batch", type=number("--batch", RANGES["batch"]), metavar="N",
+                       help="segments that a model separates in one call (default: what fits into the memory of a "
+                            "GPU; 1 on a CPU)")
     group.add_argument("--seed", type=number("--seed", RANGES["seed"]), default=0,
                        help="seed of the random shifts (default: %(default)s)")
 
@@ -66,6 +73,9 @@ def get_parser() -> argparse.ArgumentParser:
                        help="folder for the results, which are written to OUT/NAME (default: %(default)s)")
     group.add_argument("--filename", default=defaults.TEMPLATE,
                        help="template of file names with {track}, {trackext}, {stem}, {ext} (default: %(default)s)")
+    group.add_argument("--skip-existing", action="store_true",
+                       help="skip songs whose stems are all there, complete and of the chosen format; truncated ones "
+                            "are written again")
     group.add_argument("--two-stems", dest="stem", metavar="STEM", help="write only STEM and no_STEM")
     group.add_argument("--other-method", choices=["none", "add", "minus"], default="add",
                        help="second of two stems: none, the sum of the other sources (no_STEM; the mixture minus STEM "
@@ -89,24 +99,12 @@ def get_parser() -> argparse.ArgumentParser:
 def separate_file(track: Path, paths: tp.Mapping[str, Path], args: argparse.Namespace, separator: "Separator") -> None:
     """Separate the file `track` and write its stems to `paths` (by name of stem). `args` are the options of the
     command. Raises DemucsError or OSError if that fails."""
-    from .audio import save_audio
-    from .separation import outputs
-    from .separation.song import load_song
+    from .song_jobs import Job, Jobs
 
-    files = list(paths.values())
-    outputs.require_writable(files)
-    rate, channels = separator.samplerate, separator.audio_channels
-    wav = load_song(track, samplerate=rate, channels=channels)
-    bits = 24 if args.int24 else 32 if args.float32 else 16
-    outputs.require_space(files, wav.shape[-1] / rate, outputs.bytes_per_second(
-        extension(args), samplerate=rate, channels=channels, bits=bits, bitrate=args.mp3_bitrate))
-    mix, stems = separator.separate_tensor(wav, name=track.name)
-    if args.stem is not None:
-        stems = outputs.two_stems(mix, stems, args.stem, args.other_method)
-    for stem, path in paths.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_audio(stems[stem], path, separator.samplerate, bitrate=args.mp3_bitrate, clip=args.clip_mode,
-                   bits_per_sample=24 if args.int24 else 16, as_float=args.float32, preset=args.mp3_preset)
+    jobs, job = Jobs(args, separator), Job(track, paths)
+    song = jobs.prepare(job)
+    if song is not None:
+        jobs.finish(job, jobs.work(job, song))
 
 
 def extension(args: argparse.Namespace) -> str:
@@ -127,7 +125,7 @@ def load(args: argparse.Namespace) -> "Separator":
         args.name if args.sig is None else pretrained.get_model_from_sig(args.sig)
     separator = Separator(model, args.repo, device=device, shifts=args.shifts, split=args.split, overlap=args.overlap,
                           segment=args.segment, jobs=args.jobs, progress=True, seed=args.seed,
-                          precision=args.precision)
+                          precision=args.precision, batch=args.batch)
     longest = longest_segment(separator.model)
     if args.segment is not None and args.segment > longest:
         raise ConfigError(f"--segment {args.segment:g}: the model knows no longer pieces than it was trained on; the "
@@ -168,43 +166,42 @@ def run(args: argparse.Namespace) -> bool:
     if not args.tracks:
         taken = f" (--residual took {args.residual!r} as its NAME: write --residual=NAME)" if args.residual else ""
         raise ConfigError(f"no audio file given{taken}; example: demucs --repo ./release_models -n SIG song.mp3")
-    missing = [track for track in args.tracks if not os.path.lexists(track) or not track.name]
-    for track in missing:               # before loading the model, which may have to be downloaded
-        reason = "no such file" if track.name else "is a folder; give the files in it"
-        print(f"error: {track}: {reason}", file=sys.stderr)
-    tracks = [track for track in args.tracks if track not in missing]
-    if not tracks:
+    songs, bad = chosen_songs(args)
+    for line in bad:                    # before loading the model, which may have to be downloaded
+        print(f"error: {line}", file=sys.stderr)
+    if not songs:
         return False
+    from .song_jobs import Job, Jobs        # imports the models
+
     separator = load(args)
     if extension(args) == "mp3" or Path(args.filename).suffix.lower() == ".mp3":
         check_mp3("--mp3-bitrate", separator.samplerate, args.mp3_bitrate, args.mp3_preset)
     names = stem_names(separator.model.sources, args.stem, args.other_method)
-    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename, extension=extension(args),
-                           stems=names)
-    paths = [outputs.paths(track, names) for track in tracks]     # errors in names appear before hours of work
+    outputs = OutputFolder(args.out / folder_name(args.sig or args.name), template=args.filename,
+                           extension=extension(args), stems=names)
+    # Errors in names appear before hours of work.
+    jobs = [Job(song.path, outputs.paths(song.path, names, song.inside)) for song in songs]
     print(f"Separated tracks will be stored in {outputs.folder.resolve()}", flush=True)
-    good = not missing
-    for track, files in zip(tracks, paths):
-        print(f"Separating track {track}", flush=True)
-        try:
-            separate_file(track, files, args, separator)
-        except ConfigError:
-            raise
-        except Exception as error:       # after any error, the next song may still succeed
-            good = False
-            if debugging():
-                traceback.print_exc()
-            print(f"error: {what_failed(track, error)}", file=sys.stderr)
-    return good
+    return Jobs(args, separator).run(jobs, failed_before=len(bad)) and not bad
 
 
-def what_failed(track: Path, error: Exception) -> str:
-    """Line of text about the error that occurred while separating the file `track`, with advice if memory is
-    exhausted."""
-    advice = {"GPU memory": "; use a smaller --segment, or -d cpu",
-              "memory": "; use a smaller --segment, fewer --jobs, or a shorter file"}.get(exhausted_memory(error), "")
-    text = one_line(error)
-    return text if track.name in text and not advice else f"{track}: {text}{advice}"
+def chosen_songs(args: argparse.Namespace) -> tp.Tuple[tp.List["Song"], tp.List[str]]:
+    """(songs that the options `args` name, errors as text for those that are not there)."""
+    from .separation.inputs import Song, songs_in
+    from .separation.outputs import folder_name
+
+    songs, bad = [], []
+    for track in args.tracks:
+        if args.recursive and track.is_dir():
+            try:
+                songs += songs_in(track, without=[args.out / folder_name(args.sig or args.name)])
+            except DemucsError as error:
+                bad.append(str(error))
+        elif not os.path.lexists(track) or not track.name:
+            bad.append(f"{track}: {'no such file' if track.name else 'is a folder; give the files in it'}")
+        else:
+            songs.append(Song(track, Path()))
+    return songs, bad
 
 
 def main(opts: tp.Optional[tp.Sequence[str]] = None) -> None:

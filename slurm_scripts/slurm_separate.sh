@@ -10,7 +10,9 @@
 [ -n "${BASH_VERSION:-}" ] || { echo "$0 is for bash, not for sh: bash $0 $*" >&2; exit 2; }
 set -euo pipefail
 usage='Separates songs with a model trained here, into separated/SIG/SONG/*.wav.
-    sbatch slurm_scripts/slurm_separate.sh FILE [FILE...] SIG [OPTION...]     options are those of demucs, -o FOLDER
+    sbatch slurm_scripts/slurm_separate.sh FILE [FILE...] SIG [OPTION...]     options are those of demucs, such as -o
+                                                                         FOLDER, and --recursive, with which FILE may
+                                                                         be a folder
     bash slurm_scripts/slurm_separate.sh [--dry-run] [--local] FILE [FILE...] SIG [OPTION...]'
 
 # Slurm runs a copy of this file, so the search for the repository starts in the folder where the job was submitted.
@@ -31,9 +33,13 @@ done
 signature=${files[-1]}
 unset 'files[-1]'
 check_model "$signature"
+recursive=
+for option in "$@"; do
+    case $option in -r | --rec*) recursive=1 ;; esac
+done
 for index in "${!files[@]}"; do
     file=$(realpath -m --no-symlinks -- "${files[index]}")
-    [[ -f $file && -r $file ]] || fail "no such file: $file"
+    [[ -f $file && -r $file || -d $file && $recursive ]] || fail "no such file: $file"
     [[ -s $file ]] || fail "the file is empty: $file"
     files[index]=$file
 done

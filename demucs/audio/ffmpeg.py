@@ -99,6 +99,13 @@ def input_arguments(path: Path) -> tp.List[str]:
     return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{path}"]
 
 
+def decoding(path: Path, stream: str, *, before: tp.Sequence[str] = (), after: tp.Sequence[str] = ()) -> tp.List[str]:
+    """Command that writes one stream of a file to standard output as wav with 32-bit floats; arguments and errors as in
+    `decode`."""
+    return [program("ffmpeg"), "-nostdin", "-loglevel", "error", *before, *input_arguments(path), "-map", stream,
+            "-threads", "1", *after, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+
+
 class Decoded(tp.NamedTuple):
     """Decoded audio `wav` [A, L] float32 at `samplerate` Hz; `complaint` is ffmpeg's error message, or ""."""
     wav: torch.Tensor
@@ -121,8 +128,7 @@ def decode(path: Path, stream: str, *, before: tp.Sequence[str] = (), after: tp.
         AudioError: if nothing can be decoded.
         ToolError: if ffmpeg is not installed.
     """
-    done = programs.call([program("ffmpeg"), "-nostdin", "-loglevel", "error", *before, *input_arguments(path),
-                          "-map", stream, "-threads", "1", *after, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"])
+    done = programs.call(decoding(path, stream, before=before, after=after))
     said = complaint(done.stderr, path)
     header = _wav_header(done.stdout)
     if header is None or done.returncode and len(done.stdout) == header[2]:

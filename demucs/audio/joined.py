@@ -3,7 +3,6 @@ the end of the first."""
 
 import io
 import logging
-import mmap
 import re
 import struct
 import typing as tp
@@ -16,24 +15,44 @@ import torch
 from ..dsp.convert import convert_audio
 from ..errors import AudioError
 from ..notes import without_library_notes
+from .contents import Contents, Data, search
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 2 ** 20               # samples decoded at a time
 FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")      # marker, header of the first metadata block (34 bytes)
+MARKED = 8                    # bytes of these
 RIFF = (b"RIFF", b"RF64", b"RIFX")
 
 
 def files_in(path: Path) -> tp.List[bytes]:
     """Contents of the wav or flac files that the file `path` is a concatenation of, in their order; an empty list for a
     single file or another format."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        offsets = [found.start() for found in FLAC.finditer(data)] if FLAC.match(data) else _riff_files(data)
+    with open(path, "rb") as file:
+        data = Contents(file)
+        offsets = _offsets(data)
         ends = [*offsets[1:], len(data)]
         return [data[begin:end] for begin, end in zip(offsets, ends)] if len(offsets) > 1 else []
 
 
-def _riff_files(data: tp.Union[bytes, mmap.mmap]) -> tp.List[int]:
+def holds_several(path: Path) -> bool:
+    """Whether the file `path` is a concatenation of several wav or flac files, found without their contents in
+    memory."""
+    with open(path, "rb") as file:
+        return len(_offsets(Contents(file))) > 1
+
+
+def _offsets(data: Data) -> tp.List[int]:
+    """Offsets of the wav or flac files in `data`; empty for another format."""
+    if not FLAC.match(data[:MARKED]):
+        return _riff_files(data)
+    offsets = [0]
+    while (found := search(FLAC, data, offsets[-1] + 1, MARKED)) is not None:
+        offsets.append(found)
+    return offsets
+
+
+def _riff_files(data: Data) -> tp.List[int]:
     """Offsets of RIFF files, up to the first one whose header does not have its true size."""
     offsets, offset = [], 0
     while data[offset:offset + 4] in RIFF and data[offset + 8:offset + 12] == b"WAVE":

@@ -11,6 +11,7 @@ Frames are parsed one after another. Other data before the first frame or betwee
 skipped. Concatenated files with different sample rates or channels are decoded separately.
 """
 
+import io
 import logging
 import re
 import struct
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from .contents import Contents, Data, search
 from .joined import decode, join
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,17 @@ class _Frame(tp.NamedTuple):
     channels: int
 
 
+class Index(tp.NamedTuple):
+    """Consecutive mp3 frames of one sample rate and number of channels: their ranges of bytes, their number, the header
+    of the first, and the number of frames according to the encoder (`promised`; None: unknown)."""
+    runs: tp.List[tp.Tuple[int, int]]
+    count: int
+    first: _Frame
+    promised: tp.Optional[int]
+
+
 class Part(tp.NamedTuple):
-    """Consecutive mp3 frames of one sample rate and number of channels: their bytes, their number, the header of the
-    first, and the number of frames according to the encoder (`promised`; None: unknown)."""
+    """`Index` with the bytes of the frames in place of their ranges."""
     frames: bytes
     count: int
     first: _Frame
@@ -75,14 +85,83 @@ def read_with_padding(path: tp.Union[str, Path]) -> tp.Tuple[torch.Tensor, int]:
 def parts(data: bytes) -> tp.List[Part]:
     """Frames of layer III with audio in `data`, the content of an mp3 file, grouped by consecutive sample rate and
     number of channels; an empty list if there are none."""
-    found: tp.List[Part] = []
-    runs: tp.List[tp.Tuple[int, int]] = []       # byte ranges
+    return [Part(b"".join(data[begin:end] for begin, end in found.runs), *found[1:]) for found in indexed(data)]
+
+
+class FrameFile(io.RawIOBase):
+    """Read-only file object that `read_with_padding` decodes, of which nothing is in memory: an inserted silent frame
+    and the frames of the mp3 file `path`.
+
+    Attributes:
+        silent: number of samples of the silent frame, which precede those of the file.
+        count: number of samples of the file.
+        first: header of its first frame.
+
+    Raises:
+        ValueError: if the file has no frames, several parts, or fewer frames than its encoder wrote.
+    """
+
+    def __init__(self, path: tp.Union[str, Path]):
+        self._file = open(path, "rb")
+        data = Contents(self._file)
+        found = indexed(data)
+        if len(found) != 1 or found[0].count < (found[0].promised or 0) - SPARE:
+            self._file.close()
+            raise ValueError("frames are missing, or of several kinds")
+        part, = found
+        self._head, self.silent = _with_silent_frame(data[part.runs[0][0]:part.runs[0][0] + 4], part.first, alone=True)
+        self.count = part.count * part.first.samples
+        self.first = part.first
+        self._runs = part.runs
+        self._size = len(self._head) + sum(end - begin for begin, end in part.runs)
+        self._place = 0
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence])
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: tp.Any) -> int:
+        wanted = len(buffer)
+        data = self._head[self._place:self._place + wanted]
+        place = self._place + len(data) - len(self._head)      # counted from the start of a run
+        for begin, end in self._runs:
+            size = min(end - begin - place, wanted - len(data))
+            if size > 0:
+                self._file.seek(begin + place)
+                data += self._file.read(size)
+            place = max(0, place - (end - begin))
+            if len(data) == wanted:
+                break
+        buffer[:len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def indexed(data: Data) -> tp.List[Index]:
+    """`parts` without the bytes of their frames."""
+    found: tp.List[Index] = []
+    runs: tp.List[tp.Tuple[int, int]] = []
     first: tp.Optional[_Frame] = None
     count, promised = 0, None
 
     def close() -> None:
         if first is not None and count:
-            found.append(Part(b"".join(data[begin:end] for begin, end in runs), count, first, promised))
+            found.append(Index(runs, count, first, promised))
 
     offset = _next_frame(data, 0)
     while offset is not None:
@@ -109,19 +188,16 @@ def _same(frame: _Frame, other: _Frame) -> bool:
     return (frame.rate, frame.channels) == (other.rate, other.channels)
 
 
-def _next_frame(data: bytes, offset: int) -> tp.Optional[int]:
+def _next_frame(data: Data, offset: int) -> tp.Optional[int]:
     """First offset >= `offset` at which consecutive frames start, or frames up to the end of the data."""
     while True:
-        offset = _after_tags(data, offset)
-        header = HEADER.search(data, offset)
-        if header is None:
-            return None
-        if _starts_frames(data, header.start()):
-            return header.start()
-        offset = header.start() + 1
+        header = search(HEADER, data, _after_tags(data, offset), 2)
+        if header is None or _starts_frames(data, header):
+            return header
+        offset = header + 1
 
 
-def _starts_frames(data: bytes, offset: int) -> bool:
+def _starts_frames(data: Data, offset: int) -> bool:
     first = frame = _frame(data[offset:offset + 4])
     for _ in range(SURE - 1):
         if frame is None or not _same(frame, first) or offset + frame.size > len(data):
@@ -133,19 +209,19 @@ def _starts_frames(data: bytes, offset: int) -> bool:
     return frame is not None and _same(frame, first)
 
 
-def _after_tags(data: bytes, offset: int) -> int:
+def _after_tags(data: Data, offset: int) -> int:
     """Offset after the ID3v2 tags, with their footers, that start at `offset`."""
     while data[offset:offset + 3] == b"ID3" and len(data) >= offset + 10:
         sevens = data[offset + 6:offset + 10]
         size = sum(byte << 7 * power for power, byte in zip((3, 2, 1, 0), sevens))
-        footer = 10 if data[offset + 5] & 0x10 else 0
+        footer = 10 if data[offset + 5:offset + 6][0] & 0x10 else 0
         if offset + 10 + size + footer > len(data):
             break
         offset += 10 + size + footer
     return offset
 
 
-def _information(data: bytes, start: int, frame: _Frame) -> tp.Tuple[bool, tp.Optional[int]]:
+def _information(data: Data, start: int, frame: _Frame) -> tp.Tuple[bool, tp.Optional[int]]:
     """(whether the frame at `start` has encoder information instead of audio, number of frames according to it)."""
     offset = start + frame.offset
     if data[offset:offset + 4] in NOTES:
@@ -154,11 +230,12 @@ def _information(data: bytes, start: int, frame: _Frame) -> tp.Tuple[bool, tp.Op
     return data[start + VBRI:start + VBRI + 4] == b"VBRI", None
 
 
-def _with_silent_frame(frames: bytes, frame: _Frame) -> tp.Tuple[bytes, int]:
-    """`frames` after an inserted silent frame, and the number of its samples."""
+def _with_silent_frame(frames: bytes, frame: _Frame, *, alone: bool = False) -> tp.Tuple[bytes, int]:
+    """`frames` after an inserted silent frame (with `alone` that frame only), and the number of its samples."""
     first, second, third, fourth = frames[:4]
     header = bytes([first, second | 1, third & 0x0C | 0x10, fourth])      # no checksum, lowest rate, not padded
-    return header.ljust(_frame(header).size, b"\0") + frames, frame.samples
+    silent = header.ljust(_frame(header).size, b"\0")
+    return silent if alone else silent + frames, frame.samples
 
 
 def _frame(header: bytes) -> tp.Optional[_Frame]:

@@ -173,11 +173,8 @@ def encode_wav(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_samp
     Floats are clipped to [-1, 1], with `as_float` too. Raises AudioError for another bit depth, an invalid sample rate,
     or if the file cannot be written.
     """
-    if as_float:
-        samples, subtype = _samples(wav, lambda block: f32_pcm(block).clamp(-1, 1).float()), "FLOAT"
-    else:
-        samples, subtype = _integers(wav, bits_per_sample), f"PCM_{bits_per_sample}"
-    write_samples(path, samples, samplerate, subtype=subtype, form="WAV")
+    samples = _floats(wav) if as_float else _integers(wav, bits_per_sample)
+    write_samples(path, samples, samplerate, subtype="FLOAT" if as_float else f"PCM_{bits_per_sample}", form="WAV")
 
 
 def encode_ffmpeg(wav: torch.Tensor, path: PathLike, samplerate: int, bits_per_sample: int = 16) -> None:
@@ -207,6 +204,11 @@ def _integers(wav: torch.Tensor, bits: int) -> np.ndarray:
     if bits == 24:
         return _samples(wav, lambda block: (f32_pcm(block).clamp(-1, 1) * (2 ** 23 - 1)).to(torch.int32) << 8)
     return _samples(wav, lambda block: (f32_pcm(block).double().clamp(-1, 1) * (2 ** 31 - 1)).to(torch.int32))
+
+
+def _floats(wav: torch.Tensor) -> np.ndarray:
+    """`wav` [A, L] as float32 [L, A], clipped to [-1, 1]."""
+    return _samples(wav, lambda block: f32_pcm(block).clamp(-1, 1).float())
 
 
 def _samples(wav: torch.Tensor, converted: tp.Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
@@ -244,15 +246,11 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
         AudioError: for another suffix, invalid arguments, samples that are not finite, or if writing fails.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
     if not isinstance(wav, torch.Tensor) or not wav.is_floating_point():
         wav = convert.as_float(wav)
     if wav.dim() != 2 or not wav.shape[0]:
         raise AudioError(f"{path}: expected audio of shape [channels, samples], got {list(wav.shape)}")
-    if suffix not in (".wav", ".flac", ".mp3"):
-        raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
-    if bits_per_sample not in ((16, 24, 32) if suffix == ".wav" else (16, 24)):
-        raise AudioError(f"{path}: {bits_per_sample} bits per sample cannot be written as {suffix}: use 16 or 24")
+    suffix = _format(path, bits_per_sample)
     wav = prevent_clip(wav, clip)
     reading.require_finite(wav, path, samplerate)
     if suffix == ".mp3":
@@ -261,3 +259,14 @@ def save_audio(wav: torch.Tensor, path: PathLike, samplerate: int, bitrate: int 
         encode_wav(wav, path, samplerate, bits_per_sample, as_float)
     else:
         write_samples(path, _integers(wav, bits_per_sample), samplerate, subtype=f"PCM_{bits_per_sample}", form="FLAC")
+
+
+def _format(path: Path, bits_per_sample: int) -> str:
+    """Suffix of an audio file to write, ".wav", ".flac" or ".mp3". Raises AudioError for another one, or if it cannot
+    have `bits_per_sample`."""
+    suffix = path.suffix.lower()
+    if suffix not in (".wav", ".flac", ".mp3"):
+        raise AudioError(f"{path}: cannot write {suffix or 'a file without suffix'}: use .wav, .flac or .mp3")
+    if bits_per_sample not in ((16, 24, 32) if suffix == ".wav" else (16, 24)):
+        raise AudioError(f"{path}: {bits_per_sample} bits per sample cannot be written as {suffix}: use 16 or 24")
+    return suffix

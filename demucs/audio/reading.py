@@ -329,9 +329,13 @@ def require_finite(wav: torch.Tensor, path: tp.Union[str, Path], samplerate: int
         return
     bad = torch.cat([~torch.isfinite(block).reshape(-1, block.shape[-1]).all(dim=0)
                      for block in wav.split(CHECKED, dim=-1)])
-    first = int(bad.nonzero()[0])
-    raise AudioError(f"{path}: {int(bad.sum())} samples are not finite numbers (NaN or infinity), the first at "
-                     f"{first / samplerate:.3f} s; render the file again")
+    raise not_finite(path, int(bad.sum()), int(bad.nonzero()[0]) / samplerate)
+
+
+def not_finite(path: tp.Union[str, Path], count: int, seconds: float) -> AudioError:
+    """Error to raise for `count` samples of the file `path` that are not finite, the first of them at `seconds`."""
+    return AudioError(f"{path}: {count} samples are not finite numbers (NaN or infinity), the first at {seconds:.3f} "
+                      f"s; render the file again")
 
 
 def _peak(wav: torch.Tensor) -> float:

@@ -55,17 +55,30 @@ def write_samples(path: tp.Union[str, Path], samples: np.ndarray, samplerate: in
         AudioError: if libsndfile does not support the format, or the file cannot be written; a previous file is then
             kept.
     """
+    with opened_sound(path, len(samples), samples.shape[1], samplerate, subtype=subtype, form=form) as write:
+        write(samples)
+
+
+Write = tp.Callable[[np.ndarray], None]
+
+
+@contextlib.contextmanager
+def opened_sound(path: tp.Union[str, Path], length: int, channels: int, samplerate: int, *, subtype: str, form: str
+                 ) -> tp.Iterator[Write]:
+    """Context with a function that appends samples [n, A] to the file of `write_samples`, `length` of them in all. If
+    an exception leaves the context, a previous file is kept."""
     check_rate(path, samplerate)
-    if form == "WAV" and samples.size * WIDTHS[subtype] > LARGEST_RIFF:
+    if form == "WAV" and length * channels * WIDTHS[subtype] > LARGEST_RIFF:
         form = "RF64"
     with _opened(path) as file:
         sink = _Sink(file)
         try:
-            soundfile.write(sink, samples, samplerate, subtype=subtype, format=form)
+            with soundfile.SoundFile(sink, "w", samplerate, channels, subtype, format=form) as sound:
+                yield sound.write
         except (soundfile.LibsndfileError, AssertionError) as error:     # soundfile asserts that everything was written
             if sink.failure is None:
                 reason = getattr(error, "error_string", "incomplete").rstrip(".")
-                raise AudioError(f"{path}: {form} of {samplerate} Hz with {samples.shape[1]} channels cannot be "
+                raise AudioError(f"{path}: {form} of {samplerate} Hz with {channels} channels cannot be "
                                  f"written ({reason})") from error
         if sink.failure is not None:
             raise sink.failure
@@ -80,22 +93,33 @@ def write_mp3(path: tp.Union[str, Path], samples: np.ndarray, samplerate: int, *
         AudioError: for settings that mp3 or LAME do not support (see `encoding.check_mp3`), or if the file cannot be
             written.
     """
+    with opened_mp3(path, samples.shape[1], samplerate, bitrate=bitrate, quality=quality, verbose=verbose) as write:
+        write(samples)
+
+
+@contextlib.contextmanager
+def opened_mp3(path: tp.Union[str, Path], channels: int, samplerate: int, *, bitrate: int, quality: int,
+               verbose: bool = False) -> tp.Iterator[Write]:
+    """Context with a function that appends 16-bit samples [n, A] to the file of `write_mp3`. If an exception leaves the
+    context, a previous file is kept."""
     check_mp3(path, samplerate, bitrate, quality)
-    channels = samples.shape[1]
     encoder = lameenc.Encoder()
     if not verbose:
         encoder.silence()
-    try:
-        encoder.set_bit_rate(bitrate)
-        encoder.set_in_sample_rate(samplerate)
-        encoder.set_channels(channels)
-        encoder.set_quality(quality)
-        data = encoder.encode(samples.astype("<i2").tobytes()) + encoder.flush()
-    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise AudioError(f"{path}: LAME refuses {channels} channels, {samplerate} Hz, {bitrate} kbit/s, quality "
-                         f"{quality}: {error}") from error
+
+    def refused(call: tp.Callable[..., tp.Any], *data: tp.Any) -> tp.Any:
+        try:
+            return call(*data)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            raise AudioError(f"{path}: LAME refuses {channels} channels, {samplerate} Hz, {bitrate} kbit/s, quality "
+                             f"{quality}: {error}") from error
+
+    for call, value in ((encoder.set_bit_rate, bitrate), (encoder.set_in_sample_rate, samplerate),
+                        (encoder.set_channels, channels), (encoder.set_quality, quality)):
+        refused(call, value)
     with _opened(path) as file:
-        file.write(data)
+        yield lambda samples: tp.cast(None, file.write(refused(encoder.encode, samples.astype("<i2").tobytes())))
+        file.write(refused(encoder.flush))
 
 
 @contextlib.contextmanager

@@ -61,6 +61,13 @@ class OverlapAdd:
         self._transition_power = transition_power
         self._weight = triangle(segment, transition_power)
 
+    def neighbours(self, index: int) -> tp.Tuple[tp.Tuple[int, int], ...]:
+        """What the gain of `chunks[index]` depends on: start, relative to it, and length of the chunks that may overlap
+        it, its own among them. Equal for most chunks of a song."""
+        chunk = self.chunks[index]
+        return tuple((other.start - chunk.start, other.length)
+                     for other in self.chunks[max(0, index - self._reach):index + self._reach + 1])
+
     def gain(self, index: int) -> np.ndarray:
         """Gains float32 [length of the chunk] by which the output for `chunks[index]` is multiplied. At every sample
         the gains of all chunks that overlap there add up to 1.

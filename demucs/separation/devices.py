@@ -1,6 +1,8 @@
 """Devices: the choice of a GPU, checks that it can be used, and models that are moved to it during inference."""
 
 import contextlib
+import copy
+import math
 import os
 import re
 import threading
@@ -13,6 +15,7 @@ from torch import nn
 from ..errors import ConfigError
 
 CPU_ONLY = "DEMUCS_DEVICE"      # environment variable: with the value cpu, GPUs are not used
+Devices = tp.Union[None, str, torch.device, tp.Sequence[torch.device]]      # one, or several that share the chunks
 HIDDEN = ("", "-1", "nodevfiles", "none", "void")     # first words of CUDA_VISIBLE_DEVICES that stand for no GPU
 
 
@@ -73,6 +76,45 @@ def usable_device(name: str) -> torch.device:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"device {name!r} cannot be used on this machine ({reason}); use cpu") from error
     return device
+
+
+def usable_devices(name: str) -> tp.Union[torch.device, tp.Tuple[torch.device, ...]]:
+    """The device called `name`, as `usable_device`; or several, separated by commas, such as "cuda:0,cuda:1", or
+    "cuda:0,1" for short.
+
+    Raises:
+        ConfigError: as `usable_device`, for an empty name between commas, and for a GPU that is named twice.
+    """
+    words = [word.strip() for word in name.split(",")]
+    if len(words) == 1:
+        return usable_device(name)
+    kind = words[0].partition(":")[0]
+    names = [f"{kind}:{word}" if word.isdecimal() else word for word in words]
+    if "" in names:
+        raise ConfigError(f"device {name!r}: a name between the commas is missing; write for instance cuda:0,1")
+    found = [usable_device(each) for each in names]
+    places = [device for device in found if device.type != "cpu"]
+    for index, device in enumerate(places):
+        if any(same_device(device, other) for other in places[:index]):
+            raise ConfigError(f"device {name!r}: {device} is named twice; name each GPU once")
+    return tuple(found)
+
+
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether two devices are the same; one without an index is that with index 0."""
+    return one.type == other.type and (one.index or 0) == (other.index or 0)
+
+
+def first_device(device: Devices) -> tp.Union[None, str, torch.device]:
+    """The only device, or the first of several."""
+    return device[0] if isinstance(device, (list, tuple)) else tp.cast(tp.Union[None, str, torch.device], device)
+
+
+def free_memory(device: torch.device) -> float:
+    """Free memory of a GPU in bytes, with what torch has reserved but does not use; infinite for other devices."""
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 class _Use(tp.NamedTuple):
@@ -139,3 +181,34 @@ def _restore(model: nn.Module, use: _Use) -> None:
         module.training = mode
     if use.where != use.home:
         model.to(use.home)
+
+
+class Place(tp.NamedTuple):
+    """A model, or a copy of it, on a device."""
+    model: nn.Module
+    device: torch.device
+
+
+@contextlib.contextmanager
+def at_work_on(model: nn.Module, device: Devices) -> tp.Iterator[tp.List[Place]]:
+    """Context as `at_work`, which yields the model on its device; of several devices the first has the model, and each
+    of the others a copy. Copies are kept for later contexts as long as the weights do not change."""
+    with at_work(model, first_device(device)) as where:
+        others = device[1:] if isinstance(device, (list, tuple)) else ()
+        yield [Place(model, where), *_copies(model, tp.cast(tp.Sequence[torch.device], others))]
+
+
+_Copies = tp.Tuple[tp.Any, tp.List[Place]]
+_copied: "weakref.WeakKeyDictionary[nn.Module, _Copies]" = weakref.WeakKeyDictionary()
+
+
+def _copies(model: nn.Module, devices: tp.Sequence[torch.device]) -> tp.List[Place]:
+    if not devices:
+        return []
+    with _free:
+        state = [(id(tensor), tensor._version) for tensor in (*model.parameters(), *model.buffers())]
+        known = _copied.get(model)
+        if known is None or known[0] != state or [place.device for place in known[1]] != list(devices):
+            known = state, [Place(copy.deepcopy(model).to(device), device) for device in devices]
+            _copied[model] = known
+        return known[1]

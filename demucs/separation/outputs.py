@@ -43,14 +43,14 @@ class OutputFolder:
         if len(set(names)) < len(names):
             raise ConfigError(f"--filename {template!r}: all stems of a song would get the same name; use {{stem}}")
 
-    def _path(self, track: str, trackext: str, stem: str) -> Path:
+    def _path(self, track: str, trackext: str, stem: str, inside: Path = Path()) -> Path:
         try:
             name = self.template.format(track=track, trackext=trackext, stem=stem, ext=self.extension)
         except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             known = ", ".join(f"{{{field}}}" for field in FIELDS)
             raise ConfigError(f"--filename {self.template!r} cannot be filled in ({error}); its fields are {known}"
                               ) from error
-        path = Path(os.path.normpath(self.folder / name))
+        path = Path(os.path.normpath(self.folder / inside / name))
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"--filename {self.template!r} gives {name!r}, which ends in none of "
                               f"{', '.join(SUFFIXES)}; end it with .{{ext}}")
@@ -59,10 +59,10 @@ class OutputFolder:
                               f"another folder with --out")
         return path
 
-    def paths(self, track: Path, stems: tp.Iterable[str]) -> tp.Dict[str, Path]:
-        """Output files of the song in the file `track`, a mapping of stem -> path. If another song of this instance has
-        one of these paths, {track} gets a number: "song (2)", "song (3)", ... Each call reserves its paths, so a second
-        call for the same file gives others.
+    def paths(self, track: Path, stems: tp.Iterable[str], inside: Path = Path()) -> tp.Dict[str, Path]:
+        """Output files of the song in the file `track`, a mapping of stem -> path, in the subfolder `inside` of the
+        folder. If another song of this instance has one of these paths, {track} gets a number: "song (2)", "song (3)",
+        ... Each call reserves its paths, so a second call for the same file gives others.
 
         Raises:
             ConfigError: if the template lacks {track}, so that the paths of two songs are equal.
@@ -74,7 +74,7 @@ class OutputFolder:
         number = 1
         while True:
             label = name if number == 1 else f"{name} ({number})"
-            paths = {stem: self._path(label, extension, stem) for stem in stems}
+            paths = {stem: self._path(label, extension, stem, inside) for stem in stems}
             if self._taken.isdisjoint(paths.values()):
                 self._taken.update(paths.values())
                 return paths
@@ -96,15 +96,23 @@ def require_writable(paths: tp.Iterable[Path]) -> None:
             raise AudioError(f"{path}: cannot be written: {reason}")
 
 
-def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: float) -> None:
+def require_space(paths: tp.Sequence[Path], seconds: float, bytes_per_second: float, temporary: int = 0) -> None:
     """Check that one file of `seconds` length per path, at `bytes_per_second` each, fits on the disk of the first path.
-    Without paths it passes.
+    Without paths it passes. `temporary` is the size in bytes of a temporary file per path, which is deleted as soon as
+    its path is written.
 
     Raises:
         AudioError: if there is too little free space.
     """
-    needed = len(paths) * seconds * bytes_per_second
+    each = seconds * bytes_per_second
+    needed = len(paths) * each
     free = free_bytes(paths[0]) if paths else 0
+    most = max(needed, len(paths) * temporary + each)
+    if needed <= free < most and temporary:
+        raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "
+                         f"{math.ceil(most / 1e6)} MB until they are rescaled, {int(free / 1e6)} MB are free; free "
+                         f"some space, choose another folder with --out, or use --clip-mode clamp, which needs "
+                         f"{math.ceil(needed / 1e6)} MB")
     if needed > free:
         raise AudioError(f"{paths[0].parent}: no space left on device: {len(paths)} stems of {seconds:.0f} s need "
                          f"{math.ceil(needed / 1e6)} MB, {int(free / 1e6)} MB are free; free some space, or choose "

@@ -21,6 +21,7 @@ from .stream import Level
 
 logger = logging.getLogger(__name__)
 
+NOT_FINITE = "the output of the model is not finite: its weights or its precision do not suit this song"
 EPSILON = 1e-8    # added to the standard deviation, so that silence is not divided by zero
 
 
@@ -37,7 +38,7 @@ def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> t
             not finite, or several channels but fewer than `channels`.
         ToolError: if only ffmpeg could read it and ffmpeg is not installed.
     """
-    with _regular(Path(path)) as file:
+    with regular_file(Path(path)) as file:
         wav, rate = _decode(file, samplerate)
     reading.require_finite(wav, path, rate)
     if wav.shape[0] > channels > 1:
@@ -49,7 +50,7 @@ def load_song(path: tp.Union[str, Path], *, samplerate: int, channels: int) -> t
 
 
 @contextlib.contextmanager
-def _regular(path: Path) -> tp.Iterator[Path]:
+def regular_file(path: Path) -> tp.Iterator[Path]:
     """Context with a file that can be read more than once: the content of a pipe is copied to a temporary file of the
     same name."""
     try:
@@ -124,7 +125,7 @@ def separate_song(model: nn.Module, mix: torch.Tensor, **settings: tp.Any) -> to
     else:
         estimates = separate(model, mix[None], **settings)[0]
     if not reading.all_finite(estimates):
-        raise AudioError("the output of the model is not finite: its weights or its precision do not suit this song")
+        raise AudioError(NOT_FINITE)
     return estimates
 
 

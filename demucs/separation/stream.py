@@ -1,7 +1,7 @@
 """Separation of a song of any length, span by span: plan, inference, overlap-add.
 
-The plan lists the chunks that a model processes. Each chunk is one model call, and its estimates are added in place. So
-besides the mixture and the result, only the activations of one chunk (or `workers` chunks) are in memory at a time. The
+The plan lists the chunks that a model processes. Its estimates are added in place. So besides the mixture and the
+result, only the activations of one model call (or of `workers` calls, or one per device) are in memory at a time. The
 models of a bag run one after the other, and each adds its weighted estimates.
 
 With `block` the song is processed in blocks. The chunks that start within a block are computed by all models and in all
@@ -9,11 +9,16 @@ rounds of the shift trick before the next block begins. The samples that no late
 only unfinished samples are kept. At each sample the estimates are added in the order (block, model, round, chunk);
 without blocks in the order (model, round, chunk). For one model in one round both orders are identical, to the bit;
 otherwise the sums differ by rounding.
+
+With `batch` several chunks, of one round or of several, are one model call, where the model needs the same number of
+samples for them: for models with a fixed length that includes the last chunk of a song. The order of the sums is the
+same, and estimates differ by the rounding of larger batches.
 """
 
-import concurrent.futures
+import contextlib
+import queue
 import typing as tp
-from collections import deque
+from collections import OrderedDict, deque
 
 import torch
 from torch import nn
@@ -22,7 +27,8 @@ from torch.nn import functional as F
 from ..dsp.overlap_add import Chunk, widened
 from ..errors import ConfigError
 from ..models.protocol import normalizes_songs
-from .devices import at_work
+from .batches import Batches, in_order
+from .devices import Devices, Place, at_work, at_work_on, first_device, free_memory
 from .plan import Member, Meter, Piece, Progress, input_length, members_of, number_of_models
 from .precision import check_precision, computing_in
 
@@ -43,8 +49,9 @@ class Span(tp.NamedTuple):
 
 def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[float] = None, shifts: int = 1,
            split: bool = True, overlap: float = 0.25, transition_power: float = 1., segment: tp.Optional[float] = None,
-           device: tp.Union[None, str, torch.device] = None, seed: int = 0, progress: tp.Optional[Progress] = None,
-           workers: int = 0, precision: str = "float32", level: tp.Optional[Level] = None) -> tp.Iterator[Span]:
+           device: Devices = None, seed: int = 0, progress: tp.Optional[Progress] = None,
+           workers: int = 0, precision: str = "float32", level: tp.Optional[Level] = None,
+           batch: tp.Optional[int] = 1) -> tp.Iterator[Span]:
     """Estimates of a song of `length` samples, as an iterator of consecutive spans that cover it. Chunks are computed
     while the spans are consumed.
 
@@ -58,6 +65,9 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
         level: for a bag of models that expect normalised songs and of others. `read` gives the song as it is.
             Models that expect it are given the song normalised by `level`, and their estimates are scaled back. None:
             the song is as all models expect it.
+        batch: largest number of chunks that are one call of a model; None: on a GPU what fits into its memory,
+            elsewhere 1.
+        device: several devices share the chunks; see `devices.at_work_on`.
 
     Raises:
         ConfigError: as `apply.separate`, before anything is computed.
@@ -69,37 +79,64 @@ def stream(model: nn.Module, read: Read, length: int, *, block: tp.Optional[floa
                          transition_power=transition_power, segment=segment)
     meter = Meter(progress, members, models=number_of_models(model))
     return _spans(model, members, read, length, block=block, rounds=max(1, shifts), segment=segment, device=device,
-                  meter=meter, workers=workers, precision=precision, level=level)
+                  meter=meter, workers=workers, precision=precision, level=level, batch=batch)
+
+
+def longest_input(model: nn.Module, length: int, *, segment: tp.Optional[float], **settings: tp.Any) -> int:
+    """Largest number of samples that a model of `model` gets in one call for a song of `length` samples. `settings` are
+    those of `plan.members_of`, and its errors are raised."""
+    return max(input_length(member.model, piece.chunk.length, segment)
+               for member in members_of(model, length, segment=segment, **settings) for piece in member.pieces())
 
 
 def _spans(model: nn.Module, members: tp.Sequence[Member], read: Read, length: int, *, block: tp.Optional[float],
-           rounds: int, **settings: tp.Any) -> tp.Iterator[Span]:
+           rounds: int, device: Devices, batch: tp.Optional[int], **settings: tp.Any) -> tp.Iterator[Span]:
     size = length if block is None else max(1, int(block * model.samplerate))
     waiting = [deque(member.pieces() if block is None else sorted(member.pieces(), key=lambda piece: piece.chunk.start))
                for member in members]
-    window = _Window(read(0, 1), len(model.sources))
-    for end in range(size, length + size, size):
-        for member, pieces in zip(members, waiting):
-            due = []
-            while pieces and pieces[0].chunk.start < end:
-                due.append(pieces.popleft())
-            if due:
-                window.reach(min(length, max(piece.chunk.stop for piece in due)))
-                _add(member, due, read, length, window, **settings)
-        finished = min([length, *(pieces[0].chunk.start for pieces in waiting if pieces)])
-        if finished > window.start:
-            start = window.start
-            estimates = window.take(finished)
-            estimates /= rounds
-            yield Span(start, estimates)
+    batches = [Batches(batch) for _ in members]
+    gains = _Gains()
+    example = read(0, 1)
+    with contextlib.ExitStack() as stack:
+        if block is not None:           # all models stay where they compute, until the song ends
+            for member in members:
+                stack.enter_context(at_work(member.model, first_device(device)))
+        window = _Window(example, len(model.sources), device=_home(example, members, device, length, block))
+        for end in range(size, length + size, size):
+            for member, pieces, sizes in zip(members, waiting, batches):
+                due = []
+                while pieces and pieces[0].chunk.start < end:
+                    due.append(pieces.popleft())
+                if due:
+                    window.reach(min(length, max(piece.chunk.stop for piece in due)))
+                    _add(member, due, read, length, window, batches=sizes, gains=gains, device=device, **settings)
+            finished = min([length, *(pieces[0].chunk.start for pieces in waiting if pieces)])
+            if finished > window.start:
+                start = window.start
+                estimates = window.take(finished)
+                estimates /= rounds
+                yield Span(start, estimates.to(example.device))
+
+
+def _home(example: torch.Tensor, members: tp.Sequence[Member], device: Devices, length: int,
+          block: tp.Optional[float]) -> torch.device:
+    """Device of the sums: the GPU that computes, where they fit, so that it need not wait for copies of each chunk;
+    otherwise that of the mixture, of which `example` is a sample."""
+    chosen = first_device(device)
+    where = next((tensor.device for member in members for tensor in member.model.parameters()), example.device) \
+        if chosen is None else torch.device(chosen)
+    sources = len(members[0].shares) if members else 0
+    kept = length if block is None else 0
+    fits = free_memory(where) > 4 * example.element_size() * example.numel() * sources * kept
+    return where if where.type == "cuda" and fits else example.device
 
 
 class _Window:
     """Buffer of the unfinished samples of the result, [B, S, A, n] from sample `start` on."""
 
-    def __init__(self, example: torch.Tensor, sources: int):
+    def __init__(self, example: torch.Tensor, sources: int, *, device: torch.device):
         self.start = 0
-        self.device = example.device
+        self.device = device
         self._shape = len(example), sources, example.shape[1]
         self._sums: tp.Optional[torch.Tensor] = None
 
@@ -126,22 +163,59 @@ class _Window:
         return done
 
 
+class _Gains:
+    """Gains of chunks by device. Most chunks of a song have the same ones, so the last few are kept."""
+
+    MOST = 8
+
+    def __init__(self) -> None:
+        self._known: "OrderedDict[tp.Any, torch.Tensor]" = OrderedDict()
+
+    def of(self, member: Member, piece: Piece, device: torch.device) -> torch.Tensor:
+        """Gain float32 [length of the chunk]."""
+        plan = member.plans[piece.shift]
+        key = member.index, plan.neighbours(piece.index), device
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = torch.from_numpy(plan.gain(piece.index)).to(device)
+            while len(self._known) > self.MOST:
+                self._known.popitem(last=False)
+        return found
+
+
 def _add(member: Member, pieces: tp.Sequence[Piece], read: Read, length: int, window: _Window, *,
-         segment: tp.Optional[float], device: tp.Union[None, str, torch.device], meter: Meter, precision: str,
-         workers: int, level: tp.Optional[Level]) -> None:
+         segment: tp.Optional[float], device: Devices, meter: Meter, precision: str, workers: int,
+         level: tp.Optional[Level], batches: Batches, gains: _Gains) -> None:
     """Add a model's weighted estimates of `pieces` to the window."""
     level = level if normalizes_songs(member.model) else None
-    with at_work(member.model, device) as where:
-        def run(piece: Piece) -> torch.Tensor:
-            meter("start", member, piece)
-            gain = torch.from_numpy(member.plans[piece.shift].gain(piece.index)).to(where)
-            with torch.no_grad(), computing_in(precision, where):     # inside the thread: both contexts are per thread
-                estimate = _estimate(member.model, read, length, piece.chunk, segment, where, level)
-                estimate = (estimate * gain).to(window.device)
-            meter("end", member, piece)
-            return estimate
+    with at_work_on(member.model, device) as places:
+        free: "queue.SimpleQueue[Place]" = queue.SimpleQueue()
+        parallel = len(places) if len(places) > 1 or places[0].device.type != "cpu" else max(1, workers)
+        for index in range(parallel):
+            free.put(places[index % len(places)])
 
-        for piece, estimate in zip(pieces, _in_order(run, pieces, workers if where.type == "cpu" else 0)):
+        def run(group: tp.List[Piece]) -> tp.List[torch.Tensor]:
+            place = free.get()
+            try:
+                return batches.run(lambda some: separated(some, place), group, place.device)
+            finally:
+                free.put(place)
+
+        def separated(group: tp.List[Piece], place: Place) -> tp.List[torch.Tensor]:
+            for piece in group:
+                meter("start", member, piece)
+            with torch.no_grad(), computing_in(precision, place.device):   # in the thread: both contexts are per thread
+                estimates = _estimates(place.model, read, length, [piece.chunk for piece in group], segment,
+                                       place.device, level)
+                found = [(estimate * gains.of(member, piece, place.device)).to(window.device)
+                         for piece, estimate in zip(group, estimates)]
+            for piece in group:
+                meter("end", member, piece)
+            return found
+
+        groups = batches.groups(pieces, lambda piece: input_length(member.model, piece.chunk.length, segment))
+        estimates = (each for several in in_order(run, groups, parallel) for each in several)
+        for piece, estimate in zip(pieces, estimates):
             inside = max(0, piece.chunk.start)   # the estimate of the silence before the song is dropped
             for source, share in enumerate(member.shares):
                 if share:                        # estimates with weight 0 may be anything, even not finite
@@ -149,33 +223,19 @@ def _add(member: Member, pieces: tp.Sequence[Piece], read: Read, length: int, wi
             del estimate
 
 
-def _estimate(model: nn.Module, read: Read, length: int, chunk: Chunk, segment: tp.Optional[float],
-              device: torch.device, level: tp.Optional[Level]) -> torch.Tensor:
-    """The model's estimates [B, S, A, chunk.length] of one chunk, computed with as much context as the model needs, and
-    of the normalised chunk if `level` is given."""
-    wide, before = widened(chunk, input_length(model, chunk.length, segment))
-    inside = read(max(0, wide.start), min(length, wide.stop)).to(device)
-    inside = inside if level is None else (inside - level.mean) / level.std
-    padded = F.pad(inside, (max(0, -wide.start), max(0, wide.stop - length)))      # with the mean of the song
-    estimate = model(padded)[..., before:before + chunk.length]
-    return estimate if level is None else estimate * level.std + level.mean
-
-
-def _in_order(function: tp.Callable[[Piece], torch.Tensor], pieces: tp.Sequence[Piece], workers: int
-              ) -> tp.Iterator[torch.Tensor]:
-    """Results in the order of `pieces`; at most `workers` of them are computed ahead, which limits memory."""
-    if workers < 2:
-        yield from map(function, pieces)
-        return
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        pending: tp.Deque[concurrent.futures.Future] = deque()
-        try:
-            for piece in pieces:
-                if len(pending) == workers:
-                    yield pending.popleft().result()
-                pending.append(pool.submit(function, piece))
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+def _estimates(model: nn.Module, read: Read, length: int, chunks: tp.Sequence[Chunk], segment: tp.Optional[float],
+               device: torch.device, level: tp.Optional[Level]) -> tp.List[torch.Tensor]:
+    """The model's estimates [B, S, A, chunk.length] of chunks for which it needs the same number of samples. They are
+    computed in one call, with as much context as the model needs, and of the normalised chunks if `level` is given."""
+    inputs, offsets = [], []
+    for chunk in chunks:
+        wide, before = widened(chunk, input_length(model, chunk.length, segment))
+        inside = read(max(0, wide.start), min(length, wide.stop)).to(device)
+        inside = inside if level is None else (inside - level.mean) / level.std
+        inputs.append(F.pad(inside, (max(0, -wide.start), max(0, wide.stop - length))))   # with the mean of the song
+        offsets.append(before)
+    estimates = model(inputs[0] if len(inputs) == 1 else torch.cat(inputs))
+    if level is not None:
+        estimates = estimates * level.std + level.mean
+    return [estimate[..., before:before + chunk.length]
+            for estimate, before, chunk in zip(estimates.split(len(inputs[0])), offsets, chunks)]

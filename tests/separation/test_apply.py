@@ -10,7 +10,8 @@ import torch
 from golden.apply_cases import CASES, ToySeparator, ToyWithValidLength, mixture, sampled
 
 from demucs.errors import AudioError, ConfigError
-from demucs.separation import apply, devices, plan, stream
+from demucs.separation import apply, devices, plan
+from demucs.separation.batches import in_order
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "apply.npz"
 
@@ -44,7 +45,7 @@ def test_never_more_pieces_alive_than_workers():
             return out
 
     begun = itertools.count()
-    pieces = stream._in_order(lambda piece: (next(begun), piece)[1], range(10), workers=3)
+    pieces = in_order(lambda piece: (next(begun), piece)[1], range(10), workers=3)
     assert next(pieces) == 0
     assert next(begun) <= 4, "only three may run ahead of the one that was handed out"
     assert list(pieces) == list(range(1, 10))

@@ -400,13 +400,13 @@ def test_devices_that_are_not_there(run, device, capsys, tmp_path):
 def test_a_song_that_takes_too_much_does_not_stop_the_others(run, error, words, tmp_path, capsys, monkeypatch):
     for name in ("first", "big", "last"):
         reading.write(tmp_path / f"{name}.wav", song(), RATE)
-    separate_tensor = Separator.separate_tensor
+    stream_song = Separator.stream_song
 
-    def limited(self, wav, *, name):
+    def limited(self, song, *, name):
         if name == "big.wav":
             raise error
-        return separate_tensor(self, wav, name=name)
-    monkeypatch.setattr(Separator, "separate_tensor", limited)
+        return stream_song(self, song, name=name)
+    monkeypatch.setattr(Separator, "stream_song", limited)
     assert run("first.wav", "big.wav", "last.wav") == 1
     line, = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert line.startswith(f"error: big.wav: {words}")
@@ -492,9 +492,9 @@ def test_what_cannot_be_written_is_known_before_separating(run, kind, words, tmp
         reading.write(tmp_path / name, song(), RATE)
     prepare(kind, tmp_path / "separated" / "cafe0001")
     begun = []
-    separate_tensor = Separator.separate_tensor
-    monkeypatch.setattr(Separator, "separate_tensor",
-                        lambda self, wav, *, name: begun.append(name) or separate_tensor(self, wav, name=name))
+    stream_song = Separator.stream_song
+    monkeypatch.setattr(Separator, "stream_song",
+                        lambda self, song, *, name: begun.append(name) or stream_song(self, song, name=name))
     assert run("bad.wav", "good.wav") == 1
     error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert re.search(words, error) and begun == ["good.wav"]

@@ -80,6 +80,7 @@ def test_epochs_default_and_one_process_without_gpu(no_slurm):
     ("slurm_separate.sh", ["absent.wav", "11111111"], "no such file"),
     ("slurm_separate.sh", ["empty.wav", "11111111"], "the file is empty"),
     ("slurm_separate.sh", ["song.wav", "deadbeef"], "no model deadbeef"),
+    ("slurm_separate.sh", ["slurm_out", "11111111"], "no such file"),
 ])
 def test_refuses_at_once(no_slurm, script, arguments, message):
     (no_slurm.root / "empty.wav").touch()
@@ -268,6 +269,16 @@ def test_separation_of_files_with_strange_names(no_slurm, tmp_path):
     assert [record["argv"] for record in no_slurm.records()] == [
         ["-m", "demucs", "--repo", "./release_models", "-n", "mybag", "-o", str(folder / "stems"),
          *(str(folder / name) for name in names)]]
+
+
+@pytest.mark.parametrize("option", ["-r", "--recursive"])
+def test_separation_of_a_folder(no_slurm, option, tmp_path):
+    (tmp_path / "my music").mkdir()
+    (no_slurm.root / "release_models").mkdir()
+    (no_slurm.root / "release_models" / "mybag.th").touch()
+    result = no_slurm.script("slurm_separate.sh", "my music", "mybag", option, "--skip-existing", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [record["argv"][6:] for record in no_slurm.records()] == [[option, "--skip-existing", str(tmp_path / "my music")]]
 
 
 def test_dry_run_prints_and_runs_nothing(no_slurm):
