@@ -517,6 +517,7 @@ class StudyTraining:
     evaluation: str                    # file of its scores, beside the record of the study
     model_hash: str
     started: str                       # ISO 8601, UTC
+    also_scored: tp.Dict[str, str] = field(default_factory=dict)      # further test set -> file of the scores there
     version: int = STUDY_VERSION
 
 
@@ -551,6 +552,7 @@ class StudyResult:
     commit: str
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC
+    also_scored: tp.Dict[str, str] = field(default_factory=dict)      # further test set -> scores of the filter there
     version: int = STUDY_VERSION
 
 

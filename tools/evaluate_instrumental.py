@@ -41,11 +41,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tools.evaluate_instrumental", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("results", nargs="+", metavar="RESULT", help="file, folder or model, as above")
+    add("given", nargs="+", metavar="RESULT", help="file, folder or model, as above")
     add("--repo", type=Path, help="folder with the models (default: ./release_models, then the published ones)")
     add("--json", type=Path, metavar="FILE", help="write all numbers to this file")
     add("--export", type=Path, metavar="FOLDER",
         help="write every result to FOLDER/NAME.json in the format of the notes")
+    add("--page", type=Path, metavar="FILE", help="also write the results between the marks of this Markdown page")
     add_flags(parser)
     add_separation_flags(parser)
     parser.set_defaults(experiments=EXPERIMENTS)
@@ -143,7 +144,7 @@ def named_apart(results: tp.Sequence[Found]) -> tp.List[Found]:
 
 def run(args: argparse.Namespace) -> None:
     """Find or make all results, print them, and write what was demanded. Raises DemucsError if one cannot be used."""
-    results = [each for argument in args.results for each in found(argument, args)]
+    results = [each for argument in args.given for each in found(argument, args)]
     if not results:
         return
     results = named_apart(results)
@@ -162,6 +163,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json is not None:
         schema.save(report, args.json)
         print(f"wrote {args.json}")
+    if args.page is not None:
+        instrumental_text.write_page(report, args.page)
 
 
 def compared(results: tp.Sequence[Found]) -> InstrumentalReport:

@@ -115,12 +115,10 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
     place = request.place(request.name, model)
     if place.compressed and references:
         raise ConfigError(NO_COMPRESSED_TRAINING)
-    if place.targets and references:
-        raise ConfigError("the reference separators know no dset.targets, which this model was trained for; leave them "
-                          "out")
     songs = request.songs(model.sources, place)
     record = records.record_of(request.folder, songs)
-    others = reference_separators(model, songs.sources, place.folder) if references else {}
+    others = reference_separators(model, songs.sources, place.folder, targets=place.targets,
+                                  stems=place.stems) if references else {}
     if request.part.index == 0:
         collect_run(request.name, experiments=request.experiments, results=request.results)
     whole, some = (WHOLE, WHOLE) if request.no_sdr else (ALL, (*WHOLE, "sdr"))

@@ -1,34 +1,43 @@
 """Results on the instrumental as tables and sentences: what their numbers show, and what they do not."""
 
 import re
+import textwrap
 import typing as tp
+from pathlib import Path
 
-from ..schema import Evaluation, InstrumentalDifference, InstrumentalScores
-from ..tables import aligned, counted, interval_text, number, p_text
+from ..errors import ConfigError
+from ..files import write_text
+from ..schema import Evaluation, InstrumentalDifference, InstrumentalReport, InstrumentalScores
+from ..tables import aligned, counted, interval_text, markdown, number, p_text, true_minus
 from .aggregates import EVERY_FAMILY, NSDR_MEAN
 from .instrumental import EASY, Split, split
 from .statistics import BETTER, UNCLEAR
 
 DIGITS = 3              # of the notes
 HEAD = ("", "mean", "median", "std", "mean", "median", "mean", "median", "frames", "dropped", f"{EASY:g} dB or more")
+BEGIN = "<!-- written by tools.evaluate_instrumental: begin -->\n"
+END = "<!-- written by tools.evaluate_instrumental: end -->\n"
+WIDTH = 120
 GROUPS = ("SDR of all frames (pooled)", "SDR, track medians", "nSDR of tracks")
 
 
 def table(results: tp.Sequence[InstrumentalScores]) -> tp.List[str]:
     """Lines of a table with a row for each result. Columns are the mean, median and population standard deviation over
     all frames, mean and median over tracks of their median frames, and mean and median over tracks of nSDR."""
-    rows = []
-    for each in results:
-        numbers = (each.mean, each.median, each.std, each.mean_of_medians, each.median_of_medians, each.nsdr_mean,
-                   each.nsdr_median)
-        rows.append([each.name, *(number(value, DIGITS) for value in numbers), str(each.frames),
-                     str(each.undefined + each.infinite), f"{each.easy:.0%}"])
-    head, *lines = aligned(HEAD, rows, least=(0, 8))
+    head, *lines = aligned(HEAD, map(row, results), least=(0, 8))
     ends = [match.end() for match in re.finditer(r"\S+", head)]
     groups = ""
     for title, end in zip(GROUPS, (ends[2], ends[4], ends[6])):      # over the last of its columns
         groups = groups.ljust(max(len(groups) + 2, end - len(title))) + title
     return [groups, head, *lines]
+
+
+def row(each: InstrumentalScores) -> tp.List[str]:
+    """Cells of a result in the table."""
+    numbers = (each.mean, each.median, each.std, each.mean_of_medians, each.median_of_medians, each.nsdr_mean,
+               each.nsdr_median)
+    return [each.name, *(number(value, DIGITS) for value in numbers), str(each.frames),
+            str(each.undefined + each.infinite), f"{each.easy:.0%}"]
 
 
 def difference_line(item: InstrumentalDifference) -> str:
@@ -63,7 +72,7 @@ def sentences(results: tp.Sequence[InstrumentalScores], evaluations: tp.Sequence
               found: tp.Sequence[InstrumentalDifference]) -> tp.List[str]:
     """What the numbers of `results`, which are those of `evaluations`, and their differences show, in full sentences."""
     by_name = {each.name: each for each in results}
-    told = [sentence_of_means(each) for each in results if each.nsdr_mean is not None]
+    told = [sentence_of_means(results)] if any(each.nsdr_mean is not None for each in results) else []
     whole = {each.name: each for each in evaluations}
     for item in found:
         if item.family == NSDR_MEAN.key:
@@ -78,12 +87,12 @@ def sentences(results: tp.Sequence[InstrumentalScores], evaluations: tp.Sequence
     return told
 
 
-def sentence_of_means(each: InstrumentalScores) -> str:
-    """Difference between the aggregates of one result."""
-    gap = each.mean - (each.nsdr_mean or 0.)
-    return (f"{each.name}: the mean over pooled frames is {number(abs(gap), DIGITS)} dB {'above' if gap >= 0 else 'below'} "
-            f"the mean nSDR of the same separations; {each.easy:.0%} of the frames have {EASY:g} dB or more. It is "
-            f"comparable with other means over pooled frames only, and with neither an nSDR nor a median over tracks.")
+def sentence_of_means(results: tp.Sequence[InstrumentalScores]) -> str:
+    """Difference between the aggregates of the same separations."""
+    gaps = ", ".join(f"{number(each.mean - each.nsdr_mean, plus=True)} dB for {each.name} ({each.easy:.0%} of its frames have "
+                     f"{EASY:g} dB or more)" for each in results if each.nsdr_mean is not None)
+    return (f"The mean over pooled frames minus the mean nSDR of the same separations is {gaps}. It is comparable with other "
+            f"means over pooled frames only, and with neither an nSDR nor a median over tracks.")
 
 
 def sentence_of_pair(first: InstrumentalScores, second: InstrumentalScores, item: InstrumentalDifference,
@@ -103,3 +112,27 @@ def sentence_of_pair(first: InstrumentalScores, second: InstrumentalScores, item
     if item.verdict != UNCLEAR and same:
         return f"{text}. The means over pooled frames differ in the same direction, by {number(pooled, plus=True)} dB: {parts}."
     return f"{text}. The means over pooled frames do not show this: they differ by {number(pooled, plus=True)} dB, {parts}."
+
+
+def page_text(report: InstrumentalReport) -> str:
+    """The report in Markdown, as it stands between the marks of a page."""
+    head = ["result", *(f"pooled {name}" for name in HEAD[1:4]), *(f"track medians, {name}" for name in HEAD[4:6]),
+            *(f"nSDR, {name}" for name in HEAD[6:8]), *HEAD[8:]]
+    differences = [[f"{item.first} minus {item.second}", EVERY_FAMILY[item.family].short, number(item.value, DIGITS, plus=True),
+                    number(item.error, DIGITS), interval_text(item.low, item.high), f"{item.won} of {item.tracks}",
+                    item.verdict] for item in report.differences]
+    names = ["first minus second", "of", "mean (dB)", "standard error", "95 % interval", "songs better", "first is"]
+    items = "\n".join(textwrap.fill(f"- {sentence}", WIDTH, subsequent_indent="  ", break_long_words=False,
+                                    break_on_hyphens=False) for sentence in report.sentences)
+    parts = [markdown(head, map(row, report.results), "l" + "r" * (len(head) - 1)),
+             *([markdown(names, differences, "llrrrrl")] if differences else []), items]
+    return "\n" + true_minus("\n\n".join(parts)) + "\n\n"
+
+
+def write_page(report: InstrumentalReport, page: Path) -> None:
+    """Replace the text between the marks in `page`. Raises ConfigError if they are missing."""
+    content = page.read_text(encoding="utf-8")
+    if content.count(BEGIN) != 1 or content.count(END) != 1 or content.index(BEGIN) > content.index(END):
+        raise ConfigError(f"{page}: has no place for the results; it needs the lines {BEGIN.strip()} and {END.strip()}")
+    before, after = content[:content.index(BEGIN)], content[content.index(END):]
+    write_text(page, f"{before}{BEGIN}{page_text(report)}{after}")
