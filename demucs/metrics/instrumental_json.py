@@ -33,7 +33,7 @@ ABOUT = ("evaluation_metadata", "model_config")
 NSDR = "NSDR"
 SUFFIXES = (".json", ".json.gz")
 LARGEST = 2 ** 28                    # bytes of a file, decompressed: two hundred times those of 50 songs
-ENDLESS = 1e300                      # larger numbers are no decibels
+MOST = 1e4                           # decibels; larger numbers, which sums could not hold, are no scores
 
 
 def is_instrumental(plain: tp.Any) -> bool:
@@ -61,7 +61,7 @@ def read_json(path: Path) -> tp.Any:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise SchemaError(f"{path}: has more than {LARGEST // 2 ** 20} MB, which no result of an evaluation has")
+            raise SchemaError(f"{path}: has more than {LARGEST // 2 ** 20} MiB, which no result of an evaluation has")
         return json.loads(content.decode("utf-8"), object_pairs_hook=_once)
     except FileNotFoundError:
         raise SchemaError(f"{path}: no such file") from None
@@ -130,13 +130,13 @@ def _frames(values: tp.Any, where: str) -> np.ndarray:
         raise ValueError(f"{where!r:.120} is no list")
     for value in values:
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))
-                                  or ENDLESS < abs(value) < math.inf):
+                                  or MOST < abs(value) < math.inf):
             raise ValueError(f"{where!r:.120}: {value!r:.40} is no number of decibels")
     return np.array([math.nan if value is None else float(value) for value in values])
 
 
 def _number(value: tp.Any, where: str) -> tp.Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < ENDLESS:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < MOST:
         raise ValueError(f"{where!r:.120}: {value!r:.40} is not a finite number")
     return value
 
