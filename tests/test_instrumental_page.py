@@ -4,13 +4,15 @@ import re
 import shlex
 
 import pytest
+import torch
 from compositions import resolved
 
+from demucs.building import build_model
 from demucs.config import read
 from demucs.metrics import instrumental, instrumental_text
 from demucs.metrics.instrumental_json import read_file
 from demucs.schema import StudyResult, load
-from demucs.studies import description, report
+from demucs.studies import description, report, timed
 from demucs.tables import true_minus
 from tools import evaluate_instrumental
 
@@ -62,6 +64,16 @@ def test_what_is_said_of_the_study(page, repository):
     arguments = found.steps[0].arguments
     train, valid, test = (int(arguments[arguments.index(flag) + 1]) for flag in ("--train", "--valid", "--test"))
     assert f"the instrumental of {train - valid} generated songs" in words and f"on {test} other songs" in words
+
+
+def test_every_arm_of_the_study_is_a_model_of_one_output(repository, tmp_path):
+    found = description.read(repository / "demucs" / "studies" / "instrumental.yaml", ("make_synthetic", "real_song"))
+    for arm, own in found.arms.items():
+        config = timed.compose(found.overrides(own, tmp_path), 1)
+        assert config.target_names == ["instrumental"] and config.training_length == 2 * 44100, arm
+        model = build_model(config)
+        with torch.no_grad():
+            assert model(torch.randn(1, 2, config.training_length)).shape == (1, 1, 2, config.training_length), arm
 
 
 def test_results_are_those_of_the_record(page, repository):
