@@ -4,8 +4,8 @@ RESULT...`.
 RESULT is one of
     a file       an evaluation.json, or a result of the notes on variants of HTDemucs (.json, .json.gz)
     a folder     with an evaluation.json, with such files, or with separated songs as TRACK/instrumental.wav
-    a model      signature or name, which is evaluated as tools.test_pretrained does, with the same record; what is scored
-                 is not scored again. Without the model, its record in demucs_results/runs is read
+    a model      signature or name, which is evaluated as tools.test_pretrained does, with the same record; what is
+                 scored is not scored again. Without the model, its record in demucs_results/runs is read
 
 A model of several sources is scored on the sum of its estimates but the vocals. Prints mean, median and standard
 deviation over the frames of all tracks (SDR of BSSEval v4 in frames of one second), the medians of tracks, the nSDR of
@@ -138,8 +138,8 @@ def named_apart(results: tp.Sequence[Found]) -> tp.List[Found]:
                   [f"{Path(file).resolve().parent.name}/{each.name}" for each, file in results]):
         if len(set(names)) == len(names):
             return [(dataclasses.replace(each, name=name), file) for (each, file), name in zip(results, names)]
-    raise ConfigError(f"the results {', '.join(file for _, file in results)} are called the same, or one is given twice; give "
-                      f"each once, under another name")
+    raise ConfigError(f"the results {', '.join(file for _, file in results)} are called the same, or one is given twice; "
+                      f"give each once, under another name")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -83,8 +83,8 @@ class AverageSpectrumFilter(_Separator):
         for song in songs:
             mix, references, rate = song.read()
             if rate != samplerate or len(mix) != audio_channels:
-                raise DatasetError(f"{song.name}: {len(mix)} channels at {rate} Hz; wanted {audio_channels} channels at "
-                                   f"{samplerate} Hz")
+                raise DatasetError(f"{song.name}: {len(mix)} channels at {rate} Hz; wanted {audio_channels} channels "
+                                   f"at {samplerate} Hz")
             power = power + _power(torch.cat([references, mix[None]]), n_fft)
         return cls(sources, _gains(power), audio_channels=audio_channels, samplerate=samplerate, segment=segment)
 

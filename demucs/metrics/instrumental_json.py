@@ -160,8 +160,8 @@ def of_evaluation(evaluation: Evaluation) -> Evaluation:
     for track in evaluation.tracks:
         frames = track.frames.get(source, {})
         if "SDR" not in frames:
-            raise SchemaError(f"{evaluation.name}: {track.name} has no SDR in frames of the instrumental; evaluate it again "
-                              f"without --no-sdr")
+            raise SchemaError(f"{evaluation.name}: {track.name} has no SDR in frames of the instrumental; evaluate it "
+                              f"again without --no-sdr")
         tracks.append(TrackScores(
             name=track.name, duration=track.duration, seconds=track.seconds, fingerprint=track.fingerprint,
             scores={INSTRUMENTAL: dict(track.scores.get(source, {}))}, frames={INSTRUMENTAL: dict(frames)}))
@@ -188,8 +188,8 @@ def write_file(evaluation: Evaluation, path: Path) -> None:
                               "summary": _summary(np.array(lists["SDR"]), total_frames=len(lists["SDR"]))}
     values = np.concatenate([np.zeros(0), *(np.array(entry["scores"]["SDR"]) for entry in tracks.values())])
     whole = _summary(values, total_tracks=len(tracks))
-    plain = {"evaluation_metadata": about, "tracks": tracks,
-             "overall_summary": {f"overall_{key}" if key.startswith("sdr") else key: value for key, value in whole.items()}}
+    overall = {f"overall_{key}" if key.startswith("sdr") else key: value for key, value in whole.items()}
+    plain = {"evaluation_metadata": about, "tracks": tracks, "overall_summary": overall}
     content = json.dumps(plain, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
     with atomic(path) as file:
         file.write(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)

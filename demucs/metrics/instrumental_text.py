@@ -44,14 +44,14 @@ def difference_line(item: InstrumentalDifference) -> str:
     """Line of text about a paired difference."""
     family = EVERY_FAMILY[item.family]
     test = "" if item.p_value is None else f", signed-rank p {p_text(item.p_value, '= ')}"
-    return (f"{item.first} minus {item.second}, {family.short}: {number(item.value, DIGITS, plus=True)} dB, standard error "
-            f"{number(item.error, DIGITS)}, 95 % interval {interval_text(item.low, item.high)}, better on {item.won} of "
-            f"{item.tracks} songs, worse on {item.lost}{test}: {item.verdict}")
+    return (f"{item.first} minus {item.second}, {family.short}: {number(item.value, DIGITS, plus=True)} dB, standard "
+            f"error {number(item.error, DIGITS)}, 95 % interval {interval_text(item.low, item.high)}, better on "
+            f"{item.won} of {item.tracks} songs, worse on {item.lost}{test}: {item.verdict}")
 
 
 def split_lines(evaluations: tp.Sequence[Evaluation]) -> tp.List[str]:
-    """Lines of tables, one for each evaluation but the last, with the means of all later ones over the frames where it has
-    `EASY` dB or more, and over all others."""
+    """Lines of tables, one for each evaluation but the last, with the means of all later ones over the frames where it
+    has `EASY` dB or more, and over all others."""
     lines = []
     for place, reference in enumerate(evaluations[:-1]):
         rows, share = [], 0.
@@ -63,8 +63,8 @@ def split_lines(evaluations: tp.Sequence[Evaluation]) -> tp.List[str]:
                     rows.append([reference.name, number(found.easy[1]), number(found.others[1])])
                 rows.append([each.name, number(found.easy[0]), number(found.others[0])])
         if rows:
-            lines += ["", *aligned([f"mean SDR in frames where {reference.name} has", f"{EASY:g} dB or more ({share:.0%})",
-                                    "less"], rows)]
+            head = [f"mean SDR in frames where {reference.name} has", f"{EASY:g} dB or more ({share:.0%})", "less"]
+            lines += ["", *aligned(head, rows)]
     return lines[1:]
 
 
@@ -79,8 +79,8 @@ def sentences(results: tp.Sequence[InstrumentalScores], evaluations: tp.Sequence
             told.append(sentence_of_pair(by_name[item.first], by_name[item.second], item,
                                          split(whole[item.first], whole[item.second])))
     if len(results) > 1:
-        told.append("Every result is one training or one set of weights: intervals are about other songs like these, not "
-                    "about another training of the same model, whose seed alone may make such a difference.")
+        told.append("Every result is one training or one set of weights: intervals are about other songs like these, "
+                    "not about another training of the same model, whose seed alone may make such a difference.")
     dropped = [f"{counted(each.infinite, 'frame')} of {each.name}" for each in results if each.infinite]
     if dropped:
         told.append(f"Frames without any error are infinite and dropped, also from the mean: {', '.join(dropped)}.")
@@ -89,10 +89,10 @@ def sentences(results: tp.Sequence[InstrumentalScores], evaluations: tp.Sequence
 
 def sentence_of_means(results: tp.Sequence[InstrumentalScores]) -> str:
     """Difference between the aggregates of the same separations."""
-    gaps = ", ".join(f"{number(each.mean - each.nsdr_mean, plus=True)} dB for {each.name} ({each.easy:.0%} of its frames have "
-                     f"{EASY:g} dB or more)" for each in results if each.nsdr_mean is not None)
-    return (f"The mean over pooled frames minus the mean nSDR of the same separations is {gaps}. It is comparable with other "
-            f"means over pooled frames only, and with neither an nSDR nor a median over tracks.")
+    gaps = ", ".join(f"{number(each.mean - each.nsdr_mean, plus=True)} dB for {each.name} ({each.easy:.0%} of its "
+                     f"frames have {EASY:g} dB or more)" for each in results if each.nsdr_mean is not None)
+    return (f"The mean over pooled frames minus the mean nSDR of the same separations is {gaps}. Such a mean is comparable "
+            f"with other means over pooled frames only, and with neither an nSDR nor a median over tracks.")
 
 
 def sentence_of_pair(first: InstrumentalScores, second: InstrumentalScores, item: InstrumentalDifference,
@@ -109,18 +109,18 @@ def sentence_of_pair(first: InstrumentalScores, second: InstrumentalScores, item
              f"{number(frames.from_others, plus=True)} dB from all others ({number(frames.others[0])} against "
              f"{number(frames.others[1])} dB)")
     same = frames.from_easy * frames.from_others > 0 and (pooled > 0) == (item.verdict == BETTER)
-    if item.verdict != UNCLEAR and same:
-        return f"{text}. The means over pooled frames differ in the same direction, by {number(pooled, plus=True)} dB: {parts}."
-    return f"{text}. The means over pooled frames do not show this: they differ by {number(pooled, plus=True)} dB, {parts}."
+    does = "differ by" if item.verdict == UNCLEAR else "differ in the same direction, by" if same else \
+        "do not show this: they differ by"
+    return f"{text}. The means over pooled frames {does} {number(pooled, plus=True)} dB: {parts}."
 
 
 def page_text(report: InstrumentalReport) -> str:
     """The report in Markdown, as it stands between the marks of a page."""
     head = ["result", *(f"pooled {name}" for name in HEAD[1:4]), *(f"track medians, {name}" for name in HEAD[4:6]),
             *(f"nSDR, {name}" for name in HEAD[6:8]), *HEAD[8:]]
-    differences = [[f"{item.first} minus {item.second}", EVERY_FAMILY[item.family].short, number(item.value, DIGITS, plus=True),
-                    number(item.error, DIGITS), interval_text(item.low, item.high), f"{item.won} of {item.tracks}",
-                    item.verdict] for item in report.differences]
+    differences = [[f"{item.first} minus {item.second}", EVERY_FAMILY[item.family].short,
+                    number(item.value, DIGITS, plus=True), number(item.error, DIGITS), interval_text(item.low, item.high),
+                    f"{item.won} of {item.tracks}", item.verdict] for item in report.differences]
     names = ["first minus second", "of", "mean (dB)", "standard error", "95 % interval", "songs better", "first is"]
     items = "\n".join(textwrap.fill(f"- {sentence}", WIDTH, subsequent_indent="  ", break_long_words=False,
                                     break_on_hyphens=False) for sentence in report.sentences)

@@ -44,8 +44,9 @@ def arm_rows(result: StudyResult, folder: Path) -> tp.Tuple[tp.List[str], tp.Lis
                      number(float(np.std(values, ddof=1))) if len(values) > 1 else "-",
                      f"{number(above[arm].difference, plus=True)} [{interval_text(above[arm].low, above[arm].high)}]",
                      f"{np.mean(steps):.0f} ({min(steps)} to {max(steps)})", f"{np.mean(pace):.0f}",
-                     str(mine[0].examples), *(_on(result, folder, [training.also_scored.get(test_set, "") for training in mine])
-                                              for test_set in result.also_scored)])
+                     str(mine[0].examples),
+                     *(_on(result, folder, [training.also_scored.get(test_set, "") for training in mine])
+                       for test_set in result.also_scored)])
     further = [_on(result, folder, [file]) for file in result.also_scored.values()]
     empty = len(head) - 2 - len(further)
     rows.append(["fixed filter", number(_overall(result, folder / result.reference)), *[""] * empty, *further])

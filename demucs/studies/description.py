@@ -21,7 +21,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 TYPES: tp.Dict[str, tp.Tuple[type, str]] = {
     "name": (str, "a text"), "question": (str, "a text"), "seconds": (float, "a number"), "seeds": (list, "a list"),
     "common": (list, "a list of overrides"), "arms": (dict, "a mapping of names to lists of overrides"),
-    "comparisons": (list, "a list of pairs of arms"), "steps": (list, "a list"), "also_scored": (dict, "a mapping of names to folders")}
+    "comparisons": (list, "a list of pairs of arms"), "steps": (list, "a list"),
+    "also_scored": (dict, "a mapping of names to folders")}
 OPTIONAL = ("common", "steps", "also_scored")
 STEPS = {"tool": {"tool", "arguments"}, "train": {"train", "overrides", "seconds", "seed"}}
 

@@ -110,7 +110,8 @@ class CosineRestarts(Cosine):
         cycle = max(place for place, start in enumerate(self.starts) if start <= self.done)
         begin, end = (*self.starts, self.epochs)[cycle:cycle + 2]
         peak = max(base * self.factor ** cycle, self.min_lr)
-        return self.min_lr + (peak - self.min_lr) * (1 + math.cos(math.pi * min(1., (self.done - begin) / (end - begin)))) / 2
+        place = min(1., (self.done - begin) / (end - begin))
+        return self.min_lr + (peak - self.min_lr) * (1 + math.cos(math.pi * place)) / 2
 
 
 class Plateau(Schedule):

@@ -185,7 +185,8 @@ def records(folder: Path) -> Seeds:
     account = {"job": "7", "start": [1, 2, 0, 0], "fruitless": 1, "verdict": "AGAIN", "reason": "it was preempted"}
     return {"history": [text(history())], "evaluation": [text(schema.to_plain(evaluation()))],
             "run_card": [text(schema.to_plain(run_card()))], "card": [text(schema.sealed(schema.to_plain(card(model(), "first"))))],
-            "museval": [text(museval())], "instrumental": [text(each) for each in instrumental()], "status": [text(schema.to_plain(status()))], "attempts": [text(account)],
+            "museval": [text(museval())], "instrumental": [text(each) for each in instrumental()],
+            "status": [text(schema.to_plain(status()))], "attempts": [text(account)],
             "lock": [text({"job": "9", "host": "n1", "process": 1})], "checkpoint": [(folder / "checkpoint.th").read_bytes()],
             "checkpoint_records": [(folder / "checkpoint.json").read_bytes()]}
 

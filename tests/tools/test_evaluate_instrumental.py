@@ -78,7 +78,7 @@ def test_what_the_numbers_show_and_what_not(workplace, capsys):
     assert tool.main(["first.json", "second.json"]) == 0
     shown = capsys.readouterr().out
     assert ("second is worse than first in nSDR (-2.00 dB, better on 0 of 8 songs). The means over pooled frames do not "
-            "show this: they differ by +0.20 dB, +2.00 dB from the 10% of frames where first has 25 dB or more (50.00 "
+            "show this: they differ by +0.20 dB: +2.00 dB from the 10% of frames where first has 25 dB or more (50.00 "
             "against 30.00 dB), -1.80 dB from all others (5.00 against 7.00 dB).") in shown
     assert re.search(r"is [+]\d.\d\d dB for first \(10% of its frames have 25 dB or more\), [+]\d.\d\d dB for second", shown)
     assert "comparable with other means over pooled frames only" in shown
