@@ -97,6 +97,7 @@ def build_augment(config: Config, world_size: int) -> Augment:
     remix, scale = config.augment.remix, config.augment.scale
     return Augment(seed=config.seed, shift=int(config.dset.samplerate * config.dset.shift),
                    shift_same=config.augment.shift_same, flip=config.augment.flip, sign=config.augment.sign,
+                   same=config.augment.same,
                    scale_proba=scale.proba, scale_min=scale.min, scale_max=scale.max, remix_proba=remix.proba,
                    remix_group=remix.group_size, batch_size=config.batch_size, world_size=world_size)
 

@@ -125,6 +125,7 @@ class AugmentConfig:
     scale: ScaleConfig
     flip: bool
     sign: bool
+    same: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +255,8 @@ RANGES: tp.Dict[str, Allowed] = {
     "quant.diffq": WEIGHT, "quant.qat": Range(0, 15, whole=True, unit="bits"), "quant.min_size": MEBIBYTES,
     "quant.group_size": Range(1, 65_536, whole=True),
     "schedule.factor": Range(0, 1, open_least=True, open_most=True), "schedule.patience": COUNT, "schedule.cooldown": COUNT,
-    "schedule.warmup": COUNT, "schedule.min_lr": Range(0, 1e38), "early_stopping": POSITIVE,
+    "schedule.warmup": COUNT, "schedule.min_lr": Range(0, 1e38), "schedule.restarts": POSITIVE,
+    "early_stopping": POSITIVE,
     "slurm.time": Range(1, 10_000_000, whole=True, unit="minutes"),
     "slurm.signal_delay_s": Range(0, 86_400, whole=True, unit="seconds"), "slurm.max_num_timeout": COUNT,
     "slurm.mem_per_gpu": Range(0, 1_000_000, unit="GB"), "slurm.cpus_per_gpu": Range(1, 65_536, whole=True),
@@ -435,6 +437,9 @@ def _check(config: Config) -> None:
     if config.schedule.kind == "cosine" and config.schedule.warmup >= config.epochs:
         raise ConfigError(f"schedule.warmup={config.schedule.warmup} leaves none of the {config.epochs} epochs; give a "
                           f"smaller number")
+    restarts = config.schedule.restarts
+    if any(later <= earlier for earlier, later in zip(restarts, restarts[1:])):
+        raise ConfigError(f"schedule.restarts={list(restarts)} must be ascending numbers of epochs, such as [10, 20]")
     names = config.target_names
     if len(config.target_weights) != len(names):
         what = "sources" if config.dset.targets is None else "targets"

@@ -42,6 +42,7 @@ DOWNLOAD_VERSION = 1
 LABELS_VERSION = 1
 STUDY_VERSION = 1
 AUTOMIX_VERSION = 1
+INSTRUMENTAL_VERSION = 1
 FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
@@ -516,6 +517,7 @@ class StudyTraining:
     evaluation: str                    # file of its scores, beside the record of the study
     model_hash: str
     started: str                       # ISO 8601, UTC
+    also_scored: tp.Dict[str, str] = field(default_factory=dict)      # further test set -> file of the scores there
     version: int = STUDY_VERSION
 
 
@@ -550,7 +552,60 @@ class StudyResult:
     commit: str
     versions: tp.Dict[str, str]
     created: str                       # ISO 8601, UTC
+    also_scored: tp.Dict[str, str] = field(default_factory=dict)      # further test set -> scores of the filter there
     version: int = STUDY_VERSION
+
+
+@dataclass(frozen=True)
+class InstrumentalScores:
+    """Aggregates of one result on the instrumental, in dB, over frames of one second and over tracks."""
+    name: str
+    model: str
+    dataset: str
+    file: str                          # that was read
+    tracks: int
+    frames: int                        # finite ones, which are averaged
+    undefined: int                     # silent in reference or estimate
+    infinite: int                      # without any error
+    mean: float                        # over all frames of all tracks
+    median: float
+    std: float                         # population standard deviation
+    easy: float                        # fraction of frames of 25 dB or more
+    mean_of_medians: float             # of the frames of each track
+    median_of_medians: float
+    nsdr_tracks: int                   # tracks with an nSDR
+    nsdr_mean: tp.Optional[float]
+    nsdr_median: tp.Optional[float]
+
+
+@dataclass(frozen=True)
+class InstrumentalDifference:
+    """Difference of two results on the instrumental, first minus second, paired by song."""
+    first: str
+    second: str
+    family: str                        # of `metrics.aggregates`
+    tracks: int                        # paired ones
+    value: float                       # dB, mean over songs
+    error: float                       # standard error of the mean
+    low: float                         # 95 % interval, bootstrap over songs
+    high: float
+    p_value: tp.Optional[float]        # of Wilcoxon's signed-rank test
+    won: int                           # songs in which the first is better by more than 0.005 dB
+    lost: int
+    tied: int
+    verdict: str                       # "better", "worse" or "not distinguishable"
+    notes: tp.List[str]
+
+
+@dataclass(frozen=True)
+class InstrumentalReport:
+    """Results on the instrumental, their paired differences, and what they show."""
+    results: tp.List[InstrumentalScores]
+    differences: tp.List[InstrumentalDifference]
+    sentences: tp.List[str]
+    commit: str
+    created: str                       # ISO 8601, UTC
+    version: int = INSTRUMENTAL_VERSION
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ import pytest
 from conftest import REPOSITORY
 from dora.explore import Herd, Launcher
 from dora.shep import Shepherd
+from omegaconf import OmegaConf
 
+from demucs import config as configuration
+from demucs.building import build_augment
 from demucs.grids._explorers import TrainingExplorer
 from demucs.grids._lineage import origin
 from demucs.schema import load_history
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.runs
 
 TABLE = json.loads((Path(__file__).resolve().parent / "golden" / "signatures.json").read_text())
 GRIDS = [name.removeprefix("grid_") for name in TABLE if name.startswith("grid_")]
+OWN = json.loads((Path(__file__).resolve().parent / "golden" / "own_grids.json").read_text())      # not of published Demucs
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def dora_grid(*arguments, folder, **environment):
 
 def test_every_grid_is_in_the_table():
     modules = {path.stem for path in (REPOSITORY / "demucs" / "grids").glob("*.py") if not path.name.startswith("_")}
-    assert modules == set(GRIDS) and len(modules) == 8
+    assert modules - set(OWN) == set(GRIDS) and len(GRIDS) == 8 and set(OWN) <= modules
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -64,6 +68,24 @@ def test_grid_has_the_published_signatures(grid, folder):
     assert set(herd.sheeps) == set(TABLE[f"grid_{grid}"])
     parents = {signature: sheep.xp.cfg.continue_from for signature, sheep in herd.sheeps.items()}
     assert submitted(herd) == {signature for signature, parent in parents.items() if not parent}
+
+
+@pytest.mark.parametrize("grid", OWN)
+def test_signatures_of_own_grids_stay(grid, folder):
+    assert sorted(herd_of(grid).sheeps) == sorted(OWN[grid])
+
+
+def test_the_instrumental_grid(folder):
+    """Four models with two schedules each; every experiment is valid, and trains on four GPUs as on one."""
+    found = [configuration.read(OmegaConf.to_container(sheep.xp.cfg, resolve=True))
+             for sheep in herd_of("instrumental").sheeps.values()]
+    assert {(config.model, config.epochs) for config in found} == {
+        (model, epochs) for model in ("htdemucs", "htdemucs_n", "htdemucs_nn", "htdemucs_nn_conv") for epochs in (10, 13)}
+    for config in found:
+        assert config.target_names == ["instrumental"] and config.training_length == 4 * 44100 and config.segment == 10
+        assert (config.schedule.kind, list(config.schedule.restarts)) == ("cosine_restarts", [10])
+        assert config.augment.same and config.augment.shift_same and not config.augment.remix.proba
+        build_augment(config, 4)
 
 
 @pytest.mark.parametrize("grid", ["sdx23", "mdx_refine"])

@@ -24,7 +24,8 @@ NOT_IN_TRAINING = {"argparse"}
 GRAPHING_MAY = {"demucs.arguments", "demucs.console", "demucs.ranges", "demucs.schema", "demucs.errors",
                 "demucs.files", "demucs.notes", "demucs.tables", "demucs.runs.layout", "demucs.audio.samples",
                 "demucs.metrics.aggregates", "demucs.metrics.statistics", "demucs.metrics.seeds",
-                "demucs.metrics.museval_json", "demucs.metrics.verdicts", "demucs.metrics.study_tables"}
+                "demucs.metrics.museval_json", "demucs.metrics.instrumental_json", "demucs.metrics.verdicts",
+                "demucs.metrics.study_tables"}
 GRAPHING_ROOMS = {"records": 0, "figures": 1, "pages": 2}     # the scripts themselves are above
 WITHOUT_TORCH = ("downloads", "runs")        # and the ground floor
 

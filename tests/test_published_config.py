@@ -56,7 +56,8 @@ def test_every_published_choice_is_there(repository):
             if path.parent.name != "models"}
     # auto_extra is named by published experiments and documents; its file was not published. It is taken to differ from
     # its sister only by its data. Presets of our own are in docs/small_gpus.md.
-    presets = {"variant=small_gpu_8gb", "variant=small_gpu_6gb", "variant=no_augmentation", "variant=openunmix"}
+    presets = {"variant=small_gpu_8gb", "variant=small_gpu_6gb", "variant=no_augmentation", "variant=openunmix",
+               "variant=instrumental"}
     assert ours - set(CHOICES) - presets == {"dset=auto_extra"} and set(CHOICES) | presets <= ours
     extra, test = composed(["dset=auto_extra"]), composed(["dset=auto_extra_test"])
     assert {key for key in extra if extra[key] != test[key]} == {"dset.wav"}

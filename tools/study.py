@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from demucs.studies.description import read
     from demucs.studies.study import Study
     from demucs.studies.timed import Interrupted
-    from tools import make_synthetic, pseudolabel
+    from tools import make_synthetic, pseudolabel, real_song
 
-    tools = {"make_synthetic": make_synthetic.main, "pseudolabel": pseudolabel.main}
+    tools = {"make_synthetic": make_synthetic.main, "pseudolabel": pseudolabel.main, "real_song": real_song.main}
     named = STUDIES / f"{args.study}.yaml"
     description = read(named if named.is_file() else args.study, tools).scaled(args.scale, args.seeds)
     results = args.results / "studies" / description.name

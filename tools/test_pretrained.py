@@ -39,6 +39,19 @@ def get_parser() -> argparse.ArgumentParser:
     add("overrides", nargs="*", metavar="KEY=VALUE", help=f"overrides, with the keys {', '.join(KEYS)}")
     pretrained.add_model_flags(parser)
     add_flags(parser)
+    add_separation_flags(parser)
+    add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,
+        help=argparse.SUPPRESS)      # no effect; for published command lines, where museval needed processes
+    add("--save", type=Path, metavar="FOLDER", help="save all estimates as FOLDER/TRACK/SOURCE.mp3")
+    add("--reference-separators", action="store_true",
+        help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")
+    add("--experiments", type=Path, default=EXPERIMENTS, help="folder of the runs (default: %(default)s)")
+    return parser
+
+
+def add_separation_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for the separation by a model to `parser`."""
+    add = parser.add_argument
     add("--shifts", type=number("--shifts", RANGES["shifts"]), default=SHIFTS,
         help="number of random shifts that are averaged (default: %(default)s; 0 for models of Open-Unmix)")
     add("--overlap", type=number("--overlap", RANGES["overlap"]), default=0.25,
@@ -51,13 +64,6 @@ def get_parser() -> argparse.ArgumentParser:
              "%(default)s)")
     add("--seed", type=number("--seed", RANGES["seed"]), default=0,
         help="seed of the random shifts (default: %(default)s)")
-    add("-j", "--workers", type=number("--workers", RANGES["workers"]), default=0,
-        help=argparse.SUPPRESS)      # no effect; for published command lines, where museval needed processes
-    add("--save", type=Path, metavar="FOLDER", help="save all estimates as FOLDER/TRACK/SOURCE.mp3")
-    add("--reference-separators", action="store_true",
-        help="also score silence, the mixture, and a fixed filter fitted on the training songs (no ISR, SIR and SAR)")
-    add("--experiments", type=Path, default=EXPERIMENTS, help="folder of the runs (default: %(default)s)")
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,6 +6,8 @@ The distributions and their order are those of published Demucs (Défossez et al
 - flip: the channels of each stereo source are swapped with probability 1/2, its sign is flipped with probability 1/2
   (the latter not without `sign`, as in Open-Unmix);
 - scale: with probability `scale_proba` per batch, each source is scaled by a uniform factor in [scale_min, scale_max);
+  with `same`, flip, sign and factor are one draw per example, so that they act on the mixture and on any sum of sources
+  alike;
 - remix: with probability `remix_proba` per batch, the sources within each group of `remix_group` examples are permuted
   over the examples, with one permutation per source.
 
@@ -40,8 +42,9 @@ class Augment:
     new tensor [b, S, A, L - shift]."""
 
     def __init__(self, *, seed: int, shift: int, shift_same: bool = False, flip: bool = True, sign: bool = True,
-                 scale_proba: float = 1., scale_min: float = 0.25, scale_max: float = 1.25, remix_proba: float = 1.,
-                 remix_group: tp.Optional[int] = 4, batch_size: tp.Optional[int] = None, world_size: int = 1):
+                 same: bool = False, scale_proba: float = 1., scale_min: float = 0.25, scale_max: float = 1.25,
+                 remix_proba: float = 1., remix_group: tp.Optional[int] = 4, batch_size: tp.Optional[int] = None,
+                 world_size: int = 1):
         """The settings are those listed at the top of this module: `shift` in samples, probabilities and factors as
         numbers, and `remix_group` in examples, where 0 or None means the whole global batch. `batch_size` is the size
         of that batch over all `world_size` ranks; None if unknown.
@@ -54,6 +57,7 @@ class Augment:
         self.shift_same = shift_same
         self.flip = flip
         self.sign = sign
+        self.same = same
         self.scale_proba = scale_proba
         self.scale_min = scale_min
         self.scale_max = scale_max
@@ -85,16 +89,17 @@ class Augment:
         shape = (examples, sources)
         offset, left, factor = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.ones(shape, np.float32)
         row = np.repeat(np.arange(examples)[:, None], sources, axis=1)
+        own = 1 if self.same else sources
         scale = chance("scale this batch").random() < self.scale_proba
         for example in range(examples):
             place = first + example
             if self.shift:
                 offset[example] = chance("shift", place).integers(self.shift, size=1 if self.shift_same else sources)
             if self.flip:
-                left[example], sign = chance("flip", place).integers(2, size=(2, sources))
+                left[example], sign = chance("flip", place).integers(2, size=(2, own))
                 factor[example] = 2 * sign - 1 if self.sign else 1
             if scale:
-                factor[example] *= chance("scale", place).uniform(self.scale_min, self.scale_max, sources)
+                factor[example] *= chance("scale", place).uniform(self.scale_min, self.scale_max, own)
         if chance("remix this batch").random() < self.remix_proba:
             size = self.remix_group or examples
             for start in range(0, examples, size):

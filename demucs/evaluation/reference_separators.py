@@ -16,7 +16,7 @@ from ..audio import reading
 from ..dsp.spectral import istft, stft
 from ..errors import DatasetError
 from ..separation.bag import BagOfModels
-from .tracks import track_folders
+from .tracks import ReferenceTrack, Sums, track_folders
 
 
 class _Separator(nn.Module):
@@ -70,6 +70,25 @@ class AverageSpectrumFilter(_Separator):
         return istft(estimates, hop=n_fft // 4, length=padded.shape[-1])[..., :length]
 
     @classmethod
+    def fit_songs(cls, songs: tp.Iterable[ReferenceTrack], sources: tp.Sequence[str], *, audio_channels: int = 2,
+                  samplerate: int = 44100, segment: float = 10., n_fft: int = 4096) -> "AverageSpectrumFilter":
+        """Filter fitted on `songs`, with their own mixtures: the references of `sources` may be sums of stems, and need
+        not add up to the mixture. Other arguments, and the memory, are those of `fit`.
+
+        Raises:
+            DatasetError: for no song, or a song of another format.
+            AudioError: for a file that cannot be read.
+        """
+        power: tp.Union[int, torch.Tensor] = 0
+        for song in songs:
+            mix, references, rate = song.read()
+            if rate != samplerate or len(mix) != audio_channels:
+                raise DatasetError(f"{song.name}: {len(mix)} channels at {rate} Hz; wanted {audio_channels} channels "
+                                   f"at {samplerate} Hz")
+            power = power + _power(torch.cat([references, mix[None]]), n_fft)
+        return cls(sources, _gains(power), audio_channels=audio_channels, samplerate=samplerate, segment=segment)
+
+    @classmethod
     def fit(cls, tracks: tp.Iterable[tp.Union[str, Path]], sources: tp.Sequence[str], *, audio_channels: int = 2,
             samplerate: int = 44100, segment: float = 10., n_fft: int = 4096) -> "AverageSpectrumFilter":
         """Filter fitted on the songs in `tracks`, folders with one SOURCE.wav per source, all at `samplerate` Hz with
@@ -90,20 +109,31 @@ class AverageSpectrumFilter(_Separator):
                     raise DatasetError(f"{path}: {len(wav)} channels of {wav.shape[-1]} samples at {rate} Hz; wanted "
                                        f"{audio_channels} channels at {samplerate} Hz, all stems of one length")
                 stems.append(wav)
-            signals = torch.stack([*stems, torch.stack(stems).sum(0)])
-            spectra = stft(signals, n_fft=n_fft, hop=n_fft // 4)
-            power = power + spectra.abs().square().double().mean(dim=(1, 3)) * signals.shape[-1]
-        if isinstance(power, int):
-            raise DatasetError("the average-spectrum filter was given no song to fit; name at least one track folder")
-        mixture = power[-1].clamp(min=torch.finfo(power.dtype).tiny)     # a bin silent in all songs gets the gain 0
-        gains = (power[:-1] / mixture).clamp(max=1).float()
-        return cls(sources, gains, audio_channels=audio_channels, samplerate=samplerate, segment=segment)
+            power = power + _power(torch.stack([*stems, torch.stack(stems).sum(0)]), n_fft)
+        return cls(sources, _gains(power), audio_channels=audio_channels, samplerate=samplerate, segment=segment)
 
 
-def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path) -> tp.Dict[str, nn.Module]:
+def _power(signals: torch.Tensor, n_fft: int) -> torch.Tensor:
+    """Energy [S, F] of `signals` [S, A, L] per frequency bin, up to a factor."""
+    spectra = stft(signals, n_fft=n_fft, hop=n_fft // 4)
+    return spectra.abs().square().double().mean(dim=(1, 3)) * signals.shape[-1]
+
+
+def _gains(power: tp.Union[int, torch.Tensor]) -> torch.Tensor:
+    """Gains [S, F] from the energies [S + 1, F] of sources and mixture, the mixture last."""
+    if isinstance(power, int):
+        raise DatasetError("the average-spectrum filter was given no song to fit; name at least one track folder")
+    mixture = power[-1].clamp(min=torch.finfo(power.dtype).tiny)     # a bin silent in all songs gets the gain 0
+    return (power[:-1] / mixture).clamp(max=1).float()
+
+
+def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Path, *,
+                         targets: tp.Optional[Sums] = None, stems: tp.Optional[tp.Sequence[str]] = None
+                         ) -> tp.Dict[str, nn.Module]:
     """Reference separators by the names of their records: "silence", "mixture", and "average_filter", which is fitted
     on the songs in MUSDB/train. They have the number of channels, sample rate and segment of `model` (of a bag, the
-    segment of its first model), and the sources `sources`.
+    segment of its first model), and the sources `sources`. `targets` and `stems` are as in `track_folders`. With them,
+    and for a single source, the filter is fitted with the mixtures of the songs, since the sources are not all of it.
 
     Raises:
         DatasetError, AudioError: as `AverageSpectrumFilter.fit`, for the training songs.
@@ -111,6 +141,10 @@ def reference_separators(model: nn.Module, sources: tp.Sequence[str], musdb: Pat
     first = model.models[0] if isinstance(model, BagOfModels) else model
     sound: tp.Dict[str, tp.Any] = dict(audio_channels=model.audio_channels, samplerate=model.samplerate,
                                        segment=float(first.segment))
-    train = [musdb / "train" / track.name for track in track_folders(musdb, sources=sources, split="train")]
+    songs = track_folders(musdb, sources=sources, split="train", targets=targets, stems=stems)
+    if targets or len(sources) == 1:
+        fitted = AverageSpectrumFilter.fit_songs(songs, sources, **sound)
+    else:
+        fitted = AverageSpectrumFilter.fit([musdb / "train" / song.name for song in songs], sources, **sound)
     return {"silence": Silence(sources, **sound), "mixture": MixtureAsEstimate(sources, **sound),
-            "average_filter": AverageSpectrumFilter.fit(train, sources, **sound)}
+            "average_filter": fitted}

@@ -94,9 +94,12 @@ class Request:
 
 
 def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str, tp.Any],
-                precision: str = PRECISIONS[0], save_to: tp.Optional[Path] = None, references: bool = False) -> None:
+                precision: str = PRECISIONS[0], save_to: tp.Optional[Path] = None, references: bool = False
+                ) -> tp.Optional[Evaluation]:
     """Score a model or a bag on this process's part of the songs, write the scores, and print them if all parts are
     done. The first part also copies the files of the model's run (run card, history) to the folder of the record.
+
+    Returns the evaluation of the model; None if tracks of other parts are missing.
 
     Args:
         request: the test songs and where results go.
@@ -112,12 +115,10 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
     place = request.place(request.name, model)
     if place.compressed and references:
         raise ConfigError(NO_COMPRESSED_TRAINING)
-    if place.targets and references:
-        raise ConfigError("the reference separators know no dset.targets, which this model was trained for; leave them "
-                          "out")
     songs = request.songs(model.sources, place)
     record = records.record_of(request.folder, songs)
-    others = reference_separators(model, songs.sources, place.folder) if references else {}
+    others = reference_separators(model, songs.sources, place.folder, targets=place.targets,
+                                  stems=place.stems) if references else {}
     if request.part.index == 0:
         collect_run(request.name, experiments=request.experiments, results=request.results)
     whole, some = (WHOLE, WHOLE) if request.no_sdr else (ALL, (*WHOLE, "sdr"))
@@ -128,11 +129,15 @@ def score_model(request: Request, model: nn.Module, *, settings: tp.Mapping[str,
         evaluations.append(_score(request, separator, songs, name=name, record=f"{record}_{name}", metrics=some,
                                   separation=settings, settings=collect.precision(separator)))
     records.report(evaluations, request.folder)
+    return evaluations[0]
 
 
-def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence[str]] = None) -> None:
+def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence[str]] = None
+                ) -> tp.Optional[Evaluation]:
     """Score the estimates in the files FOLDER/TRACK/SOURCE.wav on the test set of `request`, write the scores, and
     print them if all parts are done. `sources` are by default those of the first track.
+
+    Returns the evaluation; None if tracks of other parts are missing.
 
     Raises:
         DemucsError: if files or test set are not usable, or a model was scored under the same name.
@@ -147,6 +152,7 @@ def score_files(request: Request, folder: Path, sources: tp.Optional[tp.Sequence
                         metrics=WHOLE if request.no_sdr else ALL, separation={}, settings={"files": separator.formats},
                         excerpts=request.excerpts(record))
     records.report([evaluation], request.folder)
+    return evaluation
 
 
 def _score(request: Request, separator: Separator, songs: SongSet, *, name: str, record: str, metrics: tp.Sequence[str],

@@ -12,7 +12,7 @@ from .. import schema
 from ..schema import Evaluation, StudyComparison, StudyResult, StudyTraining
 from ..tables import counted, duration, interval_text, number
 from .aggregates import ALL, EVERY_FAMILY, aggregate
-from .statistics import seeds_text
+from .statistics import FEWEST, seeds_text
 from .verdicts import HELPED, INCONCLUSIVE
 
 UNEVEN = 0.1        # relative difference of mean steps between arms, and of speeds, that a note mentions
@@ -33,7 +33,8 @@ def arm_rows(result: StudyResult, folder: Path) -> tp.Tuple[tp.List[str], tp.Lis
     """(head, rows) of the table of arms: score, spread over seeds, difference to the filter, steps and time."""
     found = scores(result, folder)
     above = {item.first: item for item in result.above_filter}
-    head = ["arm", "nSDR (dB)", "standard deviation", "above the filter", "steps", "ms per step", "examples"]
+    head = ["arm", "nSDR (dB)", "standard deviation", "above the filter", "steps", "ms per step", "examples",
+            *(f"nSDR on {test_set}" for test_set in result.also_scored)]
     rows = []
     for arm, values in found.items():
         mine = trainings_of(result, arm)
@@ -43,11 +44,28 @@ def arm_rows(result: StudyResult, folder: Path) -> tp.Tuple[tp.List[str], tp.Lis
                      number(float(np.std(values, ddof=1))) if len(values) > 1 else "-",
                      f"{number(above[arm].difference, plus=True)} [{interval_text(above[arm].low, above[arm].high)}]",
                      f"{np.mean(steps):.0f} ({min(steps)} to {max(steps)})", f"{np.mean(pace):.0f}",
-                     str(mine[0].examples)])
-    reference = schema.load(Evaluation, folder / result.reference)
-    overall = aggregate(reference, EVERY_FAMILY[result.family]).values[ALL]
-    rows.append(["fixed filter", number(overall), *[""] * (len(head) - 2)])
+                     str(mine[0].examples),
+                     *(_on(result, folder, [training.also_scored.get(test_set, "") for training in mine])
+                       for test_set in result.also_scored)])
+    further = [_on(result, folder, [file]) for file in result.also_scored.values()]
+    empty = len(head) - 2 - len(further)
+    rows.append(["fixed filter", number(_overall(result, folder / result.reference)), *[""] * empty, *further])
     return head, rows
+
+
+def _overall(result: StudyResult, path: Path) -> tp.Optional[float]:
+    """Mean over sources of the scores in a file, in the family of the study."""
+    return aggregate(schema.load(Evaluation, path), EVERY_FAMILY[result.family]).values[ALL]
+
+
+def _on(result: StudyResult, folder: Path, files: tp.Sequence[str]) -> str:
+    """Scores on a further test set as text: the mean over seeds, with the smallest and the largest if there are
+    several."""
+    values = [value for value in (_overall(result, folder / file) for file in files if file) if value is not None]
+    if not values:
+        return number(None)
+    several = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
+    return f"{number(float(np.mean(values)))}{several}"
 
 
 def trainings_of(result: StudyResult, arm: str) -> tp.List[StudyTraining]:
@@ -78,8 +96,8 @@ def sentence(item: StudyComparison) -> str:
     return f"{verdict} ({number(item.difference, plus=True)} dB; {item.reason})."
 
 
-def notes(result: StudyResult) -> tp.List[str]:
-    """Limits of the study, one sentence or more each."""
+def notes(result: StudyResult, folder: Path) -> tp.List[str]:
+    """Limits of the study with its records in `folder`, one sentence or more each."""
     arms = {arm: trainings_of(result, arm) for arm in result.arms}
     steps = {arm: float(np.mean([training.steps for training in mine])) for arm, mine in arms.items()}
     found = [f"Every arm was trained with {seeds_text(len(result.seeds))} ({', '.join(map(str, result.seeds))}), "
@@ -109,6 +127,11 @@ def notes(result: StudyResult) -> tp.List[str]:
     if weak:
         found.append(f"Not shown to exceed a fixed filter per source: {', '.join(weak)}. Such an arm may have learned "
                      f"average spectra only; train it longer.")
+    for test_set, file in result.also_scored.items():
+        songs = len(schema.load(Evaluation, folder / file).tracks)
+        found.append(f"Scores on {test_set} ({counted(songs, 'song')}) are means over seeds, with the lowest and the "
+                     f"highest. They are in no comparison"
+                     + ("." if songs >= FEWEST else ", since intervals need more songs."))
     found.append(f"Intervals are about other songs like these ({result.dataset}) and other seeds. Each holds alone: "
                  f"they are not corrected for {counted(len(result.comparisons), 'comparison')}, of which the first is "
                  f"the question.")

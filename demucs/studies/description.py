@@ -21,8 +21,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 TYPES: tp.Dict[str, tp.Tuple[type, str]] = {
     "name": (str, "a text"), "question": (str, "a text"), "seconds": (float, "a number"), "seeds": (list, "a list"),
     "common": (list, "a list of overrides"), "arms": (dict, "a mapping of names to lists of overrides"),
-    "comparisons": (list, "a list of pairs of arms"), "steps": (list, "a list")}
-OPTIONAL = ("common", "steps")
+    "comparisons": (list, "a list of pairs of arms"), "steps": (list, "a list"),
+    "also_scored": (dict, "a mapping of names to folders")}
+OPTIONAL = ("common", "steps", "also_scored")
 STEPS = {"tool": {"tool", "arguments"}, "train": {"train", "overrides", "seconds", "seed"}}
 
 
@@ -53,6 +54,8 @@ class Description:
         seeds: of every arm.
         seconds: of training, for every arm and seed.
         steps: what is done before, in this order.
+        also_scored: further test sets, name -> folder of TRACK/STEM.wav or test/TRACK/STEM.wav. Their scores are in the
+            report, and in no comparison.
     """
     name: str
     question: str
@@ -62,6 +65,7 @@ class Description:
     seconds: float
     common: tp.List[str] = dataclasses.field(default_factory=list)
     steps: tp.List[tp.Union[ToolStep, TrainStep]] = dataclasses.field(default_factory=list)
+    also_scored: tp.Dict[str, str] = dataclasses.field(default_factory=dict)
 
     def overrides(self, own: tp.Sequence[str], out: Path) -> tp.List[str]:
         """Overrides of a training: the common ones, then its own, with the folder of the study."""
@@ -126,6 +130,11 @@ def _built(plain: tp.Any, tools: tp.Collection[str]) -> Description:
         arms[arm] = list(_texts(overrides, f"arms.{arm}"))
     if len(arms) < 2:
         raise ConfigError("arms: a study compares at least two")
+    also = plain.get("also_scored", {})
+    for name, folder in also.items():
+        _require_name(name, "also_scored")
+        if not isinstance(folder, str) or not folder:
+            raise ConfigError(f"also_scored.{name}: {shown(folder)} must be a folder, such as \"{{out}}/real\"")
     pairs = []
     for pair in plain["comparisons"]:
         known = isinstance(pair, list) and all(isinstance(arm, str) and arm in arms for arm in pair)
@@ -138,7 +147,7 @@ def _built(plain: tp.Any, tools: tp.Collection[str]) -> Description:
         name=plain["name"], question=" ".join(plain["question"].split()), arms=arms, comparisons=pairs,
         seeds=list(plain["seeds"]), seconds=float(plain["seconds"]),
         common=list(_texts(plain.get("common", []), "common")),
-        steps=[_step(step, tools, arms) for step in plain.get("steps", [])])
+        steps=[_step(step, tools, arms) for step in plain.get("steps", [])], also_scored=dict(also))
 
 
 def _step(plain: tp.Any, tools: tp.Collection[str], arms: tp.Collection[str]) -> tp.Union[ToolStep, TrainStep]:

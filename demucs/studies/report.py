@@ -19,7 +19,7 @@ def text(result: StudyResult, folder: Path) -> str:
     return "\n".join([
         f"Study {result.name}, {result.created[:10]}: {result.question}", "", answer(result), "",
         *aligned(*arms), "", *aligned(*pairs, left=(0, 3)), "",
-        *(sentence(item) for item in result.comparisons[1:]), "", *notes(result)])
+        *(sentence(item) for item in result.comparisons[1:]), "", *notes(result, folder)])
 
 
 def page_text(result: StudyResult, folder: Path) -> str:
@@ -30,10 +30,10 @@ def page_text(result: StudyResult, folder: Path) -> str:
     return "\n" + "\n\n".join([
         filled(f"Study `{result.name}`, {result.created[:10]}, torch {result.versions.get('torch', '?')}. "
                f"{result.question}"),
-        filled(f"**{answer(result)}**"), true_minus(markdown(head, rows, "lrrrrrr")),
+        filled(f"**{answer(result)}**"), true_minus(markdown(head, rows, "l" + "r" * (len(head) - 1))),
         true_minus(markdown(names, pairs, "lrrl")), *(filled(sentence(item)) for item in result.comparisons[1:]),
         "\n".join(textwrap.fill(true_minus(f"- {note}"), WIDTH, subsequent_indent="  ", break_long_words=False,
-                                break_on_hyphens=False) for note in notes(result))]) + "\n\n"
+                                break_on_hyphens=False) for note in notes(result, folder))]) + "\n\n"
 
 
 def write_page(result: StudyResult, folder: Path, page: Path) -> None:

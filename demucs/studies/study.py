@@ -20,7 +20,7 @@ from ..errors import ConfigError, DatasetError, ToolError
 from ..evaluation.collect import evaluation_record
 from ..evaluation.evaluate import evaluate_tracks
 from ..evaluation.reference_separators import reference_separators
-from ..evaluation.tracks import ReferenceTrack, dataset_name
+from ..evaluation.tracks import ReferenceTrack, dataset_name, song_set
 from ..metrics import verdicts
 from ..metrics.aggregates import NSDR_MEAN
 from ..metrics.statistics import FEWEST
@@ -66,9 +66,9 @@ class Study:
                 raise ConfigError(f"the arm {arm} has other test songs or sources ({own.key}={own.folder}, "
                                   f"{', '.join(config.target_names)}) than {next(iter(configs))}; they cannot be "
                                   f"compared")
-        if self.songs.key == "test.nonhq" or self.songs.targets or self.songs.kind or self.songs.layout:
+        if self.songs.key == "test.nonhq" or self.songs.kind or self.songs.layout:
             raise ConfigError("the fixed filter needs songs as folders of wav files with the sources of the model: "
-                              "leave out test.nonhq and dset.targets, and use dset.kind=musdb or wav")
+                              "leave out test.nonhq, and use dset.kind=musdb or wav")
 
     def run(self) -> StudyResult:
         """Do what is left of the study, and write its record.
@@ -85,6 +85,7 @@ class Study:
         for number, step in enumerate(description.steps, start=1):
             self._step(number, step)
         tracks = self.tracks()
+        self.further()
         self._filter(tracks)
         begin, left = time.monotonic(), [pair for pair in order if self._trained(*pair) is None]
         for number, (arm, seed) in enumerate(order, start=1):
@@ -115,6 +116,13 @@ class Study:
                                f"{FEWEST}")
         return tracks
 
+    def further(self) -> tp.Dict[str, tp.List[ReferenceTrack]]:
+        """Songs of the further test sets, by the name of the set. Raises DatasetError."""
+        d = self.config.dset
+        return {name: song_set(folder.replace("{out}", str(self.out)), sources=self.config.target_names,
+                               targets=d.targets, stems=d.sources).tracks
+                for name, folder in self.description.also_scored.items()}
+
     def conclude(self) -> StudyResult:
         """Verdicts on the trainings that are done, and the record of the study.
 
@@ -126,7 +134,8 @@ class Study:
         trainings = [training for training in found.values() if training is not None]
         missing = [f"{arm}, seed {seed}" for (arm, seed), training in found.items()
                    if training is None or not self._has_scores(training)]
-        if missing or not self.scores(FILTER).exists():
+        of_filter = [self.scores(FILTER).name, *self._further_files(FILTER).values()]
+        if missing or not all((self.results / file).exists() for file in of_filter):
             raise DatasetError(f"{self.out}: not finished: {'; '.join(missing) or 'the fixed filter'}; run the study "
                                f"again without --report, and it goes on")
         scored = {arm: [schema.load(Evaluation, self.results / training.evaluation) for training in trainings
@@ -139,13 +148,18 @@ class Study:
             reference=self.scores(FILTER).name, seeds=list(description.seeds), seconds=description.seconds,
             trainings=trainings, above_filter=filtered,
             comparisons=verdicts.comparisons(scored, description.comparisons, filtered, NSDR_MEAN),
-            common=list(description.common), commit=commit(), versions=versions(), created=now())
+            common=list(description.common), commit=commit(), versions=versions(), created=now(),
+            also_scored=self._further_files(FILTER))
         schema.save(result, self.results / RECORD)
         return result
 
     def scores(self, name: str) -> Path:
         """File of an evaluation."""
         return self.results / f"{name}.json"
+
+    def _further_files(self, name: str) -> tp.Dict[str, str]:
+        """Files of the evaluations on the further test sets, by the name of the set."""
+        return {test_set: self.scores(f"{name}_on_{test_set}").name for test_set in self.description.also_scored}
 
     def folder(self, name: str) -> Path:
         """Folder of a training."""
@@ -194,16 +208,21 @@ class Study:
             seconds=trained.seconds, steps=trained.steps, epochs=trained.epochs, batch_size=config.batch_size,
             examples=trained.examples, weights=trained.weights, loss=trained.loss, sessions=sessions,
             machine=trained.machine, load=load, evaluation=self.scores(name).name if tracks else "",
-            model_hash=package.model_hash(trained.model), started=started)
+            model_hash=package.model_hash(trained.model), started=started,
+            also_scored=self._further_files(name) if tracks else {})
         schema.save(record, folder / TRAINING)
         timed.remove_checkpoints(folder)
 
     def _score(self, model: tp.Any, name: str, config: Config, tracks: tp.Sequence[ReferenceTrack]) -> None:
         settings = dict(shifts=config.test.shifts, overlap=config.test.overlap, split=config.test.split)
-        scores = evaluate_tracks(model, tracks, metrics=("nsdr",), seed=0, **settings)
-        schema.save(evaluation_record(
-            model, scores, name=name, dataset=dataset_name(self.songs.folder), sources=config.target_names,
-            settings={"metrics": ["nsdr"], "seed": 0, **settings}), self.scores(name))
+        sets = {self.scores(name): (dataset_name(self.songs.folder), tracks)}
+        for test_set, songs in self.further().items():
+            sets[self.scores(f"{name}_on_{test_set}")] = (test_set, songs)
+        for path, (dataset, songs) in sets.items():
+            scores = evaluate_tracks(model, songs, metrics=("nsdr",), seed=0, **settings)
+            schema.save(evaluation_record(
+                model, scores, name=name, dataset=dataset, sources=config.target_names,
+                settings={"metrics": ["nsdr"], "seed": 0, **settings}), path)
 
     def _score_again(self, arm: str, seed: int, tracks: tp.Sequence[ReferenceTrack]) -> None:
         """Score the exported model of a training, unless the records have its scores."""
@@ -214,16 +233,21 @@ class Study:
 
     def _has_scores(self, training: StudyTraining) -> bool:
         """Whether the records have scores of the model of a training, and not those of another study of this name."""
-        path = self.results / training.evaluation
-        return path.exists() and schema.load(Evaluation, path).model_hash == training.model_hash
+        return self._scored(training.evaluation.removesuffix(".json"), training.model_hash)
+
+    def _scored(self, name: str, model_hash: str) -> bool:
+        """Whether the records have scores of the model `model_hash`, called `name`, on all test sets."""
+        paths = [self.results / file for file in (f"{name}.json", *self._further_files(name).values())]
+        return all(path.exists() and schema.load(Evaluation, path).model_hash == model_hash for path in paths)
 
     def _filter(self, tracks: tp.Sequence[ReferenceTrack]) -> None:
         """Score the fixed filter, fitted on the training songs of the labelled data, unless its scores are there."""
         d = self.config.dset
         form = _Form(d.samplerate, d.channels, self.config.segment)
-        separators = reference_separators(form, self.config.target_names, Path(self.songs.folder))
-        fitted, path = separators["average_filter"], self.scores(FILTER)
-        if path.exists() and schema.load(Evaluation, path).model_hash == package.model_hash(fitted):
+        separators = reference_separators(form, self.config.target_names, Path(self.songs.folder), targets=d.targets,
+                                          stems=d.sources)
+        fitted = separators["average_filter"]
+        if self._scored(FILTER, package.model_hash(fitted)):
             return
         logger.info("Study %s | fixed filter", self.description.name)
         self._score(fitted, FILTER, self.config, tracks)

@@ -31,6 +31,7 @@ from ..tables import counted
 from ..train import main as experiments
 from ..training.distributed import Group, join_group
 from ..training.interruption import Requests, Stopped
+from ..training.schedules import ENDING
 from ..training.solver import Solver
 from ..training.workers import ending_workers
 
@@ -86,9 +87,9 @@ def compose(overrides: tp.Sequence[str], seed: int) -> Config:
     """
     xp = experiments.get_xp([*ENDLESS, *overrides, f"seed={seed}"])
     config = read_config(tp.cast(tp.Dict[str, tp.Any], OmegaConf.to_container(xp.cfg, resolve=True)))
-    if config.schedule.kind == "cosine":
-        raise ConfigError("schedule.kind=cosine ends with the number of epochs, and the trainings of a study end with "
-                          "their time; use none or plateau")
+    if config.schedule.kind in ENDING:
+        raise ConfigError(f"schedule.kind={config.schedule.kind} ends with the number of epochs, and the trainings of a "
+                          f"study end with their time; use none or plateau")
     if config.epochs != 1000000 or config.early_stopping:
         raise ConfigError("the trainings of a study end with their time: leave out epochs and early_stopping")
     if config.quant.diffq or config.quant.qat:

@@ -7,20 +7,22 @@ import typing as tp
 import torch
 from torch.optim import lr_scheduler
 
-KINDS = ("none", "plateau", "cosine")
+KINDS = ("none", "plateau", "cosine", "cosine_restarts")
+ENDING = ("cosine", "cosine_restarts")      # with the number of epochs
 PLATEAU_STATE = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
     """Settings of the learning-rate schedule: section `schedule` of the configuration, where each is explained.
-    `patience`, `cooldown` and `warmup` are in epochs. Values are checked in `demucs.config`."""
+    `patience`, `cooldown`, `warmup` and `restarts` are in epochs. Values are checked in `demucs.config`."""
     kind: str
     factor: float
     patience: int
     cooldown: int
     warmup: int
     min_lr: float
+    restarts: tp.List[int] = dataclasses.field(default_factory=list)
 
 
 class Schedule:
@@ -89,6 +91,29 @@ class Cosine(Schedule):
         self.begin()
 
 
+class CosineRestarts(Cosine):
+    """Learning-rate schedule: cosine annealing with warm restarts (Loshchilov and Hutter, ICLR 2017). A cycle begins at
+    the start and after each number of epochs in `restarts`, and the last one ends with the training. In epoch e of the
+    T epochs of cycle c, both counted from 0, the rate is min_lr + (base factor^c - min_lr) (1 + cos(pi e / T)) / 2. So
+    each cycle reaches `min_lr` with its last step, and no epoch has that rate, unlike the last one of `Cosine`.
+
+    Restarts after the last epoch have no effect until the training is extended: then it continues with that restart.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, epochs: int, restarts: tp.Sequence[int], factor: float,
+                 min_lr: float):
+        self.starts = [0, *(epoch for epoch in restarts if epoch < epochs)]
+        self.factor = factor
+        super().__init__(optimizer, epochs=epochs, warmup=0, min_lr=min_lr)
+
+    def _rate(self, base: float) -> float:
+        cycle = max(place for place, start in enumerate(self.starts) if start <= self.done)
+        begin, end = (*self.starts, self.epochs)[cycle:cycle + 2]
+        peak = max(base * self.factor ** cycle, self.min_lr)
+        place = min(1., (self.done - begin) / (end - begin))
+        return self.min_lr + (peak - self.min_lr) * (1 + math.cos(math.pi * place)) / 2
+
+
 class Plateau(Schedule):
     """Learning-rate schedule: multiplication by `factor`, down to `min_lr`, after more than `patience` epochs without a
     better validation result. The next `cooldown` epochs are then not counted, as in Open-Unmix."""
@@ -117,4 +142,7 @@ def build_schedule(settings: ScheduleSettings, optimizer: torch.optim.Optimizer,
                        min_lr=settings.min_lr)
     if settings.kind == "cosine":
         return Cosine(optimizer, epochs=epochs, warmup=settings.warmup, min_lr=settings.min_lr)
+    if settings.kind == "cosine_restarts":
+        return CosineRestarts(optimizer, epochs=epochs, restarts=settings.restarts, factor=settings.factor,
+                              min_lr=settings.min_lr)
     return None

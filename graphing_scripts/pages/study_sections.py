@@ -101,7 +101,7 @@ def settings(study: ArmStudy) -> str:
 
 
 def limits(study: ArmStudy) -> str:
-    return "".join(paragraph(true_minus(note)) for note in notes(study.result))
+    return "".join(paragraph(true_minus(note)) for note in notes(study.result, study.folder))
 
 
 def _capital(text: str) -> str:

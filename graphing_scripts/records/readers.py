@@ -26,7 +26,7 @@ from pathlib import Path
 
 from demucs import schema
 from demucs.errors import SignatureError
-from demucs.metrics import museval_json
+from demucs.metrics import instrumental_json, museval_json
 from demucs.runs import layout
 from demucs.runs.layout import ARGV, EVALUATION, HISTORY, OTHER_EVALUATIONS, RUN_CARD
 from demucs.schema import SOURCES, EpochRecord, Evaluation, Metrics, RunCard, SchemaError
@@ -283,7 +283,7 @@ def read_file(path: Path) -> Run:
         behind = _load(RunCard, card).continued_after if path.name == HISTORY and card.exists() else None
         return Run(name=name, history=history, first_epoch=1 + (behind or 0), kind="a history")
     kinds = set(plain) if isinstance(plain, dict) else set()
-    if "evaluation_metadata" in kinds:
+    if instrumental_json.is_instrumental(plain):
         return Run(name=name, evaluation=third_party.read_instrumental(plain, name, str(path)),
                    kind="an evaluation of the variants' notes")
     if "targets" in kinds:

@@ -10,14 +10,11 @@ Histories are read by `demucs.schema`, museval's files by `demucs.metrics.museva
 """
 
 import ast
-import math
 import re
 import typing as tp
 
-import numpy as np
-
-from demucs.metrics import museval_json
-from demucs.schema import EpochRecord, Evaluation, Metrics, SchemaError, TrackScores, pack_frames
+from demucs.metrics import instrumental_json
+from demucs.schema import EpochRecord, Evaluation, Metrics, SchemaError
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SUMMARY = re.compile(r"(Train|Valid|Test) Summary \| Epoch (\d+) \| (.*\S)")
@@ -26,7 +23,6 @@ _NUMBERS = re.compile(r"\{[^{}]*\}")
 _METRIC = re.compile(r"(nsdr|sdr|isr|sir|sar)(_med)?(_\w+)?$")
 DECIMALS = 4    # of losses in a log
 ENDLESS = 1e300    # larger integers cannot be converted to a float
-INSTRUMENTAL = "instrumental"
 
 
 def is_log(text: str) -> bool:
@@ -101,35 +97,6 @@ def read_printed(text: str, where: str) -> Metrics:
 
 
 def read_instrumental(plain: tp.Mapping[str, tp.Any], name: str, where: str) -> Evaluation:
-    """Evaluation called `name` from `plain`, parsed JSON in the format of the notes on variants of HTDemucs, with the
-    instrumental as its only source. The duration of a track is its number of frames of one second, since the format has
-    no other.
-
-    Raises SchemaError, with `where` in the message, for any other content.
-    """
-    tracks = []
-    try:
-        about = plain["evaluation_metadata"]
-        for track, entry in plain["tracks"].items():
-            scores: tp.Dict[str, tp.Optional[float]] = {}
-            frames: tp.Dict[str, str] = {}
-            for metric, values in entry["scores"].items():
-                numbers = np.array(values, dtype=float)
-                if metric == "NSDR":
-                    scores["nsdr"] = float(numbers[0])
-                    continue
-                finite = numbers[np.isfinite(numbers)]
-                scores[metric] = float(np.median(finite)) if finite.size else None
-                frames[metric] = pack_frames(numbers)
-            tracks.append(TrackScores(name=track, duration=float(max(map(len, entry["scores"].values()))), seconds=0.,
-                                      scores={INSTRUMENTAL: scores}, frames={INSTRUMENTAL: frames}))
-        if any(not math.isfinite(track.scores[INSTRUMENTAL].get("nsdr") or 0.) for track in tracks):
-            raise ValueError("an NSDR is not finite")
-        settings = {key: about[key] for key in ("shifts", "overlap") if key in about}
-        model = str(about["model_name"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise SchemaError(f"{where}: not an evaluation of the variants' notes ({error!r:.200})") from error
-    dataset = "MUSDB18-HQ test" if len(tracks) == museval_json.MUSDB_TEST_TRACKS else f"{len(tracks)} tracks"
-    return Evaluation(name=name, model=model, dataset=dataset, sources=[INSTRUMENTAL], tracks=tracks,
-                      settings=settings, model_hash="", commit="", versions={}, created="",
-                      expected=[track.name for track in tracks])
+    """Evaluation called `name` from `plain`, parsed JSON in the format of the notes on variants of HTDemucs; see
+    `demucs.metrics.instrumental_json`. Raises SchemaError, with `where` in the message, for any other content."""
+    return instrumental_json.read_plain(plain, name, where)

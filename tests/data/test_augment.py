@@ -181,3 +181,21 @@ def test_the_sign_alone_can_be_switched_off():
     assert torch.equal(with_sign.abs(), without.abs()) and not torch.equal(with_sign, without)
     draws = Augment(**settings, sign=False).draw(40, 4, epoch=0, step=0, first=0)
     assert (draws.factor > 0).all() and set(draws.left.flatten()) == {0, 1}
+
+
+def test_same_draws_for_all_sources_act_on_the_mixture():
+    """With the same shift, the augmented mixture is the mixture, shifted, flipped, and scaled; so is any sum of sources."""
+    settings = {"seed": 5, "shift": 9, "shift_same": True, "remix_proba": 0.}
+    sources = torch.randn(40, 4, 2, 64, generator=torch.Generator().manual_seed(1))
+    augment = Augment(**settings, same=True)
+    found = augment(sources, epoch=1, step=2)
+    draws = augment.draw(40, 4, epoch=1, step=2, first=0)
+    for example, (before, after) in enumerate(zip(sources, found)):
+        offset, left, factor = (part[example, 0] for part in (draws.offset, draws.left, draws.factor))
+        for stems in ([0, 1, 2, 3], [0, 1, 2]):
+            whole = before[stems].sum(0)[:, offset:offset + 55].flip(0) if left else \
+                before[stems].sum(0)[:, offset:offset + 55]
+            torch.testing.assert_close(after[stems].sum(0), float(factor) * whole)
+    assert set(draws.left[:, 0]) == {0, 1} and (draws.factor[:, 0] > 0).any() and (draws.factor[:, 0] < 0).any()
+    assert len(set(draws.factor[:, 0])) == 40
+    assert not torch.equal(found, Augment(**settings)(sources, epoch=1, step=2))

@@ -7,7 +7,9 @@ import torch
 
 from demucs.data.synthetic.dataset import generate
 from demucs.errors import AudioError, DatasetError
-from demucs.evaluation.reference_separators import AverageSpectrumFilter, MixtureAsEstimate, Silence
+from demucs.evaluation.reference_separators import (AverageSpectrumFilter, MixtureAsEstimate, Silence,
+                                                    reference_separators)
+from demucs.evaluation.tracks import track_folders
 from demucs.metrics.nsdr import nsdr
 from demucs.schema import SOURCES
 
@@ -104,3 +106,25 @@ def test_synthetic_songs_cannot_be_separated_by_a_fixed_filter(tmp_path):
     assert 0.5 < torch.stack([scores(separator, song) for song in tests]).mean() < 3
     mixture = torch.stack([scores(MixtureAsEstimate(SOURCES), song) for song in tests])
     assert -6.5 < mixture.mean() < -4
+
+
+def test_the_filter_of_sums_and_single_sources_knows_the_mixture(tmp_path):
+    """A filter fitted on one source alone would take it for the mixture, and return its input."""
+    for split, name in (("train", "A"), ("train", "B"), ("test", "C")):
+        write_tones(tmp_path / split / name, {source: 200 * 3 ** n for n, source in enumerate(SOURCES)})
+    form = Silence(SOURCES)
+    four = reference_separators(form, SOURCES, tmp_path)["average_filter"]
+    targets = {"instrumental": ["drums", "bass", "other"], "vocals": ["vocals"]}
+    two = reference_separators(form, list(targets), tmp_path, targets=targets, stems=SOURCES)["average_filter"]
+    torch.testing.assert_close(two.gains[1], four.gains[3])
+    one = reference_separators(form, ["instrumental"], tmp_path, targets=targets, stems=SOURCES)["average_filter"]
+    assert torch.equal(one.gains, two.gains[:1])
+    alone = reference_separators(form, ["vocals"], tmp_path)["average_filter"]
+    torch.testing.assert_close(alone.gains, four.gains[3:])
+    song = read_song(tmp_path / "test" / "C")
+    instrumental = song[:3].sum(0)
+    assert nsdr(instrumental[None], one(song.sum(0)[None])[0]).item() > 30
+    assert nsdr(instrumental[None], MixtureAsEstimate(["x"])(song.sum(0)[None])[0]).item() == pytest.approx(4.77, abs=0.05)
+    songs = track_folders(tmp_path, sources=["vocals"], split="train")
+    with pytest.raises(DatasetError, match="A: 2 channels at 44100 Hz; wanted 1 channels"):
+        AverageSpectrumFilter.fit_songs(songs, ["vocals"], audio_channels=1)

@@ -5,6 +5,7 @@ An entry point may return or raise a `DemucsError`. Anything else that it raises
 
 import io
 import json
+import math
 import os
 import shutil
 import struct
@@ -23,12 +24,14 @@ from demucs.audio import reading, stems
 from demucs.data import index
 from demucs.data.tracks import Track, Tracks
 from demucs.downloads import archive as zip_files
+from demucs.metrics import instrumental
 from demucs.packages import openunmix, package, pickled, weights
 from demucs.repositories import repository as models
 from demucs.runs import requeue
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
 from demucs.separation import song
 from fuzz import mutations, seeds, texts
+from tools import evaluate_instrumental
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "graphing_scripts"))
@@ -274,6 +277,14 @@ def use_museval(path: Path, number: int) -> None:
     require(run.evaluation is not None or run.history or run.card, "nothing")
 
 
+def use_instrumental(path: Path, number: int) -> None:
+    """A result of the variants' notes, as its tool and as reports read it."""
+    found = evaluate_instrumental.read(path)[0] if number % 2 else readers.read_file(path).evaluation
+    if found is not None and found.sources == ["instrumental"]:
+        each = instrumental.scores(found)
+        require(each.frames > 0 and math.isfinite(each.mean), "no mean")
+
+
 def use_requeue(path: Path, number: int) -> None:
     """What a batch script does with the folder of a run before and after its training, without a Slurm to ask."""
     search, os.environ["PATH"] = os.environ.get("PATH", ""), ""
@@ -337,6 +348,7 @@ KINDS: tp.Dict[str, Kind] = {
     "run_card": Kind(0.02, "run_card.json", ("run_card",), texts.mutate_json, loading(RunCard)),
     "card": Kind(0.01, "x.json", ("card",), texts.mutate_json, use_card),
     "museval": Kind(0.01, "song.json", ("museval",), texts.mutate_json, use_museval),
+    "instrumental": Kind(0.005, "result.json", ("instrumental",), texts.mutate_json, use_instrumental),
     "status": Kind(0.01, "status.json", ("status",), texts.mutate_json, use_requeue),
     "attempts": Kind(0.01, "attempts.json", ("attempts",), texts.mutate_json, use_requeue),
     "lock": Kind(0.005, "lock", ("lock",), texts.mutate_json, use_requeue),

@@ -152,6 +152,14 @@ def museval() -> tp.Dict[str, tp.Any]:
     return {"targets": [{"name": source, "frames": frames} for source in SOURCES], "museval_version": "0.4.1"}
 
 
+def instrumental() -> tp.List[tp.Dict[str, tp.Any]]:
+    """Results of the variants' notes, a later and an earlier format."""
+    lists = {"NSDR": [8.5], "SDR": [float("nan"), 10., 4.], "SIR": [float("nan"), float("inf"), float("inf")]}
+    tracks = {f"Song {number}": {"scores": lists, "summary": {"valid_frames": 2}} for number in range(3)}
+    about = {"model_name": "htdemucs", "shifts": 1, "overlap": 0.25}
+    return [{"evaluation_metadata": about, "tracks": tracks}, {"tracks": {"Song": {"SDR": [1., 2.]}}, "summary": {}}]
+
+
 def status() -> RunStatus:
     return RunStatus(signature="1a2b3c4d", state="running", reason="", epoch=2, step=3, steps=9, epochs=5, best_nsdr=None,
                      seconds_per_step=0.5, world_size=2, device="cpu", host="n1", process=1, job="7", restarts=0,
@@ -177,7 +185,8 @@ def records(folder: Path) -> Seeds:
     account = {"job": "7", "start": [1, 2, 0, 0], "fruitless": 1, "verdict": "AGAIN", "reason": "it was preempted"}
     return {"history": [text(history())], "evaluation": [text(schema.to_plain(evaluation()))],
             "run_card": [text(schema.to_plain(run_card()))], "card": [text(schema.sealed(schema.to_plain(card(model(), "first"))))],
-            "museval": [text(museval())], "status": [text(schema.to_plain(status()))], "attempts": [text(account)],
+            "museval": [text(museval())], "instrumental": [text(each) for each in instrumental()],
+            "status": [text(schema.to_plain(status()))], "attempts": [text(account)],
             "lock": [text({"job": "9", "host": "n1", "process": 1})], "checkpoint": [(folder / "checkpoint.th").read_bytes()],
             "checkpoint_records": [(folder / "checkpoint.json").read_bytes()]}
 

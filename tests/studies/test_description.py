@@ -10,7 +10,7 @@ from demucs.errors import ConfigError
 from demucs.studies.description import ToolStep, TrainStep, read, with_folder
 from demucs.studies.timed import compose
 
-TOOLS = ("make_synthetic", "pseudolabel")
+TOOLS = ("make_synthetic", "pseudolabel", "real_song")
 GOOD = {"name": "x", "question": "Is it?", "seconds": 5, "seeds": [1, 2], "common": ["model=hdemucs"],
         "arms": {"a": [], "b": ["optim.lr=0.1"]}, "comparisons": [["b", "a"]],
         "steps": [{"tool": "make_synthetic", "arguments": ["{out}/songs", "--train", 3, "--seconds", 1.5]},
@@ -51,6 +51,8 @@ def changed(**keys):
     (changed(comparisons=[["a", "c"]]), "pair of different arms"),
     (changed(comparisons=[["a", "a"]]), "pair of different arms"), (changed(comparisons=[]), "at least one pair"),
     (changed(comparisons=[["a"]]), "pair of different arms"),
+    (changed(also_scored=["x"]), "a mapping of names to folders"), (changed(also_scored={"a/b": "x"}), "must be a name"),
+    (changed(also_scored={"a": ""}), "must be a folder"), (changed(also_scored={"a": 1}), "must be a folder"),
     (changed(steps=[{"tool": "rm", "arguments": []}]), "must be one of"),
     (changed(steps=[{"shell": "x"}]), "key tool or train"), (changed(steps=["x"]), "key tool or train"),
     (changed(steps=[{"tool": "pseudolabel"}]), "lacks arguments"),

@@ -238,3 +238,38 @@ def test_the_command_line(tmp_path, clock, capsys, monkeypatch):
     monkeypatch.setattr(timed, "train", lambda *_, **__: (_ for _ in ()).throw(timed.Interrupted("SIGINT")))
     assert tool.main([*arguments[:-1], "2"]) == 130
     assert "stopped by SIGINT: the state is saved" in capsys.readouterr().err
+
+
+def test_a_study_of_one_output_with_a_second_test_set(tmp_path, clock):
+    """The fixed filter knows the mixture, and the scores on the second set are in the report and in no comparison."""
+    songs(tmp_path / "out" / "songs")
+    write_track(tmp_path / "real" / "An excerpt", 40, seconds=1.)
+    given = dict(common=[*COMMON, "variant=instrumental"], also_scored={"excerpt": str(tmp_path / "real")}, seconds=1.)
+    result = study(tmp_path, **given).run()
+    assert result.sources == ["instrumental"] and result.also_scored == {"excerpt": f"{FILTER}_on_excerpt.json"}
+    evaluated = {path.stem: schema.load(Evaluation, path) for path in (tmp_path / "results").glob("*_on_*.json")}
+    assert set(evaluated) == {f"{name}_on_excerpt" for name in ("plain-1", "plain-2", "fast-1", "fast-2", FILTER)}
+    assert {track.name for each in evaluated.values() for track in each.tracks} == {"An excerpt"}
+    # Of four noises of one level the filter takes three quarters: 6 dB, where the mixture as it is has 4.8 dB.
+    filtered = schema.load(Evaluation, tmp_path / "results" / result.reference)
+    for each in (filtered, evaluated[f"{FILTER}_on_excerpt"]):
+        assert each.tracks[0].scores["instrumental"]["nsdr"] == pytest.approx(6.0, abs=0.4)
+    text = report.text(result, tmp_path / "results")
+    row = re.search(r"^fast  .*$", text, re.M)[0]
+    found = [evaluated[f"fast-{seed}_on_excerpt"].tracks[0].scores["instrumental"]["nsdr"] for seed in (1, 2)]
+    assert "nSDR on excerpt" in text and row.endswith(
+        f"{np.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})".replace("-0.00", "0.00"))
+    assert "Scores on excerpt (1 song) are means over seeds" in " ".join(text.split())
+    # A score that is missing is made again, without a training.
+    (tmp_path / "results" / "plain-2_on_excerpt.json").unlink()
+    with pytest.raises(DatasetError, match="not finished: plain, seed 2;"):
+        study(tmp_path, **given).conclude()
+    before = (tmp_path / "out" / "models" / "plain-2.th").stat().st_ino
+    assert dataclasses.replace(study(tmp_path, **given).run(), created=result.created) == result
+    assert (tmp_path / "out" / "models" / "plain-2.th").stat().st_ino == before
+
+
+def test_schedules_that_need_a_number_of_epochs(tmp_path):
+    for kind in ("cosine", "cosine_restarts"):
+        with pytest.raises(ConfigError, match=f"schedule.kind={kind} ends with the number of epochs"):
+            study(tmp_path, common=[*COMMON, f"schedule.kind={kind}"])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from training.small import Stop, settings, solver_in, stop_at_next_save, weights
+from training.small import Stop, settings, solver_in, stop_at_next_save, trained_in_parts, weights
 
 from demucs.errors import ConfigError
 from demucs.schema import EpochRecord
@@ -45,7 +45,50 @@ def test_cosine():
     assert warm[:3] == pytest.approx([1 / 3, 2 / 3, 1]) and warm[-1] == pytest.approx(0.1) and warm[3] < 1
 
 
+def test_restarts_are_those_of_torch():
+    """One cycle is torch's CosineAnnealingLR; equal cycles are its CosineAnnealingWarmRestarts, whose peaks stay."""
+    def torch_rates(kind, epochs, **settings):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.)
+        scheduler = kind(optimizer, **settings)
+        found = []
+        for _ in range(epochs):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+    schedulers = torch.optim.lr_scheduler
+    one = rates([1] * 10, lr=2., kind="cosine_restarts", min_lr=0.1)
+    assert one == pytest.approx(torch_rates(schedulers.CosineAnnealingLR, 10, T_max=10, eta_min=0.1))
+    several = rates([1] * 12, lr=2., kind="cosine_restarts", restarts=[4, 8], factor=1.)
+    assert several == pytest.approx(torch_rates(schedulers.CosineAnnealingWarmRestarts, 12, T_0=4))
+
+
+def test_the_schedules_of_the_grid():
+    """Ten epochs, and three more from a third of the rate: the first ten are the same."""
+    short, long = (rates([1] * epochs, kind="cosine_restarts", restarts=[10], factor=1 / 3) for epochs in (10, 13))
+    assert long[:10] == short and short[0] == 1 and 0 < short[-1] < 0.03
+    assert long[10:] == pytest.approx([1 / 3, 1 / 4, 1 / 12])
+    assert rates([1] * 6, kind="cosine_restarts", restarts=[2, 4], factor=0.1, min_lr=0.5)[2:] == [0.5] * 4
+
+
+def test_a_run_with_restarts_is_resumed_and_extended_bit_by_bit(songs, tmp_path):
+    """Stopped at every checkpoint, or planned for the first cycle only: the weights of the uninterrupted run."""
+    given = ("schedule.kind=cosine_restarts", "schedule.restarts=[2]", "schedule.factor=0.3333", "optim.lr=1e-2")
+    whole = solver_in(tmp_path / "whole", settings(songs, *given, "epochs=4"))
+    whole.run()
+    parts = trained_in_parts(tmp_path / "parts", settings(songs, *given, "epochs=4"))
+    assert torch.equal(weights(parts), weights(whole)) and len(parts.history) == 4
+    assert parts.registry.collect()["schedule"] == whole.registry.collect()["schedule"] == {"epochs": 4}
+    solver_in(tmp_path / "longer", settings(songs, *given, "epochs=2")).run()
+    longer = solver_in(tmp_path / "longer", settings(songs, *given, "epochs=4"))       # as tools.extend does
+    assert longer.train.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * 0.3333)
+    longer.run()
+    assert torch.equal(weights(longer), weights(whole))
+
+
 @pytest.mark.parametrize("overrides, words", [
+    (["schedule.restarts=[3,2]"], r"schedule.restarts=\[3, 2\] must be ascending"),
+    (["schedule.restarts=[2,2]"], "must be ascending"), (["schedule.restarts=[0]"], "schedule.restarts=.*0.*at least 1"),
     (["schedule.kind=cosin"], "schedule.kind='cosin'.*Did you mean 'cosine'"),
     (["schedule.kind=cosine", "schedule.warmup=5", "epochs=5"], "warmup=5"),
 ])
