@@ -49,6 +49,7 @@ def test_from_training_to_a_song(name, songs, tmp_path):
     solver.run()
     assert any(not torch.equal(old, new) for old, new in zip(before, solver.model.parameters()))
     assert solver.history[0].test["nsdr"] is not None
+    assert ("combination" in schema.read_json(folder / "history.json")[0]) is (solver.model.combination() is not None)
     card = schema.load(schema.RunCard, folder / "run_card.json")
     assert card.model == name and card.model_settings["segment"] == float(config.segment)
 
@@ -121,3 +122,4 @@ def test_an_interrupted_run_ends_with_the_same_bits(name, tmp_path):
     learnt = [key for key in state if "fusion" in key or "residual_weight" in key or key.endswith("ema")]
     assert learnt and not [key for key in learnt if torch.equal(state[key], initial[key])]
     assert numbers(resumed) == numbers(expected)
+    assert resumed.history[0].combination == resumed.model.combination() is not None
