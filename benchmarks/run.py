@@ -26,10 +26,12 @@ from demucs.tables import markdown, number
 
 HERE = Path(__file__).resolve().parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
+MAY_BE_SLOWER = ("bench_deployment.py",)     # other forms of our models, whose speed is to be known
 QUICK = {"bench_checkpoint.py": ["--channels", "8", "--rounds", "1", "--steps", "1"],
          "bench_dataset.py": ["--songs", "1", "--seconds", "40", "--rounds", "1"],
          "bench_loader.py": ["--songs", "6", "--seconds", "30", "--segments", "32"],
          "bench_openunmix_loader.py": ["--songs", "4", "--seconds", "20", "--per-track", "4", "--rounds", "1"],
+         "bench_deployment.py": ["openunmix", "htdemucs_nc", "--seconds", "1", "--rounds", "1"],
          "bench_layers.py": ["--rounds", "1", "--seconds", "4", "2"],
          "bench_metrics.py": ["--seconds", "3", "--long", "10", "--song", "10", "--separated", "4",
                              "--rounds", "1"],
@@ -227,7 +229,8 @@ def main(argv: tp.Optional[tp.Sequence[str]] = None) -> int:
         with atomic(PAGE) as file:
             file.write(text.encode())
         print(f"wrote {PAGE.relative_to(REPOSITORY)}")
-    slower = [result for several in results.values() for result in several if result.ratio < ENOUGH]
+    slower = [result for name, several in results.items() for result in several
+              if result.ratio < ENOUGH and name not in MAY_BE_SLOWER]
     for result in slower:
         print(f"slower than published Demucs: {result.name}, ratio {result.ratio:.2f}", file=sys.stderr)
     return 1 if slower and not args.quick else 0

@@ -192,6 +192,18 @@ class RunCard:
 
 
 @dataclass(frozen=True)
+class Combination:
+    """Learnt parameters by which a model combines the estimates or states of its branches, as they are in evaluation.
+
+    `weights[parameter][source][branch]` are softmax weights, whose sum over the branches is 1; the source is "all" if
+    they are the same for all sources. `gates[parameter]` is the sigmoid of a scalar: the share of the output of a mixer
+    in the new state of a branch.
+    """
+    weights: tp.Dict[str, tp.Dict[str, Metrics]]
+    gates: Metrics
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """One epoch of `history.json`.
 
@@ -199,7 +211,8 @@ class EpochRecord:
     best one by the selection metric, `best` the best value of that metric so far. `test` has flattened aggregates,
     named as in published Demucs: `nsdr` is a mean over tracks, `nsdr_med` a median over tracks, `sdr` the mean over
     tracks of medians over frames, `sdr_med` the median over tracks of medians over frames. With quantisation, `train`
-    and the candidates have the size of the model in MiB as `ms`, which may be part of `loss`.
+    and the candidates have the size of the model in MiB as `ms`, which may be part of `loss`. `combination` is that of
+    the model's own weights ("main") at the end of the epoch, for models that have any.
     """
     train: Metrics
     candidates: tp.Dict[str, Metrics]
@@ -208,6 +221,7 @@ class EpochRecord:
     penalty: tp.Optional[float] = None
     test: tp.Optional[Metrics] = None
     seconds: tp.Optional[Metrics] = None   # wall clock of "train", "valid", "test"; missing in published histories
+    combination: tp.Optional[Combination] = None
 
     @property
     def valid(self) -> Metrics:
@@ -228,6 +242,8 @@ class EpochRecord:
             entry["test"] = dict(self.test)
         if self.seconds is not None:
             entry["seconds"] = dict(self.seconds)
+        if self.combination is not None:
+            entry["combination"] = dataclasses.asdict(self.combination)
         return entry
 
     @classmethod
@@ -250,8 +266,10 @@ class EpochRecord:
             _require(tp.Dict[str, Metrics], candidates, "valid")
             if chosen not in candidates:
                 raise ValueError(f"valid.bname is {_short(chosen)}, and there are no metrics of that name")
+            combination = entry.get("combination")
             return cls(train=dict(entry["train"]), candidates=candidates, chosen=chosen, best=best,
-                       penalty=valid.get("penalty"), test=entry.get("test"), seconds=entry.get("seconds"))
+                       penalty=valid.get("penalty"), test=entry.get("test"), seconds=entry.get("seconds"),
+                       combination=None if combination is None else _built(Combination, combination, "combination"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"it lacks {_short(error.args[0])}" if isinstance(error, KeyError) else error
             raise SchemaError(f"not an epoch of a Demucs history: {reason}") from error

@@ -114,6 +114,9 @@ def test_a_field_of_another_kind_is_named(where, value, message, tmp_path):
     assert len(str(caught.value)) < 500 and str(caught.value).isprintable()
 
 
+COMBINATION = schema.Combination(weights={"w": {"all": {"a": 0.25, "b": 0.75}}}, gates={"g": 0.5})
+
+
 def test_numbers_that_are_not_finite_are_read():
     """`to_plain` writes None for them where a dictionary of numbers is."""
     plain = altered(("tracks", 0, "scores", "bass", "SDR"), None)
@@ -129,11 +132,15 @@ def test_numbers_that_are_not_finite_are_read():
     (("valid", "main"), {"loss": [1]}, r"valid\['main'\]\['loss'\]"), (("valid", "bname"), "ema", "valid.bname is 'ema'"),
     (("valid", "bname"), ["main"], "valid.bname|unhashable"), (("valid", "best"), "1", "valid.best, which must be a number"),
     (("valid", "best"), 10 ** 400, "valid.best, which must be a number"), (("valid", "penalty"), {}, "valid.penalty"),
+    (("combination",), [1], "combination, which must be an object"), (("combination", "gates"), {"a": "x"}, r"gates\['a'\]"),
+    (("combination", "weights", "w", "all"), 7, r"weights\['w'\]\['all'\], which must be an object"),
+    (("combination",), {"weights": {}}, r"lacks \['gates'\]"),
     (("test",), [1], "test, which must be an object"), (("seconds",), {"train": "x"}, r"seconds\['train'\]"),
     (("valid",), 7, "not an epoch of a Demucs history")])
 def test_an_epoch_of_another_kind_is_named(where, value, message, tmp_path):
     entry = schema.EpochRecord(train={"loss": 1.}, candidates={"main": {"loss": 1.}}, chosen="main", best=1.,
-                               seconds={"train": 1.}).to_history()
+                               seconds={"train": 1.}, combination=COMBINATION).to_history()
+    assert schema.EpochRecord.from_history(entry).combination == COMBINATION
     path = tmp_path / "history.json"
     path.write_text(json.dumps([entry, altered(where, value, entry)]))
     with pytest.raises(SchemaError, match=message) as caught:

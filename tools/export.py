@@ -1,8 +1,9 @@
 """Export the best weights of trained experiments: `python -m tools.export SIG [SIG...] [-o FOLDER] [--half]`.
 
 `--format demucs` and `--format safetensors` write the formats of Demucs 4.x: SIG.th for its --repo, SIG.safetensors for
-a hub. `--format openunmix` writes a folder SIG that openunmix 1.3.0 loads. `python -m tools.export_separator` makes one
-model from several experiments with a target each.
+a hub. `--format openunmix` writes a folder SIG that openunmix 1.3.0 loads. `--format torchscript` writes SIG.pt, which
+programs with libtorch load without this project. `python -m tools.export_separator` makes one model from several
+experiments with a target each.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import typing as tp
 from torch import nn
 
 from ..layers.recomputation import set_recomputation
+from ..schema import Combination
 
 
 class SeparationModel(nn.Module):
@@ -78,6 +79,11 @@ class SeparationModel(nn.Module):
     def after_step(self) -> None:
         """Update state that must not change inside `forward` (moving averages). Training calls it after each optimiser
         step; by default it does nothing."""
+
+    def combination(self) -> tp.Optional[Combination]:
+        """Learnt weights and gates by which the model combines its branches, for the history of its training; None if
+        it has none."""
+        return None
 
     @classmethod
     def published_name(cls, name: str) -> tp.Optional[str]:

@@ -11,37 +11,39 @@ import typing as tp
 from pathlib import Path
 
 from .. import schema
-from ..errors import SignatureError
+from ..errors import PackageError, SignatureError
 from ..runs.experiments import experiment_folder
 from ..runs.layout import ARGV, BEST, EXPERIMENTS, HISTORY, RUN_CARD
 from ..runs.provenance import now
 from ..runs.status import last_said
 from ..schema import ReleaseCard, RunCard
-from . import openunmix_export, package, publish
+from . import openunmix_export, package, publish, torchscript
 
 logger = logging.getLogger(__name__)
 
 PLAIN = "plain"
-FORMATS = {PLAIN: ".th", **publish.KINDS, openunmix_export.KIND: ""}       # of openunmix: a folder
+FORMATS = {PLAIN: ".th", **publish.KINDS, openunmix_export.KIND: "",       # of openunmix: a folder
+           torchscript.KIND: torchscript.SUFFIX}
 
 
 def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bool] = None,
            experiments: Path = EXPERIMENTS) -> ReleaseCard:
-    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors, or a folder), and its card to
+    """Write the best weights of an experiment to OUT/SIGNATURE.th (or .safetensors, .pt, or a folder), and its card to
     OUT/SIGNATURE.json. An unfinished training gives a warning. Returns the card.
 
     Args:
         signature: of the experiment.
         out: folder of models.
         kind: "plain", our own format; "demucs" or "safetensors", files that published Demucs 4.x reads; "openunmix", a
-            folder for models of Open-Unmix that openunmix 1.3.0 reads.
+            folder for models of Open-Unmix that openunmix 1.3.0 reads; "torchscript", a file for libtorch.
         half: True for float16, False for float32. None: quantised if training quantised the weights; otherwise float32
-            for "plain", and float16 for the formats of published Demucs, as published models are.
+            for "plain", and float16 for the formats of published Demucs, as published models are. TorchScript is
+            always in float32.
         experiments: folder of the experiments.
 
     Raises:
         SignatureError: if there is no such experiment, or no epoch of it has finished.
-        PackageError: if its weights are damaged, or the file cannot be written.
+        PackageError: if its weights are damaged, the file cannot be written, or `half` for TorchScript.
         SchemaError: if its records are damaged.
     """
     folder = experiment_folder(signature, experiments)
@@ -56,6 +58,10 @@ def export(signature: str, out: Path, *, kind: str = PLAIN, half: tp.Optional[bo
         record = openunmix_export.record_of(folder)
         return openunmix_export.save(model, path, card=card, half=bool(half),
                                      records={target: record for target in getattr(model, "targets", model.sources)})
+    if kind == torchscript.KIND:
+        if half:
+            raise PackageError(f"{path}: TorchScript files have 32-bit floats; leave --half out")
+        return torchscript.save(model, path, card=card)
     state = getattr(model, "quantised_state", None) if half is None else None
     if kind == PLAIN:
         return package.save(model, path, card=card, half=bool(half), quantizer_state=state)

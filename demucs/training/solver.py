@@ -182,7 +182,7 @@ class Solver:
         penalty = exact_svd_penalty(self.model, self.svd) if self.svd.penalty else None
         validated = time.monotonic()
         seconds = {"train": trained - begin, "valid": validated - trained}
-        record = EpochRecord(train, candidates, chosen, best, penalty, None, seconds)
+        record = EpochRecord(train, candidates, chosen, best, penalty, None, seconds, self.model.combination())
         last = self._finished([*self.history, record])
         if self.test is not None and (last or (epoch + 1) % self.plan.test_every == 0):
             test = self._test(best_state if self.plan.test_best else {}, last)

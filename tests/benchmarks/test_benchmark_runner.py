@@ -66,6 +66,13 @@ def test_slower_than_the_peer_is_written_and_fails(workplace, capfd):
     assert "slower than published Demucs: start | import, ratio 0.50" in capfd.readouterr().err
 
 
+def test_other_forms_of_a_model_may_be_slower(workplace, capfd):
+    assert set(run.MAY_BE_SLOWER) <= set(run.QUICK)
+    (workplace / "benchmarks" / "bench_deployment.py").write_text(SCRIPT.format(json.dumps([SLOW])))
+    assert run.main([]) == 0
+    assert "ratio" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("last", ["done", "[]", "[1]", json.dumps([{"name": "loader"}]),
                                   json.dumps([{**FAST, "ours": 0}])])
 def test_what_is_no_result_is_refused_with_the_name_of_the_benchmark(last):

@@ -222,3 +222,41 @@ def test_tensors_of_parts_exist_once():
         moved.final_fusion_weights.zero_()[:, 1] = 50
         assert (moved(mix) - first).abs().max() > 1e-6
     assert torch.allclose(model.final_fusion_weights, torch.tensor(1 / 3)) and next(moved.parameters()).dtype == torch.float64
+
+
+# Learnt weights of branches and gates, by the name of their parameter.
+COMBINATIONS = {
+    "n": {"fusion_weights"}, "nn": {"fusion_weights", "final_fusion_weights"}, "dn": {"fusion_weights"},
+    "i": {f"residual_weight_{site}" for site in ("cross_en", "cross_en_t", "2en", "2de", "cross_de", "cross_de_t")},
+    **{name: {"residual_weight_freq", "residual_weight_time"} for name in ("s", "d", "d2", "d4")}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_which_models_combine_by_weights_and_gates(name):
+    expected = COMBINATIONS.get(name.removeprefix("htdemucs_"), set())
+    for published in (False, True):                       # also without the scalars that have no effect
+        found = small(name, as_published=published).combination()
+        assert (set() if found is None else {*found.weights, *found.gates}) == expected
+
+
+def test_weights_per_source_for_the_history():
+    model = small("htdemucs_nn").train()
+    with torch.no_grad():
+        model.final_fusion_weights.copy_(torch.randn(4, 3))
+        model.fusion_weights.copy_(torch.tensor([2., 0., -1.]))
+    found = model.combination()
+    assert found.gates == {} and list(found.weights["final_fusion_weights"]) == model.sources
+    for source, raw in zip(model.sources, model.final_fusion_weights):
+        weights = found.weights["final_fusion_weights"][source]
+        assert list(weights) == ["nfft_2048", "nfft_4096", "nfft_8192"]
+        assert list(weights.values()) == pytest.approx(raw.softmax(-1).tolist())
+    assert list(found.weights["fusion_weights"]["all"].values()) == pytest.approx(model.fusion_weights.softmax(0).tolist())
+
+
+def test_gates_for_the_history():
+    model = small("htdemucs_s")
+    with torch.no_grad():
+        model.residual_weight_freq.fill_(1.)
+    found = model.combination()
+    assert found.weights == {} and found.gates == pytest.approx(
+        {"residual_weight_freq": 1 / (1 + np.exp(-1)), "residual_weight_time": 0.5})

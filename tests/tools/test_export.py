@@ -177,3 +177,16 @@ def test_tools_need_no_training_packages(repository):
             "print(sorted(unwanted & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_torchscript(workplace, monkeypatch, capsys):
+    assert call(monkeypatch, "162f67a7", "--format", "torchscript") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("release_models/162f67a7.pt: hdemucs, ") and "float32" in shown
+    model, script = package.load("outputs/xps/162f67a7/best.th"), torch.jit.load("release_models/162f67a7.pt")
+    mix = torch.randn(1, 2, 16000)
+    with torch.no_grad():
+        assert (script(mix) - model(mix)).abs().max() < 1e-6
+    assert call(monkeypatch, "162f67a7", "--format", "torchscript", "--half") == 1
+    assert capsys.readouterr().err == \
+        "error: release_models/162f67a7.pt: TorchScript files have 32-bit floats; leave --half out\n"

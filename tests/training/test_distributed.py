@@ -10,7 +10,7 @@ import numpy as np
 import preloaded
 import pytest
 from training.small import composed
-from training.test_every_model import SMALL
+from training.test_every_model import SMALL, SMALLER, smaller
 
 from demucs import experiment
 from demucs import train as entry
@@ -120,6 +120,20 @@ def test_batch_normalisation_and_dropout_do_not_depend_on_the_number_of_processe
         assert np.abs(ranks[0] - alone).max() <= 1e-5
         assert np.abs(buffers[0] - statistics).max() <= 1e-5 * np.abs(statistics).max()
         assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_moving_averages_gates_and_fusions_do_not_depend_on_the_number_of_processes(songs, tmp_path, name):
+    """All parameters get gradients, without which a step over several processes would fail."""
+    (alone,), metrics = train(songs, tmp_path / "one", 1, *smaller(name), "ema.epoch=[]")
+    averages = np.load(tmp_path / "one" / "buffers0.npy")
+    ranks, others = train(songs, tmp_path / "two", 2, *smaller(name), "ema.epoch=[]")
+    assert np.array_equal(*ranks) and np.abs(ranks[0] - alone).max() <= 1e-6      # as of other models, above
+    assert len(averages) == {"htdemucs_nn": 1 + 3 + 4 * 3, "htdemucs_dn": 1 + 3, "hybrid": 1 + 4 * 2}.get(name, 1)
+    assert np.unique(averages).size > 2 or name == "htdemucs_s"                   # they are no longer all equal
+    for rank in range(2):
+        assert np.abs(np.load(tmp_path / "two" / f"buffers{rank}.npy") - averages).max() <= 1e-7
+    assert np.abs(others - metrics).max() <= 1e-4 * np.abs(metrics).max()
 
 
 def test_processes_with_batch_normalisation_end_with_the_same_bits_however_often_they_are_started(songs, tmp_path):

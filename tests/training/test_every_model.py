@@ -1,14 +1,19 @@
-"""Every model of the zoo trains, is validated, tested, exported, read again and separates."""
+"""Every model of the zoo trains, is validated, tested, exported in all formats, read again and separates; interrupted runs
+end with the same bits."""
 
+import preloaded
 import pytest
+import soundfile
 import torch
-from training.small import settings, solver_in
+from training.small import numbers, settings, solver_in, trained_in_parts, write_songs
 
 from demucs import schema
+from demucs.errors import PackageError
 from demucs.models import zoo
 from demucs.packages import package
 from demucs.packages.export import export
 from demucs.separation.apply import separate
+from demucs.separation.song import separate_song
 
 pytestmark = pytest.mark.runs
 
@@ -44,12 +49,77 @@ def test_from_training_to_a_song(name, songs, tmp_path):
     solver.run()
     assert any(not torch.equal(old, new) for old, new in zip(before, solver.model.parameters()))
     assert solver.history[0].test["nsdr"] is not None
+    assert ("combination" in schema.read_json(folder / "history.json")[0]) is (solver.model.combination() is not None)
     card = schema.load(schema.RunCard, folder / "run_card.json")
     assert card.model == name and card.model_settings["segment"] == float(config.segment)
 
-    export("abc", tmp_path / "models", experiments=tmp_path / "xps")
-    model = package.load(tmp_path / "models" / "abc.th")
+    models = tmp_path / "models"
+    export("abc", models, experiments=tmp_path / "xps")
+    model = package.load(models / "abc.th")
     assert model.segment == config.segment
     mix = torch.randn(1, 2, 12_345)
     solver.model.load_state_dict(solver.best_state)
-    assert torch.equal(separate(model, mix), separate(solver.model, mix))
+    expected = separate(solver.model, mix)
+    assert torch.equal(separate(model, mix), expected)
+    other_formats(name, tmp_path, mix, expected)
+    by_the_command(model, models, tmp_path)
+
+
+def other_formats(name, folder, mix, expected):
+    """The formats of Demucs 4: safetensors for all models, packages for those that it has."""
+    export("abc", folder / "hub", kind="safetensors", half=False, experiments=folder / "xps")
+    error = (separate(package.load(folder / "hub" / "abc.safetensors"), mix) - expected).abs().max()
+    assert error == 0 or name == "torch_hdemucs" and error < 1e-5      # written as the equivalent model of Demucs
+    entry = zoo.MODELS[name]
+    if entry.published or entry.written_as:
+        export("abc", folder / "hub", kind="demucs", experiments=folder / "xps")
+    else:
+        with pytest.raises(PackageError, match=f"published Demucs has no class for a model {name}; export it in plain"):
+            export("abc", folder / "hub", kind="demucs", experiments=folder / "xps")
+    assert (folder / "hub" / "abc.th").exists() is bool(entry.published or entry.written_as)
+
+
+def by_the_command(model, models, folder):
+    """`demucs -n` writes what the model gives."""
+    song = 0.1 * torch.randn(2, 8000)
+    soundfile.write(folder / "song.wav", song.T.numpy(), 8000, subtype="FLOAT")
+    done = preloaded.run("-m", "demucs", "--repo", models, "-n", "abc", "-o", folder / "out", "-d", "cpu", "--shifts", "0",
+                         "--float32", folder / "song.wav")
+    assert done.returncode == 0, done.stderr
+    expected = separate_song(model, song, shifts=0)
+    for source, stem in zip(model.sources, expected):
+        written, _ = soundfile.read(folder / "out" / "abc" / "song" / f"{source}.wav", dtype="float32")
+        assert torch.equal(torch.from_numpy(written.T), stem), source
+
+
+THREE = "{nfft_2048: {nfft: 128}, nfft_4096: {nfft: 256}, nfft_8192: {nfft: 512}}"
+SMALLER = {
+    "htdemucs_nn": {"branches": THREE, "mixers": "{crosstransformer: {layers: 1, heads: 2}}"},
+    "htdemucs_dn": {"branches": THREE, "mixers": "{crosstransformer: {layers: 1, heads: 2}}",
+                    "fusion": "{channels: 4, width: 5}"},
+    "htdemucs_s": {"branches": "{frequency: {nfft: 512}}", "levels": "{stride: 4}",
+                   "mixers": "{crosstransformer: {layers: 2, heads: 2, hidden_scale: 1}}"},
+    "hybrid": {"branches": "{a: {nfft: 128}, b: {nfft: 256}, time: {}}", "fusion": "{kind: weights}"}}
+
+
+def smaller(name):
+    """Overrides for a model of two narrow levels."""
+    values = {"channels": 8, "growth": 1, "depth": 2, **SMALLER[name]}
+    return [f"model={name}", *(f"{name}.{key}={value}" for key, value in values.items())]
+
+
+# One with weights of a fusion and their moving averages, one with a U-Net, one with gates, one of its own parts.
+@pytest.mark.parametrize("name", SMALLER)
+def test_an_interrupted_run_ends_with_the_same_bits(name, tmp_path):
+    config = settings(write_songs(tmp_path / "songs", held_out=0.5), *smaller(name), "epochs=1",
+                      "max_batches=2", "batch_size=2", "augment.remix.group_size=2", "checkpoint.steps=1", "ema.epoch=[]")
+    expected = solver_in(tmp_path / "straight", config)
+    initial = {key: value.clone() for key, value in expected.model.state_dict().items()}
+    expected.run()
+    resumed = trained_in_parts(tmp_path / "parts", config)
+    state = resumed.model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in expected.model.state_dict().items())
+    learnt = [key for key in state if "fusion" in key or "residual_weight" in key or key.endswith("ema")]
+    assert learnt and not [key for key in learnt if torch.equal(state[key], initial[key])]
+    assert numbers(resumed) == numbers(expected)
+    assert resumed.history[0].combination == resumed.model.combination() is not None

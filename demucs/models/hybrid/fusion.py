@@ -79,6 +79,9 @@ class WeightedFusion(ResolutionFusion):
         parts = [weight[..., None, None] * estimate for weight, estimate in zip(weights.unbind(-1), estimates)]
         return tp.cast(torch.Tensor, sum(parts))
 
+    def softmax_weights(self) -> tp.Dict[str, torch.Tensor]:
+        return {self.softmax.parameter: self.softmax.present}
+
     def after_step(self) -> None:
         self.softmax.update()
 

@@ -110,6 +110,12 @@ class Around(Mixer):
         """Whether the inner mixer draws random numbers in training."""
         return self._mixer[0].draws_in_training
 
+    def softmax_weights(self) -> tp.Dict[str, torch.Tensor]:
+        return self._mixer[0].softmax_weights()
+
+    def gate_values(self) -> tp.Dict[str, float]:
+        return self._mixer[0].gate_values()
+
 
 class Gated(Around):
     """Mixer with a learned gate per branch: a T(x) + (1 - a) x, where a is the sigmoid of a scalar initialised to 0.
@@ -129,6 +135,10 @@ class Gated(Around):
         gates = (torch.sigmoid(getattr(self, name)) for name in self.gates)
         return tuple(gate * mixed + (1 - gate) * state
                      for gate, mixed, state in zip(gates, self._mixer[0](*states), states, strict=True))
+
+    def gate_values(self) -> tp.Dict[str, float]:
+        return {**{name: float(torch.sigmoid(getattr(self, name).detach())) for name in self.gates},
+                **super().gate_values()}
 
 
 def cross_domain(channels: int, *, bottom: int, spec: TransformerSpec, gates: tp.Sequence[str] = (),

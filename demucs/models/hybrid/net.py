@@ -15,6 +15,7 @@ from ...layers.blocks import DecoderBlock, EncoderBlock
 from ...layers.embedding import FrequencyEmbedding
 from ...layers.initial import rescale_convolutions
 from ...layers.transformer import CrossTransformer, SelfTransformer
+from ...schema import Combination, Metrics
 from ..protocol import SeparationModel
 from .branches import Branch
 from .fusion import Fusion
@@ -22,6 +23,7 @@ from .part import Part
 
 EPSILON = 1e-5   # added to standard deviations, so that silence stays silence
 BOTTOM = "bottom"
+ALL = "all"      # in the place of a source: of all sources
 
 States = tp.Dict[str, torch.Tensor]
 MakeMixer = tp.Callable[[int], nn.Module]
@@ -165,6 +167,20 @@ class HybridNet(SeparationModel):
         """Call the hooks `after_step` of all parts, after an optimiser step."""
         for part in self._hooked:
             part.after_step()
+
+    @torch.no_grad()
+    def combination(self) -> tp.Optional[Combination]:
+        resolutions = [branch.name for branch in self.branches if branch.view is not None]
+        weights: tp.Dict[str, tp.Dict[str, Metrics]] = {}
+        gates: Metrics = {}
+        for part in dict.fromkeys([*(mixer for mixer, in self._mixers.values()), *self._fusion]):
+            if isinstance(part, Part):
+                gates.update(part.gate_values())
+                for name, values in part.softmax_weights().items():
+                    rows = self.sources if values.dim() == 2 else [ALL]
+                    weights[name] = {row: dict(zip(resolutions, each)) for row, each in
+                                     zip(rows, values.reshape(len(rows), -1).tolist(), strict=True)}
+        return Combination(weights, gates) if weights or gates else None
 
     def forward(self, mix: torch.Tensor) -> torch.Tensor:
         """Estimates [B, S, A, L] of the sources in a mixture [B, A, L], for any L >= 1."""

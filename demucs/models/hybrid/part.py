@@ -36,6 +36,15 @@ class Part(nn.Module):
             return getattr(owner, name)
         return super().__getattr__(name)
 
+    def softmax_weights(self) -> tp.Dict[str, torch.Tensor]:
+        """Softmax weights in evaluation by the name of their parameter: [R], or [S, R] for weights per source. By
+        default there are none."""
+        return {}
+
+    def gate_values(self) -> tp.Dict[str, float]:
+        """Values of learnt gates by the name of their parameter. By default there are none."""
+        return {}
+
     @property
     def trains(self) -> bool:
         """Whether the model is in training mode."""
@@ -63,11 +72,16 @@ class SoftmaxWeights:
 
     def __call__(self) -> torch.Tensor:
         """The weights in use."""
-        weights = F.softmax(getattr(self.part, self.parameter), dim=-1)
+        weights = self.present
         return SHARE * weights + (1 - SHARE) * getattr(self.part, self.average) if self.part.trains else weights
+
+    @property
+    def present(self) -> torch.Tensor:
+        """The present weights, which are used in evaluation."""
+        return F.softmax(getattr(self.part, self.parameter), dim=-1)
 
     @torch.no_grad()
     def update(self) -> None:
         """Update the moving average, in place."""
         average = getattr(self.part, self.average)
-        average.lerp_(F.softmax(getattr(self.part, self.parameter), dim=-1), 1 - MOMENTUM)
+        average.lerp_(self.present, 1 - MOMENTUM)

@@ -58,6 +58,9 @@ class WeightedResolutions(_Resolutions):
     def distributed(self, mixed: torch.Tensor, states: tp.Sequence[torch.Tensor]) -> tp.Sequence[torch.Tensor]:
         return [weight * _resized(mixed, state) + (1 - weight) * state for weight, state in zip(self.softmax(), states)]
 
+    def softmax_weights(self) -> tp.Dict[str, torch.Tensor]:
+        return {self.softmax.parameter: self.softmax.present, **super().softmax_weights()}
+
     def after_step(self) -> None:
         self.softmax.update()
 
