@@ -3,6 +3,7 @@
 An entry point may return or raise a `DemucsError`. Anything else that it raises is a defect.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -24,12 +25,14 @@ from demucs.audio import reading, stems
 from demucs.data import index
 from demucs.data.tracks import Track, Tracks
 from demucs.downloads import archive as zip_files
+from demucs.errors import DemucsError
 from demucs.metrics import instrumental
 from demucs.packages import openunmix, package, pickled, weights
 from demucs.repositories import repository as models
 from demucs.runs import requeue
 from demucs.schema import Evaluation, ReleaseCard, RunCard, RunStatus
 from demucs.separation import song
+from demucs.separation.song_file import SongFile
 from fuzz import mutations, seeds, texts
 from tools import evaluate_instrumental
 
@@ -77,10 +80,22 @@ def use_sound(path: Path, number: int) -> None:
 
 
 def separated(path: Path) -> None:
-    wav = song.load_song(path, samplerate=seeds.RATE, channels=2)
+    """At once and in blocks: the same samples, or an error in both cases."""
+    try:
+        wav = song.load_song(path, samplerate=seeds.RATE, channels=2)
+    except DemucsError:
+        with contextlib.suppress(DemucsError), SongFile(path, samplerate=seeds.RATE, channels=2) as blocks:
+            raise Wrong(f"{blocks.length} samples in blocks, of a song that cannot be loaded")
+        raise
     require(wav.dim() == 2 and len(wav) == 2 and wav.shape[1] > 0, f"audio of shape {tuple(wav.shape)}")
     require(torch.isfinite(wav).all(), "samples that are not finite")
     require(wav.shape[1] <= PER_BYTE * seeds.RATE * path.stat().st_size, f"{wav.shape[1]} samples")
+    with SongFile(path, samplerate=seeds.RATE, channels=2) as blocks:
+        require(blocks.length == wav.shape[1], f"{blocks.length} samples in blocks, {wav.shape[1]} at once")
+        for start in range(0, blocks.length, 10_000):
+            stop = min(start + 10_000, blocks.length)
+            require(torch.allclose(blocks.read(start, stop), wav[:, start:stop], rtol=1e-6, atol=1e-6),
+                    f"other samples in blocks, from {start} to {stop}")
 
 
 def read_in_parts(path: Path) -> None:
