@@ -23,15 +23,18 @@ INDEXED = {"index", "index_put", "index_put_", "_unsafe_index"}      # with mask
 
 class HostWaits(TorchDispatchMode):
     """Counter of operations for which the host waits for a device that is no CPU: `found` has their numbers by name and
-    line of code. Fake tensors have no values: those asked for are the ones of a training without faults."""
+    line of code, `collectives` that of collective operations. Fake tensors have no values: those asked for are the ones
+    of a training without faults."""
 
     def __init__(self):
         super().__init__()
         self.found = collections.Counter()
+        self.collectives = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = func._schema.name.partition("::")[2]
+        self.collectives += func._schema.name.startswith("c10d::")
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         before = {tensor.device.type for tensor in tensors}
         with_device = before - {"cpu"}

@@ -9,6 +9,7 @@ import functools
 import torch
 from torch.nn import functional as F
 
+from .constants import may_store
 from .eager import eager_on_cpu
 
 
@@ -42,7 +43,7 @@ def istft(z: torch.Tensor, *, hop: int, length: int) -> torch.Tensor:
 
 def hann_window(n_fft: int, like: torch.Tensor) -> torch.Tensor:
     """Periodic Hann window [n_fft] of the type of `like`, made on its device."""
-    if _may_store(like):
+    if may_store(like):
         return _stored_window(n_fft, like.dtype, like.device)
     return torch.hann_window(n_fft, device=like.device).to(like.dtype)
 
@@ -56,7 +57,7 @@ def _stored_window(n_fft: int, dtype: torch.dtype, device: torch.device) -> torc
 def _envelope(n_fft: int, hop: int, frames: int, like: torch.Tensor) -> torch.Tensor:
     """Sum of the squared windows of `frames` frames, [(frames - 1) * hop + n_fft], of the type of `like`, on its
     device."""
-    if _may_store(like):
+    if may_store(like):
         return _stored_envelope(n_fft, hop, frames, like.dtype, like.device)
     return _fold(hann_window(n_fft, like).square().expand(frames, n_fft), hop)
 
@@ -65,13 +66,6 @@ def _envelope(n_fft: int, hop: int, frames: int, like: torch.Tensor) -> torch.Te
 def _stored_envelope(n_fft: int, hop: int, frames: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False):
         return _fold(_stored_window(n_fft, dtype, device).square().expand(frames, n_fft), hop)
-
-
-def _may_store(like: torch.Tensor) -> bool:
-    """Whether a constant for operations with `like` may be stored for later calls: these are not traced, compiled or
-    exported, where it would belong to one graph, and `like` is no fake tensor."""
-    return (type(like) in (torch.Tensor, torch.nn.Parameter)
-            and not (torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.compiler.is_exporting()))
 
 
 def _fold(frames: torch.Tensor, hop: int) -> torch.Tensor:
