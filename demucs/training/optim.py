@@ -77,5 +77,4 @@ def build_optimizer(model: nn.Module, *, kind: str, lr: float, momentum: float, 
 
 def gradient_norm(model: nn.Module) -> torch.Tensor:
     """Euclidean norm of the concatenated gradients of all parameters that have one, a scalar."""
-    norms = [parameter.grad.norm() for parameter in model.parameters() if parameter.grad is not None]
-    return torch.stack(norms).norm()
+    return nn.utils.get_total_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import logging
 import typing as tp
 
@@ -131,8 +132,9 @@ class TrainStage:
             sources = sources.to(self.group.device, non_blocking=True)
             first = batch[0].position
             sources = self.augment(sources, epoch=epoch, step=step, first=first)
-            queued.append(self._queue(sources, epoch=epoch, step=step, first=first, more=lambda done=step + 1: asking(done),
-                                      names=sorted({self.track_name(key) for key in batch})))
+            queued.append(self._queue(sources, epoch=epoch, step=step, first=first,
+                                      names=sorted({self.track_name(key) for key in batch}),
+                                      more=functools.partial(asking, step + 1)))
             read(int(bool(self.late)))
         read(0)
         return average.everywhere(self.group)
@@ -181,7 +183,7 @@ class TrainStage:
             # Kept for all further steps: the next one is queued before the host knows of a fault.
             self._fault = fault if self._fault is None else torch.maximum(self._fault, fault)
             setattr(self.optimizer, "found_inf", self._fault)      # as torch.amp.GradScaler tells fused optimisers
-            self._update()
+            self._update(norm)
             queued.report = Copied(total, here, sums)
         else:
             here, sums = summed_here(both, more(), self.group)
@@ -191,7 +193,7 @@ class TrainStage:
                 total["grad"] = torch.zeros_like(norm)
             else:
                 self._require_finite(NORM, here, sums, queued)
-                self._update()
+                self._update(norm)
             if self.precision.loss_scale is not None:
                 total["skipped"] = torch.full_like(norm, float(overflow))
             queued.report = Report(to_numbers(total), here, sums)
@@ -207,10 +209,10 @@ class TrainStage:
         assert step.report is not None
         return step.report
 
-    def _update(self) -> None:
-        """Update weights and averages with the gradients of this step."""
+    def _update(self, norm: torch.Tensor) -> None:
+        """Update weights and averages with the gradients of this step, whose norm is `norm`."""
         if self.clip_grad:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.clip_grad, norm)
         self.optimizer.step()
         self.model.after_step()
         for average in self.averages:
