@@ -181,7 +181,7 @@ class Solver:
         trained = begin + position.seconds
         candidates = self._validate(epoch)
         chosen, best, best_state = self._choose(epoch, candidates)
-        penalty = exact_svd_penalty(self.model, self.svd) if self.svd.penalty else None
+        penalty = exact_svd_penalty(self.model, self.svd, self.group) if self.svd.penalty else None
         validated = time.monotonic()
         seconds = {"train": trained - begin, "valid": validated - trained}
         record = EpochRecord(train, candidates, chosen, best, penalty, None, seconds)

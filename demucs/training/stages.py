@@ -25,7 +25,7 @@ from .precision import Precision
 from .progress import Progress, describe
 from .quantisation import Quantisation
 from .reports import FAULTS, LOSS, NORM, Average, Copied, Report, summed_here, summed_on_device, to_numbers
-from .svd import SvdSettings, svd_penalty
+from .svd import SvdSettings, shared_svd_penalty, svd_penalty
 
 logger = logging.getLogger(__name__)
 
@@ -270,11 +270,15 @@ class TrainStage:
             yield
 
     def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:
-        """SVD penalty of this step, equal on all ranks; None if it is disabled."""
+        """SVD penalty of this step; None if it is disabled. On CPUs it is equal on all ranks, on GPUs a part of it, and
+        the mean over ranks is the penalty."""
         if not self.svd.penalty:
             return None
         if generator(self.seed, "svd proba", epoch, step).random() >= self.svd.proba:
             return torch.zeros((), device=self.group.device)
+        if self.group.device.type != "cpu":
+            return shared_svd_penalty(self.model, self.svd, self.group, lambda place: seeded_torch(
+                self.seed, "svd", epoch, step, place, device=self.group.device))
         with seeded_torch(self.seed, "svd", epoch, step, device=self.group.device):
             return svd_penalty(self.model, self.svd)
 
