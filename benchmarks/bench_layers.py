@@ -85,8 +85,21 @@ def parts(seconds: float) -> tp.Iterator[Case]:
 
     def inverse() -> torch.Tensor:
         return spectral.istft(z, hop=N_FFT // 4, length=(frames - 1) * N_FFT // 4)
-    yield f"inverse STFT of 8 channels of {frames} frames, beside torch.istft", inverse, \
-        within(lambda: usual(spectral), inverse)
+
+    def inverse_by_torch() -> torch.Tensor:
+        return torch.istft(z, N_FFT, N_FFT // 4, window=torch.hann_window(N_FFT), normalized=True,
+                           length=(frames - 1) * N_FFT // 4)
+
+    def gradient(function: Function) -> torch.Tensor:
+        with torch.enable_grad():
+            z.requires_grad_()
+            x = function()
+            found, = torch.autograd.grad(x, z, x.detach())
+        z.requires_grad_(False)
+        return found
+    yield f"inverse STFT of 8 channels of {frames} frames, beside torch.istft", inverse, inverse_by_torch
+    yield f"inverse STFT of 8 channels of {frames} frames and its gradient, beside torch.istft", \
+        lambda: gradient(inverse), lambda: gradient(inverse_by_torch)
     ours = transformer.DenseAttention(384, 8, batch_first=True).eval()
     peer = torch.nn.MultiheadAttention(384, 8, batch_first=True).eval()
     peer.load_state_dict(ours.state_dict())

@@ -53,8 +53,9 @@ from .training.records import RunRecorder
 from .training.saving import Plan
 from .training.schedules import build_schedule
 from .training.solver import Solver
-from .training.stages import TrainStage, ValidStage
+from .training.stages import TrainStage
 from .training.testing import TestStage
+from .training.validation import ValidStage
 from .training.workers import Loader, warn_of_little_shared_memory
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,8 @@ from .training.memory import (AVERAGES, BATCH, OPTIMIZER, PARAMETERS, MemoryCoun
 from .training.objectives import build_objective
 from .training.optim import build_optimizer
 from .training.precision import Precision
-from .training.stages import TrainStage, ValidStage
+from .training.stages import TrainStage
+from .training.validation import ValidStage
 
 SONG = 240.          # seconds of a song to validate on
 PARTS = 2            # micro-batches that are counted: the second one finds gradients of the first

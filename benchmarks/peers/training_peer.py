@@ -101,7 +101,7 @@ class Ours:
         from demucs.separation import plan
         from demucs.data.targets import Targets
         from demucs.models import zoo
-        from demucs.training import stages
+        from demucs.training import stages, validation
         from demucs.training.distributed import Group
         from demucs.training.ema import ModelEMA
         from demucs.training.objectives import WaveformObjective
@@ -109,7 +109,7 @@ class Ours:
         from demucs.training.svd import SvdSettings
         self.model = zoo.build("hdemucs", sources=SOURCES, audio_channels=2, samplerate=RATE, segment=segment,
                                **settings)
-        self.stages, self.plan = stages, plan
+        self.stages, self.validation, self.plan = stages, validation, plan
         self.group = Group(0, 1, torch.device("cpu"))
         self.learnt = {"objective": WaveformObjective("l1", SOURCES, [1., 1., 1., 1.]), "targets": Targets(SOURCES)}
         optimizer = build_optimizer(self.model, kind="adam", lr=LR, momentum=BETAS[0], beta2=BETAS[1], weight_decay=0)
@@ -129,7 +129,7 @@ class Ours:
             return self.train.step(sources, epoch=0, step=step, names=[])
 
     def validate(self, tracks: torch.Tensor) -> dict:
-        stage = self.stages.ValidStage(
+        stage = self.validation.ValidStage(
             model=self.model, loader=[tracks], group=self.group, seed=0, **self.learnt,
             apply=True, split=True, max_batches=None, prints=0)
         with mock.patch.object(self.plan, "shift_leads", lambda *_: [RATE // 2 - RATE // 2 // 2]):

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..dsp.constants import to_device
 from ..dsp.randomness import generator
 from ..errors import ConfigError
 
@@ -124,7 +125,8 @@ class Augment:
         row = draws.row
         picked = [np.broadcast_to(part, order.shape) for part in
                   (row[..., None], source[:, None], order[row, source], draws.offset[row, source][..., None])]
-        index = torch.from_numpy(np.stack(picked)).to(sources.device)
-        factor = torch.from_numpy(draws.factor[row, source][..., None, None]).to(sources)
+        index = to_device(torch.from_numpy(np.stack(picked)), sources.device)
+        factor = torch.from_numpy(draws.factor[row, source][..., None, None])
+        factor = to_device(factor.to(sources.dtype), sources.device)
         windows = sources.unfold(-1, length - self.shift, 1)   # a view: [b, S, A, shift + 1, L - shift]
         return windows[tuple(index)].mul_(factor)

@@ -8,7 +8,7 @@ import typing as tp
 
 import torch
 
-from .spectral import add_frames, pad_reflect
+from .spectral import add_frames, hann_window, pad_reflect
 
 
 class Frames:
@@ -22,7 +22,7 @@ class Frames:
         self.length = x.shape[-1]
         self.count = 1 + self.length // hop
         self.n_fft, self.hop = n_fft, hop
-        self.window = torch.hann_window(n_fft).to(x)
+        self.window = hann_window(n_fft, x)
         self._frames = pad_reflect(x, n_fft // 2, n_fft // 2).unfold(-1, n_fft, hop)
 
     def blocks(self, size: tp.Optional[int]) -> tp.List[slice]:

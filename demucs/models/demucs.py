@@ -6,6 +6,7 @@ shapes, order and seeded initial weights are those of published Demucs. Its para
 modules in each level, so a level is a plain `nn.Sequential`.
 """
 
+import functools
 import math
 import typing as tp
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..dsp.constants import may_store
 from ..layers.dconv import DConv, DConvSpec
 from ..layers.initial import rescale_convolutions
 from ..layers.recurrent import BLSTM
@@ -133,7 +135,7 @@ class Demucs(SeparationModel):
         padding = self.valid_length(length) - length
         x = F.pad(x, (padding // 2, padding - padding // 2))
         if self.resample:
-            x = julius.resample_frac(x, 1, 2)
+            x = _resampled(x, 1, 2)
 
         skips = []
         for encode in self.encoder:
@@ -145,10 +147,26 @@ class Demucs(SeparationModel):
             x = decode(x + _centre(skips.pop(), x.shape[-1]))
 
         if self.resample:
-            x = julius.resample_frac(x, 2, 1)
+            x = _resampled(x, 2, 1)
         if std is not None:
             x = x * std + mean
         return _centre(x, length).unflatten(1, (len(self.sources), self.audio_channels))
+
+
+def _resampled(x: torch.Tensor, old: int, new: int) -> torch.Tensor:
+    """`x` [..., L] resampled from the rate `old` to `new`, by julius."""
+    make = _stored_resampler if may_store(x) else _resampler
+    return make(old, new, x.dtype, x.device)(x)
+
+
+def _resampler(old: int, new: int, dtype: torch.dtype, device: torch.device) -> julius.ResampleFrac:
+    return julius.ResampleFrac(old, new).to(device, dtype, non_blocking=True)
+
+
+@functools.lru_cache(maxsize=16)
+def _stored_resampler(old: int, new: int, dtype: torch.dtype, device: torch.device) -> julius.ResampleFrac:
+    with torch.inference_mode(False):       # its kernel may also be used with gradients
+        return _resampler(old, new, dtype, device)
 
 
 def _rename_first_generation(model: Demucs, state: tp.Dict[str, torch.Tensor], prefix: str, *_: tp.Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..schema import EpochRecord
-from .stages import Average
+from .reports import Average
 
 logger = logging.getLogger(__name__)
 

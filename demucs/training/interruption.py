@@ -135,8 +135,17 @@ class Requests:
         """(stop, save): whether any rank was asked to stop; and whether any was asked to save, or `due`, that a
         checkpoint is due, is true on rank 0. The same on all ranks. A collective call. A request to save is thereby
         answered, one to stop remains."""
-        *asked, save = self.group.sum([*(self.stop_signal == number.name for number in STOPPING),
-                                       self.save_wanted or (due and self.group.is_first)])
+        return self.answered(self.group.sum(self.asking(due)))
+
+    def asking(self, due: bool = False) -> tp.List[float]:
+        """The requests of this rank, and on rank 0 whether a checkpoint is `due`, as numbers to be summed over all
+        ranks."""
+        return [*(float(self.stop_signal == number.name) for number in STOPPING),
+                float(self.save_wanted or (due and self.group.is_first))]
+
+    def answered(self, sums: tp.Sequence[float]) -> tp.Tuple[bool, bool]:
+        """(stop, save) of `agreed`, from the sums over all ranks of `asking`."""
+        *asked, save = sums
         if save:
             self.save_wanted = False
         # A signal reaches the ranks at different times, so a rank may have to take the reason from another. A signal

@@ -4,6 +4,7 @@ import typing as tp
 
 import torch
 
+from ..dsp.constants import to_device
 from ..errors import ConfigError
 
 KINDS = ("l1", "mse")
@@ -34,5 +35,5 @@ def reconstruction(estimates: torch.Tensor, targets: torch.Tensor, kind: str) ->
 def weighted_mean(values: torch.Tensor, weights: tp.Sequence[float]) -> torch.Tensor:
     """Mean of `values` [S], a scalar, with one of `weights` per source, which are divided by their sum. At least one
     must be positive."""
-    tensor = torch.tensor(weights, dtype=values.dtype, device=values.device)
+    tensor = to_device(torch.tensor(weights, dtype=values.dtype), values.device)
     return (values * tensor).sum() / tensor.sum()

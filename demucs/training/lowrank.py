@@ -21,7 +21,33 @@ import typing as tp
 import torch
 from torch.autograd.function import once_differentiable
 
+from ..dsp.eager import eager_on_cpu
+
 NEGLIGIBLE = 1e-6     # residual relative to s below which it is a rounding error, and the term with dP is zero
+SQUARINGS = 25        # singular values that differ by 1e-7 are told apart
+
+
+def _largest(matrix: torch.Tensor) -> tp.Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Largest singular value of [m, n], a scalar, with its left vector [m, 1] and its right one [n].
+
+    Decompositions check on the host whether they have converged, for which a GPU would have to be waited for. On other
+    devices than CPUs, the Gram matrix is squared `SQUARINGS` times in float64, which is the power method with
+    2 ** SQUARINGS iterations: only the space of the largest singular values is left.
+    """
+    if eager_on_cpu(matrix):
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        return values[0], left[:, :1], right[0]
+    precise = matrix.double()
+    gram = precise @ precise.t()
+    for _ in range(SQUARINGS):
+        gram = gram / gram.diagonal().sum().clamp(min=torch.finfo(gram.dtype).tiny)
+        gram = gram @ gram
+    column = gram.index_select(1, gram.diagonal().argmax().reshape(1))
+    u = column / column.norm().clamp(min=torch.finfo(gram.dtype).tiny)
+    v = (u.t() @ precise)[0]
+    largest = v.norm()
+    v = v / largest.clamp(min=torch.finfo(gram.dtype).tiny)
+    return largest.to(matrix.dtype), u.to(matrix.dtype), v.to(matrix.dtype)
 
 
 class _LargestSquared(torch.autograd.Function):
@@ -38,8 +64,7 @@ class _LargestSquared(torch.autograd.Function):
             before = basis
             basis, triangle = torch.linalg.qr(applied @ before)
             steps.append((applied, before, basis, triangle))
-        left, values, right = torch.linalg.svd(basis.t() @ tall, full_matrices=False)
-        largest, coordinates, v = values[0], left[:, :1], right[0]
+        largest, coordinates, v = _largest(basis.t() @ tall)
 
         lefts, rights = [basis @ coordinates[:, 0]], [v]
         residual = tall @ v

@@ -5,7 +5,7 @@ import typing as tp
 
 from ..schema import Metrics, TrackScores
 from .distributed import Group
-from .stages import Average
+from .reports import Average
 from .state import random_states, set_random_states
 from .testing import Tested
 

@@ -62,9 +62,15 @@ class Saving:
         self.checkpoints = Checkpoints(folder)
         self._saved = time.monotonic()
 
-    def go_on(self, due: bool = False) -> None:
-        """Save a checkpoint if one is requested, `due`, or `save_minutes` have passed, and stop the run if that is
-        requested. Called between two steps; a collective call.
+    def asking(self, due: bool = False) -> tp.List[float]:
+        """What this rank asks for: a checkpoint that is `due`, or after `save_minutes`, and what it was requested. The
+        sums over all ranks are for `go_on`."""
+        return self.requests.asking(due or self._due())
+
+    def go_on(self, answers: tp.Optional[tp.Sequence[float]] = None) -> None:
+        """Save a checkpoint if one is requested, due, or `save_minutes` have passed, and stop the run if that is
+        requested. `answers` are the sums of `asking` over all ranks, if they were made already. Called between two
+        steps; a collective call.
 
         The model must have its own weights, not those of an average.
 
@@ -73,7 +79,7 @@ class Saving:
             TrainingError: if a checkpoint or the records cannot be written.
         """
         self.watchdog.beat()
-        stop, save = self.requests.agreed(due or self._due())
+        stop, save = self.requests.agreed(self._due()) if answers is None else self.requests.answered(answers)
         if stop or save:
             self.save()
         if stop:

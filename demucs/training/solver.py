@@ -27,12 +27,14 @@ from .ema import ModelEMA, State, copy_state, swapped
 from .interruption import Requests, Stopped, Watchdog
 from .position import Position
 from .progress import describe, log_continuing, log_epoch
+from .reports import Average
 from .saving import Plan, Saving
 from .schedules import Schedule
-from .stages import Average, TrainStage, ValidStage
+from .stages import TrainStage
 from .state import FORMAT, StateRegistry, load_weights
 from .svd import SvdSettings, exact_svd_penalty
 from .testing import TestStage
+from .validation import ValidStage
 from .workers import naming_shared_memory
 
 logger = logging.getLogger(__name__)
@@ -179,7 +181,7 @@ class Solver:
         trained = begin + position.seconds
         candidates = self._validate(epoch)
         chosen, best, best_state = self._choose(epoch, candidates)
-        penalty = exact_svd_penalty(self.model, self.svd) if self.svd.penalty else None
+        penalty = exact_svd_penalty(self.model, self.svd, self.group) if self.svd.penalty else None
         validated = time.monotonic()
         seconds = {"train": trained - begin, "valid": validated - trained}
         record = EpochRecord(train, candidates, chosen, best, penalty, None, seconds, self.model.combination())
@@ -193,13 +195,17 @@ class Solver:
     def _train(self, epoch: int, begin: float) -> Metrics:
         position = self.position
 
-        def after_step(done: int, average: Average) -> None:
+        def asking(done: int) -> tp.Sequence[float]:
+            return self.saving.asking(due=bool(self.plan.save_steps) and done % self.plan.save_steps == 0)
+
+        def after_step(done: int, average: Average, answers: tp.Sequence[float]) -> None:
             position.step, position.average, position.seconds = done, average, time.monotonic() - begin
             self.status.progress(epoch, done, self.history)
             self.curves.step(epoch, done, average)
-            self.saving.go_on(due=bool(self.plan.save_steps) and done % self.plan.save_steps == 0)
+            self.saving.go_on(answers=answers)
         if position.trained is None:
-            train = self.train.run(epoch, start=position.step, average=position.average, between=after_step)
+            train = self.train.run(epoch, start=position.step, average=position.average, between=after_step,
+                                   asking=asking)
             for average in self.epoch_averages:
                 average.update()
             position.trained, position.seconds = train, time.monotonic() - begin

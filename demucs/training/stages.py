@@ -1,13 +1,14 @@
-"""The passes of an epoch: one over the training set, and one over the validation set for each candidate."""
+"""The pass of an epoch over the training set."""
 
+import collections
 import contextlib
 import dataclasses
+import functools
 import logging
 import typing as tp
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from ..data.augment import Augment
 from ..data.sampler import EpochSampler
@@ -16,63 +17,28 @@ from ..dsp.randomness import generator, seeded_torch, torch_generator
 from ..errors import TrainingError
 from ..layers.dropout import drawn_per_example
 from ..schema import Metrics
-from ..separation.apply import separate
-from ..separation.precision import computing_in
 from .distributed import Group
 from .ema import ModelEMA
 from .objectives import Batch, Objective
 from .optim import gradient_norm
 from .precision import Precision
 from .progress import Progress, describe
-from .quantisation import Quantisation, rounded
-from .svd import SvdSettings, svd_penalty
+from .quantisation import Quantisation
+from .reports import FAULTS, LOSS, NORM, Average, Copied, Report, summed_here, summed_on_device, to_numbers
+from .svd import SvdSettings, shared_svd_penalty, svd_penalty
 
 logger = logging.getLogger(__name__)
 
 
-class Average:
-    """Running mean of metrics over examples: sums (`totals`) and number of examples (`count`), those of this rank or of
-    all ranks."""
-
-    def __init__(self) -> None:
-        self.totals: tp.Dict[str, float] = {}
-        self.count = 0
-
-    def state_dict(self) -> tp.Dict[str, tp.Any]:
-        """Copy of sums and number of examples, for a checkpoint."""
-        return {"totals": dict(self.totals), "count": self.count}
-
-    @classmethod
-    def restored(cls, states: tp.Sequence[tp.Mapping[str, tp.Any]]) -> "Average":
-        """The average over all examples of several saved averages; an empty one for none."""
-        average = cls()
-        for state in states:
-            for key, total in state["totals"].items():
-                average.totals[key] = average.totals.get(key, 0.) + total
-            average.count += state["count"]
-        return average
-
-    def add(self, metrics: Metrics, count: int) -> None:
-        """Add `metrics`, means over `count` examples."""
-        for key, value in metrics.items():
-            self.totals[key] = self.totals.get(key, 0.) + value * count
-        self.count += count
-
-    def here(self) -> Metrics:
-        """Means over the examples added on this rank. Raises ZeroDivisionError if metrics were added for no
-        examples."""
-        return {key: total / self.count for key, total in self.totals.items()}
-
-    def everywhere(self, group: Group) -> Metrics:
-        """Means over the examples of all ranks, some of which may have none. A collective call."""
-        keys: tp.List[str] = sorted(set().union(*group.gather(list(self.totals))))
-        *totals, count = group.sum([*(self.totals.get(key, 0.) for key in keys), self.count])
-        return {key: total / count for key, total in zip(keys, totals)}
-
-
-def to_numbers(metrics: tp.Mapping[str, torch.Tensor]) -> Metrics:
-    """Scalar tensors, all on one device, as Python numbers by the same names, copied in one transfer."""
-    return dict(zip(metrics, torch.stack(list(metrics.values())).tolist()))
+@dataclasses.dataclass
+class _Step:
+    """Step that was queued on the device: number `number` of its epoch (both counted from 0), on `examples` examples of
+    the tracks `names`."""
+    epoch: int
+    number: int
+    names: tp.Sequence[str]
+    examples: int
+    report: tp.Union[Report, Copied, None] = None
 
 
 @dataclasses.dataclass
@@ -94,6 +60,8 @@ class TrainStage:
         at_once: size of a micro-batch for gradient accumulation, if memory is too small for the whole batch. An
             optimiser step is mathematically the same, but takes longer.
         precision: of the forward and backward passes.
+        late: read the numbers of a step once the next one is queued, see `reports`; the optimiser must be a fused one.
+            By default so on GPUs, but for a loss scale, which the host adapts to each step.
     """
     model: nn.Module
     wrapped: nn.Module
@@ -113,21 +81,31 @@ class TrainStage:
     quantisation: tp.Optional[Quantisation] = None
     at_once: tp.Optional[int] = None
     precision: Precision = dataclasses.field(default_factory=Precision)
+    late: tp.Optional[bool] = None
 
     def __post_init__(self) -> None:
         self._forward = self.precision.forward_of(self.wrapped)
+        if self.late is None:
+            self.late = self.group.device.type != "cpu" and self.precision.loss_scale is None
+        self._fault: tp.Optional[torch.Tensor] = None      # with `late`: 1. once a step was not finite, else 0.
 
     def run(self, epoch: int, *, start: int = 0, average: tp.Optional[Average] = None,
-            between: tp.Callable[[int, Average], None] = lambda done, average: None) -> Metrics:
+            between: tp.Callable[[int, Average, tp.Sequence[float]], None] = lambda done, average, answers: None,
+            asking: tp.Callable[[int], tp.Sequence[float]] = lambda done: ()) -> Metrics:
         """Train for one epoch (counted from 0), or for the rest of it after `start` steps, whose running average on
-        this rank is `average`. `between(steps done, average)` is called after each step, and may end the pass by
-        raising. A collective call.
+        this rank is `average`. A collective call.
+
+        `asking(steps done)` gives numbers that are summed over all ranks in each step. `between(steps done, average,
+        sums)` is called after each step with these sums, and may end the pass by raising. With `late`, it is called for
+        a step when the next one is queued, but if any of the sums is not 0, then for that one, too, and the sums are
+        added: so the weights are always those after `steps done` where a sum is not 0.
 
         Returns:
             Means of the metrics over all examples of the epoch, on all ranks.
 
         Raises:
-            TrainingError: if a loss or gradient is not finite; the weights are not updated by that step.
+            TrainingError: if a loss or gradient is not finite; the weights are not updated by that step, nor by the
+                one that may be queued behind it.
         """
         self.model.train()
         self.sampler.set_epoch(epoch, start)
@@ -135,16 +113,30 @@ class TrainStage:
         progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Train | Epoch {epoch + 1}",
                                                     total=start + len(keys), prints=self.prints, first=start)
         average = average or Average()
+        queued: tp.Deque[_Step] = collections.deque()
+
+        def read(most: int) -> None:
+            """Read reports until at most `most` steps are queued; all, if a sum is not 0."""
+            answers: tp.Sequence[float] = ()
+            while len(queued) > most:
+                step = queued.popleft()
+                report = self._read(step)
+                sums = report.sums[NORM + 1:]
+                answers = [sum(pair) for pair in zip(answers, sums)] if answers else sums
+                most = 0 if any(answers) else most
+                average.add(report.metrics, step.examples)
+                progress.update(describe(average.here()))
+                between(step.number + 1, average, answers if not queued or not any(answers) else [0.] * len(answers))
         for step, sources in enumerate(progress, start=start):
             batch = keys[step - start]
             sources = sources.to(self.group.device, non_blocking=True)
             first = batch[0].position
             sources = self.augment(sources, epoch=epoch, step=step, first=first)
-            metrics = self.step(sources, epoch=epoch, step=step, first=first,
-                                names=sorted({self.track_name(key) for key in batch}))
-            average.add(metrics, len(sources))
-            progress.update(describe(average.here()))
-            between(step + 1, average)
+            queued.append(self._queue(sources, epoch=epoch, step=step, first=first,
+                                      names=sorted({self.track_name(key) for key in batch}),
+                                      more=functools.partial(asking, step + 1)))
+            read(int(bool(self.late)))
+        read(0)
         return average.everywhere(self.group)
 
     def step(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0) -> Metrics:
@@ -159,9 +151,17 @@ class TrainStage:
         before clipping), and "ms" and "penalty" if they are used; with a loss scale also "skipped", which is 1 for a
         skipped step and 0 otherwise, and then "grad" is 0. Raises TrainingError as `run`.
         """
+        return self._read(self._queue(sources, epoch=epoch, step=step, names=names, first=first)).metrics
+
+    def _queue(self, sources: torch.Tensor, *, epoch: int, step: int, names: tp.Sequence[str], first: int = 0,
+               more: tp.Callable[[], tp.Sequence[float]] = tuple) -> _Step:
+        """The step of `step`, whose report has the sums over all ranks of what `more()` returns after the backward
+        pass. With `late` the host does not wait for the device, and the report has to be read. Otherwise it is read
+        here, before the weights change."""
         size = min(self.at_once or len(sources), len(sources))
         parts = sources.split(size)
         total: tp.Dict[str, torch.Tensor] = {}
+        finite = []
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             # Gradients are all-reduced once, in the backward pass of the last micro-batch.
@@ -169,43 +169,65 @@ class TrainStage:
             with together:
                 loss, metrics = self._loss(part, len(part) / len(sources), epoch=epoch, step=step,
                                            first=first + index * size, whole=last)
-                self._require_finite(loss.detach(), "loss", epoch, step, names)
+                finite.append(torch.isfinite(loss.detach()))
                 self.precision.scaled(loss).backward()
             for key, value in metrics.items():
                 total[key] = total[key] + value if key in total else value
         self.precision.unscale(self.model)
-        norm = gradient_norm(self.model)
-        # Gradients are the same on all ranks now, so all ranks raise together, or skip the step together.
-        overflow = self._overflow(norm, epoch, step)
-        if not overflow:
-            self._require_finite(norm, "gradient norm", epoch, step, names)
-        total["grad"] = torch.zeros_like(norm) if overflow else norm
-        if self.precision.loss_scale is not None:
-            total["skipped"] = torch.full_like(norm, float(overflow))
-        if not overflow:
-            self._update()
+        total["grad"] = norm = gradient_norm(self.model)
+        queued = _Step(epoch, step, names, len(sources))
+        both = torch.stack(finite).all(), torch.isfinite(norm)
+        if self.late:
+            here, sums = summed_on_device(both, more(), self.group)
+            fault = sums[:NORM + 1].sum().clamp(max=1)
+            # Kept for all further steps: the next one is queued before the host knows of a fault.
+            self._fault = fault if self._fault is None else torch.maximum(self._fault, fault)
+            setattr(self.optimizer, "found_inf", self._fault)      # as torch.amp.GradScaler tells fused optimisers
+            self._update(norm)
+            queued.report = Copied(total, here, sums)
+        else:
+            here, sums = summed_here(both, more(), self.group)
+            self._require_finite(LOSS, here, sums, queued)
+            overflow = self._overflow(sums[NORM] > 0, epoch, step)
+            if overflow:
+                total["grad"] = torch.zeros_like(norm)
+            else:
+                self._require_finite(NORM, here, sums, queued)
+                self._update(norm)
+            if self.precision.loss_scale is not None:
+                total["skipped"] = torch.full_like(norm, float(overflow))
+            queued.report = Report(to_numbers(total), here, sums)
         self.optimizer.zero_grad()
-        return to_numbers(total)
+        return queued
 
-    def _update(self) -> None:
-        """Update weights and averages with the gradients of this step."""
+    def _read(self, step: _Step) -> Report:
+        """Report of a step that was queued. A collective call if it was not finite, which is a TrainingError."""
+        if isinstance(step.report, Copied):
+            step.report = step.report.read()
+            for kind in (LOSS, NORM):
+                self._require_finite(kind, step.report.here, step.report.sums, step)
+        assert step.report is not None
+        return step.report
+
+    def _update(self, norm: torch.Tensor) -> None:
+        """Update weights and averages with the gradients of this step, whose norm is `norm`."""
         if self.clip_grad:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.clip_grad, norm)
         self.optimizer.step()
         self.model.after_step()
         for average in self.averages:
             average.update()
 
-    def _overflow(self, norm: torch.Tensor, epoch: int, step: int) -> bool:
-        """Adapt the loss scale, if there is one. Returns whether this step is skipped, equal on all ranks."""
+    def _overflow(self, found: bool, epoch: int, step: int) -> bool:
+        """Adapt the loss scale, if there is one, to whether an overflow was `found` on any rank. Returns whether this
+        step is skipped."""
         scale = self.precision.loss_scale
         if scale is None:
             return False
-        finite = not self._any(not bool(torch.isfinite(norm)))
-        skipped = not finite and self.precision.may_skip()
+        skipped = found and self.precision.may_skip()
         before = scale.scale
-        if finite or skipped:
-            scale.update(finite)
+        if not found or skipped:
+            scale.update(not found)
         if skipped:
             logger.info("Epoch %d, step %d: gradients overflowed at the loss scale %g, and the step was skipped; the "
                         "scale is %g now", epoch + 1, step + 1, before, scale.scale)
@@ -248,96 +270,26 @@ class TrainStage:
             yield
 
     def _penalty(self, epoch: int, step: int) -> tp.Optional[torch.Tensor]:
-        """SVD penalty of this step, equal on all ranks; None if it is disabled."""
+        """SVD penalty of this step; None if it is disabled. On CPUs it is equal on all ranks, on GPUs a part of it, and
+        the mean over ranks is the penalty."""
         if not self.svd.penalty:
             return None
         if generator(self.seed, "svd proba", epoch, step).random() >= self.svd.proba:
             return torch.zeros((), device=self.group.device)
+        if self.group.device.type != "cpu":
+            return shared_svd_penalty(self.model, self.svd, self.group, lambda place: seeded_torch(
+                self.seed, "svd", epoch, step, place, device=self.group.device))
         with seeded_torch(self.seed, "svd", epoch, step, device=self.group.device):
             return svd_penalty(self.model, self.svd)
 
-    def _require_finite(self, value: torch.Tensor, what: str, epoch: int, step: int, names: tp.Sequence[str]) -> None:
-        finite = bool(torch.isfinite(value))
-        failed = self.group.gather(None if finite else list(names)) if self._any(not finite) else []
-        if any(tracks is not None for tracks in failed):
-            tracks = sorted({name for names in failed if names for name in names})
-            raise TrainingError(
-                f"the {what} is not finite in epoch {epoch + 1}, step {step + 1}; the weights were not changed. "
-                f"The batch came from: {'; '.join(tracks)}. Check these files for non-finite samples; if they are "
-                f"sound, lower optim.lr or set optim.clip_grad. The last checkpoint is untouched.{self.precision.advice}")
-
-    def _any(self, condition: bool) -> bool:
-        return self.group.sum([condition])[0] > 0
-
-
-@dataclasses.dataclass
-class ValidStage:
-    """The pass over the validation set with the model's current weights.
-
-    Attributes:
-        loader: yields this rank's batches [b, 1 + S, A, L]: the mixture, then the stems.
-        targets: computes the sums of stems that the model learns.
-        apply: separate mixtures as `separation.apply` does, in segments with `split`; otherwise each batch is one
-            forward pass.
-        max_batches: largest number of batches of a rank; None for all.
-        prints: number of progress lines in a pass.
-        quantisation: of the model, if any; the weights are then quantised once, for the whole pass.
-    """
-    model: nn.Module
-    loader: DataLoader
-    group: Group
-    seed: int
-    objective: Objective
-    targets: Targets
-    apply: bool
-    split: bool
-    max_batches: tp.Optional[int]
-    prints: int
-    quantisation: tp.Optional[Quantisation] = None
-
-    @torch.no_grad()
-    def run(self, epoch: int, name: str, *, leave: tp.Callable[[], bool] = lambda: False) -> tp.Optional[Metrics]:
-        """Validation metrics of the model's current weights, means over all examples of all ranks: loss, reco, nsdr
-        (dB), and the last two per source. With quantisation also "ms", the size of the model in MiB, which is part of
-        the loss as in training. The weights are called `name` in log lines; `epoch` is counted from 0. A collective
-        call.
-
-        `leave` is called after each batch, equally often on all ranks. If it returns True, which must be so on all
-        ranks, the pass ends and returns None.
-        """
-        was_training = self.model.training
-        self.model.eval()
-        total = min(len(self.loader), self.max_batches or len(self.loader))
-        most = int(max(self.group.gather(total)))
-        progress: Progress[torch.Tensor] = Progress(logger, self.loader, name=f"Valid | Epoch {epoch + 1} | {name}",
-                                                    total=total, prints=self.prints)
-        size = None if self.quantisation is None else self.quantisation.size()
-        average = Average()
-        left = False
-        with rounded(self.quantisation):
-            for index, batch in enumerate(progress):
-                if index == total:
-                    break
-                batch = batch.to(self.group.device, non_blocking=True)
-                average.add(self._score(batch[:, 0], batch[:, 1:], size), len(batch))
-                progress.update(describe(average.here()))
-                left = leave()
-                if left:
-                    break
-        for _ in range(total, most):             # a rank with fewer batches still takes part in every collective call
-            left = left or leave()
-        self.model.train(was_training)
-        return None if left else average.everywhere(self.group)
-
-    def _score(self, mix: torch.Tensor, stems: torch.Tensor, size: tp.Optional[torch.Tensor]) -> Metrics:
-        metrics = self.objective.score(self.model, Batch(mix, self.targets(stems)), self._separate)
-        if size is not None and self.quantisation is not None:
-            metrics["ms"] = size
-            metrics["loss"] = metrics["loss"] + self.quantisation.weight * size
-        return to_numbers(metrics)
-
-    def _separate(self, mix: torch.Tensor) -> torch.Tensor:
-        if self.apply:
-            return separate(self.model, mix, split=self.split, overlap=0, shifts=1, seed=self.seed)
-        with computing_in("float32", mix.device):
-            return self.model(mix)
+    def _require_finite(self, kind: int, here: tp.Sequence[float], sums: tp.Sequence[float], step: _Step) -> None:
+        """A TrainingError on all ranks if any has a fault of this `kind`, which names the tracks of those that have.
+        `here` and `sums` are those of a `Report`. Collective if there is a fault."""
+        if not sums[kind]:
+            return
+        failed = self.group.gather(list(step.names) if here[kind] else None)
+        tracks = sorted({name for names in failed if names for name in names})
+        raise TrainingError(
+            f"the {FAULTS[kind]} is not finite in epoch {step.epoch + 1}, step {step.number + 1}; the weights were not "
+            f"changed. The batch came from: {'; '.join(tracks)}. Check these files for non-finite samples; if they are "
+            f"sound, lower optim.lr or set optim.clip_grad. The last checkpoint is untouched.{self.precision.advice}")

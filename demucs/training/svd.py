@@ -5,10 +5,13 @@ Without a limit on the growth of its layers, a hybrid model amplifies inputs unl
 """
 
 import dataclasses
+import typing as tp
 
 import torch
 from torch import nn
 
+from ..dsp.eager import eager_on_cpu
+from .distributed import Group
 from .lowrank import largest_singular_squared
 
 FLOATS_PER_MIB = 2 ** 18
@@ -64,6 +67,12 @@ def _power_method(matrix: torch.Tensor, iterations: int, starts: int) -> torch.T
     return norms.mean()
 
 
+def _estimate(matrix: torch.Tensor, settings: SvdSettings) -> torch.Tensor:
+    if settings.powm:
+        return _power_method(matrix, settings.niters, settings.bs)
+    return largest_singular_squared(matrix, columns=settings.dim, iterations=settings.niters)
+
+
 def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
     """Estimate of the sum over large layers of the squared largest singular value, divided by `settings.proba`: a
     scalar, differentiable once. The factor `settings.penalty` is not included.
@@ -73,16 +82,40 @@ def svd_penalty(model: nn.Module, settings: SvdSettings) -> torch.Tensor:
     """
     total = torch.zeros((), device=next(model.parameters()).device)
     for matrix in _matrices(model, settings):
-        if settings.powm:
-            total = total + _power_method(matrix, settings.niters, settings.bs)
-        else:
-            total = total + largest_singular_squared(matrix, columns=settings.dim, iterations=settings.niters)
+        total = total + _estimate(matrix, settings)
     return total / settings.proba
 
 
+def _own(matrices: tp.Iterable[torch.Tensor], group: Group) -> tp.Dict[int, torch.Tensor]:
+    """The matrices that are this rank's to decompose, by their place among all of them. The largest ones are dealt
+    first, so that all ranks have about as much to do."""
+    everything = dict(enumerate(matrices))
+    order = sorted(everything, key=lambda place: -everything[place].numel())
+    return {place: everything[place] for place in order[group.rank::group.world_size]}
+
+
+def shared_svd_penalty(model: nn.Module, settings: SvdSettings, group: Group,
+                       seeded: tp.Callable[[int], tp.ContextManager[None]]) -> torch.Tensor:
+    """As `svd_penalty`, but this rank's part of it times the number of ranks, so that the mean over ranks is the whole
+    penalty, and with gradients that are averaged over ranks its gradient. `seeded(place)` is the context of the draws
+    for the layer at that place, so that they do not depend on the number of ranks."""
+    total = torch.zeros((), device=group.device)
+    for place, matrix in _own(_matrices(model, settings), group).items():
+        with seeded(place):
+            total = total + _estimate(matrix, settings)
+    return total * (group.world_size / settings.proba)
+
+
 @torch.no_grad()
-def exact_svd_penalty(model: nn.Module, settings: SvdSettings) -> float:
+def exact_svd_penalty(model: nn.Module, settings: SvdSettings, group: tp.Optional[Group] = None) -> float:
     """Exact value of what `svd_penalty` estimates, by full decomposition, also divided by `settings.proba`. For the
-    record of an epoch."""
-    largest = [torch.linalg.matrix_norm(matrix, 2).square().item() for matrix in _matrices(model, settings)]
-    return sum(largest) / settings.proba
+    record of an epoch. On a GPU with a `group` it is from the eigenvalues of the smaller Gram matrices, which are
+    decomposed by one rank each; a collective call then."""
+    if group is None or eager_on_cpu(next(model.parameters())):
+        largest = [torch.linalg.matrix_norm(matrix, 2).square().item() for matrix in _matrices(model, settings)]
+        return sum(largest) / settings.proba
+    total = torch.zeros((), device=group.device, dtype=torch.float64)
+    for matrix in _own(_matrices(model, settings), group).values():
+        wide = (matrix if matrix.shape[0] < matrix.shape[1] else matrix.t()).double()
+        total += torch.linalg.eigvalsh(wide @ wide.t())[-1]
+    return group.sum([total.item()])[0] / settings.proba

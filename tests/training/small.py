@@ -107,10 +107,10 @@ def numbers(solver):
 def stop_at(solver, moment):
     """Ask for a stop at the `moment`-th time that the solver looks, counted from 1."""
     looks = iter(range(1, 10 ** 6))
-    agreed = solver.requests.agreed
+    asking = solver.requests.asking
 
     def look(due=False):
         if next(looks) == moment:
             solver.requests.stop_signal = "SIGUSR2"
-        return agreed(due)
-    solver.requests.agreed = look
+        return asking(due)
+    solver.requests.asking = look

@@ -10,7 +10,7 @@ from demucs.errors import ConfigError
 from demucs.train import main
 from demucs.training import curves
 from demucs.training.interruption import Stopped
-from demucs.training.stages import Average
+from demucs.training.reports import Average
 
 pytestmark = pytest.mark.runs
 

@@ -26,7 +26,7 @@ from demucs.training import checkpoints
 from demucs.training.checkpoints import NEWEST, PREVIOUS, Checkpoints, snapshot
 from demucs.training.distributed import Group
 from demucs.training.interruption import Requests, Stopped, Watchdog
-from demucs.training.stages import Average
+from demucs.training.reports import Average
 from demucs.training.state import random_states, set_random_states, write_checkpoint
 
 pytestmark = pytest.mark.runs
@@ -38,8 +38,8 @@ def straight(tmp_path_factory):
     config = settings(write_songs(folder / "songs"), *STEPS)
     solver = solver_in(folder / "x", config)
     looks = []
-    agreed = solver.requests.agreed
-    solver.requests.agreed = lambda due=False: looks.append(due) or agreed(due)
+    asking = solver.requests.asking
+    solver.requests.asking = lambda due=False: looks.append(due) or asking(due)
     solver.run()
     return config, solver, len(looks)
 

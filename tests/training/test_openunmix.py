@@ -162,8 +162,8 @@ def straight(tmp_path_factory):
     config = recipe(write_songs(folder / "songs"), "epochs=2")
     solver = solver_in(folder / "x", config)
     looks = []
-    agreed = solver.requests.agreed
-    solver.requests.agreed = lambda due=False: looks.append(due) or agreed(due)
+    asking = solver.requests.asking
+    solver.requests.asking = lambda due=False: looks.append(due) or asking(due)
     solver.run()
     return config, solver, len(looks)
 

@@ -17,8 +17,9 @@ from demucs.training.ema import ModelEMA, swapped
 from demucs.training.objectives import WaveformObjective
 from demucs.training.optim import build_optimizer
 from demucs.training.quantisation import QuantSettings
-from demucs.training.stages import TrainStage, ValidStage
+from demucs.training.stages import TrainStage
 from demucs.training.svd import SvdSettings
+from demucs.training.validation import ValidStage
 
 pytest.importorskip("diffq")
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"

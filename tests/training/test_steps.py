@@ -19,7 +19,7 @@ from demucs.training import stages
 from demucs.training.distributed import Group
 from demucs.training.ema import ModelEMA
 from demucs.training.objectives import WaveformObjective
-from demucs.training.optim import build_optimizer
+from demucs.training.optim import build_optimizer, gradient_norm
 from demucs.training.stages import TrainStage
 from demucs.training.svd import SvdSettings, exact_svd_penalty
 
@@ -134,6 +134,22 @@ def test_optimisers_are_those_of_torch(kind, theirs):
         assert all(torch.equal(value, wanted["state"][key][name]) for key, values in found["state"].items()
                    for name, value in values.items())
     assert len(ours[2]) == 6 and ours[2] == expected[2]
+
+
+def test_one_norm_for_the_record_and_for_clipping():
+    """Bit by bit that of the gradients one after the other, and clipped as by torch, which computes it again."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, (5, 1)), torch.nn.LSTM(7, 9), torch.nn.Linear(40, 3))
+    draw = torch.Generator().manual_seed(0)
+    for index, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.randn(parameter.shape, generator=draw) * 10. ** (index - 4)
+    other = copy.deepcopy(model)
+    for parameter, same in zip(other.parameters(), model.parameters()):
+        parameter.grad = same.grad.clone()
+    norm = gradient_norm(model)
+    assert torch.equal(norm, torch.stack([parameter.grad.norm() for parameter in model.parameters()]).norm())
+    torch.nn.utils.clip_grads_with_norm_(model.parameters(), 0.5, norm)
+    torch.nn.utils.clip_grad_norm_(other.parameters(), 0.5)
+    assert all(torch.equal(one.grad, two.grad) for one, two in zip(model.parameters(), other.parameters()))
 
 
 IMPORTS = """
