@@ -6,12 +6,13 @@ import typing as tp
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..dsp.eager import as_on_other_devices
 from ..layers.recurrent import LSTM
 from ..models.protocol import SeparationModel
 from ..schema import ModelCost
-from ..training.memory import MemoryCount, like_a_gpu
+from ..training.memory import OTHER, MemoryCount, like_a_gpu
 from .operations import ALL, KINDS, TRANSFORM, Operations, without_data
 from .subject import Subject
 
@@ -55,19 +56,55 @@ class _Memory(MemoryCount):
 
 
 def _inference(model: nn.Module, mix: torch.Tensor) -> int:
-    with torch.no_grad(), Operations().in_modules(), _Memory() as counter:
-        counter.start()
+    with torch.no_grad(), Operations().in_modules(), _fused_attention(), _Memory() as counter:
+        before = _known(counter, model, mix)
         model.eval()(mix)
-        return counter.peak
+        return counter.peak - before
 
 
 def _training(model: nn.Module, mix: torch.Tensor) -> int:
     for parameter in model.parameters():
         parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
-    with like_a_gpu(), _without_autocast(), _Memory() as counter:
-        counter.start()
+    with like_a_gpu(), _without_autocast(), _fused_attention(), _Memory() as counter:
+        before = _known(counter, model, mix)
         model.train()(mix).mean().backward()
-        return counter.peak
+        return counter.peak - before
+
+
+def _known(counter: MemoryCount, model: nn.Module, mix: torch.Tensor) -> int:
+    """Bytes of the weights, their gradients and the mixture, which are no activations; views of them are not counted as
+    new then."""
+    weights = [*model.parameters(), *model.buffers()]
+    counter.label(OTHER, [mix, *weights, *(weight.grad for weight in weights)])
+    counter.start()
+    return counter.total
+
+
+class _Attention(torch.autograd.Function):
+    """Memory of attention in a fused kernel: queries, keys, values, output, and a number per query for the backward
+    pass, but no matrix of scores."""
+
+    @staticmethod
+    def forward(ctx: tp.Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1]))
+        return out
+
+    @staticmethod
+    def backward(ctx: tp.Any, *gradients: torch.Tensor) -> tp.Tuple[torch.Tensor, ...]:
+        return tuple(map(torch.empty_like, ctx.saved_tensors[:3]))
+
+
+@contextlib.contextmanager
+def _fused_attention() -> tp.Iterator[None]:
+    """Context in which softmax attention takes the memory of a fused kernel, which devices have; torch would make the
+    matrix of scores for tensors without data."""
+    own = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = lambda query, key, value, **_: _Attention.apply(query, key, value)
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = own
 
 
 @contextlib.contextmanager

@@ -25,7 +25,9 @@ STATISTICS = ("mean", "std", "var", "std_mean", "var_mean")
 PRODUCTS = ("matmul", "__matmul__", "bmm", "einsum")
 WIDTHS = (8, 16, 32, 64)         # channels of the narrow models that are measured
 SHORTEST, LONGEST = 2., 64.      # seconds of the mixture in a measurement
-PROBES, APART = 4, 1025          # samples of the estimates, evenly spread over a hop of 4096, and over any shorter one
+# Samples of the estimates that are probed, and their distance. The context repeats with the hop, so for hops of up to
+# 4096 samples it is at most `APART` samples longer for any other sample.
+PROBES, APART = 4, 1025
 
 
 class Context(tp.NamedTuple):

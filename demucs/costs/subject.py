@@ -10,6 +10,7 @@ import yaml
 
 from .. import schema
 from ..errors import ConfigError, did_you_mean
+from ..models import settings as allowed
 from ..models import zoo
 from ..models.protocol import SeparationModel
 from ..ranges import shown
@@ -63,9 +64,12 @@ def subjects(words: tp.Sequence[str], *, sources: tp.Optional[tp.Sequence[str]] 
         as_published: models that have this setting get it.
 
     Raises:
-        ConfigError: for an unknown name, a setting of a model that is not named, or a value that is not YAML.
+        ConfigError: for an unknown name, a setting of a model that is not named, a value that is not YAML, or
+            invalid names of sources.
         SchemaError: for an invalid record of a run or study.
     """
+    if sources is not None:
+        allowed.check_sources("--sources", list(sources))
     changes: tp.Dict[str, tp.Dict[str, tp.Any]] = {}
     names = []
     for word in words:

@@ -1,6 +1,5 @@
 """Scores of models against their costs, a panel per test set and metric family."""
 
-import textwrap
 import typing as tp
 
 from matplotlib.lines import Line2D
@@ -11,7 +10,7 @@ from demucs.schema import SOURCES
 
 from .style import Theme, heading, key, new_figure, run_look
 
-LABEL = 30                       # characters per line of a point's label
+APART = 0.045                    # smallest distance between labels at one cost, as a fraction of the axis
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)       # of the axis, in 10^9 multiply-adds per second
 
 
@@ -44,10 +43,13 @@ def scores_by_cost(groups: tp.Sequence[Group], theme: Theme) -> tp.Any:
         scores = [point.score for point in group.points]
         span = max(max(scores) - min(scores), 0.1)
         axes.set_ylim(min(scores) - 0.12 * span, max(scores) + 0.12 * span)
+        lowest: tp.Dict[float, float] = {}             # label at each cost
         for point, cost in zip(group.points, costs):
             axes.plot([cost], [point.score], marker="o", markersize=7, color=colors[point.training_data])
-            axes.annotate("\n".join(textwrap.wrap(point.label, LABEL)), (cost, point.score), xytext=(8, 0),
-                          textcoords="offset points", va="center", ha="left", fontsize=8, color=theme.text)
+            near = next((other for other in lowest if 0.9 < other / cost < 1.1), cost)
+            lowest[near] = min(point.score, lowest.get(near, point.score + span) - APART * 1.24 * span)
+            axes.annotate(point.name, (cost, lowest[near]), xytext=(8, 0), textcoords="offset points", va="center",
+                          ha="left", fontsize=8, color=theme.text)
         axes.grid(linewidth=0.7)
         axes.set_axisbelow(True)
     return figure

@@ -16,23 +16,27 @@ from demucs.schema import ModelCost
 from . import baselines, comparisons
 from .readers import read_records
 
-# Rows of the table of published scores by model and variant, with the model of the zoo that has their architecture.
+# Rows of the table of published scores by model and variant, with the model of the zoo that has their architecture, and
+# a short name.
 PUBLISHED = {
-    ("Open-Unmix", "umx"): "openunmix_separator",
-    ("Open-Unmix", "umxhq"): "openunmix_separator",
-    ("Hybrid Demucs (v3)", "single model (hdemucs_mmi recipe)"): "hdemucs",
-    ("Hybrid Demucs (v3)", "single model retrained, 390 epochs, bs 32, 8x RTX 3090"): "hdemucs",
-    ("Hybrid Demucs (torchaudio)", "HDEMUCS_HIGH_MUSDB (single model), third-party museval"): "torch_hdemucs",
-    ("HTDemucs (v4)", "MUSDB only"): "htdemucs",
-    ("HTDemucs (v4)", "150 extra"): "htdemucs",
-    ("HTDemucs (v4)", "htdemucs (800 extra)"): "htdemucs",
+    ("Open-Unmix", "umx"): ("openunmix_separator", "umx"),
+    ("Open-Unmix", "umxhq"): ("openunmix_separator", "umxhq"),
+    ("Hybrid Demucs (v3)", "single model (hdemucs_mmi recipe)"): ("hdemucs", "hdemucs_mmi"),
+    ("Hybrid Demucs (v3)", "single model retrained, 390 epochs, bs 32, 8x RTX 3090"): ("hdemucs", "HDemucs, retrained"),
+    ("Hybrid Demucs (torchaudio)", "HDEMUCS_HIGH_MUSDB (single model), third-party museval"):
+        ("torch_hdemucs", "HDemucs, torchaudio"),
+    ("HTDemucs (v4)", "MUSDB only"): ("htdemucs", "HTDemucs"),
+    ("HTDemucs (v4)", "150 extra"): ("htdemucs", "HTDemucs, 150 further songs"),
+    ("HTDemucs (v4)", "htdemucs (800 extra)"): ("htdemucs", "HTDemucs, 800 further songs"),
 }
 
 
 @dataclass(frozen=True)
 class Point:
-    """Score of a model in dB, mean over sources, its multiply-adds per second of audio, and number of parameters."""
+    """Score of a model in dB, mean over sources, its multiply-adds per second of audio, and number of parameters.
+    `name` is its short `label`."""
     label: str
+    name: str
     score: float
     macs: float
     parameters: int
@@ -53,16 +57,17 @@ def groups(costs: tp.Sequence[ModelCost], table: tp.Iterable[baselines.Baseline]
     found: tp.Dict[tp.Tuple[str, str], tp.List[Point]] = {}
 
     def add(test_set: str, family: Family, cost: ModelCost, label: str, score: tp.Optional[float],
-            training_data: str = "") -> None:
+            training_data: str = "", name: str = "") -> None:
         if score is not None:
             found.setdefault((test_set, family.key), []).append(
-                Point(label, score, cost.macs_per_second[ALL], cost.parameters, training_data))
+                Point(label, name or label, score, cost.macs_per_second[ALL], cost.parameters, training_data))
     defaults = {cost.model: cost for cost in costs if not cost.settings and not cost.run}
     for row in table:
-        cost = defaults.get(PUBLISHED.get((row.model, row.variant), ""))
+        model, name = PUBLISHED.get((row.model, row.variant), ("", ""))
+        cost = defaults.get(model)
         if cost is not None and row.family == SDR_MEDIAN_OF_MEDIANS.key and not row.trained_on_test:
             add(row.test_set, SDR_MEDIAN_OF_MEDIANS, cost, f"{row.model}, {row.variant}", row.values[ALL],
-                row.training_data)
+                row.training_data, name)
     for cost in costs:
         study, _, arm = cost.run.partition("/")
         if arm and (results / comparisons.STUDIES / study / STUDY).is_file():

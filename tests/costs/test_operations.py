@@ -1,5 +1,6 @@
 """Multiply-adds of models: those of the variants as counted in their author's code, torch's counter, and formulas."""
 
+import functools
 import math
 
 import pytest
@@ -15,6 +16,7 @@ from demucs.costs.published import FIGURES
 from demucs.costs.subject import Subject
 from demucs.dsp.eager import as_on_other_devices
 from demucs.models import zoo
+from demucs.schema import SOURCES
 
 # 10^9 multiply-adds (two decimals) at the default segment, and operations (two per multiply-add) with four sources and
 # with one, counted by torch in the author's code; parameters are in tests/models/test_variants.py.
@@ -42,10 +44,11 @@ HALF = 0.005 + 1e-9              # of the last decimal
 RECURRENT_ONES = ("demucs", "hdemucs", "torch_hdemucs", "openunmix", "openunmix_separator")
 
 
-def counts(name, **changes):
+@functools.cache
+def counts(name, single=False):
     with torch.device("meta"):
         settings = {"as_published": True} if name != "htdemucs" else {}
-        model = Subject(name, settings).build(**changes)
+        model = Subject(name, settings, ("instrumental",) if single else SOURCES).build()
     return operations_of(model), model.segment
 
 
@@ -58,19 +61,23 @@ def test_variants_cost_what_their_author_s_code_costs(name):
     macs, both, single = COUNTED[name]
     operations, segment = counts(name)
     assert segment == FIGURES[name].segment
-    assert abs(total(operations) / 1e9 - macs) < HALF and abs(2 * total(operations) / 1e9 - both) < HALF
+    assert abs(2 * total(operations) / 1e9 - both) < HALF
+    assert abs(total(operations) / 1e9 - macs) < 1.5 * HALF                 # half of the rounded number, rounded again
     assert abs(total(operations) / segment / 1e9 - PER_SECOND[name]) < HALF
     for kind, expected in zip((CONVOLUTION, TRANSPOSED), PARTS.get(name, ())):
         assert abs(operations.counts[kind] / 1e9 - expected) < HALF
-    one, _ = counts(name, sources=["instrumental"])
+    one, _ = counts(name, single=True)
     assert abs(2 * total(one) / 1e9 - single) < HALF
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_why_the_notes_differ(name):
-    """What thop counts comes out by its two rules, but for normalisations, which it adds, below 0.2 %."""
+    """What thop counts comes out by its two rules: exactly, to its three decimals, but for the layer normalisations of
+    transformers, which thop adds, below 0.2 %."""
     operations, _ = counts(name)
-    assert 1 <= FIGURES[name].macs * 1e9 / operations.as_thop < 1.002
+    added = FIGURES[name].macs - operations.as_thop / 1e9
+    assert -0.0005 <= added < 0.002 * FIGURES[name].macs
+    assert added <= 0.0005 or operations.counts[ATTENTION]
 
 
 def test_every_variant_has_figures():

@@ -57,8 +57,8 @@ def test_an_lstm_is_held():
 
 
 def test_a_mixture_that_is_too_short_is_no_answer():
-    layers = Layers(nn.Conv1d(2, 2, 4001, padding=2000))
-    assert of_model(layers, 6000) is None and of_model(layers, 9000) == Context(2000, 2000, [])
+    layers = Layers(nn.Conv1d(2, 2, 2001, padding=1000))
+    assert of_model(layers, 6000) is None and of_model(layers, 9000) == Context(1000, 1000, [])
 
 
 def held(model):
@@ -69,14 +69,14 @@ def held(model):
     return model
 
 
-@pytest.mark.parametrize("name", ["htdemucs_c", "htdemucs_nc"])
-def test_by_differences_of_outputs(name, monkeypatch):
+@pytest.mark.parametrize("name, settings", [("htdemucs_nc", {}), ("hybrid", {"mixers": {}, "fusion": {"kind": "sum"}})])
+def test_by_differences_of_outputs(name, settings, monkeypatch):
     """A sample of the mixture outside of the context changes no sample of the estimates, with statistics held."""
     from demucs.models.hybrid import net
-    model = held(small(name)).double().eval()
+    model = held(small(name, **settings)).double().eval()
     monkeypatch.setattr(net, "_normalise", lambda x: (x, net.Level(x.new_zeros(1, 1, 1), x.new_ones(1, 1, 1))))
     length = 16_000
-    context = of_model(small(name).double(), length)
+    context = of_model(small(name, **settings).double(), length)
     assert context is not None and context.spanning == ["normalisation"]
     mix = torch.randn(1, 2, length, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     place = length // 2
@@ -98,6 +98,8 @@ def test_the_width_does_not_matter():
 
 
 def test_longer_than_can_be_measured(monkeypatch):
-    monkeypatch.setattr(receptive_field, "LONGEST", 2.)
-    with pytest.raises(ConfigError, match="more than 2 s"):
-        receptive_field.measured(Subject("htdemucs_nc", {"segment": 1}))
+    asked = []
+    monkeypatch.setattr(receptive_field, "of_model", lambda model, length: asked.append((model.segment, length)))
+    with pytest.raises(ConfigError, match="more than 64 s of the mixture"):
+        receptive_field.measured(Subject("htdemucs_nc", {"depth": 2, "samplerate": 1000}))
+    assert asked == [(2. ** power, 1000 * 2 ** power) for power in range(1, 7)]
