@@ -43,6 +43,7 @@ LABELS_VERSION = 1
 STUDY_VERSION = 1
 AUTOMIX_VERSION = 1
 INSTRUMENTAL_VERSION = 1
+COST_VERSION = 1
 FRAME_DECIMALS = 5          # as in museval's files
 UNDEFINED = "-"
 SEPARATED = "separated files"     # field `model` in an evaluation of already separated files
@@ -627,6 +628,39 @@ class InstrumentalReport:
 
 
 @dataclass(frozen=True)
+class ModelCost:
+    """Costs of a model. What was not measured is None, or "".
+
+    Multiply-adds are by kind of operation (`costs.operations`), "all" of them without the transforms; `macs_as_thop`
+    are those that thop 0.1.1 counts. Memory is that of the activations of one example on a GPU, without weights and
+    their gradients. A sample of the estimates depends on `context` seconds of the mixture by convolutions and
+    transforms, of which `look_ahead` seconds come after it, and by the operations `spans_segment` on the whole segment.
+    Receptive field and latency (the audio that must be there before the estimate of a sample is final) are both the
+    segment if there is such an operation, else `context` and `look_ahead`. `seconds` is the time for 180 s of audio in segments without overlap,
+    and `share` the fraction of the multiply-adds per second that the device reaches in a product of matrices.
+    """
+    model: str                         # name in the zoo
+    settings: tp.Dict[str, tp.Any]     # those given, others are the defaults of the model's class
+    run: str                           # signature of the training, or STUDY/ARM; "" for none
+    sources: int
+    segment: float                     # seconds of audio of the forward pass that is counted
+    parameters: int
+    macs_per_second: Metrics           # of audio
+    macs_as_thop: float                # per second of audio
+    inference_memory: int              # bytes at the peak of a forward pass without gradients
+    training_memory: int               # bytes at the peak of a forward and backward pass
+    context: tp.Optional[float] = None             # seconds
+    look_ahead: tp.Optional[float] = None          # seconds
+    spans_segment: tp.Optional[tp.List[str]] = None
+    receptive_field: tp.Optional[float] = None     # seconds
+    latency: tp.Optional[float] = None             # seconds
+    seconds: tp.Optional[float] = None
+    share: tp.Optional[float] = None
+    device: str = ""                   # with the number of threads
+    version: int = COST_VERSION
+
+
+@dataclass(frozen=True)
 class ReleaseCard:
     """Description of an exported model. Stored inside the `.th` file and as JSON beside it."""
     signature: str
@@ -743,7 +777,7 @@ class AutomixRecord:
 
 Record = tp.TypeVar("Record", RunStatus, LedgerLine, RunCard, Evaluation, QualityScores, QualityStudy,
                     SongLabels, PseudoLabels, StudyTraining, StudyResult, DatasetCheck, DatasetDownload, AutomixAnalysis,
-                    AutomixRecord, ReleaseCard)
+                    AutomixRecord, ModelCost, ReleaseCard)
 # Older versions that can be read: they only lack fields that have defaults.
 OLDER: tp.Dict[type, tp.Tuple[int, ...]] = {RunCard: (1, 2, 3, 4), Evaluation: (1, 2)}
 
@@ -934,6 +968,16 @@ def load(kind: tp.Type[Record], path: tp.Union[str, Path]) -> Record:
     """Record of class `kind` from the JSON file `path`. Raises SchemaError, naming file and field, if it is missing or
     invalid."""
     return from_plain(kind, read_json(path), where=str(path))
+
+
+def load_costs(path: tp.Union[str, Path]) -> tp.List[ModelCost]:
+    """Costs of models in a file with the output of `tools.complexity --json`. Raises SchemaError, naming file and
+    object, if it is missing or invalid."""
+    plain = read_json(path)
+    if not isinstance(plain, list):
+        raise SchemaError(f"{path}: not a list of costs, found {type(plain).__name__}; `python -m tools.complexity "
+                          f"--json` prints one")
+    return [from_plain(ModelCost, each, where=f"{path}, object {place}") for place, each in enumerate(plain, start=1)]
 
 
 def save_history(history: tp.Sequence[EpochRecord], path: tp.Union[str, Path]) -> None:
