@@ -72,12 +72,12 @@ def test_variants_cost_what_their_author_s_code_costs(name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_why_the_notes_differ(name):
-    """What thop counts comes out by its two rules: exactly, to its three decimals, but for the layer normalisations of
-    transformers, which thop adds, below 0.2 %."""
+    """What thop counts comes out by its two rules: to a unit of its third decimal, but for the layer normalisations
+    of transformers, which thop adds, below 0.2 %."""
     operations, _ = counts(name)
     added = FIGURES[name].macs - operations.as_thop / 1e9
-    assert -0.0005 <= added < 0.002 * FIGURES[name].macs
-    assert added <= 0.0005 or operations.counts[ATTENTION]
+    assert -0.001 < added < 0.002 * FIGURES[name].macs
+    assert added < 0.001 or operations.counts[ATTENTION]
 
 
 def test_every_variant_has_figures():
