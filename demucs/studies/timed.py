@@ -55,10 +55,14 @@ class TimeLimit(Requests):
     def reached(self) -> bool:
         return self.spent() >= self.seconds
 
-    def agreed(self, due: bool = False) -> tp.Tuple[bool, bool]:
+    def asking(self, due: bool = False) -> tp.List[float]:
         if self.reached:
             self.stop_signal = self.stop_signal or SIGNAL
-        return super().agreed(due)
+        return super().asking(due)
+
+    def answered(self, sums: tp.Sequence[float]) -> tp.Tuple[bool, bool]:
+        # On a CPU the step is over by now, and its time is known. On a GPU the next one may be queued.
+        return super().answered([*self.asking()[:-1], sums[-1]] if self.group.device.type == "cpu" else sums)
 
 
 class Interrupted(Exception):

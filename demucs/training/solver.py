@@ -196,6 +196,7 @@ class Solver:
         position = self.position
 
         def asking(done: int) -> tp.Sequence[float]:
+            position.seconds = time.monotonic() - begin
             return self.saving.asking(due=bool(self.plan.save_steps) and done % self.plan.save_steps == 0)
 
         def after_step(done: int, average: Average, answers: tp.Sequence[float]) -> None:

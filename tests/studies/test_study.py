@@ -118,13 +118,13 @@ def test_a_training_continues_where_a_signal_stopped_it(tmp_path, clock, monkeyp
 
     def interrupted(*arguments, **keywords):
         solver = begin(*arguments, **keywords)
-        step = solver.train.step
+        step = solver.train._queue
 
         def with_signal(*of_step, **more):
             if solver.position.step == 3:
                 signal.raise_signal(signal.SIGTERM)
             return step(*of_step, **more)
-        solver.train.step = with_signal
+        solver.train._queue = with_signal
         return solver
     monkeypatch.setattr(timed, "build_solver", interrupted)
     with pytest.raises(timed.Interrupted, match="SIGTERM"):
@@ -146,7 +146,7 @@ def test_seconds_are_those_of_the_passes_over_the_training_set(tmp_path, monkeyp
 
     def slowed(*arguments, **keywords):
         solver = begin(*arguments, **keywords)
-        for stage, method, seconds in ((solver.train, "step", 1.), (solver.valid, "run", 1000.)):
+        for stage, method, seconds in ((solver.train, "_queue", 1.), (solver.valid, "run", 1000.)):
             def slow(*of_stage, _method=getattr(stage, method), _seconds=seconds, **more):
                 now[0] += _seconds
                 return _method(*of_stage, **more)
