@@ -348,7 +348,7 @@ def use_cluster(path: Path, number: int) -> None:
 
 KINDS: tp.Dict[str, Kind] = {
     **{name: Kind(share, f"x.{name}", (name,), mutations.mutate, use_sound)
-       for name, share in (("wav", 0.14), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
+       for name, share in (("wav", 0.13), ("flac", 0.11), ("mp3", 0.11), ("m4a", 0.09), ("ogg", 0.09))},
     "zip": Kind(0.01, "x.zip", ("zip",), mutations.mutate, use_zip),
     "stems": Kind(0.005, "x.stem.mp4", ("stems",), mutations.mutate, use_stems),
     "package": Kind(0.11, "x.th", ("package",), mutate_archive, use_package),

@@ -22,7 +22,7 @@ TOOLS = {"test_pretrained": ([], ["--shifts", "--overlap", "--segment", "--seed"
          "study_automix": (["folder"], ["--train", "--valid", "--seconds", "--seed", "--jobs"]),
          "dataset": (["check", "folder"], ["--jobs", "--seconds"]), "memory": ([], ["--gpus", "--song"]),
          "pseudolabel": (["model", "songs"], ["--keep", "--random", "--valid", "--shifts", "--overlap", "--segment", "--seed"]),
-         "study": (["name"], ["--scale", "--seeds"]),
+         "study": (["name"], ["--scale", "--seeds"]), "complexity": (["htdemucs"], ["--segment", "--rounds"]),
          "train_openunmix": (["--dry-run"], ["--epochs", "--batch-size", "--hidden-size", "--nfft", "--nhop", "--nb-workers",
                                              "--lr-decay-patience", "--lr-decay-gamma", "--weight-decay", "--bandwidth",
                                              "--nb-channels", "--seed", "--samples-per-track"])}

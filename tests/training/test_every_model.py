@@ -89,7 +89,8 @@ def by_the_command(model, models, folder):
     expected = separate_song(model, song, shifts=0)
     for source, stem in zip(model.sources, expected):
         written, _ = soundfile.read(folder / "out" / "abc" / "song" / f"{source}.wav", dtype="float32")
-        assert torch.equal(torch.from_numpy(written.T), stem), source
+        # The level of the song is summed in blocks here.
+        torch.testing.assert_close(torch.from_numpy(written.T), stem, rtol=0, atol=1e-6 * stem.abs().max().item(), msg=source)
 
 
 THREE = "{nfft_2048: {nfft: 128}, nfft_4096: {nfft: 256}, nfft_8192: {nfft: 512}}"
